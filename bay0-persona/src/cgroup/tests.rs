@@ -1,0 +1,76 @@
+#![allow(clippy::arithmetic_side_effects)]
+
+use super::*;
+use crate::spawn;
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// A made directory that looks like a group: enough for what is only read and written.
+fn made(events: &str) -> (tempfile::TempDir, Group) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("cgroup.events"), events).unwrap();
+    fs::write(dir.path().join("cgroup.freeze"), "0").unwrap();
+    fs::write(
+        dir.path().join("cpu.stat"),
+        "usage_usec 1234\nuser_usec 1\n",
+    )
+    .unwrap();
+    let group = Group::open(dir.path().to_owned()).unwrap();
+    (dir, group)
+}
+
+#[test]
+fn c05_cpu_time_is_read_from_cpu_stat() {
+    let (_dir, group) = made("populated 1\nfrozen 0\n");
+    assert_eq!(group.usage_usec().unwrap(), 1234);
+}
+
+#[test]
+fn c12_a_freeze_that_does_not_finish_is_taken_back_and_named() {
+    let (dir, group) = made("populated 1\nfrozen 0\n");
+    let error = group.freeze(true, Duration::from_millis(5)).unwrap_err();
+    let path = dir.path().display();
+    assert_eq!(error.to_string(), format!("{path} not frozen after 5 ms"));
+    assert_eq!(
+        fs::read_to_string(dir.path().join("cgroup.freeze")).unwrap(),
+        "0"
+    );
+}
+
+#[test]
+fn h19_a_missing_group_is_named_with_its_path() {
+    let error = Group::open(PathBuf::from("/nonexistent/room")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "open cgroup /nonexistent/room: No such file or directory (os error 2)"
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn t04_a_frozen_group_uses_no_cpu_and_a_frozen_tree_can_be_killed() {
+    let root = cgroup2_root().unwrap();
+    let group = Group::create(&root, &format!("bay0-test-{}", std::process::id())).unwrap();
+    let nested = Group::create(group.path(), "nested").unwrap();
+    let burner = spawn(Some(nested.fd()), None, |_| {
+        loop {
+            std::hint::spin_loop()
+        }
+    })
+    .unwrap();
+    let begun = Instant::now();
+    while group.usage_usec().unwrap() < 1000 {
+        assert!(begun.elapsed() < LIMIT, "no CPU burn");
+        std::hint::spin_loop();
+    }
+    group.freeze(true, LIMIT).unwrap();
+    let before = group.usage_usec().unwrap();
+    assert!(!burner.wait_exit(Duration::from_millis(50)));
+    assert_eq!(group.usage_usec().unwrap(), before);
+    group.kill(LIMIT).unwrap();
+    assert!(burner.wait_exit(LIMIT));
+    assert_eq!(burner.reap(), Some(128 + 9));
+    let path = group.path().to_owned();
+    group.remove().unwrap();
+    assert!(!path.exists());
+}

@@ -1,0 +1,203 @@
+//! The one way this system makes a process: `clone3(2)` with a pidfd, straight into its cgroup.
+//!
+//! No `exec`: the keeper, the validator and the burner are functions of this same binary. No process is ever moved between
+//! cgroups (decision 18), and every child leads its own session, because exits inside one huge process group make the real
+//! PID 1 scan it quadratically.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+
+/// `clone3(2)`; the constant of the libc crate is too narrow for its value and reads as 0.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// A child process, held by its pidfd: a stale handle fails instead of hitting a stranger (`pidfd_open(2)`).
+#[derive(Debug)]
+pub struct Child {
+    /// Process id, for the log and for matching what `waitid` reports; never used to send a signal.
+    pub pid: i32,
+    /// Readable once the process has exited.
+    pub pidfd: OwnedFd,
+}
+
+impl Child {
+    /// Sends SIGKILL. A process that is gone already is not an error.
+    ///
+    /// # Errors
+    /// The errno of `pidfd_send_signal(2)`.
+    pub fn kill(&self) -> nix::Result<()> {
+        // SAFETY: the call reads no memory of ours (the siginfo pointer is null), and the fd is owned by self.
+        let sent = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.pidfd.as_raw_fd(),
+                Signal::SIGKILL as libc::c_int,
+                std::ptr::null::<libc::siginfo_t>(),
+                0,
+            )
+        };
+        match Errno::result(sent) {
+            Ok(_) | Err(Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Waits until the process has exited, at most `limit`; does not reap it. True if it has.
+    pub fn wait_exit(&self, limit: Duration) -> bool {
+        let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        matches!(poll(&mut fds, timeout), Ok(1))
+    }
+
+    /// Reaps the process if it has exited: its exit code, or 128 plus the signal that ended it. None while it runs, and
+    /// when somebody else has reaped it.
+    pub fn reap(&self) -> Option<i32> {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        match waitid(Id::PIDFd(self.pidfd.as_fd()), flags) {
+            Ok(WaitStatus::Exited(_, code)) => Some(code),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Some((signal as i32).saturating_add(128)),
+            _ => None,
+        }
+    }
+}
+
+/// Starts a child that runs `body` and exits with what it returns.
+///
+/// In the child: a session of its own, every signal unblocked, and no descriptor but 0–2 and `keep`, which `body` receives as
+/// descriptor 3. With `cgroup` (an open cgroup v2 directory) the child is born inside that group. The caller reaps it.
+///
+/// Must be called from a single-threaded process: the child goes on with a copy of the caller's memory.
+///
+/// # Errors
+/// The errno of `clone3(2)`.
+pub fn spawn(
+    cgroup: Option<BorrowedFd<'_>>,
+    keep: Option<BorrowedFd<'_>>,
+    body: impl FnOnce(Option<OwnedFd>) -> i32,
+) -> nix::Result<Child> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: clone_args is plain data for which all zeroes is the documented default.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = libc::CLONE_PIDFD as u64;
+    args.pidfd = (&raw mut pidfd).expose_provenance() as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    if let Some(group) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::try_from(group.as_raw_fd()).map_err(|_| Errno::EBADF)?;
+    }
+    // SAFETY: args outlives the call and its size is passed; without CLONE_VM the child has its own copy of everything, and
+    // the caller has one thread, so no lock can be held by a thread the child lacks.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut args,
+            size_of::<libc::clone_args>(),
+        )
+    };
+    if Errno::result(pid)? == 0 {
+        let code = in_child(keep, body);
+        // SAFETY: ends the child without running destructors or exit handlers, which belong to the parent's copy.
+        unsafe { libc::_exit(code) };
+    }
+    // SAFETY: on success the kernel stored a fresh descriptor that nothing else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    let pid = i32::try_from(pid).map_err(|_| Errno::EOVERFLOW)?;
+    Ok(Child { pid, pidfd })
+}
+
+fn in_child(keep: Option<BorrowedFd<'_>>, body: impl FnOnce(Option<OwnedFd>) -> i32) -> i32 {
+    let _ = nix::unistd::setsid();
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+    body(keep_only(keep))
+}
+
+/// Closes every descriptor above 2 but `keep`, which becomes descriptor 3.
+fn keep_only(keep: Option<BorrowedFd<'_>>) -> Option<OwnedFd> {
+    let kept = keep.and_then(|fd| {
+        if fd.as_raw_fd() == 3 {
+            return Some(3);
+        }
+        // SAFETY: dup2 onto 3 closes what stood there, which belongs to the parent's copy; nothing in the child uses it.
+        Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), 3) }).ok()
+    });
+    let first: libc::c_uint = if kept.is_some() { 4 } else { 3 };
+    // SAFETY: closes descriptors whose owners are the parent's copies and are never dropped here (the child ends in _exit).
+    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
+    // SAFETY: descriptor 3 was just made by dup2 (or is the kept one itself) and has no other live owner in the child.
+    kept.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Writes `value` to a file of `/proc` or `/sys` in one call, as those files want it.
+///
+/// # Errors
+/// Whatever opening or writing returns.
+pub fn write_knob(path: &std::path::Path, value: &str) -> io::Result<()> {
+    io::Write::write_all(
+        &mut File::options().write(true).open(path)?,
+        value.as_bytes(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn k03_a_child_returns_its_code_and_is_reaped_by_its_pidfd() {
+        let child = spawn(None, None, |_| 7).unwrap();
+        assert!(child.wait_exit(Duration::from_secs(5)));
+        assert_eq!(child.reap(), Some(7));
+    }
+
+    #[test]
+    fn c12_a_child_inherits_only_the_kept_descriptor_and_leads_its_session() {
+        let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let _open_in_parent = File::open("/proc/self/status").unwrap();
+        let child = spawn(None, Some(theirs.as_fd()), |kept| {
+            let fds = std::fs::read_dir("/proc/self/fd").map_or(0, |d| d.count());
+            let leads = nix::unistd::getsid(None) == Ok(nix::unistd::getpid());
+            let mut sock = File::from(kept.unwrap());
+            let _ = write!(sock, "{fds} {leads}");
+            0
+        })
+        .unwrap();
+        drop(theirs);
+        let mut said = String::new();
+        ours.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "5 true"); // 0, 1, 2, the kept one, and the listing's own
+        assert!(child.wait_exit(Duration::from_secs(5)));
+        assert_eq!(child.reap(), Some(0));
+    }
+
+    #[test]
+    fn h07_killing_an_exited_child_is_not_an_error_and_hits_nobody_else() {
+        let child = spawn(None, None, |_| 0).unwrap();
+        assert!(child.wait_exit(Duration::from_secs(5)));
+        assert_eq!(child.kill(), Ok(()));
+        assert_eq!(child.reap(), Some(0));
+        assert_eq!(child.kill(), Ok(()));
+    }
+
+    #[test]
+    fn h06_a_child_that_runs_on_is_killed_within_the_limit() {
+        let child = spawn(None, None, |_| {
+            loop {
+                nix::unistd::pause();
+            }
+        })
+        .unwrap();
+        assert!(!child.wait_exit(Duration::from_millis(1)));
+        child.kill().unwrap();
+        assert!(child.wait_exit(Duration::from_secs(5)));
+        assert_eq!(child.reap(), Some(128 + 9));
+        assert_eq!(child.reap(), None);
+    }
+}
