@@ -7,6 +7,6 @@ pub mod cgroup;
 pub mod name;
 pub mod spawn;
 
-pub use cgroup::{ROOMS, Group, GroupError, cgroup2_root};
+pub use cgroup::{Group, GroupError, ROOMS, cgroup2_root};
 pub use name::{NameError, PersonaName, Scheme};
-pub use spawn::{Child, spawn};
+pub use spawn::{Child, Teller, spawn, spawn_teller};

@@ -5,15 +5,17 @@
 //! PID 1 scan it quadratically.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::pipe2;
 
 /// `clone3(2)`; the constant of the libc crate is too narrow for its value and reads as 0.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -112,6 +114,29 @@ pub fn spawn(
     Ok(Child { pid, pidfd })
 }
 
+/// A child that ends with a text for its parent.
+#[derive(Debug)]
+pub struct Teller {
+    /// The process.
+    pub child: Child,
+    /// The reading end of its pipe, non-blocking: readable once the text is there, or will never be.
+    pub pipe: File,
+}
+
+/// Starts a child that tells what `body` returns: at most 64 KiB, in one write, so that one read has it all.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_teller(body: impl FnOnce() -> String) -> nix::Result<Teller> {
+    let (pipe, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    let child = spawn(None, Some(write.as_fd()), |out| {
+        let told = out.map(|out| File::from(out).write_all(body().as_bytes()));
+        i32::from(!matches!(told, Some(Ok(()))))
+    })?;
+    let pipe = File::from(pipe);
+    Ok(Teller { child, pipe })
+}
+
 fn in_child(keep: Option<BorrowedFd<'_>>, body: impl FnOnce(Option<OwnedFd>) -> i32) -> i32 {
     let _ = nix::unistd::setsid();
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
@@ -148,7 +173,7 @@ pub fn write_knob(path: &std::path::Path, value: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Write};
+    use std::io::Read;
 
     #[test]
     fn k03_a_child_returns_its_code_and_is_reaped_by_its_pidfd() {
@@ -175,6 +200,18 @@ mod tests {
         assert_eq!(said, "5 true"); // 0, 1, 2, the kept one, and the listing's own
         assert!(child.wait_exit(Duration::from_secs(5)));
         assert_eq!(child.reap(), Some(0));
+    }
+
+    #[test]
+    fn h06_a_teller_tells_its_text_and_then_the_end() {
+        let mut teller = spawn_teller(|| "all is well".to_owned()).unwrap();
+        assert!(teller.child.wait_exit(Duration::from_secs(5)));
+        let mut text = String::new();
+        teller.pipe.read_to_string(&mut text).unwrap();
+        assert_eq!(
+            (text.as_str(), teller.child.reap()),
+            ("all is well", Some(0))
+        );
     }
 
     #[test]
