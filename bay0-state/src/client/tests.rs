@@ -1,0 +1,479 @@
+#![allow(clippy::arithmetic_side_effects)]
+
+use super::*;
+use nix::mount::{MsFlags, mount, umount};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use tempfile::{TempDir, tempdir};
+
+const BOOT: &str = "11111111-2222-3333-4444-555555555555";
+const NEXT: &str = "66666666-7777-8888-9999-aaaaaaaaaaaa";
+const SOON: Duration = Duration::from_millis(50);
+
+/// A directory of its own, used as it is.
+fn config(dir: &TempDir) -> Config {
+    Config {
+        mountpoint: dir.path().into(),
+        mount: false,
+        ..Config::default()
+    }
+}
+
+fn opened(dir: &TempDir, boot: &str) -> (Keeper, Opened) {
+    let mut keeper = Keeper::start(&config(dir)).unwrap();
+    let opened = keeper.open(boot, 1000).unwrap();
+    (keeper, opened)
+}
+
+fn ended(keeper: &Keeper) -> Option<i32> {
+    assert!(keeper.child.wait_exit(Duration::from_secs(10)));
+    keeper.child.reap()
+}
+
+/// A small file system of its own: a real one can be full and read-only. It goes with the test's mount namespace.
+pub(crate) fn tmpfs(size: &str) -> TempDir {
+    let dir = tempdir().unwrap();
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    let options = format!("size={size}");
+    mount(
+        Some("tmpfs"),
+        dir.path(),
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some(options.as_str()),
+    )
+    .unwrap();
+    dir
+}
+
+/// Fills a file system to the last byte.
+pub(crate) fn fill(dir: &TempDir) {
+    let mut file = fs::File::create(dir.path().join("filler")).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() {}
+    while file.write_all(&[1]).is_ok() {}
+}
+
+#[test]
+fn h10_a_whole_life_of_state_over_two_boots() {
+    let dir = tempdir().unwrap();
+    let (mut keeper, first) = opened(&dir, BOOT);
+    let expected = Opened {
+        first_boot: true,
+        schema: 3,
+        seed: "none".into(),
+        previous_end: "none".into(),
+        ..Opened::default()
+    };
+    assert_eq!(first, expected);
+    let (work, mail) = (
+        PersonaName::parse("p://work").unwrap(),
+        PersonaName::parse("p://work/mail").unwrap(),
+    );
+    keeper.set_state(&mail, State::Starting).unwrap();
+    keeper.set_state(&work, State::Starting).unwrap();
+    keeper.set_state(&work, State::Running).unwrap();
+    keeper.nack_add(&"ab".repeat(32), "hung").unwrap();
+    keeper.raise_floor(2000).unwrap();
+    assert_eq!(keeper.append(&["one".into(), "two".into()]), Ok(2));
+    assert_eq!(keeper.probe(), Ok(3));
+    keeper.close("poweroff", 3000).unwrap();
+    assert_eq!(ended(&keeper), Some(0));
+
+    let (mut keeper, second) = opened(&dir, NEXT);
+    assert_eq!(second.seed.len(), 16);
+    let expected = Opened {
+        first_boot: false,
+        floor: 3000,
+        seed: second.seed.clone(),
+        log_seq: 4,
+        previous_end: "clean poweroff".into(),
+        tail: ["one", "two", "validate: probe", "end: clean poweroff"]
+            .map(String::from)
+            .into(),
+        ..expected
+    };
+    assert_eq!(second, expected);
+    let personas = [(work, State::Running), (mail, State::Starting)]
+        .map(|(name, state)| Persona { name, state });
+    assert_eq!(keeper.personas(), Ok(personas.into()));
+    assert_eq!(keeper.nack_get(&"ab".repeat(32)), Ok(Some("hung".into())));
+    assert_eq!(keeper.nack_get(&"cd".repeat(32)), Ok(None));
+    assert!(!dir.path().join(".probe").exists());
+}
+
+#[test]
+fn s04_a_keeper_that_is_killed_loses_nothing_acknowledged() {
+    let dir = tempdir().unwrap();
+    let (mut keeper, _) = opened(&dir, BOOT);
+    let work = PersonaName::parse("p://work").unwrap();
+    keeper.set_state(&work, State::Running).unwrap();
+    keeper.append(&["kept".into()]).unwrap();
+    keeper.kill().unwrap();
+    assert_eq!(ended(&keeper), Some(128 + 9));
+    assert_eq!(keeper.personas(), Err(KeeperError::Died("personas")));
+    let (mut keeper, opened) = opened(&dir, NEXT);
+    assert_eq!(
+        (opened.trouble.len(), opened.tail),
+        (0, vec!["kept".to_owned()])
+    );
+    assert_eq!(
+        opened.previous_end,
+        "unclean: power cut, reset or kernel panic"
+    );
+    assert_eq!(
+        keeper.personas(),
+        Ok(vec![Persona {
+            name: work,
+            state: State::Running
+        }])
+    );
+}
+
+#[test]
+fn h06_a_keeper_that_hangs_costs_the_deadline_and_no_more() {
+    let mut keeper = Keeper::start_with(|_socket| {
+        loop {
+            nix::unistd::pause();
+        }
+    })
+    .unwrap();
+    let error = keeper.call(&Request::Personas, SOON).unwrap_err();
+    let text =
+        "keeper personas: no answer in 50 ms; state is dirty; next: check the disk, then reboot";
+    assert_eq!(error.to_string(), text);
+    keeper.post(&Request::Probe, SOON).unwrap();
+    assert_eq!(
+        keeper
+            .call(&Request::Personas, SOON)
+            .unwrap_err()
+            .to_string(),
+        text,
+        "behind a posted one as well"
+    );
+    while keeper.time_left() != Some(Duration::ZERO) {
+        assert_eq!(keeper.on_readable(), Ok(None));
+        assert!(keeper.time_left() <= Some(SOON));
+    }
+    assert_eq!(keeper.expired(), Some(KeeperError::TimedOut("probe", 50)));
+    keeper.kill().unwrap();
+    assert_eq!(ended(&keeper), Some(128 + 9));
+}
+
+#[test]
+fn h06_a_keeper_that_dies_is_noticed_at_once() {
+    let mut keeper = Keeper::start_with(|_socket| 0).unwrap();
+    assert_eq!(ended(&keeper), Some(0));
+    let error = keeper.call(&Request::Probe, APPEND_DEADLINE).unwrap_err();
+    let text = "keeper probe: the keeper died; state is dirty; next: check the disk, then reboot";
+    assert_eq!(error.to_string(), text);
+    assert_eq!(keeper.on_readable(), Err(KeeperError::Died("idle")));
+}
+
+/// A keeper that answers each request with what `body` makes of it.
+fn fake(body: impl Fn(u64, Request) -> Vec<(u64, Reply)>) -> Keeper {
+    Keeper::start_with(move |socket| {
+        let mut packet = vec![0; MAX_MESSAGE];
+        loop {
+            match recv(socket.as_raw_fd(), &mut packet, MsgFlags::empty()) {
+                Ok(length) if length > 0 => {
+                    let (id, request) = Request::decode(&packet[..length]).unwrap();
+                    for (id, reply) in body(id, request) {
+                        send(
+                            socket.as_raw_fd(),
+                            &reply.encode(id).unwrap(),
+                            MsgFlags::MSG_NOSIGNAL,
+                        )
+                        .unwrap();
+                    }
+                }
+                _ => return 0,
+            }
+        }
+    })
+    .unwrap()
+}
+
+#[test]
+fn h06_a_late_reply_is_not_taken_for_another_question() {
+    // The first request is answered only together with the second.
+    let mut keeper = fake(|id, _| match id {
+        1 => vec![],
+        _ => vec![
+            (1, Reply::Appended { seq: 1 }),
+            (id, Reply::Appended { seq: id }),
+        ],
+    });
+    assert_eq!(
+        keeper.call(&Request::Probe, SOON),
+        Err(KeeperError::TimedOut("probe", 50))
+    );
+    assert_eq!(keeper.append(&["x".into()]), Ok(2));
+}
+
+#[test]
+fn h10_a_reply_of_the_wrong_kind_is_an_error() {
+    let mut keeper = fake(|id, _| vec![(id, Reply::Done)]);
+    let text =
+        "keeper done: reply to another question; state is dirty; next: check the disk, then reboot";
+    assert_eq!(keeper.personas().unwrap_err().to_string(), text);
+}
+
+#[test]
+fn a11_one_request_is_in_flight_at_a_time() {
+    let mut keeper = fake(|id, _| vec![(id, Reply::Appended { seq: id })]);
+    assert_eq!((keeper.on_readable(), keeper.time_left()), (Ok(None), None));
+    keeper
+        .post(&Request::Append(vec![]), APPEND_DEADLINE)
+        .unwrap();
+    let busy = keeper.post(&Request::Probe, APPEND_DEADLINE).unwrap_err();
+    assert_eq!(
+        busy.to_string(),
+        "keeper probe: busy; not sent; next: try again"
+    );
+    // A call behind it gets its own reply and keeps the other's.
+    assert_eq!(keeper.append(&[]), Ok(2));
+    assert_eq!((keeper.time_left(), keeper.expired()), (None, None));
+    assert_eq!(keeper.on_readable(), Ok(Some(Reply::Appended { seq: 1 })));
+    assert_eq!(keeper.on_readable(), Ok(None));
+    keeper
+        .post(&Request::Append(vec![]), APPEND_DEADLINE)
+        .unwrap();
+    poll(
+        &mut [PollFd::new(keeper.as_fd(), PollFlags::POLLIN)],
+        PollTimeout::NONE,
+    )
+    .unwrap();
+    assert_eq!(keeper.on_readable(), Ok(Some(Reply::Appended { seq: 3 })));
+}
+
+#[test]
+fn h10_a_message_that_cannot_be_sent_leaves_the_keeper_usable() {
+    let dir = tempdir().unwrap();
+    let (mut keeper, _) = opened(&dir, BOOT);
+    let error = keeper
+        .append(&["x".repeat(MAX_MESSAGE)])
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        "keeper append: longer than 64 KiB; not sent; next: report this text"
+    );
+    assert_eq!(keeper.append(&["y".into()]), Ok(1));
+}
+
+#[test]
+fn h10_before_open_everything_is_refused_and_nothing_is_touched() {
+    let dir = tempdir().unwrap();
+    // Whoever touches it would find out that it is not there.
+    let config = Config {
+        mountpoint: dir.path().join("absent"),
+        mount: false,
+        ..Config::default()
+    };
+    let mut keeper = Keeper::start(&config).unwrap();
+    let refused = KeeperError::Refused("/persist: not open; not done; next: open it first".into());
+    assert_eq!(keeper.personas(), Err(refused.clone()));
+    assert_eq!(keeper.append(&["x".into()]), Err(refused.clone()));
+    assert_eq!(keeper.probe(), Err(refused));
+}
+
+#[test]
+fn a16_a_packet_that_is_no_request_is_answered_and_survived() {
+    let dir = tempdir().unwrap();
+    let (mut keeper, _) = opened(&dir, BOOT);
+    send(
+        keeper.socket.as_raw_fd(),
+        b"77\0format-disk",
+        MsgFlags::empty(),
+    )
+    .unwrap();
+    let flight = Flight {
+        id: 77,
+        ..Flight::new("test", APPEND_DEADLINE)
+    };
+    let text = "keeper: unknown tag; not done; next: report this text";
+    assert_eq!(keeper.wait(flight), Ok(Reply::Refused(text.into())));
+    assert_eq!(keeper.append(&["still here".into()]), Ok(1));
+}
+
+#[test]
+fn h11_with_a_newer_database_the_log_still_works() {
+    let dir = tempdir().unwrap();
+    let (mut keeper, _) = opened(&dir, BOOT);
+    keeper.close("poweroff", 1).unwrap();
+    let conn = rusqlite::Connection::open(dir.path().join("state.db")).unwrap();
+    conn.execute_batch("PRAGMA user_version = 4").unwrap();
+    conn.close().unwrap();
+    let text = "open state.db: schema 4 is newer than 3, the newest known; left untouched; next: boot the newer Spine";
+    let (mut keeper, opened) = opened(&dir, NEXT);
+    assert_eq!((opened.schema, opened.trouble), (0, vec![text.to_owned()]));
+    assert_eq!(opened.previous_end, "clean poweroff");
+    assert_eq!(keeper.personas(), Err(KeeperError::Refused(text.into())));
+    assert_eq!(keeper.probe(), Ok(2));
+    keeper.close("reboot", 1).unwrap();
+}
+
+#[test]
+fn h08_a_keeper_whose_parent_is_gone_ends() {
+    let dir = tempdir().unwrap();
+    let (keeper, _) = opened(&dir, BOOT);
+    let Keeper { child, socket, .. } = keeper;
+    drop(socket);
+    assert!(child.wait_exit(Duration::from_secs(10)));
+    assert_eq!(child.reap(), Some(0));
+}
+
+#[test]
+fn h19_a_log_that_cannot_be_opened_does_not_stop_the_database() {
+    let dir = tempdir().unwrap();
+    fs::create_dir(dir.path().join("genesis.log")).unwrap();
+    let (mut keeper, opened) = opened(&dir, BOOT);
+    let text = "open genesis.log: EISDIR; state cannot be kept; next: check the disk, then reboot";
+    assert_eq!((opened.schema, opened.trouble), (3, vec![text.to_owned()]));
+    assert_eq!(keeper.personas(), Ok(vec![]));
+    assert_eq!(
+        keeper.append(&["x".into()]),
+        Err(KeeperError::Refused(text.into()))
+    );
+}
+
+#[test]
+fn h15_a_directory_that_is_gone_is_explained() {
+    let dir = tempdir().unwrap();
+    let (mut keeper, _) = opened(&dir, BOOT);
+    let at = dir.path().display().to_string();
+    dir.close().unwrap();
+    let text = format!(
+        "marker write {at}/.probe: ENOENT; state cannot be kept; next: attach the disk and reboot"
+    );
+    assert_eq!(keeper.probe(), Err(KeeperError::Refused(text)));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn h15_a_full_disk_is_explained() {
+    let dir = tmpfs("4m");
+    let (mut keeper, _) = opened(&dir, BOOT);
+    assert_eq!(keeper.probe(), Ok(1));
+    fill(&dir);
+    let at = dir.path().display();
+    let text = format!(
+        "marker write {at}/.probe: ENOSPC; state cannot be kept; next: free space on /persist"
+    );
+    assert_eq!(keeper.probe(), Err(KeeperError::Refused(text)));
+    fs::remove_file(dir.path().join("filler")).unwrap();
+    assert_eq!(keeper.probe(), Ok(2));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn h15_a_read_only_disk_is_explained() {
+    let dir = tmpfs("4m");
+    let (mut keeper, _) = opened(&dir, BOOT);
+    keeper.close("poweroff", 1).unwrap();
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(None::<&str>, dir.path(), None::<&str>, flags, None::<&str>).unwrap();
+    let (mut keeper, opened) = opened(&dir, NEXT);
+    let rest = "EROFS; state cannot be kept; next: attach the disk writable and reboot";
+    assert_eq!(
+        opened.trouble.first(),
+        Some(&format!("open genesis.log: {rest}"))
+    );
+    assert_eq!(opened.trouble.len(), 2, "{:?}", opened.trouble);
+    let text = format!("marker write {}/.probe: {rest}", dir.path().display());
+    assert_eq!(keeper.probe(), Err(KeeperError::Refused(text)));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn h05_only_the_keeper_sees_persist_mounted() {
+    let dir = tempdir().unwrap();
+    let (image, at) = (dir.path().join("disk"), dir.path().join("persist"));
+    fs::create_dir(&at).unwrap();
+    fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
+    let run = |program: &str, arguments: &[&Path]| {
+        let output = Command::new(program).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{program}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    run("mkfs.ext4", &[Path::new("-qF"), &image]);
+    let device = run(
+        "losetup",
+        &[Path::new("--find"), Path::new("--show"), &image],
+    );
+    let config = Config {
+        device: device.clone().into(),
+        mountpoint: at.clone(),
+        ..Config::default()
+    };
+    let mut keeper = Keeper::start(&config).unwrap();
+    let opened = keeper.open(BOOT, 1000);
+    let mounts = |pid: &str| fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+    let seen = mounts(&keeper.pid().to_string());
+    let ours = mounts("self");
+    let close = keeper.close("poweroff", 2000);
+    let exit = ended(&keeper);
+    let busy = Command::new("losetup")
+        .args(["--detach", &device])
+        .status()
+        .unwrap();
+    assert_eq!(opened.map(|opened| opened.trouble), Ok(vec![]));
+    assert_eq!((close, exit, busy.success()), (Ok(()), Some(0), true));
+    let line = seen
+        .lines()
+        .find(|line| line.contains(at.to_str().unwrap()))
+        .unwrap();
+    assert!(
+        line.contains("rw,nosuid,nodev,noexec,") && line.contains("errors=remount-ro"),
+        "{line}"
+    );
+    assert!(!ours.contains(at.to_str().unwrap()));
+    let _ = umount(&at);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn h06_a_disk_that_cannot_be_mounted_is_a_dirty_boot_and_says_why() {
+    let dir = tempdir().unwrap();
+    let at = dir.path().display().to_string();
+    let blank = dir.path().join("blank");
+    fs::write(&blank, "no file system").unwrap();
+    for (device, fstype, told) in [
+        (
+            "/dev/no-such-disk",
+            "ext4",
+            "ENOENT; booting dirty; next: attach the disk and reboot",
+        ),
+        (
+            "/dev/no-such-disk",
+            "zfs4",
+            "ENODEV; booting dirty; next: boot a kernel with this file system",
+        ),
+        (
+            blank.to_str().unwrap(),
+            "ext4",
+            "ENOTBLK; booting dirty; next: check the disk, then reboot",
+        ),
+    ] {
+        let config = Config {
+            device: device.into(),
+            mountpoint: at.clone().into(),
+            fstype: fstype.into(),
+            mount: true,
+        };
+        let mut keeper = Keeper::start(&config).unwrap();
+        let text = format!("mount {at} ({fstype}, {device}): {told}");
+        assert_eq!(keeper.open(BOOT, 1), Err(KeeperError::Refused(text)));
+        let text = "/persist: not open; not done; next: open it first";
+        assert_eq!(
+            keeper.probe(),
+            Err(KeeperError::Refused(text.into())),
+            "nothing is written beneath"
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,356 @@
+//! The genesis log (H19, S02, S04): what every boot did, in an order nobody can rearrange unnoticed.
+//!
+//! One line per record, printable ASCII:
+//!
+//! ```text
+//! SEQ BOOT_ID UNIX_MS PREV SUM TEXT
+//! ```
+//!
+//! `SEQ` counts from 1 over all files and boots. `PREV` is the SHA-256 of the whole previous line with its newline (64 zeros
+//! before the first): a change anywhere breaks the chain. `SUM`, the first 8 hex digits of the SHA-256 of the line without
+//! it, tells in which line, and covers the newest record, which no other one covers yet.
+//!
+//! A file is written full of zeros when it is made, so that an append changes no metadata: one `pwrite` and one `fdatasync`
+//! per batch. A power cut during a batch leaves some of its sectors as zeros. Hence a *torn tail*: at most [`MAX_BATCH`] bytes
+//! at the end, from the first line that whole sectors of zeros cut short. Nothing in it was ever acknowledged; it
+//! is zeroed and a record says so. Any other line that is not in order is *broken*: the file is set aside, RED.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::disk;
+use crate::error::{At, Fault};
+use crate::sha256::{hex, sha256};
+
+/// The newest file; older ones are `genesis.log.1` (newest) to `.3`.
+pub const LOG_NAME: &str = "genesis.log";
+/// Size of each file in bytes.
+pub const LOG_BYTES: usize = 1024 * 1024;
+/// Most bytes that one write may carry, and so the most that a power cut can tear.
+pub const MAX_BATCH: usize = 8 * 1024;
+/// Longest text of a record, in bytes; what is longer ends in `...`.
+pub const MAX_TEXT: usize = 512;
+/// Records of the previous boot shown at the next one.
+const TAIL: usize = 10;
+/// A disk writes this many bytes or none of them.
+const SECTOR: usize = 512;
+const OPEN: &str = "open genesis.log";
+const APPEND: &str = "append genesis.log";
+
+/// What a log file holds, up to its end or its first line that is not in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Number of records.
+    pub records: usize,
+    /// Sequence number of the first; 0 when there is none.
+    pub first: u64,
+    /// Sequence number of the last; 0 when there is none.
+    pub last: u64,
+    /// Bytes after the last record that a power cut left behind.
+    pub torn_bytes: usize,
+}
+
+/// The same, and what it takes to go on from there.
+struct Scan {
+    found: Summary,
+    /// SHA-256 of the last line: what the next record continues.
+    hash: String,
+    /// Where in the file the next record goes.
+    end: usize,
+    broken: Option<Break>,
+}
+
+/// The first line that is not in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Break {
+    /// Line number, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+impl std::fmt::Display for Break {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "line {} {}", self.line, self.reason)
+    }
+}
+
+/// Checks the chain of one log file (`bay0 verify-log FILE`).
+pub fn verify_log(bytes: &[u8]) -> Result<Summary, Break> {
+    let scan = scan(bytes);
+    scan.broken.map_or(Ok(scan.found), Err)
+}
+
+/// What opening the log found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// No record was there.
+    pub empty: bool,
+    /// The last records of the previous boot, oldest first.
+    pub tail: Vec<String>,
+    /// How it ended.
+    pub previous_end: String,
+    /// The log was broken, and what was done about it.
+    pub trouble: Option<String>,
+}
+
+/// The log, open for appending.
+#[derive(Debug)]
+pub struct Log {
+    dir: PathBuf,
+    boot_id: String,
+    /// None until the first record makes it.
+    file: Option<File>,
+    /// A write failed: what the page cache and the disk hold may differ from now on, so nothing more is accepted.
+    failed: Option<Fault>,
+    seq: u64,
+    hash: String,
+    end: usize,
+    /// Size of a file: [`LOG_BYTES`].
+    size: usize,
+}
+
+impl Log {
+    /// Opens the log in `dir`, closing a torn tail or setting a broken file aside under the name of `now` (UNIX seconds).
+    pub fn open(dir: &Path, boot_id: &str, now: u64) -> Result<(Self, History), Fault> {
+        let newest = disk::read(&dir.join(LOG_NAME), LOG_BYTES).at(OPEN)?;
+        let now_in = scan(&newest);
+        // Without a record there, as after a cut between the renames of a rotation, the chain goes on from the file before.
+        let before = disk::read(&dir.join(format!("{LOG_NAME}.1")), LOG_BYTES).at(OPEN)?;
+        let past = if now_in.end == 0 { &before } else { &newest };
+        let tip = scan(past);
+        let mut history = History::of(past.get(..tip.end).unwrap_or_default(), boot_id);
+        let mut log = Self {
+            dir: dir.into(),
+            boot_id: boot_id.into(),
+            file: None,
+            failed: None,
+            seq: tip.found.last,
+            hash: tip.hash,
+            end: now_in.end,
+            size: LOG_BYTES,
+        };
+        if let Some(cause) = now_in.broken {
+            let aside = disk::set_aside(&log.dir, LOG_NAME, "broken", now)?;
+            let rest = format!("begun afresh, the old one is {aside}; next: find out why");
+            let trouble = Fault::new(OPEN, cause, &rest).to_string();
+            log.append(&[&trouble])?;
+            history.trouble = Some(trouble);
+            return Ok((log, history));
+        }
+        let file = File::options().write(true).open(log.dir.join(LOG_NAME));
+        log.file = disk::or_missing(file.map(Some)).at(OPEN)?;
+        let (torn, last) = (now_in.found.torn_bytes, log.seq);
+        if torn > 0 {
+            log.put(&vec![0; torn]).at(OPEN)?;
+            let note = format!("log: closed a torn tail of {torn} bytes after record {last}");
+            log.append(&[note])?;
+        }
+        Ok((log, history))
+    }
+
+    /// Sequence number of the newest record; 0 when there is none.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Appends one record per text and makes them durable; the last one's sequence number. More than [`MAX_BATCH`] bytes
+    /// go in several writes, so after an error a first part may be recorded, whole records always.
+    pub fn append(&mut self, texts: &[impl AsRef<str>]) -> Result<u64, Fault> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let unix_ms = since.unwrap_or_default().as_millis().to_string();
+        let mut batch = Vec::new();
+        let (mut seq, mut hash) = (self.seq, self.hash.clone());
+        for text in texts {
+            let next = seq.saturating_add(1);
+            let text = printable(text.as_ref());
+            let line = render(&next.to_string(), &self.boot_id, &unix_ms, &hash, &text);
+            if batch.len().saturating_add(line.len()) > MAX_BATCH {
+                self.write(&batch, seq, &hash)?;
+                batch.clear();
+            }
+            (seq, hash) = (next, hex(&sha256(&[line.as_bytes()])));
+            batch.extend(line.into_bytes());
+        }
+        self.write(&batch, seq, &hash)?;
+        Ok(self.seq)
+    }
+
+    /// Writes a batch whose last line is number `seq` with this `hash`.
+    fn write(&mut self, batch: &[u8], seq: u64, hash: &str) -> Result<(), Fault> {
+        if let Some(fault) = &self.failed {
+            return Err(fault.clone());
+        }
+        let end = self.end.saturating_add(batch.len());
+        let (done, end) = if self.file.is_some() && end <= self.size {
+            (self.put(batch), end)
+        } else {
+            let file = self.create(batch).at(APPEND)?;
+            (self.rotate(file), batch.len())
+        };
+        let done = done.at(APPEND);
+        done.inspect_err(|fault| self.failed = Some(fault.clone()))?;
+        (self.seq, self.hash, self.end) = (seq, hash.to_owned(), end);
+        Ok(())
+    }
+
+    /// Overwrites what lies at the end, durably.
+    fn put(&self, bytes: &[u8]) -> io::Result<()> {
+        self.file.as_ref().map_or(Ok(()), |file| {
+            file.write_all_at(bytes, self.end as u64)?;
+            file.sync_data()
+        })
+    }
+
+    /// Makes the next file, which begins with `batch`. It has no name of its own yet: with a full disk all stays as it was.
+    fn create(&self, batch: &[u8]) -> io::Result<File> {
+        let path = self.path(".new");
+        let file = File::create(&path)?;
+        let mut content = batch.to_vec();
+        content.resize(self.size, 0);
+        let written = file.write_all_at(&content, 0);
+        let done = written.and_then(|()| file.sync_all());
+        done.inspect_err(|_| drop(fs::remove_file(path)))?;
+        Ok(file)
+    }
+
+    /// Gives the next file its name, and the older ones theirs; the oldest goes.
+    fn rotate(&mut self, file: File) -> io::Result<()> {
+        // Without a newest file (first boot, broken one set aside) the older ones stay where they are.
+        if self.file.replace(file).is_some() {
+            for (from, to) in [(".2", ".3"), (".1", ".2"), ("", ".1")] {
+                disk::or_missing(fs::rename(self.path(from), self.path(to)))?;
+            }
+        }
+        fs::rename(self.path(".new"), self.path(""))?;
+        disk::sync_dir(&self.dir)
+    }
+
+    fn path(&self, suffix: &str) -> PathBuf {
+        self.dir.join(format!("{LOG_NAME}{suffix}"))
+    }
+}
+
+impl History {
+    /// What the good part of a log says about the boot before `boot_id`.
+    fn of(good: &[u8], boot_id: &str) -> Self {
+        let good = std::str::from_utf8(good).unwrap_or_default();
+        let records = good.lines().rev().map(|line| {
+            let mut fields = line.splitn(6, ' ').skip(1);
+            (fields.next(), fields.last().unwrap_or_default())
+        });
+        let earlier = records.skip_while(|(boot, _)| *boot == Some(boot_id));
+        let texts = earlier.map(|(_, text)| text.to_owned());
+        let mut tail: Vec<_> = texts.take(TAIL).collect();
+        tail.reverse();
+        let previous_end = match tail.last().map(|text| text.strip_prefix("end: ")) {
+            None => "none",
+            Some(Some(how)) => how,
+            Some(None) => "unclean: power cut, reset or kernel panic",
+        };
+        Self {
+            empty: good.is_empty(),
+            previous_end: previous_end.into(),
+            tail,
+            trouble: None,
+        }
+    }
+}
+
+/// The text as a record holds it: other than printable ASCII, and the backslash, as `\xNN`.
+fn printable(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'\\' | 0..0x20 | 0x7f.. => out.push_str(&format!("\\x{byte:02x}")),
+            _ => out.push(char::from(byte)),
+        }
+    }
+    if out.len() > MAX_TEXT {
+        out.truncate(MAX_TEXT.saturating_sub(3));
+        out.push_str("...");
+    }
+    out
+}
+
+fn render(seq: &str, boot: &str, unix_ms: &str, prev: &str, text: &str) -> String {
+    let bare = format!("{seq} {boot} {unix_ms} {prev} {text}");
+    let mut sum = hex(&sha256(&[bare.as_bytes()]));
+    sum.truncate(8);
+    format!("{seq} {boot} {unix_ms} {prev} {sum} {text}\n")
+}
+
+fn scan(bytes: &[u8]) -> Scan {
+    let last = bytes.iter().rposition(|byte| *byte != 0);
+    let length = last.map_or(0, |last| last.saturating_add(1));
+    let data = bytes.get(..length).unwrap_or_default();
+    let (mut found, mut hash, mut end) = (Summary::default(), "0".repeat(64), 0usize);
+    let mut broken = None;
+    for line in data.split_inclusive(|byte| *byte == b'\n') {
+        match parse(line, &found, &hash) {
+            Ok(seq) => {
+                found.records = found.records.saturating_add(1);
+                found.first = if found.records == 1 { seq } else { found.first };
+                found.last = seq;
+                hash = hex(&sha256(&[line]));
+                end = end.saturating_add(line.len());
+                continue;
+            }
+            Err(_) if is_torn(bytes, end, line, length) => {
+                found.torn_bytes = length.saturating_sub(end);
+            }
+            Err(reason) => {
+                let line = found.records.saturating_add(1);
+                broken = Some(Break { line, reason });
+            }
+        }
+        break;
+    }
+    Scan {
+        found,
+        hash,
+        end,
+        broken,
+    }
+}
+
+/// The line's sequence number, if it continues what was `found` so far. The first line of a file continues one that is not
+/// here, unless it is number 1.
+fn parse(line: &[u8], found: &Summary, hash: &str) -> Result<u64, &'static str> {
+    let plain = line.strip_suffix(b"\n").ok_or("has no end")?;
+    if !plain.iter().all(|byte| (0x20..0x7f).contains(byte)) {
+        return Err("is not printable ASCII");
+    }
+    let text = std::str::from_utf8(plain).unwrap_or_default();
+    let fields: Vec<_> = text.splitn(6, ' ').collect();
+    let [number, boot, unix_ms, prev, _, text] = *fields.as_slice() else {
+        return Err("lacks a field");
+    };
+    if render(number, boot, unix_ms, prev, text).as_bytes() != line {
+        return Err("does not match its checksum");
+    }
+    let seq: u64 = number.parse().map_err(|_| "has no sequence number")?;
+    let follows = found.last.checked_add(1) == Some(seq) && hash == prev;
+    let begins = found.records == 0 && seq > 1;
+    (follows || begins)
+        .then_some(seq)
+        .ok_or("does not continue the line before")
+}
+
+/// Whether the bad `line` at `start` is where sectors of the last batch are missing: it is cut short by zeros that begin
+/// where the batch began or a sector begins, and go on to the end of a sector.
+fn is_torn(bytes: &[u8], start: usize, line: &[u8], length: usize) -> bool {
+    let zero = line.iter().position(|byte| *byte == 0);
+    let zero = start.saturating_add(zero.unwrap_or(line.len()));
+    let sector_end = zero.saturating_add(1).next_multiple_of(SECTOR);
+    let zeros = bytes.get(zero..sector_end.min(bytes.len()));
+    let missing = zeros.is_some_and(|zeros| zeros.iter().all(|byte| *byte == 0));
+    let begins = zero == start || zero.is_multiple_of(SECTOR);
+    missing && begins && length.saturating_sub(start) <= MAX_BATCH
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+//! The state bridge: everything that ever touches `/persist` (K03, H10).
+//!
+//! Two halves that meet in one packet socket:
+//!
+//! - [`Keeper`], the client, lives in PID 1. It opens no file; every call has a deadline.
+//! - [`keeper::run`], the server, is a child process. It alone has `/persist` mounted, in a mount namespace of its own,
+//!   and may block on the disk for as long as the disk likes: PID 1 kills it when its patience is over.
+//!
+//! What lies on `/persist`:
+//!
+//! | file | content | module |
+//! | --- | --- | --- |
+//! | `genesis.log`, `.1` … `.3` | the hash-chained log | [`genesis`] |
+//! | `state.db`, `-wal` | personas, NACKs, clock floor, entropy seed | `db` |
+//! | `.probe` | there only while a probe runs | [`keeper`] |
+//! | `*.broken-N`, `*.corrupt-N` | set aside at UNIX second N, never deleted | `disk` |
+//!
+//! Invariant: a positive reply means that what was asked for survives a power cut (S04).
+
+mod client;
+mod db;
+mod disk;
+mod entropy;
+mod error;
+pub mod genesis;
+pub mod keeper;
+mod last_words;
+mod sha256;
+pub mod wire;
+
+pub use client::{APPEND_DEADLINE, CLOSE_DEADLINE, Keeper, OPEN_DEADLINE, READ_DEADLINE};
+pub use error::{Fault, KeeperError};
+pub use genesis::{Break, Summary, verify_log};
+pub use keeper::Config;
+pub use last_words::last_words;
+pub use sha256::{hex, sha256};
+pub use wire::{Opened, Persona, Reply, Request, State};

@@ -1,0 +1,106 @@
+//! SHA-256 (FIPS 180-4), for the log's chain and the seed: too little use to ship a crate for it.
+
+const INITIAL: [u32; 8] = [
+    0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
+];
+
+const ROUND: [u32; 64] = [
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
+];
+
+/// The digest of `parts`, one after the other.
+pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut message = parts.concat();
+    let bits = (message.len() as u64).wrapping_mul(8);
+    message.push(0x80);
+    let padded = message.len().wrapping_add(8).next_multiple_of(64);
+    message.resize(padded.wrapping_sub(8), 0);
+    message.extend(bits.to_be_bytes());
+    let mut state = INITIAL;
+    for block in message.as_chunks().0 {
+        compress(&mut state, block);
+    }
+    let mut digest = [0; 32];
+    for (out, word) in digest.as_chunks_mut().0.iter_mut().zip(state) {
+        *out = word.to_be_bytes();
+    }
+    digest
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn sum<const N: usize>(words: [u32; N]) -> u32 {
+    words.into_iter().fold(0, u32::wrapping_add)
+}
+
+fn compress(state: &mut [u32; 8], block: &[u8; 64]) {
+    // The schedule is kept as a window on its next 16 words, so that no index is computed.
+    let mut window = [0; 16];
+    for (word, bytes) in window.iter_mut().zip(block.as_chunks().0) {
+        *word = u32::from_be_bytes(*bytes);
+    }
+    let before = *state;
+    for constant in ROUND {
+        let [a, b, c, d, e, f, g, h] = *state;
+        let turn = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
+        let choice = (e & f) ^ (!e & g);
+        let first = sum([h, turn, choice, constant, window[0]]);
+        let turn = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
+        let majority = (a & b) ^ (a & c) ^ (b & c);
+        let (top, fifth) = (sum([first, turn, majority]), sum([d, first]));
+        *state = [top, a, b, c, fifth, e, f, g];
+        let small = window[1].rotate_right(7) ^ window[1].rotate_right(18) ^ (window[1] >> 3);
+        let large = window[14].rotate_right(17) ^ window[14].rotate_right(19) ^ (window[14] >> 10);
+        window[0] = sum([window[0], small, window[9], large]);
+        window.rotate_left(1);
+    }
+    for (word, old) in state.iter_mut().zip(before) {
+        *word = word.wrapping_add(old);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{hex, sha256};
+    use proptest::prelude::*;
+    use sha2::{Digest, Sha256};
+
+    #[test]
+    fn h19_the_digests_are_those_of_the_standard() {
+        let digest = |text: &str| hex(&sha256(&[text.as_bytes()]));
+        assert_eq!(
+            digest(""),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
+        assert_eq!(
+            digest("abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(
+            digest("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq"),
+            "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"
+        );
+        assert_eq!(
+            digest(&"a".repeat(1_000_000)),
+            "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn h19_the_digest_is_the_reference_implementations(a in any::<Vec<u8>>(), b in any::<Vec<u8>>()) {
+            let whole = [a.clone(), b.clone()].concat();
+            prop_assert_eq!(sha256(&[&a, &b]).to_vec(), Sha256::digest(whole).to_vec());
+        }
+    }
+}
