@@ -1,0 +1,133 @@
+//! What can be said to PID 1, and by whom. The operator line and the socket share this grammar (decision 7).
+//!
+//! | authority | proven by | may say |
+//! | --- | --- | --- |
+//! | operator | typing at the serial line | everything |
+//! | Spine | uid 0 | `hello`, `status`, `validate` |
+//! | guest | any other uid | `hello` |
+
+use std::fmt::Write;
+
+use bay0_persona::PersonaName;
+
+use crate::{MAX_REQUEST, Refusal};
+use Form::{Bare, Named};
+
+/// One request. The set is closed: there is no verb that runs a program or opens a file by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Proves that bay0 answers.
+    Hello,
+    /// Figures, one `key=value` a line.
+    Status,
+    /// Runs the health feelers.
+    Validate,
+    /// Lists the personas and their states.
+    Rooms,
+    /// Starts a persona.
+    Start(PersonaName),
+    /// Stops a persona.
+    Stop(PersonaName),
+    /// Gives a persona the focus.
+    Focus(PersonaName),
+    /// Shows the last log lines.
+    Log,
+    /// Shuts down and switches off.
+    Poweroff,
+    /// Shuts down and starts again.
+    Reboot,
+    /// Shows [`help`].
+    Help,
+}
+
+enum Form {
+    Bare(Verb),
+    Named(fn(PersonaName) -> Verb),
+}
+
+/// The whole grammar: word, form, what it does.
+static VERBS: [(&str, Form, &str); 11] = [
+    ("help", Bare(Verb::Help), "show this table"),
+    ("status", Bare(Verb::Status), "show figures as key=value"),
+    ("validate", Bare(Verb::Validate), "run the health checks"),
+    ("rooms", Bare(Verb::Rooms), "list the personas"),
+    ("start", Named(Verb::Start), "start a persona"),
+    ("stop", Named(Verb::Stop), "stop a persona"),
+    ("focus", Named(Verb::Focus), "bring a persona forward"),
+    ("log", Bare(Verb::Log), "show the last log lines"),
+    ("hello", Bare(Verb::Hello), "prove that bay0 answers"),
+    ("poweroff", Bare(Verb::Poweroff), "shut down, switch off"),
+    ("reboot", Bare(Verb::Reboot), "shut down, start again"),
+];
+
+impl Verb {
+    /// Parses one line without its line end: a verb, or a verb, one space and a name.
+    ///
+    /// # Errors
+    /// Says what is wrong, naming the byte and its position, and what to do next.
+    pub fn parse(line: &str) -> Result<Verb, Refusal> {
+        let cut = line.split_once(' ');
+        let (word, argument) = cut.map_or((line, None), |(word, name)| (word, Some(name)));
+        let known = VERBS.iter().find(|(name, ..)| *name == word);
+        let (reason, next) = match (known, argument) {
+            _ if line.len() >= MAX_REQUEST => (
+                format!("request not under {MAX_REQUEST} bytes"),
+                "shorten it",
+            ),
+            (Some((_, Bare(verb), _)), None) => return Ok(verb.clone()),
+            (Some((_, Named(verb), _)), Some(name)) => match PersonaName::parse(name) {
+                Ok(name) => return Ok(verb(name)),
+                Err(why) => (format!("{word}: {why}"), "correct the name"),
+            },
+            (Some((_, Bare(_), _)), Some(_)) => {
+                (format!("{word} takes no argument"), "type it alone")
+            }
+            (Some((_, Named(_), _)), None) => (format!("{word} needs a name"), "type help"),
+            (None, _) => (format!("unknown verb {word:?}"), "type help"),
+        };
+        Err(Refusal::new(reason, next))
+    }
+}
+
+/// The table of verbs, one a line.
+pub fn help() -> String {
+    let mut table = String::new();
+    for (word, form, what) in &VERBS {
+        let name = if let Named(_) = form { "NAME" } else { "" };
+        let _ = writeln!(table, "{word:<8} {name:<4} {what}");
+    }
+    table
+}
+
+/// In whose name a request is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authority {
+    /// The serial line.
+    Operator,
+    /// uid 0: the Spine's own programs, such as the validator.
+    Spine,
+    /// Anyone else, by uid.
+    Guest(u32),
+}
+
+impl Authority {
+    /// The authority a peer's uid proves.
+    pub fn of_uid(uid: u32) -> Authority {
+        match uid {
+            0 => Authority::Spine,
+            _ => Authority::Guest(uid),
+        }
+    }
+
+    /// Whether this authority may say `verb`.
+    pub fn may(self, verb: &Verb) -> bool {
+        match self {
+            Authority::Operator => true,
+            Authority::Spine => matches!(verb, Verb::Hello | Verb::Status | Verb::Validate),
+            Authority::Guest(_) => matches!(verb, Verb::Hello),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+use super::*;
+use proptest::prelude::*;
+
+fn refusal(line: &str) -> String {
+    Verb::parse(line).unwrap_err().to_string()
+}
+
+fn name(text: &str) -> PersonaName {
+    PersonaName::parse(text).unwrap()
+}
+
+#[test]
+fn h18_every_verb_of_the_table_parses_and_the_table_is_the_help() {
+    let table = "help          show this table\n\
+                 status        show figures as key=value\n\
+                 validate      run the health checks\n\
+                 rooms         list the personas\n\
+                 start    NAME start a persona\n\
+                 stop     NAME stop a persona\n\
+                 focus    NAME bring a persona forward\n\
+                 log           show the last log lines\n\
+                 hello         prove that bay0 answers\n\
+                 poweroff      shut down, switch off\n\
+                 reboot        shut down, start again\n";
+    assert_eq!(help(), table);
+    let work = name("p://work");
+    let verbs = [
+        ("help", Verb::Help),
+        ("status", Verb::Status),
+        ("validate", Verb::Validate),
+        ("rooms", Verb::Rooms),
+        ("start p://work", Verb::Start(work.clone())),
+        ("stop p://work", Verb::Stop(work.clone())),
+        ("focus p://work", Verb::Focus(work)),
+        ("log", Verb::Log),
+        ("hello", Verb::Hello),
+        ("poweroff", Verb::Poweroff),
+        ("reboot", Verb::Reboot),
+    ];
+    for (line, verb) in verbs {
+        assert_eq!(Verb::parse(line), Ok(verb));
+    }
+}
+
+#[test]
+fn h19_every_refusal_says_what_is_wrong_and_what_next() {
+    assert_eq!(refusal(""), "unknown verb \"\"; next: type help");
+    assert_eq!(refusal("shell"), "unknown verb \"shell\"; next: type help");
+    assert_eq!(refusal("Hello"), "unknown verb \"Hello\"; next: type help");
+    assert_eq!(refusal(" hello"), "unknown verb \"\"; next: type help");
+    assert_eq!(
+        refusal("hello "),
+        "hello takes no argument; next: type it alone"
+    );
+    assert_eq!(
+        refusal("log 5"),
+        "log takes no argument; next: type it alone"
+    );
+    assert_eq!(refusal("start"), "start needs a name; next: type help");
+    let long = "request not under 256 bytes; next: shorten it";
+    assert_eq!(refusal(&"x".repeat(256)), long);
+}
+
+#[test]
+fn h14_a_refused_name_is_told_with_the_byte_and_its_position() {
+    assert_eq!(
+        refusal("start p://wo rk"),
+        "start: byte ' ' at byte 6: only a-z and 0-9 are allowed; next: correct the name"
+    );
+    assert_eq!(
+        refusal("stop p://Work"),
+        "stop: upper-case 'W' at byte 4: write p://work; next: correct the name"
+    );
+    assert_eq!(
+        refusal("focus  p://work"),
+        "focus: a name begins with sys:// or p://; next: correct the name"
+    );
+}
+
+#[test]
+fn h19_a_refusal_cannot_drive_the_terminal_it_is_shown_on() {
+    assert_eq!(
+        refusal("\x1b[2J\r"),
+        "unknown verb \"\\u{1b}[2J\\r\"; next: type help"
+    );
+}
+
+#[test]
+fn c02_guests_may_greet_the_spine_may_look_and_only_the_operator_may_act() {
+    let work = name("p://work");
+    let looks = [Verb::Status, Verb::Validate];
+    let acts = [
+        Verb::Rooms,
+        Verb::Start(work.clone()),
+        Verb::Stop(work.clone()),
+        Verb::Focus(work),
+        Verb::Log,
+        Verb::Poweroff,
+        Verb::Reboot,
+        Verb::Help,
+    ];
+    let all = [
+        Authority::Operator,
+        Authority::of_uid(0),
+        Authority::of_uid(1),
+    ];
+    assert_eq!(
+        all,
+        [Authority::Operator, Authority::Spine, Authority::Guest(1)]
+    );
+    assert_eq!(all.map(|who| who.may(&Verb::Hello)), [true, true, true]);
+    for verb in looks {
+        assert_eq!(
+            all.map(|who| who.may(&verb)),
+            [true, true, false],
+            "{verb:?}"
+        );
+    }
+    for verb in acts {
+        assert_eq!(
+            all.map(|who| who.may(&verb)),
+            [true, false, false],
+            "{verb:?}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn a16_no_line_is_taken_for_another_and_none_panics(line in ".{0,300}") {
+        if let Ok(verb) = Verb::parse(&line) {
+            let spelt = match &verb {
+                Verb::Start(name) => format!("start {name}"),
+                Verb::Stop(name) => format!("stop {name}"),
+                Verb::Focus(name) => format!("focus {name}"),
+                bare => format!("{bare:?}").to_lowercase(),
+            };
+            prop_assert_eq!(spelt, line);
+        }
+    }
+
+    #[test]
+    fn a16_near_misses_are_refused(
+        verb in "(help|status|validate|rooms|start|stop|focus|log|hello|poweroff|reboot)",
+        junk in "[ \\ta-zA-Z0-9:/_.-]{1,20}",
+    ) {
+        let line = format!("{verb}{junk}");
+        let named = |word: &str| {
+            let name = line.strip_prefix(word)?.strip_prefix(' ')?;
+            PersonaName::parse(name).ok()
+        };
+        let good = ["start", "stop", "focus"].into_iter().any(|word| named(word).is_some());
+        prop_assert_eq!(Verb::parse(&line).is_ok(), good, "{}", line);
+    }
+}
