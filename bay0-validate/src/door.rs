@@ -1,0 +1,76 @@
+//! What is felt through the umbilical: the umbilical itself, and what only bay0 can try.
+//!
+//! bay0 answers `validate` with one line per component, four fields separated by tabs: level, component, reason, next. A
+//! GREEN line's reason is what was measured, and its next is empty.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bay0_umbilical::{Refusal, call_as};
+
+use crate::{Finding, Level};
+
+/// How long `hello` may take.
+const HELLO_LIMIT: Duration = Duration::from_millis(300);
+/// How long `validate` may take: the keeper's own deadlines and some scheduling.
+const VALIDATE_LIMIT: Duration = Duration::from_secs(2);
+/// What bay0 must report, whatever else it does.
+const EXPECTED: [&str; 2] = ["persist", "log"];
+
+/// Feels the umbilical, then asks bay0 for the rest.
+pub(crate) fn feel(socket: &Path, server_uid: u32) -> Vec<Finding> {
+    let red = |name, why: &Refusal| Finding::new(name, Level::Red, &why.reason, &why.next);
+    let mut findings = Vec::new();
+    let answer = call_as(socket, server_uid, "hello", HELLO_LIMIT).and_then(|hello| {
+        findings.push(Finding::new(
+            "umbilical",
+            Level::Green,
+            hello.trim_end(),
+            "",
+        ));
+        call_as(socket, server_uid, "validate", VALIDATE_LIMIT)
+    });
+    if let (Err(why), true) = (&answer, findings.is_empty()) {
+        findings.push(red("umbilical", why));
+    }
+    // Nothing known is as bad as knowing the worst.
+    match answer.and_then(|body| parse(&body)) {
+        Ok(rest) => findings.extend(rest),
+        Err(why) => findings.extend(EXPECTED.map(|name| red(name, &why))),
+    }
+    findings
+}
+
+/// The findings, if every line obeys the format and what is expected is there once.
+fn parse(body: &str) -> Result<Vec<Finding>, Refusal> {
+    let refuse = |what: String| Refusal {
+        reason: format!("bay0 reported {what}; nothing of it is believed"),
+        next: "use bay0 and its validator from one build".to_owned(),
+    };
+    let mut findings = Vec::new();
+    for line in body.lines() {
+        findings.push(parse_line(line).ok_or_else(|| refuse(format!("{line:?}")))?);
+    }
+    for name in EXPECTED {
+        let count = findings.iter().filter(|f| f.component == name).count();
+        if count != 1 {
+            return Err(refuse(format!("{name} {count} times")));
+        }
+    }
+    Ok(findings)
+}
+
+fn parse_line(line: &str) -> Option<Finding> {
+    let fields: Vec<&str> = line.split('\t').collect();
+    let [level, component, reason, next] = fields.as_slice() else {
+        return None;
+    };
+    let level = Level::parse(level)?;
+    let named = !component.is_empty() && component.bytes().all(|b| b.is_ascii_lowercase());
+    // Whatever is not GREEN says why and what next, and GREEN has nothing to be done.
+    let explained = (level == Level::Green) == next.is_empty() && !reason.is_empty();
+    (named && explained).then(|| Finding::new(component, level, reason, next))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,271 @@
+#![allow(clippy::disallowed_methods, reason = "a thread plays bay0")]
+
+use super::*;
+use bay0_umbilical::{Server, Verb};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{Uid, chown};
+use proptest::prelude::*;
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::thread;
+use std::time::Instant;
+
+const WELL: &str = "GREEN\tpersist\tmarker read back\t\nGREEN\tlog\trecord 7 appended\t\n";
+const STUCK: &str = "SOCK: no answer in time; bay0 is stuck or busy; next: ask again";
+
+struct Scene {
+    _dir: tempfile::TempDir,
+    socket: std::path::PathBuf,
+}
+
+fn scene() -> Scene {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("sock");
+    Scene { _dir: dir, socket }
+}
+
+impl Scene {
+    fn felt_as(&self, uid: u32) -> Vec<String> {
+        let path = self.socket.display().to_string();
+        let shown = feel(&self.socket, uid).into_iter().map(|finding| {
+            let Finding {
+                component,
+                level,
+                reason,
+                next,
+            } = finding;
+            let next = if next.is_empty() {
+                next
+            } else {
+                format!("; next: {next}")
+            };
+            format!("{} {component}: {reason}{next}", level.word()).replace(&path, "SOCK")
+        });
+        shown.collect()
+    }
+
+    fn felt(&self) -> Vec<String> {
+        self.felt_as(Uid::effective().as_raw())
+    }
+
+    /// What is felt while a bay0 answers `validate` with `body`, or, as `None`, never.
+    fn felt_with(&self, body: Option<&'static str>) -> Vec<String> {
+        let mut server = Server::bind(&self.socket).unwrap();
+        let (stop, stopped) = UnixStream::pair().unwrap();
+        let bay0 = thread::spawn(move || {
+            loop {
+                let mut fds = [&server.as_fd(), &stopped.as_fd()]
+                    .map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
+                poll(&mut fds, PollTimeout::NONE).unwrap();
+                if fds[1].any() == Some(true) {
+                    return;
+                }
+                for call in server.turn(Instant::now()) {
+                    match (call.verb, body) {
+                        (Verb::Hello, _) => server.reply(call.id, Ok("bay0 0.1.0\n")),
+                        (_, Some(body)) => server.reply(call.id, Ok(body)),
+                        (_, None) => {}
+                    }
+                }
+            }
+        });
+        let felt = self.felt();
+        drop(stop);
+        bay0.join().unwrap();
+        felt
+    }
+}
+
+fn all_red(why: &str) -> Vec<String> {
+    ["umbilical", "persist", "log"]
+        .map(|name| format!("RED {name}: {why}"))
+        .into()
+}
+
+#[test]
+fn h15_a_stale_socket_is_red() {
+    let scene = scene();
+    drop(UnixListener::bind(&scene.socket).unwrap());
+    let why = "SOCK: ECONNREFUSED (stale); nobody listens; next: reboot";
+    assert_eq!(scene.felt(), all_red(why));
+}
+
+#[test]
+fn h15_a_missing_and_a_misplaced_socket_are_red() {
+    let scene = scene();
+    let why = "SOCK: ENOENT; bay0 cannot be asked; next: read the umbilical line of the boot log";
+    assert_eq!(scene.felt(), all_red(why));
+    std::fs::write(&scene.socket, "").unwrap();
+    let why = "SOCK is not a socket; not used; next: find out who made it, then reboot";
+    assert_eq!(scene.felt(), all_red(why));
+}
+
+#[test]
+fn h15_a_server_that_never_answers_is_red_within_the_deadline() {
+    let scene = scene();
+    let _listener = UnixListener::bind(&scene.socket).unwrap();
+    assert_eq!(scene.felt(), all_red(STUCK));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn h15_a_socket_of_another_owner_is_red() {
+    let scene = scene();
+    let _listener = UnixListener::bind(&scene.socket).unwrap();
+    chown(&scene.socket, Some(Uid::from_raw(65_534)), None).unwrap();
+    let why = "SOCK belongs to uid 65534, not 0 (wrong owner); not trusted; \
+               next: find out who made it, then reboot";
+    assert_eq!(scene.felt_as(0), all_red(why));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn h15_a_fake_server_is_red() {
+    use std::io::{Read, Write};
+    let scene = scene();
+    // SO_PEERCRED is who listened: the effective uid at that moment.
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(scene.socket.parent().unwrap(), open).unwrap();
+    let impostor = bay0_persona::spawn(None, Some(theirs.as_fd()), |kept| {
+        // SAFETY: changes this process's uids and touches no memory.
+        unsafe { nix::libc::syscall(nix::libc::SYS_setuid, 65_534) };
+        let _listener = UnixListener::bind(&scene.socket).unwrap();
+        let mut ready = UnixStream::from(kept.unwrap());
+        ready.write_all(b"!").unwrap();
+        i32::from(ready.read(&mut [0]).is_err())
+    });
+    let impostor = impostor.unwrap();
+    drop(theirs);
+    ours.read_exact(&mut [0]).unwrap();
+    chown(&scene.socket, Some(Uid::from_raw(0)), None).unwrap();
+    let why = "SOCK is served by uid 65534, not 0 (fake); not trusted; \
+               next: find out who made it, then reboot";
+    assert_eq!(scene.felt_as(0), all_red(why));
+    drop(ours);
+    assert!(impostor.wait_exit(Duration::from_secs(5)));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn h15_all_well_is_green() {
+    let expected = [
+        "GREEN umbilical: bay0 0.1.0",
+        "GREEN persist: marker read back",
+        "GREEN log: record 7 appended",
+    ];
+    assert_eq!(scene().felt_with(Some(WELL)), expected);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn h15_read_only_full_and_hung_disk_and_full_log_are_told_as_bay0_tells_them() {
+    let disk = [
+        (
+            "marker write /persist/.probe: EROFS; state cannot be kept",
+            "attach the disk writable and reboot",
+        ),
+        (
+            "marker write /persist/.probe: ENOSPC; state cannot be kept",
+            "free space on /persist",
+        ),
+        (
+            "probe: no answer from the keeper in 200 ms; keeper killed, state is dirty",
+            "check the disk, then reboot",
+        ),
+    ];
+    let log = (
+        "append genesis.log: ENOSPC; what happens is not recorded",
+        "free space on /persist",
+    );
+    for (reason, next) in disk {
+        let body = format!(
+            "RED\tpersist\t{reason}\t{next}\nRED\tlog\t{}\t{}\n",
+            log.0, log.1
+        );
+        let expected = [
+            "GREEN umbilical: bay0 0.1.0".to_owned(),
+            format!("RED persist: {reason}; next: {next}"),
+            format!("RED log: {}; next: {}", log.0, log.1),
+        ];
+        assert_eq!(scene().felt_with(Some(body.leak())), expected);
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn h06_a_bay0_that_greets_and_never_validates_is_red_within_the_deadline() {
+    let mut expected = all_red(STUCK);
+    expected[0] = "GREEN umbilical: bay0 0.1.0".to_owned();
+    assert_eq!(scene().felt_with(None), expected);
+}
+
+#[test]
+fn h15_a_bay0_that_refuses_to_validate_is_red() {
+    if Uid::effective().is_root() {
+        return; // a guest is refused, the Spine is not
+    }
+    let why = "not for this uid to ask; next: ask at the operator line";
+    let mut expected = all_red(why);
+    expected[0] = "GREEN umbilical: bay0 0.1.0".to_owned();
+    assert_eq!(scene().felt_with(Some(WELL)), expected);
+}
+
+fn refused(body: &str) -> String {
+    parse(body).unwrap_err().to_string()
+}
+
+#[test]
+fn h15_more_components_than_expected_are_welcome() {
+    let body = format!("{WELL}YELLOW\twatchdog\tsoftdog only\tboot on a machine with a watchdog\n");
+    let findings = parse(&body).unwrap();
+    assert_eq!(
+        findings[2],
+        Finding::new(
+            "watchdog",
+            Level::Yellow,
+            "softdog only",
+            "boot on a machine with a watchdog"
+        )
+    );
+}
+
+#[test]
+fn a16_a_report_that_is_not_exactly_right_is_not_believed() {
+    let next = "nothing of it is believed; next: use bay0 and its validator from one build";
+    assert_eq!(
+        refused(""),
+        format!("bay0 reported persist 0 times; {next}")
+    );
+    assert_eq!(
+        refused("GREEN\tpersist\tx\t"),
+        format!("bay0 reported log 0 times; {next}")
+    );
+    let twice = format!("{WELL}GREEN\tpersist\tx\t");
+    assert_eq!(
+        refused(&twice),
+        format!("bay0 reported persist 2 times; {next}")
+    );
+    for line in [
+        "",
+        "GREEN\tpersist\tx",
+        "GREEN\tpersist\tx\t\t",
+        "green\tpersist\tx\t",
+        "GREEN\tper sist\tx\t",
+        "GREEN\t\tx\t",
+        "GREEN\tpersist\tx\tdo something",
+        "RED\tpersist\tx\t",
+        "RED\tpersist\t\tdo something",
+        "GREEN persist x ",
+    ] {
+        let body = format!("{WELL}{line}\n");
+        assert_eq!(refused(&body), format!("bay0 reported {line:?}; {next}"));
+    }
+}
+
+proptest! {
+    #[test]
+    fn a16_no_report_panics(body in "(.|\\t|\\n)*") {
+        let _ = parse(&body);
+    }
+}

@@ -1,0 +1,156 @@
+//! Health feelers (H15): small experiments on the running system, not questions about it. Fast, non-destructive, decisive.
+//!
+//! | component | experiment | by |
+//! | --- | --- | --- |
+//! | freezer | a process burns CPU, is frozen, must use none, is thawed, must burn again | this program |
+//! | umbilical | connect, prove that uid 0 owns the socket and listens behind it, be answered | this program |
+//! | persist, log and the rest | a marker written and read back, a record appended | bay0, asked through the umbilical |
+//!
+//! What cannot be tried on a plain host is YELLOW with its reason, never GREEN. Everything has its own deadline; all is well
+//! within a second.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Instant;
+
+mod door;
+mod freezer;
+pub mod json;
+
+/// How well a component is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Tried, and it works.
+    Green,
+    /// Could not be tried, or works with a reservation.
+    Yellow,
+    /// Tried, and it does not work.
+    Red,
+}
+
+impl Level {
+    /// `GREEN`, `YELLOW`, `RED`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Green => "GREEN",
+            Level::Yellow => "YELLOW",
+            Level::Red => "RED",
+        }
+    }
+
+    /// The level a word means.
+    pub fn parse(word: &str) -> Option<Level> {
+        let all = [Level::Green, Level::Yellow, Level::Red];
+        all.into_iter().find(|level| level.word() == word)
+    }
+}
+
+/// What was found out about one component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Its name, lower-case letters.
+    pub component: String,
+    /// How well it is.
+    pub level: Level,
+    /// Why it is not GREEN; what was measured if it is.
+    pub reason: String,
+    /// What to do about it; empty if it is GREEN.
+    pub next: String,
+}
+
+impl Finding {
+    fn new(component: &str, level: Level, reason: &str, next: &str) -> Finding {
+        Finding {
+            component: component.to_owned(),
+            level,
+            reason: reason.to_owned(),
+            next: next.to_owned(),
+        }
+    }
+}
+
+/// Every finding, in the order of the experiments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The findings.
+    pub findings: Vec<Finding>,
+    /// How long it took, in milliseconds.
+    pub ms: u128,
+}
+
+impl Report {
+    /// The worst level found; RED if nothing was.
+    pub fn verdict(&self) -> Level {
+        let levels = self.findings.iter().map(|finding| finding.level);
+        levels.max().unwrap_or(Level::Red)
+    }
+
+    /// The process exit code: 0 GREEN, 1 YELLOW, 2 RED.
+    pub fn exit_code(&self) -> i32 {
+        self.verdict() as i32
+    }
+}
+
+/// One line per component that is not GREEN, then the summary, without a last newline.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut levels = Vec::new();
+        for finding in &self.findings {
+            let (word, component) = (finding.level.word(), &finding.component);
+            levels.push(format!("{component} {word}"));
+            if finding.level != Level::Green {
+                let (reason, next) = (&finding.reason, &finding.next);
+                writeln!(f, "{word} {component}: {reason}; next: {next}")?;
+            }
+        }
+        let (word, levels) = (self.verdict().word(), levels.join(", "));
+        write!(f, "{word} ({} ms): {levels}", self.ms)
+    }
+}
+
+/// Where to feel; injected so that tests can point elsewhere.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// The cgroup v2 directory under which the freezer's group is made, if the machine has one.
+    pub cgroup: Option<PathBuf>,
+    /// The umbilical's socket.
+    pub umbilical: PathBuf,
+    /// The uid that must own the socket and listen behind it.
+    pub server_uid: u32,
+    /// The file that names PID 1: `bay0` in the Spine.
+    pub comm: PathBuf,
+}
+
+impl Default for Paths {
+    fn default() -> Paths {
+        Paths {
+            cgroup: bay0_persona::cgroup2_root(),
+            umbilical: PathBuf::from(bay0_umbilical::SOCKET),
+            server_uid: 0,
+            comm: PathBuf::from("/proc/1/comm"),
+        }
+    }
+}
+
+/// Runs every feeler. Must be called from a single-threaded process: the freezer's burner is cloned from it.
+pub fn run(paths: &Paths) -> Report {
+    let begun = Instant::now();
+    let comm = std::fs::read_to_string(&paths.comm).unwrap_or_default();
+    let in_spine = comm.trim_end() == "bay0";
+    let mut findings = vec![freezer::feel(paths.cgroup.as_deref(), in_spine)];
+    if in_spine {
+        findings.extend(door::feel(&paths.umbilical, paths.server_uid));
+    } else {
+        let reason = format!("PID 1 is {:?}, not bay0; not tried", comm.trim_end());
+        let next = "run bay0 --validate inside the Spine";
+        let untried = |component| Finding::new(component, Level::Yellow, &reason, next);
+        findings.extend(["umbilical", "persist", "log"].map(untried));
+    }
+    Report {
+        findings,
+        ms: begun.elapsed().as_millis(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
