@@ -1,0 +1,226 @@
+//! The boot, as one table: the only safe order of its phases, each of which says what it did and how long it took (H04, H19).
+//!
+//! The watchdog comes before anything that can fail. Nothing touches a disk in PID 1 itself: even the driver that finds the
+//! disk is loaded by a child with a deadline, because probing a disk reads it, and a disk may hang (H06).
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use bay0_persona::spawn::{spawn_teller, write_knob};
+use bay0_persona::{ROOMS, cgroup2_root};
+use bay0_reconcile::{Native, Podman};
+use bay0_umbilical::{SOCKET, Server};
+use nix::errno::Errno;
+use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::libc;
+use nix::mount::{MsFlags, mount};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime, clock_settime};
+
+use crate::pid1::{Bay0, Event};
+use crate::watchdog::Watchdog;
+
+/// A step: what it is called, what it does, and what follows from its failure and what to do then. The body answers the
+/// sentence for the log.
+pub type Phase = (&'static str, fn(&mut Bay0) -> Result<String>, &'static str);
+
+/// The boot.
+pub const PHASES: [Phase; 10] = [
+    ("watchdog", watchdog, STUCK),
+    ("mounts", mounts, UNMOUNTED),
+    ("oom", oom, MORTAL),
+    ("modules", modules, UNSEALED),
+    ("root", root, WRITABLE),
+    ("time", time, "the clock is wrong; next: set it"),
+    ("keeper", Bay0::open_keeper, ""),
+    ("reconcile", reconcile, UNTRUSTED),
+    ("umbilical", umbilical, ""),
+    ("operator", operator, UNHEARD),
+];
+
+const STUCK: &str = "a stuck machine stays stuck; next: add a watchdog device";
+const UNMOUNTED: &str = "what needs it fails; next: use a kernel that has it";
+const MORTAL: &str = "PID 1 may be killed for memory; next: report this kernel";
+const UNSEALED: &str = "a device is missing or loading open; next: rebuild the Spine";
+const WRITABLE: &str = "the root can be changed; next: report this kernel";
+const UNTRUSTED: &str = "no persona starts; next: see the keeper's line";
+const UNHEARD: &str = "no operator line; next: attach a serial line, then reboot";
+
+/// Longest that finding the disks may take before the boot goes on without them.
+const DISK_DEADLINE: Duration = Duration::from_secs(2);
+
+const QUIET: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
+const SEALED: MsFlags = QUIET.union(MsFlags::MS_NODEV);
+const FROZEN: MsFlags = SEALED.union(MsFlags::MS_RDONLY);
+
+/// What is mounted where, in order, each with the flags that take away most.
+const MOUNTS: [(&str, &str, MsFlags, &str); 5] = [
+    ("proc", "/proc", SEALED, ""),
+    ("sysfs", "/sys", FROZEN, ""),
+    ("devtmpfs", "/dev", QUIET, "mode=0755"),
+    ("tmpfs", "/run", SEALED, "mode=0755,size=8m"),
+    ("cgroup2", "/sys/fs/cgroup", SEALED, "nsdelegate"),
+];
+
+/// Loads the watchdog's driver (the first module of all) and arms it; `softdog` where there is no hardware.
+fn watchdog(bay: &mut Bay0) -> Result<String> {
+    let hard = load_list("watchdog").and_then(|()| Watchdog::arm());
+    let soft = |_| load_list("softdog").and_then(|()| Watchdog::arm());
+    let dog = hard.or_else(soft)?;
+    let text = format!("armed {}, time-out {} s read back", dog.name, dog.timeout_s);
+    bay.watchdog = Some(dog);
+    Ok(text)
+}
+
+/// Mounts the kernel's file systems, then moves the log to a console that cannot block and to the kernel ring.
+fn mounts(bay: &mut Bay0) -> Result<String> {
+    let done = MOUNTS.map(|(kind, at, flags, data)| {
+        let done = mount(Some(kind), at, Some(kind), flags, Some(data));
+        done.map_err(|errno| anyhow!("mount {at} ({kind}): {errno:?}"))
+    });
+    let kmsg = File::options().write(true).open("/dev/kmsg").ok();
+    bay.log.attach(open_console()?, kmsg);
+    done.into_iter().collect::<Result<()>>()?;
+    Ok(MOUNTS.map(|(_, at, ..)| at).join(" "))
+}
+
+/// Tells the kernel to panic rather than kill PID 1 for memory (H09).
+fn oom(_: &mut Bay0) -> Result<String> {
+    set("/proc/self/oom_score_adj", "-1000")
+}
+
+/// Loads the rest of the drivers, the disk's in a child with a deadline, then seals module loading for good (A07).
+fn modules(_: &mut Bay0) -> Result<String> {
+    let loaded = [load_list("early"), load_disk()];
+    let seal = "/proc/sys/kernel/modules_disabled";
+    if !Path::new(seal).exists() {
+        return Ok("monolithic kernel, nothing to load".to_owned());
+    }
+    let sealed = set(seal, "1")?;
+    loaded.into_iter().collect::<Result<()>>()?;
+    let count = fs::read_to_string("/proc/modules")?.lines().count();
+    Ok(format!("{count} loaded, loading sealed: {sealed}"))
+}
+
+/// Remounts the root read-only and proves it by trying to write.
+fn root(_: &mut Bay0) -> Result<String> {
+    let (none, flags) = (None::<&str>, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
+    mount(none, "/", none, flags, none).context("remount /")?;
+    match File::create("/.write-probe") {
+        Err(err) if err.kind() == ErrorKind::ReadOnlyFilesystem => {
+            Ok("read-only, a write answers EROFS".to_owned())
+        }
+        other => bail!("write to /: {other:?}"),
+    }
+}
+
+/// Reads what the factory baked in, and puts the clock at or after the image's own build (H16).
+fn time(bay: &mut Bay0) -> Result<String> {
+    bay.facts = fs::read_to_string("/etc/spine").context("read /etc/spine")?;
+    let epoch = bay
+        .facts
+        .lines()
+        .find_map(|line| line.strip_prefix("epoch="));
+    raise_clock(epoch.context("no epoch in /etc/spine")?.parse()?)
+}
+
+/// Converges what the database wants and what is really there (H12).
+fn reconcile(bay: &mut Bay0) -> Result<String> {
+    let keeper = bay.keeper.as_mut().context("no database")?;
+    let desired = keeper.personas()?;
+    let root = cgroup2_root().context("no cgroup2")?.join(ROOMS);
+    let mut set = |name: &_, state| {
+        let set = keeper.set_state(name, state);
+        set.map_err(|error| error.to_string())
+    };
+    let (native, podman) = (Native { root }, Podman::default());
+    let lines = bay0_reconcile::run(&desired, &[&native, &podman], &mut set);
+    for line in &lines {
+        bay.log.say(format!("reconcile: {line}"));
+    }
+    let (personas, fixed) = (desired.len(), lines.len());
+    Ok(format!("{personas} personas, {fixed} corrections"))
+}
+
+fn umbilical(bay: &mut Bay0) -> Result<String> {
+    let server = Server::bind(Path::new(SOCKET))?;
+    bay.watch(&server, Event::Umbilical);
+    bay.umbilical = Some(server);
+    Ok(format!("listening on {SOCKET}"))
+}
+
+/// Offers the operator line. The terminal's own line editing serves it: erase, kill, word erase, reprint.
+fn operator(bay: &mut Bay0) -> Result<String> {
+    let console = open_console()?;
+    bay.watch(&console, Event::Operator);
+    bay.console = Some(console);
+    Ok("ready, type help".to_owned())
+}
+
+/// Moves the clock forward to `floor` (Unix seconds) if it stands before it; never backwards.
+///
+/// # Errors
+/// The clock could not be set.
+pub fn raise_clock(floor: u64) -> Result<String> {
+    let now = unix_seconds();
+    if now >= floor {
+        return Ok(format!("clock {now} is not behind the floor {floor}"));
+    }
+    let time = TimeSpec::new(libc::time_t::try_from(floor)?, 0);
+    clock_settime(ClockId::CLOCK_REALTIME, time).context("set the clock")?;
+    Ok(format!(
+        "clock {now} was behind, moved forward to the floor {floor}"
+    ))
+}
+
+/// Wall-clock time in Unix seconds.
+pub fn unix_seconds() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, |now| now.tv_sec());
+    u64::try_from(now).unwrap_or(0)
+}
+
+/// The console, opened so that no read or write can block.
+fn open_console() -> Result<File> {
+    let mut options = File::options();
+    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    let console = options.read(true).write(true).open("/dev/console");
+    console.context("open /dev/console")
+}
+
+/// Writes a value to a file of the kernel and reads it back.
+fn set(path: &str, value: &str) -> Result<String> {
+    write_knob(Path::new(path), value).with_context(|| format!("write {path}"))?;
+    let read = fs::read_to_string(path)?;
+    ensure!(read.trim_end() == value, "{path} reads back {read:?}");
+    Ok(format!("{value} read back"))
+}
+
+/// Loads the modules that `/lib/modules/LIST` names, one path a line, in order. No list: the kernel has them built in.
+/// One that fails does not keep the others from being tried.
+fn load_list(list: &str) -> Result<()> {
+    let load = |path: &str| match finit_module(File::open(path)?, c"", ModuleInitFlags::empty()) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(errno) => bail!("load {path}: {errno:?}"),
+    };
+    let paths = fs::read_to_string(format!("/lib/modules/{list}")).unwrap_or_default();
+    let loaded: Vec<Result<()>> = paths.lines().map(load).collect();
+    loaded.into_iter().collect()
+}
+
+/// Loads the disk's drivers in a child: a disk that hangs while it is probed holds the child up, not PID 1.
+fn load_disk() -> Result<()> {
+    let load = || load_list("disk").map_or_else(|error| error.to_string(), |()| String::new());
+    let mut loader = spawn_teller(load).context("start the disk loader")?;
+    if !loader.child.wait_exit(DISK_DEADLINE) {
+        loader.child.kill()?;
+        bail!("load disk drivers: no end in {DISK_DEADLINE:?}: a disk hangs");
+    }
+    let (mut text, _) = (String::new(), loader.child.reap());
+    loader.pipe.read_to_string(&mut text)?;
+    ensure!(text.is_empty(), text);
+    Ok(())
+}
