@@ -1,0 +1,231 @@
+use super::*;
+
+fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|n| (*n).to_owned()).collect()
+}
+
+/// A tree in which every check is satisfied.
+fn good() -> Facts {
+    let mut facts = Facts {
+        top_level: set(&TOP_LEVEL),
+        ..Facts::default()
+    };
+    let edges: [(&str, &[&str]); 8] = [
+        ("bay0-persona", &["nix", "cgroups-rs"]),
+        ("bay0-state", &["bay0-persona", "rusqlite"]),
+        ("bay0-reconcile", &["bay0-persona", "bay0-state"]),
+        ("bay0-umbilical", &["bay0-persona"]),
+        ("bay0-validate", &["bay0-umbilical"]),
+        ("bay0", &["anyhow", "bay0-validate", "bay0-reconcile"]),
+        ("rusqlite", &["libsqlite3-sys"]),
+        ("xtask", &["anyhow", "clap"]),
+    ];
+    for (name, named) in edges {
+        facts.edges.insert(name.into(), set(named));
+        if floor(name).is_some() {
+            facts.crates.insert(
+                name.into(),
+                Crate {
+                    lines: 100,
+                    budget: Some(200),
+                    declared: set(named),
+                },
+            );
+        }
+    }
+    facts
+}
+
+#[test]
+fn k04_a_tree_as_designed_has_no_finding() {
+    assert_eq!(check(&good()), Vec::<String>::new());
+}
+
+#[test]
+fn k04_a_crate_over_its_budget_is_named() {
+    let mut facts = good();
+    facts.crates.get_mut("bay0-state").unwrap().lines = 201;
+    assert_eq!(check(&facts), ["bay0-state: 201 code lines, budget 200"]);
+    facts.crates.get_mut("bay0-state").unwrap().budget = None;
+    assert_eq!(
+        check(&facts),
+        ["bay0-state: no package.metadata.budget in its Cargo.toml"]
+    );
+}
+
+#[test]
+fn a09_the_six_together_have_a_budget_too() {
+    let mut facts = good();
+    for krate in facts.crates.values_mut() {
+        (krate.lines, krate.budget) = (501, Some(600));
+    }
+    assert_eq!(
+        check(&facts),
+        ["all runtime crates: 3006 code lines, budget 3000"]
+    );
+}
+
+#[test]
+fn k02_a_dependency_outside_the_six_is_named_even_when_the_crate_lists_it() {
+    let mut facts = good();
+    facts.edges.get_mut("bay0").unwrap().insert("tokio".into());
+    assert_eq!(
+        check(&facts),
+        [
+            "bay0: depends on tokio, which its package.metadata.budget does not list",
+            "bay0: depends on tokio, which is none of anyhow caps cgroups-rs nix rusqlite seccompiler"
+        ]
+    );
+    facts
+        .crates
+        .get_mut("bay0")
+        .unwrap()
+        .declared
+        .insert("tokio".into());
+    assert_eq!(check(&facts).len(), 1);
+}
+
+#[test]
+fn k03_a_dependency_against_the_direction_is_named() {
+    let mut facts = good();
+    facts
+        .edges
+        .get_mut("bay0-persona")
+        .unwrap()
+        .insert("bay0-state".into());
+    facts
+        .crates
+        .get_mut("bay0-persona")
+        .unwrap()
+        .declared
+        .insert("bay0-state".into());
+    assert_eq!(
+        check(&facts),
+        ["bay0-persona: depends on bay0-state, against the direction of the design"]
+    );
+    let mut facts = good();
+    facts
+        .edges
+        .get_mut("bay0-umbilical")
+        .unwrap()
+        .insert("bay0-reconcile".into());
+    facts
+        .crates
+        .get_mut("bay0-umbilical")
+        .unwrap()
+        .declared
+        .insert("bay0-reconcile".into());
+    assert_eq!(
+        check(&facts),
+        ["bay0-umbilical: depends on bay0-reconcile, against the direction of the design"]
+    );
+}
+
+#[test]
+fn k03_only_the_owner_reaches_sqlite_cgroups_and_seccomp() {
+    for (owned, owner) in OWNED {
+        let mut facts = good();
+        facts
+            .edges
+            .get_mut("bay0-validate")
+            .unwrap()
+            .insert(owned.into());
+        facts
+            .crates
+            .get_mut("bay0-validate")
+            .unwrap()
+            .declared
+            .insert(owned.into());
+        assert_eq!(
+            check(&facts),
+            [format!(
+                "bay0-validate: reaches {owned}, which belongs to {owner} alone"
+            )]
+        );
+    }
+    // Through a crate of others as well.
+    let mut facts = good();
+    facts.edges.insert("anyhow".into(), set(&["rusqlite"]));
+    assert_eq!(
+        check(&facts),
+        ["anyhow: reaches rusqlite, which belongs to bay0-state alone"]
+    );
+}
+
+#[test]
+fn k02_the_whole_tree_is_capped() {
+    let mut facts = good();
+    let many: BTreeSet<String> = (0..TREE_CRATES).map(|n| format!("dep{n}")).collect();
+    facts.edges.insert("libsqlite3-sys".into(), many);
+    let findings = check(&facts);
+    assert_eq!(
+        findings,
+        [format!(
+            "whole tree: {} crates of others, cap 39",
+            TREE_CRATES + 5
+        )]
+    );
+}
+
+#[test]
+fn k01_the_top_level_is_exactly_the_designs() {
+    let mut facts = good();
+    facts.top_level.insert("kernel".into());
+    facts.top_level.remove("LICENSE");
+    facts.top_level.insert(".ci".into());
+    assert_eq!(
+        check(&facts),
+        [
+            "top level: kernel is not part of the design (K01)",
+            "top level: LICENSE is missing (K01)"
+        ]
+    );
+}
+
+#[test]
+fn k03_a_seventh_runtime_crate_and_a_missing_one_are_named() {
+    let mut facts = good();
+    facts.crates.insert(
+        "bay0-extra".into(),
+        Crate {
+            lines: 1,
+            budget: Some(1),
+            ..Crate::default()
+        },
+    );
+    facts.crates.remove("bay0-umbilical");
+    assert_eq!(
+        check(&facts),
+        [
+            "bay0-extra: a runtime crate that the design does not know",
+            "bay0-umbilical: not in the workspace"
+        ]
+    );
+}
+
+#[test]
+fn k04_the_table_shows_lines_budget_and_both_dependency_counts() {
+    let table = table(&good());
+    assert!(
+        table.contains("bay0-state          100     200       1      4  rusqlite\n"),
+        "{table}"
+    );
+    assert!(
+        table.contains("together            600    3000              5  tree cap 39\n"),
+        "{table}"
+    );
+}
+
+#[test]
+fn k02_the_real_graph_reaches_the_c_library_of_sqlite_and_its_build() {
+    let metadata = metadata(&Layout::find()).unwrap();
+    let facts = Facts {
+        edges: edges(&metadata),
+        ..Facts::default()
+    };
+    let tree = reach(&facts, "bay0");
+    for name in ["nix", "libc", "rusqlite", "libsqlite3-sys", "cc"] {
+        assert!(tree.contains(name), "{name} is not in {tree:?}");
+    }
+    assert!(!tree.contains("windows-sys"), "{tree:?}");
+}

@@ -1,0 +1,246 @@
+//! Tools of the host: found, installed when that is possible without asking, else named with the one command to paste.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// The emulator.
+pub const QEMU: &str = "qemu-system-x86_64";
+
+/// A program and the package that brings it, per package manager in the order of [`MANAGERS`].
+#[derive(Clone, Copy, Debug)]
+pub struct Tool {
+    /// The program.
+    pub program: &'static str,
+    packages: [&'static str; 4],
+}
+
+/// Boots the Spine.
+pub const TOOL_QEMU: Tool = Tool {
+    program: QEMU,
+    packages: [
+        "qemu-system-x86",
+        "qemu-system-x86-core",
+        "qemu-system-x86_64",
+        "qemu-system-x86",
+    ],
+};
+/// Makes `/persist`.
+pub const TOOL_MKE2FS: Tool = Tool {
+    program: "mke2fs",
+    packages: ["e2fsprogs"; 4],
+};
+/// Writes `modules.dep`.
+pub const TOOL_DEPMOD: Tool = Tool {
+    program: "depmod",
+    packages: ["kmod"; 4],
+};
+/// Fetches Alpine's files.
+pub const TOOL_CURL: Tool = Tool {
+    program: "curl",
+    packages: ["curl"; 4],
+};
+/// Compiles SQLite and links a static file.
+pub const TOOL_CC: Tool = Tool {
+    program: "cc",
+    packages: ["gcc libc6-dev", "gcc glibc-static", "build-base", "gcc"],
+};
+
+const MANAGERS: [(&str, &[&str]); 4] = [
+    ("apt-get", &["install", "-y", "--no-install-recommends"]),
+    ("dnf", &["install", "-y"]),
+    ("apk", &["add"]),
+    ("pacman", &["-S", "--noconfirm", "--needed"]),
+];
+/// Where system tools are even when a user's PATH leaves them out.
+const SYSTEM_DIRS: [&str; 4] = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"];
+
+/// The program's path: PATH first, then the system folders.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs = std::env::split_paths(&path).chain(SYSTEM_DIRS.iter().map(PathBuf::from));
+    dirs.map(|dir| dir.join(program))
+        .find(|file| is_executable(file))
+}
+
+/// A command for a program that was found or is missing by name.
+pub fn command(program: &str) -> Result<Command> {
+    find(program)
+        .map(Command::new)
+        .with_context(|| format!("{program}: not installed"))
+}
+
+/// Makes sure that all `tools` are there: installs what is missing as root or through passwordless sudo.
+pub fn need(tools: &[Tool]) -> Result<()> {
+    let missing: Vec<Tool> = tools
+        .iter()
+        .filter(|t| find(t.program).is_none())
+        .copied()
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let manager = MANAGERS
+        .iter()
+        .position(|(program, _)| find(program).is_some());
+    let commands = plan(&missing, manager, privilege())?;
+    for words in &commands {
+        eprintln!("host: {}", words.join(" "));
+        let (program, args) = words.split_first().context("empty command")?;
+        let status = Command::new(program)
+            .args(args)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .status();
+        if !status.as_ref().is_ok_and(std::process::ExitStatus::success) {
+            bail!(
+                "install host tools ({}): failed; next: {}",
+                words.join(" "),
+                paste(&commands)
+            );
+        }
+    }
+    match missing.iter().find(|t| find(t.program).is_none()) {
+        Some(tool) => bail!(
+            "{}: still missing after its package was installed",
+            tool.program
+        ),
+        None => Ok(()),
+    }
+}
+
+/// How this process may become root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privilege {
+    /// It is.
+    Root,
+    /// `sudo -n` works.
+    Sudo,
+    /// Not without a person.
+    None,
+}
+
+/// Asks the kernel and sudo.
+pub fn privilege() -> Privilege {
+    if nix::unistd::geteuid().is_root() {
+        return Privilege::Root;
+    }
+    let sudo = Command::new("sudo")
+        .args(["-n", "true"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if sudo.is_ok_and(|s| s.success()) {
+        Privilege::Sudo
+    } else {
+        Privilege::None
+    }
+}
+
+fn plan(
+    missing: &[Tool],
+    manager: Option<usize>,
+    privilege: Privilege,
+) -> Result<Vec<Vec<String>>> {
+    let names: Vec<&str> = missing.iter().map(|t| t.program).collect();
+    let Some(index) = manager else {
+        bail!(
+            "host tools missing ({}): no known package manager; next: install them, then run this again",
+            names.join(" ")
+        );
+    };
+    let (program, verb) = MANAGERS[index];
+    let sudo = if privilege == Privilege::Root {
+        None
+    } else {
+        Some("sudo")
+    };
+    let line = |words: &[&str]| -> Vec<String> {
+        sudo.iter()
+            .copied()
+            .chain([program])
+            .chain(words.iter().copied())
+            .map(str::to_owned)
+            .collect()
+    };
+    let packages: Vec<&str> = missing
+        .iter()
+        .flat_map(|t| t.packages[index].split(' '))
+        .collect();
+    let install = line(&[verb, &packages[..]].concat());
+    let commands = if program == "apt-get" {
+        vec![line(&["update"]), install]
+    } else {
+        vec![install]
+    };
+    if privilege == Privilege::None {
+        bail!(
+            "host tools missing ({}): not root and sudo asks for a password; next: {}",
+            names.join(" "),
+            paste(&commands)
+        );
+    }
+    Ok(commands)
+}
+
+fn paste(commands: &[Vec<String>]) -> String {
+    commands
+        .iter()
+        .map(|c| c.join(" "))
+        .collect::<Vec<_>>()
+        .join(" && ")
+}
+
+fn is_executable(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    file.metadata()
+        .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_updates_the_index_and_installs_in_one_go() {
+        let commands = plan(&[TOOL_QEMU, TOOL_CC], Some(0), Privilege::Root).unwrap();
+        assert_eq!(
+            paste(&commands),
+            "apt-get update && apt-get install -y --no-install-recommends qemu-system-x86 gcc libc6-dev"
+        );
+    }
+
+    #[test]
+    fn without_rights_the_error_is_one_command_to_paste() {
+        assert_eq!(
+            plan(&[TOOL_MKE2FS, TOOL_DEPMOD], Some(1), Privilege::None)
+                .unwrap_err()
+                .to_string(),
+            "host tools missing (mke2fs depmod): not root and sudo asks for a password; next: sudo dnf install -y e2fsprogs kmod"
+        );
+    }
+
+    #[test]
+    fn passwordless_sudo_is_used() {
+        assert_eq!(
+            paste(&plan(&[TOOL_CURL], Some(2), Privilege::Sudo).unwrap()),
+            "sudo apk add curl"
+        );
+    }
+
+    #[test]
+    fn an_unknown_distribution_is_said_plainly() {
+        assert_eq!(
+            plan(&[TOOL_QEMU], None, Privilege::Root)
+                .unwrap_err()
+                .to_string(),
+            "host tools missing (qemu-system-x86_64): no known package manager; next: install them, then run this again"
+        );
+    }
+
+    #[test]
+    fn a_program_is_found_by_name_and_an_invented_one_is_not() {
+        assert!(find("sh").is_some());
+        assert!(find("no-such-program-anywhere").is_none());
+    }
+}

@@ -1,0 +1,188 @@
+//! What a file must be to go into the Spine: bay0 static and for this machine, release or test build; a kernel that is one.
+
+use anyhow::{Result, bail};
+use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
+use object::{Endianness, elf};
+
+/// What bay0 contains when it was built with fault injection, and never otherwise.
+pub const FAULT_MARKER: &[u8] = b"FAULT-INJECTION-BUILD";
+/// The one machine the Spine is built for today (A17 keeps this in one place).
+pub const MACHINE: (elf::Machine, &str) = (elf::EM_X86_64, "x86_64");
+/// Where a bzImage says that it is one: offset and magic of the boot protocol's setup header.
+const BOOT_HEADER: (usize, &[u8]) = (0x202, b"HdrS");
+
+/// Refuses a bay0 that is not one static executable for this machine (H03), or that is a test build where a release is wanted.
+pub fn check_bay0(bytes: &[u8], fault: bool) -> Result<()> {
+    check_static(bytes)?;
+    let marked = bytes.windows(FAULT_MARKER.len()).any(|w| w == FAULT_MARKER);
+    match (marked, fault) {
+        (true, false) => bail!(
+            "bay0 has fault injection: refused for a release Spine; next: build it without --features fault"
+        ),
+        (false, true) => bail!(
+            "bay0 has no fault injection: refused for a test Spine; next: build it with --features fault"
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a file without the boot protocol's header.
+pub fn check_kernel(bytes: &[u8]) -> Result<()> {
+    let (at, magic) = BOOT_HEADER;
+    if bytes.get(at..at + magic.len()) != Some(magic) {
+        bail!("not a Linux bzImage (no setup header)");
+    }
+    Ok(())
+}
+
+fn check_static(bytes: &[u8]) -> Result<()> {
+    let next = "next: rustup target add x86_64-unknown-linux-musl, or build with -Ctarget-feature=+crt-static";
+    let Ok(file) = ElfFile64::<Endianness>::parse(bytes) else {
+        bail!("bay0 is not a 64-bit ELF file; {next}");
+    };
+    let (header, endian) = (file.elf_header(), file.endian());
+    if header.e_machine(endian) != MACHINE.0 {
+        bail!(
+            "bay0 is for another machine (ELF machine {}, wanted {} for {}); {next}",
+            header.e_machine(endian).0,
+            MACHINE.0.0,
+            MACHINE.1
+        );
+    }
+    if !matches!(header.e_type(endian), elf::ET_EXEC | elf::ET_DYN) {
+        bail!(
+            "bay0 is not an executable (ELF type {}); {next}",
+            header.e_type(endian).0
+        );
+    }
+    for segment in file.elf_program_headers() {
+        if segment.p_type(endian) == elf::PT_INTERP {
+            bail!(
+                "bay0 is not static: it asks for a dynamic loader, and the Spine has none; {next}"
+            );
+        }
+        if let Ok(Some(entries)) = segment.dynamic(endian, bytes)
+            && entries
+                .iter()
+                .any(|d| d.d_tag.get(endian) == elf::DT_NEEDED)
+        {
+            bail!("bay0 is not static: it needs a shared library, and the Spine has none; {next}");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A 64-bit little-endian ELF header with these program header types, each segment empty.
+    fn elf_file(
+        machine: elf::Machine,
+        kind: elf::FileType,
+        segments: &[elf::ProgramType],
+    ) -> Vec<u8> {
+        let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+        file.extend([kind.0.to_le_bytes(), machine.0.to_le_bytes()].concat());
+        file.extend(1u32.to_le_bytes());
+        file.extend([0u64, 64, 0].map(u64::to_le_bytes).concat());
+        file.extend(0u32.to_le_bytes());
+        file.extend(
+            [64u16, 56, u16::try_from(segments.len()).unwrap(), 64, 0, 0]
+                .map(u16::to_le_bytes)
+                .concat(),
+        );
+        for segment in segments {
+            file.extend(segment.0.to_le_bytes());
+            file.extend([0u8; 52]);
+        }
+        file
+    }
+
+    const NEXT: &str = "next: rustup target add x86_64-unknown-linux-musl, or build with -Ctarget-feature=+crt-static";
+
+    #[test]
+    fn h03_a_static_file_for_this_machine_is_taken_as_exec_and_as_static_pie() {
+        check_bay0(
+            &elf_file(elf::EM_X86_64, elf::ET_EXEC, &[elf::PT_LOAD]),
+            false,
+        )
+        .unwrap();
+        check_bay0(
+            &elf_file(elf::EM_X86_64, elf::ET_DYN, &[elf::PT_LOAD]),
+            false,
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn h03_a_dynamic_file_is_refused() {
+        let file = elf_file(elf::EM_X86_64, elf::ET_DYN, &[elf::PT_LOAD, elf::PT_INTERP]);
+        assert_eq!(
+            check_bay0(&file, false).unwrap_err().to_string(),
+            format!(
+                "bay0 is not static: it asks for a dynamic loader, and the Spine has none; {NEXT}"
+            )
+        );
+        // The program running this test is an ordinary dynamic one, the real case.
+        let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert!(
+            check_bay0(&own, false)
+                .unwrap_err()
+                .to_string()
+                .contains("not static")
+        );
+    }
+
+    #[test]
+    fn h03_a_file_for_another_machine_is_refused() {
+        assert_eq!(
+            check_bay0(
+                &elf_file(elf::EM_AARCH64, elf::ET_EXEC, &[elf::PT_LOAD]),
+                false
+            )
+            .unwrap_err()
+            .to_string(),
+            format!("bay0 is for another machine (ELF machine 183, wanted 62 for x86_64); {NEXT}")
+        );
+    }
+
+    #[test]
+    fn h03_what_is_no_executable_is_refused() {
+        assert_eq!(
+            check_bay0(b"#!/bin/sh\n", false).unwrap_err().to_string(),
+            format!("bay0 is not a 64-bit ELF file; {NEXT}")
+        );
+        let relocatable = elf_file(elf::EM_X86_64, elf::ET_REL, &[]);
+        assert_eq!(
+            check_bay0(&relocatable, false).unwrap_err().to_string(),
+            format!("bay0 is not an executable (ELF type 1); {NEXT}")
+        );
+    }
+
+    #[test]
+    fn c03_a_release_spine_refuses_fault_injection_and_a_test_spine_refuses_its_absence() {
+        let plain = elf_file(elf::EM_X86_64, elf::ET_EXEC, &[elf::PT_LOAD]);
+        let marked = [&plain[..], FAULT_MARKER].concat();
+        check_bay0(&marked, true).unwrap();
+        assert_eq!(
+            check_bay0(&marked, false).unwrap_err().to_string(),
+            "bay0 has fault injection: refused for a release Spine; next: build it without --features fault"
+        );
+        assert_eq!(
+            check_bay0(&plain, true).unwrap_err().to_string(),
+            "bay0 has no fault injection: refused for a test Spine; next: build it with --features fault"
+        );
+    }
+
+    #[test]
+    fn a_kernel_is_known_by_its_setup_header() {
+        let mut kernel = vec![0u8; 0x202];
+        assert_eq!(
+            check_kernel(&kernel).unwrap_err().to_string(),
+            "not a Linux bzImage (no setup header)"
+        );
+        kernel.extend(b"HdrS");
+        check_kernel(&kernel).unwrap();
+    }
+}

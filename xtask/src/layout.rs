@@ -1,0 +1,82 @@
+//! Where things are in the repository. No other module spells a path of the tree.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use crate::soil::Soil;
+
+/// The repository this xtask belongs to.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// The folder of the workspace's `Cargo.toml`.
+    pub root: PathBuf,
+}
+
+/// A kernel and the initramfs that belongs to it, ready to boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spine {
+    /// `vmlinuz`.
+    pub kernel: PathBuf,
+    /// `spine.img`.
+    pub initrd: PathBuf,
+}
+
+impl Layout {
+    /// The tree cargo runs us from; a copied tree is its own, whatever built the program.
+    pub fn find() -> Layout {
+        let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
+            .unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        Layout {
+            root: Path::new(&manifest)
+                .parent()
+                .unwrap_or(Path::new("."))
+                .to_owned(),
+        }
+    }
+
+    /// Everything made and not committed, except `vmlinuz` and cargo's own `target`.
+    pub fn build(&self) -> PathBuf {
+        self.root.join("build")
+    }
+
+    /// Fetched inputs, named as upstream names them, and soils unpacked from them.
+    pub fn cache(&self) -> PathBuf {
+        self.build().join("cache")
+    }
+
+    /// The list of pinned inputs.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("xtask/soil.lock")
+    }
+
+    /// The default soil's release Spine is the product (K05); others stand beside it and never replace it.
+    pub fn spine(&self, soil: Soil, fault: bool) -> Spine {
+        let (kernel_dir, dir) = match (soil, fault) {
+            (Soil::Debian, false) => (self.root.clone(), self.build()),
+            (Soil::Alpine, false) => (self.build().join("alpine"), self.build().join("alpine")),
+            (Soil::Debian, true) => (self.build().join("fault"), self.build().join("fault")),
+            (Soil::Alpine, true) => (
+                self.build().join("fault-alpine"),
+                self.build().join("fault-alpine"),
+            ),
+        };
+        Spine {
+            kernel: kernel_dir.join("vmlinuz"),
+            initrd: dir.join("spine.img"),
+        }
+    }
+
+    /// The disk `cargo xtask qemu` gives the machine.
+    pub fn persist(&self) -> PathBuf {
+        self.build().join("persist.img")
+    }
+
+    /// Cargo's target folder; a build with fault injection has its own, so neither evicts the other.
+    pub fn target(&self, fault: bool) -> PathBuf {
+        let base = std::env::var_os("CARGO_TARGET_DIR")
+            .filter(|d| d != OsStr::new(""))
+            .map(PathBuf::from);
+        let base = base.unwrap_or_else(|| self.root.join("target"));
+        if fault { base.join("fault") } else { base }
+    }
+}

@@ -1,0 +1,137 @@
+//! What a machine is made of, and the QEMU command line for it: one for every way of booting.
+
+use std::path::{Path, PathBuf};
+
+/// Kernel arguments every boot of a Spine has. `panic=1`: a machine whose PID 1 died reboots after one second.
+pub const BASE_APPEND: &str =
+    "console=ttyS0,115200 rdinit=/sbin/init panic=1 loglevel=4 printk.devkmsg=on";
+/// What executes the guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accel {
+    /// The processor, through `/dev/kvm`.
+    Kvm,
+    /// QEMU's own translator; runs everywhere.
+    Tcg,
+}
+
+impl Accel {
+    /// The word QEMU's `-accel` takes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Accel::Kvm => "kvm",
+            Accel::Tcg => "tcg",
+        }
+    }
+}
+
+/// What to boot and how. Start from [`MachineConfig::new`] and change what the scenario is about.
+#[derive(Clone, Debug)]
+pub struct MachineConfig {
+    /// The kernel (`vmlinuz`).
+    pub kernel: PathBuf,
+    /// The initramfs (`build/spine.img`).
+    pub initrd: PathBuf,
+    /// Words put after [`BASE_APPEND`] on the kernel command line.
+    pub append_extra: String,
+    /// Memory in MiB.
+    pub mem_mb: u32,
+    /// One `-drive` value each, e.g. from [`virtio_drive`]; the first is `/dev/vda`.
+    pub drives: Vec<String>,
+    /// QEMU arguments put last, as given.
+    pub extra_args: Vec<String>,
+    /// The hardware watchdog `i6300esb`, with a reset as its action.
+    pub watchdog: bool,
+    /// Open a QMP socket; needed for [`Machine::qmp`] and [`Machine::qmp_event`].
+    pub qmp: bool,
+    /// Where the console is kept.
+    pub log: PathBuf,
+    /// Boot adds to the log instead of overwriting it: for the second machine of one scenario.
+    pub log_append: bool,
+    /// KVM or TCG.
+    pub accel: Accel,
+}
+
+impl MachineConfig {
+    /// 256 MiB, no disk, watchdog, TCG, no QMP.
+    pub fn new(kernel: &Path, initrd: &Path, log: &Path) -> Self {
+        Self {
+            kernel: kernel.to_owned(),
+            initrd: initrd.to_owned(),
+            append_extra: String::new(),
+            mem_mb: 256,
+            drives: Vec::new(),
+            extra_args: Vec::new(),
+            watchdog: true,
+            qmp: false,
+            log: log.to_owned(),
+            log_append: false,
+            accel: Accel::Tcg,
+        }
+    }
+
+    /// The arguments shared by every way of booting; the console and QMP are added by who boots.
+    pub fn qemu_args(&self) -> Vec<String> {
+        let mut args = words("-nodefaults -M q35 -cpu max -display none -nic none");
+        args.extend(words(&format!(
+            "-accel {} -m {}",
+            self.accel.as_str(),
+            self.mem_mb
+        )));
+        // The guest's panic is an event to whoever listens, and the guest's own `panic=` decides what follows.
+        args.extend(words("-device pvpanic-pci -action panic=none"));
+        if self.watchdog {
+            args.extend(words("-device i6300esb -action watchdog=reset"));
+        }
+        let append = format!("{BASE_APPEND} {}", self.append_extra);
+        args.extend(["-kernel".into(), self.kernel.display().to_string()]);
+        args.extend(["-initrd".into(), self.initrd.display().to_string()]);
+        args.extend(["-append".into(), append.trim_end().to_owned()]);
+        for drive in &self.drives {
+            args.extend(["-drive".into(), drive.clone()]);
+        }
+        args.extend(self.extra_args.iter().cloned());
+        args
+    }
+}
+
+/// A `-drive` value for a raw image as a virtio disk. `id` is its name for QMP (`block_set_io_throttle`), `extra` ends
+/// the value, e.g. `",readonly=on"`.
+pub fn virtio_drive(image: &Path, id: &str, extra: &str) -> String {
+    // A comma in a file name is doubled for QEMU's option parser.
+    let file = image.display().to_string().replace(',', ",,");
+    format!("file={file},format=raw,if=virtio,id={id}{extra}")
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split(' ').map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h04_t07_the_command_line_has_serial_console_panic_and_watchdog() {
+        let mut cfg = MachineConfig::new(Path::new("k"), Path::new("i"), Path::new("l"));
+        cfg.append_extra = "quiet".into();
+        cfg.drives.push(virtio_drive(
+            Path::new("a,b.img"),
+            "persist",
+            ",readonly=on",
+        ));
+        let line = cfg.qemu_args().join(" ");
+        assert!(line.contains("-append console=ttyS0,115200 rdinit=/sbin/init panic=1 loglevel=4 printk.devkmsg=on quiet"), "{line}");
+        assert!(
+            line.contains("-device i6300esb -action watchdog=reset"),
+            "{line}"
+        );
+        assert!(
+            line.contains("-drive file=a,,b.img,format=raw,if=virtio,id=persist,readonly=on"),
+            "{line}"
+        );
+        assert!(
+            line.contains("-nic none"),
+            "T07: no network in the Spine: {line}"
+        );
+    }
+}

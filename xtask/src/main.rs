@@ -1,0 +1,181 @@
+//! `cargo xtask`: the factory and the workbench. Host side only; nothing of it ships in the Spine.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unreachable,
+    clippy::disallowed_methods,
+    reason = "a tool on a developer's machine: its panic ends a command, not a machine, and its output is its purpose"
+)]
+
+mod accel;
+mod assemble;
+mod budget;
+mod count;
+mod fetch;
+mod host;
+mod image;
+mod layout;
+mod lock;
+mod machine;
+mod modules;
+mod persist;
+mod qemu;
+mod qmp;
+mod repin;
+mod reproduce;
+mod smoke;
+mod soak;
+mod soil;
+mod spine;
+mod stage;
+mod stamp;
+mod suite;
+mod tidy;
+mod vm;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::accel::Choice;
+use crate::layout::Layout;
+use crate::soil::Soil;
+
+/// Builds, boots, tests and measures the Spine.
+#[derive(Parser)]
+#[command(name = "cargo xtask", after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+const EXAMPLES: &str = "Examples:
+  cargo xtask qemu                    set everything up and boot on this terminal (Ctrl-A X leaves)
+  cargo xtask qemu --smoke            boot headless; exit 0 GREEN, 1 YELLOW, 2 RED, 3 no verdict
+  cargo xtask test                    everything that is checked, with its own set-up
+  cargo xtask spine                   ./vmlinuz and ./build/spine.img
+  cargo xtask persist --size 1G --force";
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build ./vmlinuz and ./build/spine.img
+    Spine {
+        /// Where the kernel comes from
+        #[arg(long, value_enum, default_value_t)]
+        soil: Soil,
+        /// A test build with fault injection, into build/fault/; a release refuses it
+        #[arg(long)]
+        fault: bool,
+    },
+    /// Boot the Spine under QEMU, one scenario per promise
+    Vm(vm::VmArgs),
+    /// Long seeded runs: power cuts, names, wire formats, the log; goes on where the last one stopped
+    Soak(soak::SoakArgs),
+    /// Gather every input of an assembly in build/stage (what scripts/mkspine.sh does before the container)
+    Stage {
+        /// Where the kernel comes from
+        #[arg(long, value_enum, default_value_t)]
+        soil: Soil,
+    },
+    /// Make vmlinuz and spine.img from a staged folder alone, without network or compiler
+    Assemble {
+        /// The staged folder
+        stage: PathBuf,
+        /// Where both files go
+        out: PathBuf,
+        /// The soil that was staged
+        #[arg(long, value_enum, default_value_t)]
+        soil: Soil,
+    },
+    /// Set everything up and boot on the serial console
+    Qemu(QemuArgs),
+    /// Print code lines and dependencies against what the design allows; fail when over
+    Budget,
+    /// Check that the documents say what the code does, and every requirement has its test
+    Tidy,
+    /// Run everything that is checked: budget, tidy, format, lints, tests, a boot, VM scenarios
+    #[command(visible_alias = "ci")]
+    Test,
+    /// Build the Spine again in another folder and compare the bytes
+    Reproduce,
+    /// Make the newest archived kernel of a soil the pinned one; rewrites xtask/soil.lock
+    Repin {
+        /// Which pin; alpine's files are pinned by hand, from the release's own checksum file
+        #[arg(value_parser = ["debian"])]
+        soil: String,
+    },
+    /// Make the sparse ext4 disk behind /persist, build/persist.img
+    Persist {
+        /// Size of the disk: 10G, 512M, …
+        #[arg(long, default_value = "10G", value_parser = persist::parse_size)]
+        size: u64,
+        /// Replace the disk that is there, and everything on it
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Args)]
+struct QemuArgs {
+    /// Boot headless, wait for the verdict, power off, print one line of figures
+    #[arg(long)]
+    smoke: bool,
+    /// Seconds --smoke waits for the verdict
+    #[arg(long, default_value_t = 60)]
+    timeout: u64,
+    /// What executes the guest; auto believes KVM only after a guest ran on it
+    #[arg(long, value_enum, default_value_t)]
+    accel: Choice,
+    /// Where the kernel comes from
+    #[arg(long, value_enum, default_value_t)]
+    soil: Soil,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<u8> {
+    let layout = Layout::find();
+    match task {
+        Task::Spine { soil, fault } => {
+            print!("{}", spine::describe(&spine::build(&layout, soil, fault)?)?)
+        }
+        Task::Stage { soil } => println!("{}", stage::stage(&layout, soil)?.display()),
+        Task::Assemble { stage, out, soil } => print!(
+            "{}",
+            spine::describe(&stage::assemble(&stage, &out, soil)?)?
+        ),
+        Task::Vm(args) => return vm::command(&layout, &args),
+        Task::Soak(args) => return soak::command(&layout, &args),
+        Task::Budget => return budget::command(&layout),
+        Task::Tidy => return tidy::command(&layout),
+        Task::Test => return suite::command(&layout),
+        Task::Repin { .. } => repin::debian(&layout)?,
+        Task::Reproduce => return reproduce::command(&layout),
+        Task::Qemu(args) => return boot(&layout, &args),
+        Task::Persist { size, force } => persist::make(&layout.persist(), size, force)?,
+    }
+    Ok(0)
+}
+
+fn boot(layout: &Layout, args: &QemuArgs) -> Result<u8> {
+    let cfg = qemu::set_up(layout, args.soil, args.accel)?;
+    if args.smoke {
+        smoke::run(&cfg, Duration::from_secs(args.timeout))
+    } else {
+        qemu::interactive(&cfg)
+    }
+}

@@ -1,0 +1,236 @@
+//! Which kernel modules the Spine carries, and in which order they load.
+//!
+//! `modules.dep` says what each module needs; the kernel itself resolves nothing, so the lists written here are in load order:
+//! needed modules first. A module that is built into this kernel needs no file; one that is neither is an error by name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// A list of the Spine (`/lib/modules/<name>`) and what it starts from. bay0 decides when each list is loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// File name of the list.
+    pub list: &'static str,
+    /// Modules it must bring.
+    pub needed: &'static [&'static str],
+    /// Modules it brings where this kernel has them.
+    pub optional: &'static [&'static str],
+}
+
+/// What bay0 loads. `watchdog`: the hardware watchdog, before anything that can fail. `softdog`: only where that brought none.
+/// `early`: the power button, its events and the panic notifier. `disk`: what `/persist` is on. A module may stand in several lists;
+/// loading it again is no error.
+pub const WANTED: [Wanted; 4] = [
+    Wanted {
+        list: "watchdog",
+        needed: &["i6300esb"],
+        optional: &[],
+    },
+    Wanted {
+        list: "softdog",
+        needed: &[],
+        optional: &["softdog"],
+    },
+    Wanted {
+        list: "early",
+        needed: &["button", "evdev"],
+        optional: &["pvpanic-pci"],
+    },
+    Wanted {
+        list: "disk",
+        needed: &["virtio_pci", "virtio_blk", "ext4"],
+        optional: &[],
+    },
+];
+
+/// The modules of one kernel.
+pub struct Tree {
+    dir: PathBuf,
+    /// Name → file and what it needs, both as `modules.dep` spells them.
+    modules: BTreeMap<String, (String, Vec<String>)>,
+    builtin: BTreeSet<String>,
+}
+
+impl Tree {
+    /// Reads `modules.dep` and `modules.builtin` of a `/lib/modules/<release>` folder.
+    pub fn read(dir: &Path) -> Result<Tree> {
+        let dep = dir.join("modules.dep");
+        let text = fs::read_to_string(&dep).with_context(|| format!("read {}", dep.display()))?;
+        let mut modules = BTreeMap::new();
+        for line in text.lines() {
+            let (file, needs) = line
+                .split_once(':')
+                .with_context(|| format!("{}: no colon in {line:?}", dep.display()))?;
+            let needs = needs.split_whitespace().map(str::to_owned).collect();
+            modules.insert(name_of(file), (file.to_owned(), needs));
+        }
+        let builtin = fs::read_to_string(dir.join("modules.builtin")).unwrap_or_default();
+        Ok(Tree {
+            dir: dir.to_owned(),
+            modules,
+            builtin: builtin.lines().map(name_of).collect(),
+        })
+    }
+
+    /// The files of one list in load order, relative to the folder.
+    pub fn closure(&self, wanted: &Wanted) -> Result<Vec<String>> {
+        let mut order = Vec::new();
+        for (names, must) in [(wanted.needed, true), (wanted.optional, false)] {
+            for name in names {
+                match self.modules.get(&normal(name)) {
+                    Some((file, needs)) => {
+                        // depmod lists what is needed nearest first, so the farthest loads first.
+                        let all = needs.iter().rev().chain([file]);
+                        order.extend(
+                            all.filter(|f| !order.contains(*f))
+                                .cloned()
+                                .collect::<Vec<_>>(),
+                        );
+                    }
+                    None if self.builtin.contains(&normal(name)) || !must => {}
+                    None => bail!(
+                        "module {name} (list {}): neither a file nor built in, by {}; the Spine would boot without it; next: \
+                         another kernel, see xtask/soil.lock",
+                        wanted.list,
+                        self.dir.join("modules.dep").display()
+                    ),
+                }
+            }
+        }
+        Ok(order)
+    }
+
+    /// The module's bytes as the kernel's loader takes them, whatever it was compressed with.
+    pub fn unpack(&self, file: &str) -> Result<Vec<u8>> {
+        let path = self.dir.join(file);
+        let packed = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        unpack(file, &packed).with_context(|| format!("unpack {}", path.display()))
+    }
+}
+
+/// `kernel/drivers/block/virtio_blk.ko.xz` → `virtio_blk`; dashes and underscores are the same letter to the kernel.
+pub fn name_of(file: &str) -> String {
+    let base = file.rsplit('/').next().unwrap_or(file);
+    normal(base.split(".ko").next().unwrap_or(base))
+}
+
+fn normal(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+fn unpack(file: &str, packed: &[u8]) -> Result<Vec<u8>> {
+    let mut reader: Box<dyn Read + '_> = match file.rsplit('.').next() {
+        Some("ko") => Box::new(packed),
+        Some("gz") => Box::new(flate2::read::MultiGzDecoder::new(packed)),
+        Some("xz") => Box::new(liblzma::read::XzDecoder::new_multi_decoder(packed)),
+        Some("zst") => Box::new(zstd::Decoder::new(packed)?),
+        _ => bail!("unknown compression"),
+    };
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    const DEP: &str = "kernel/drivers/block/virtio_blk.ko.gz:\n\
+        kernel/drivers/watchdog/i6300esb.ko:\n\
+        kernel/drivers/acpi/button.ko:\nkernel/drivers/input/evdev.ko:\n\
+        kernel/drivers/misc/pvpanic/pvpanic-pci.ko: kernel/drivers/misc/pvpanic/pvpanic.ko\n\
+        kernel/drivers/misc/pvpanic/pvpanic.ko:\n\
+        kernel/fs/ext4/ext4.ko: kernel/fs/jbd2/jbd2.ko kernel/lib/crc16.ko\n\
+        kernel/fs/jbd2/jbd2.ko: kernel/lib/crc16.ko\nkernel/lib/crc16.ko:\n";
+
+    fn tree(dep: &str, builtin: &str) -> (tempfile::TempDir, Tree) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("modules.dep"), dep).unwrap();
+        fs::write(dir.path().join("modules.builtin"), builtin).unwrap();
+        let tree = Tree::read(dir.path()).unwrap();
+        (dir, tree)
+    }
+
+    #[test]
+    fn what_is_needed_loads_first_and_only_once() {
+        let (_dir, tree) = tree(DEP, "kernel/drivers/virtio/virtio_pci.ko\n");
+        assert_eq!(
+            tree.closure(&WANTED[3]).unwrap(),
+            [
+                "kernel/drivers/block/virtio_blk.ko.gz",
+                "kernel/lib/crc16.ko",
+                "kernel/fs/jbd2/jbd2.ko",
+                "kernel/fs/ext4/ext4.ko"
+            ]
+        );
+    }
+
+    #[test]
+    fn a12_the_watchdog_is_the_first_module_of_all() {
+        let (_dir, tree) = tree(DEP, "");
+        assert_eq!(
+            tree.closure(&WANTED[0]).unwrap(),
+            ["kernel/drivers/watchdog/i6300esb.ko"]
+        );
+        let early = tree.closure(&WANTED[2]).unwrap();
+        assert_eq!(
+            early[2..],
+            [
+                "kernel/drivers/misc/pvpanic/pvpanic.ko",
+                "kernel/drivers/misc/pvpanic/pvpanic-pci.ko"
+            ]
+        );
+        assert_eq!(WANTED[0].list, "watchdog");
+    }
+
+    #[test]
+    fn a_built_in_module_and_an_optional_one_that_is_absent_need_no_file() {
+        let (_dir, tree) = tree(DEP, "kernel/drivers/virtio/virtio_pci.ko\n");
+        assert!(
+            !tree
+                .closure(&WANTED[3])
+                .unwrap()
+                .iter()
+                .any(|f| f.contains("virtio_pci"))
+        );
+        assert!(tree.closure(&WANTED[1]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_needed_module_that_is_nowhere_is_an_error_by_name() {
+        let (dir, tree) = tree(DEP, "");
+        assert_eq!(
+            tree.closure(&WANTED[3]).unwrap_err().to_string(),
+            format!(
+                "module virtio_pci (list disk): neither a file nor built in, by {}/modules.dep; the Spine would boot without it; \
+                 next: another kernel, see xtask/soil.lock",
+                dir.path().display()
+            )
+        );
+    }
+
+    #[test]
+    fn every_compression_of_the_kernel_unpacks_to_the_same_bytes() {
+        let ko = b"\x7fELF module".repeat(100);
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gz.write_all(&ko).unwrap();
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 6);
+        xz.write_all(&ko).unwrap();
+        assert_eq!(unpack("a.ko", &ko).unwrap(), ko);
+        assert_eq!(unpack("a.ko.gz", &gz.finish().unwrap()).unwrap(), ko);
+        assert_eq!(unpack("a.ko.xz", &xz.finish().unwrap()).unwrap(), ko);
+        assert_eq!(
+            unpack("a.ko.zst", &zstd::encode_all(&ko[..], 3).unwrap()).unwrap(),
+            ko
+        );
+        assert_eq!(
+            unpack("a.ko.lz9", &ko).unwrap_err().to_string(),
+            "unknown compression"
+        );
+    }
+}

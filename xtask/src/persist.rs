@@ -1,0 +1,141 @@
+//! `cargo xtask persist`: the sparse ext4 image behind `/persist` (H05). The only place that formats anything.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+
+use crate::host;
+
+/// File system label.
+const LABEL: &str = "persist";
+/// Below this ext4 leaves no room for its journal and the state.
+const MIN_BYTES: u64 = 16 << 20;
+
+/// Makes a sparse ext4 image; an existing one is kept unless `force`.
+pub fn make(path: &Path, size: u64, force: bool) -> Result<()> {
+    if path.exists() && !force {
+        bail!(
+            "make {}: it exists, with everything a machine kept there; next: --force replaces it",
+            path.display()
+        );
+    }
+    if size < MIN_BYTES {
+        bail!(
+            "make {}: {size} bytes are too few for ext4 and its journal; next: --size 16M or more",
+            path.display()
+        );
+    }
+    host::need(&[host::TOOL_MKE2FS])?;
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+    }
+    // Made beside and renamed: a half-made disk never has the name of a whole one.
+    let part = path.with_extension("part");
+    File::create(&part)
+        .and_then(|f| f.set_len(size))
+        .with_context(|| format!("create {}", part.display()))?;
+    // -F: never wait at a prompt. nodiscard: the file is all holes already.
+    let mut mke2fs = host::command("mke2fs")?;
+    mke2fs
+        .args([
+            "-q",
+            "-F",
+            "-t",
+            "ext4",
+            "-L",
+            LABEL,
+            "-m",
+            "0",
+            "-E",
+            "nodiscard",
+        ])
+        .arg(&part);
+    let output = mke2fs.stdin(Stdio::null()).output().context("run mke2fs")?;
+    if !output.status.success() {
+        bail!(
+            "mke2fs {}: {}",
+            part.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    fs::rename(&part, path).with_context(|| format!("move into place {}", path.display()))
+}
+
+/// Makes the image only where there is none.
+pub fn ensure(path: &Path, size: u64) -> Result<()> {
+    if path.exists() {
+        Ok(())
+    } else {
+        make(path, size, false)
+    }
+}
+
+/// `10G`, `512M`, `64K` or bytes.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'G') => (&text[..text.len() - 1], 30),
+        Some(b'M') => (&text[..text.len() - 1], 20),
+        Some(b'K') => (&text[..text.len() - 1], 10),
+        _ => (text, 0),
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("{text:?} is not a size like 10G, 512M or 64K"))?;
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| format!("{text} is over 16 EiB"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        assert_eq!(parse_size("10G"), Ok(10 << 30));
+        assert_eq!(parse_size("64M"), Ok(64 << 20));
+        assert_eq!(parse_size("4096"), Ok(4096));
+        assert_eq!(
+            parse_size("tenG"),
+            Err("\"tenG\" is not a size like 10G, 512M or 64K".into())
+        );
+        assert_eq!(
+            parse_size("99999999999G"),
+            Err("99999999999G is over 16 EiB".into())
+        );
+    }
+
+    #[test]
+    fn h05_the_disk_is_sparse_ext4_and_is_not_overwritten_without_force() {
+        if host::find("mke2fs").is_none() {
+            println!("skipped: no mke2fs");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("persist.img");
+        make(&path, 10 << 30, false).unwrap();
+        let meta = path.metadata().unwrap();
+        assert_eq!(meta.len(), 10 << 30);
+        assert!(
+            meta.blocks() * 512 < 100 << 20,
+            "{} bytes are really there",
+            meta.blocks() * 512
+        );
+        let mut magic = [0u8; 2];
+        std::os::unix::fs::FileExt::read_exact_at(&File::open(&path).unwrap(), &mut magic, 0x438)
+            .unwrap();
+        assert_eq!(magic, [0x53, 0xef], "ext4's magic");
+        assert_eq!(
+            make(&path, 64 << 20, false).unwrap_err().to_string(),
+            format!(
+                "make {}: it exists, with everything a machine kept there; next: --force replaces it",
+                path.display()
+            )
+        );
+        make(&path, 64 << 20, true).unwrap();
+        assert_eq!(path.metadata().unwrap().len(), 64 << 20);
+    }
+}

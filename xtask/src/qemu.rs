@@ -1,0 +1,47 @@
+//! `cargo xtask qemu`: from a fresh clone to the operator line, with everything between done by itself (K06).
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::{Result, anyhow};
+
+use crate::accel::{self, Choice};
+use crate::host;
+use crate::layout::Layout;
+use crate::machine::{MachineConfig, virtio_drive};
+use crate::persist;
+use crate::soil::Soil;
+use crate::spine;
+
+/// Size of the persist disk that is made where there is none (H05).
+pub const PERSIST_BYTES: u64 = 10 << 30;
+
+/// Does all set-up and returns the machine a user boots.
+pub fn set_up(layout: &Layout, soil: Soil, choice: Choice) -> Result<MachineConfig> {
+    host::need(&[host::TOOL_QEMU, host::TOOL_MKE2FS, host::TOOL_CC])?;
+    let spine = spine::build(layout, soil, false)?;
+    persist::ensure(&layout.persist(), PERSIST_BYTES)?;
+    let (accel, why) = accel::choose(layout, choice, &spine)?;
+    eprintln!("qemu: accelerator {} ({why})", accel.as_str());
+    let mut cfg = MachineConfig::new(
+        &spine.kernel,
+        &spine.initrd,
+        &layout.build().join("smoke.log"),
+    );
+    cfg.accel = accel;
+    cfg.drives
+        .push(virtio_drive(&layout.persist(), "persist", ""));
+    Ok(cfg)
+}
+
+/// Becomes QEMU with the serial console on this terminal; returns only when that fails.
+pub fn interactive(cfg: &MachineConfig) -> Result<u8> {
+    eprintln!(
+        "qemu: Ctrl-A X leaves, `help` at the prompt lists the verbs, `poweroff` ends the machine"
+    );
+    let error = Command::new(host::QEMU)
+        .args(cfg.qemu_args())
+        .args(["-serial", "mon:stdio"])
+        .exec();
+    Err(anyhow!("start {}: {error}", host::QEMU))
+}

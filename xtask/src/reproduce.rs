@@ -1,0 +1,147 @@
+//! `cargo xtask reproduce`: the Spine built a second time, in another folder, with another umask, locale, time zone and time, must be
+//! the same bytes (H01). The second build starts from the sources and the fetched inputs alone.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::fetch::fresh_dir;
+use crate::layout::{Layout, Spine};
+use crate::lock::Lock;
+use crate::soil::Soil;
+use crate::{spine, stamp};
+
+/// Set for the second build; none of it may show.
+const OTHER: [(&str, &str); 4] = [
+    ("TZ", "Pacific/Kiritimati"),
+    ("LC_ALL", "tr_TR.UTF-8"),
+    ("LANG", "tr_TR.UTF-8"),
+    ("COLUMNS", "40"),
+];
+
+/// Builds twice and compares; 0 when both files are the same.
+pub fn command(layout: &Layout) -> Result<u8> {
+    let here = spine::build(layout, Soil::Debian, false)?;
+    // Another depth as well as another name: a path's length must not show either.
+    let other = Layout {
+        root: fresh_dir(&layout.build().join("reproduce/some where/deeper"))?,
+    };
+    copy_sources(layout, &other)?;
+    copy_inputs(layout, &other)?;
+    build_there(&other)?;
+    let there = other.spine(Soil::Debian, false);
+    let differences = compare(&here, &there)?;
+    for difference in &differences {
+        println!("reproduce: FAIL: {difference}");
+    }
+    if differences.is_empty() {
+        fs::remove_dir_all(layout.build().join("reproduce")).context("remove the second build")?;
+        println!("reproduce: vmlinuz and spine.img are the same from two folders");
+    }
+    Ok(u8::from(!differences.is_empty()))
+}
+
+/// What differs, each with both hashes and where the second build was left.
+fn compare(here: &Spine, there: &Spine) -> Result<Vec<String>> {
+    let mut differences = Vec::new();
+    for (a, b) in [(&here.kernel, &there.kernel), (&here.initrd, &there.initrd)] {
+        let (first, second) = (stamp::sha256_file(a)?, stamp::sha256_file(b)?);
+        if first != second {
+            differences.push(format!("{first} {}, {second} {}", a.display(), b.display()));
+        }
+    }
+    Ok(differences)
+}
+
+/// Everything git has or would take.
+fn copy_sources(from: &Layout, to: &Layout) -> Result<()> {
+    let output = Command::new("git")
+        .args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ])
+        .current_dir(&from.root)
+        .output()
+        .context("run git ls-files")?;
+    if !output.status.success() {
+        bail!("reproduce: {} is no git tree", from.root.display());
+    }
+    let names = String::from_utf8(output.stdout).context("a file name is not UTF-8")?;
+    for name in names.split_terminator('\0') {
+        let source = from.root.join(name);
+        // Listed and deleted since: not part of the tree any more.
+        if source.is_file() {
+            copy(&source, &to.root.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// The fetched package, not what was unpacked from it.
+fn copy_inputs(from: &Layout, to: &Layout) -> Result<()> {
+    let name = Lock::read(&from.lock())?.debian.file_name();
+    let (source, target) = (from.cache().join(&name), to.cache().join(&name));
+    copy(&source, &target)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to.parent().unwrap_or(to))
+        .and_then(|()| fs::copy(from, to))
+        .with_context(|| format!("copy {}", from.display()))?;
+    Ok(())
+}
+
+fn build_there(layout: &Layout) -> Result<()> {
+    let own = std::env::current_exe().context("find this program")?;
+    let status = Command::new("sh")
+        .args(["-c", "umask 077 && exec \"$0\" spine"])
+        .arg(own)
+        .current_dir(&layout.root)
+        .env("CARGO_MANIFEST_DIR", layout.root.join("xtask"))
+        .env_remove("CARGO_TARGET_DIR")
+        .envs(OTHER)
+        .status()
+        .context("run the second build")?;
+    if !status.success() {
+        bail!(
+            "reproduce: the second build in {}: {status}",
+            layout.root.display()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h01_a_difference_of_one_byte_is_found_and_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let spine = |name: &str, byte: &str| {
+            let spine = Spine {
+                kernel: dir.path().join(format!("{name}-vmlinuz")),
+                initrd: dir.path().join(format!("{name}-spine.img")),
+            };
+            fs::write(&spine.kernel, "kernel").unwrap();
+            fs::write(&spine.initrd, byte).unwrap();
+            spine
+        };
+        assert!(
+            compare(&spine("a", "1"), &spine("b", "1"))
+                .unwrap()
+                .is_empty()
+        );
+        let found = compare(&spine("a", "1"), &spine("b", "2")).unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].contains("a-spine.img") && found[0].contains("b-spine.img"),
+            "{found:?}"
+        );
+    }
+}

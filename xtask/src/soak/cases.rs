@@ -1,0 +1,304 @@
+//! The cases of `cargo xtask soak` that need no machine. Each takes its own generator and says what does not hold.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use bay0_persona::PersonaName;
+use bay0_state::genesis::{LOG_NAME, Log, MAX_BATCH};
+use bay0_state::{Reply, Request, State, verify_log};
+use bay0_umbilical::{MAX_REQUEST, Server};
+use regex::Regex;
+
+use crate::vm::cutlog::SECTOR;
+use crate::vm::rng::Rng;
+
+/// The grammar of H14, written down a second time.
+const GRAMMAR: &str = r"\A(sys|p)://[a-z0-9]{1,32}(/[a-z0-9]{1,32}){0,4}\z";
+
+/// The type accepts what the grammar accepts and nothing else, and both spellings lead back to it (H14).
+pub fn names(rng: &mut Rng) -> Result<()> {
+    let grammar = Regex::new(GRAMMAR)?;
+    for _ in 0..100 {
+        let text = name(rng);
+        let parsed = PersonaName::parse(&text);
+        ensure!(
+            parsed.is_ok() == grammar.is_match(&text),
+            "{text:?}: {parsed:?} against the grammar"
+        );
+        if let Ok(name) = parsed {
+            ensure!(name.to_string() == text, "{text:?} is spelled {name}");
+            let back = PersonaName::from_internal(&name.internal());
+            ensure!(
+                back.as_ref() == Ok(&name),
+                "{text:?} comes back as {back:?}"
+            );
+        }
+        // The internal spelling may be anything as well.
+        if let Ok(name) = PersonaName::from_internal(&text) {
+            ensure!(
+                name.internal() == text,
+                "{text:?} is spelled {}",
+                name.internal()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn name(rng: &mut Rng) -> String {
+    let mut text = rng.pick(&["p://", "sys://", "p__", "", "P://"]).to_owned();
+    for nth in 0..=rng.below(6) {
+        if nth > 0 {
+            text.push_str(rng.pick(&["/", "/", "/", "__", "//"]));
+        }
+        for _ in 0..rng.pick(&[1, 1, 4, 8, 31, 32, 33, 0]) {
+            let alphabet = if rng.below(60) == 0 {
+                "A_-. \u{e9}\0/"
+            } else {
+                "abcxyz0189"
+            };
+            let at = rng.below(alphabet.chars().count() as u64) as usize;
+            text.extend(alphabet.chars().nth(at));
+        }
+    }
+    text
+}
+
+/// No bytes upset the decoder, and what it accepts survives another round (H10).
+pub fn wire(rng: &mut Rng) -> Result<()> {
+    for _ in 0..100 {
+        let id = rng.next();
+        let request = request(rng)?;
+        let mut packet = request
+            .encode(id)
+            .map_err(|e| anyhow::anyhow!("{request:?}: {e}"))?;
+        ensure!(
+            Request::decode(&packet).ok() == Some((id, request.clone())),
+            "{request:?} does not come back"
+        );
+        damage(rng, &mut packet);
+        if let Ok((id, request)) = Request::decode(&packet) {
+            let again = request
+                .encode(id)
+                .ok()
+                .and_then(|p| Request::decode(&p).ok());
+            ensure!(
+                again == Some((id, request.clone())),
+                "{request:?} out of {packet:?} does not come back"
+            );
+        }
+        if let Ok((id, reply)) = Reply::decode(&packet) {
+            let again = reply.encode(id).ok().and_then(|p| Reply::decode(&p).ok());
+            ensure!(
+                again == Some((id, reply.clone())),
+                "{reply:?} out of {packet:?} does not come back"
+            );
+        }
+    }
+    Ok(())
+}
+
+fn request(rng: &mut Rng) -> Result<Request> {
+    let name = PersonaName::parse(rng.pick(&["p://work", "sys://ai", "p://a/b/c/d/e"]))
+        .context("a good name")?;
+    let state = rng.pick(&[State::Stopped, State::Starting, State::Running]);
+    Ok(match rng.below(6) {
+        0 => Request::Open(word(rng), rng.next()),
+        1 => Request::SetState(name, state),
+        2 => Request::NackAdd(word(rng), word(rng)),
+        3 => Request::Append((0..rng.below(5)).map(|_| word(rng)).collect()),
+        4 => Request::Close(word(rng), rng.next()),
+        _ => Request::Clock(rng.next()),
+    })
+}
+
+fn word(rng: &mut Rng) -> String {
+    let length = rng.below(40) as usize;
+    let bytes: Vec<u8> = rng.bytes(length).into_iter().filter(|b| *b != 0).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Changes, removes or adds a few bytes.
+fn damage(rng: &mut Rng, bytes: &mut Vec<u8>) {
+    for _ in 0..=rng.below(4) {
+        let at = rng.below(bytes.len() as u64 + 1) as usize;
+        match rng.below(3) {
+            0 if at < bytes.len() => bytes[at] = rng.pick(&[0, b'0', b'9', 0xff, b'\n']),
+            1 if at < bytes.len() => drop(bytes.remove(at)),
+            _ => bytes.insert(at, rng.next() as u8),
+        }
+    }
+}
+
+/// A batch of which a power cut left any choice of sectors is closed, and nothing before it is lost; a byte that changed
+/// anywhere is never taken for good (S02, H19).
+pub fn genesis(rng: &mut Rng) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join(LOG_NAME);
+    let open = |boot: &str| Log::open(dir.path(), boot, 1).map_err(|e| anyhow::anyhow!("{e}"));
+    let (mut log, _) = open("first")?;
+    for _ in 0..=rng.below(8) {
+        log.append(&batch(rng))
+            .map_err(|e| anyhow::anyhow!("{e}"))?;
+    }
+    let acknowledged = log.seq();
+    let before = fs::read(&path)?;
+    log.append(&batch(rng))
+        .map_err(|e| anyhow::anyhow!("{e}"))?;
+    let after = fs::read(&path)?;
+    tear(rng, &path, &before, &after)?;
+    let (log, history) = open("second")?;
+    ensure!(
+        history.trouble.is_none(),
+        "a torn batch is called broken: {:?}",
+        history.trouble
+    );
+    ensure!(
+        log.seq() >= acknowledged,
+        "record {acknowledged} is gone, the log ends at {}",
+        log.seq()
+    );
+    drop(log);
+    flip(rng, &path)
+}
+
+fn batch(rng: &mut Rng) -> Vec<String> {
+    (0..=rng.below(12)).map(|_| word(rng)).collect()
+}
+
+fn tear(rng: &mut Rng, path: &std::path::Path, before: &[u8], after: &[u8]) -> Result<()> {
+    let sector = SECTOR as usize;
+    let mut torn = before.to_vec();
+    for at in (0..before.len()).step_by(sector) {
+        if before[at..at + sector] != after[at..at + sector] && rng.below(2) == 0 {
+            torn[at..at + sector].copy_from_slice(&after[at..at + sector]);
+        }
+    }
+    Ok(fs::write(path, torn)?)
+}
+
+fn flip(rng: &mut Rng, path: &std::path::Path) -> Result<()> {
+    let mut bytes = fs::read(path)?;
+    let good =
+        verify_log(&bytes).map_err(|e| anyhow::anyhow!("a good log does not verify: {e}"))?;
+    let end = bytes
+        .iter()
+        .rposition(|b| *b != 0)
+        .context("an empty log")?;
+    let at = rng.below(end as u64 + 1) as usize;
+    bytes[at] ^= rng.pick(&[1, 2, 4, 8, 16, 32, 64, 128]);
+    let line = bytes[..at].iter().filter(|b| **b == b'\n').count() + 1;
+    match verify_log(&bytes) {
+        // The newline that ends the line above may be what changed: then the break is in that line, which goes on.
+        Err(found) => ensure!(
+            found.line == line,
+            "byte {at} changed in line {line}, found in line {}",
+            found.line
+        ),
+        // A changed last newline looks like a write that was cut short. It is not good, and it is near the end.
+        Ok(found) => ensure!(
+            found.records < good.records && found.torn_bytes > 0 && end - at <= MAX_BATCH,
+            "byte {at} changed, and the log is good: {found:?}"
+        ),
+    }
+    Ok(())
+}
+
+/// Whatever a client sends, in whatever pieces, every answer it gets is framed as promised, and the next client is served.
+pub fn umbilical(rng: &mut Rng) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("s");
+    let mut server = Server::bind(&path).map_err(|e| anyhow::anyhow!("{e}"))?;
+    let heard = talk(rng, &mut server, &path, None)?;
+    framed(&heard).with_context(|| format!("heard {:?}", String::from_utf8_lossy(&heard)))?;
+    let heard = talk(rng, &mut server, &path, Some(b"hello\n".to_vec()))?;
+    ensure!(
+        heard == b"ok 5\nhello",
+        "after it another client heard {:?}",
+        String::from_utf8_lossy(&heard)
+    );
+    Ok(())
+}
+
+/// One client that sends `line`, or something like a conversation, in random pieces; everything it heard.
+fn talk(
+    rng: &mut Rng,
+    server: &mut Server,
+    path: &std::path::Path,
+    line: Option<Vec<u8>>,
+) -> Result<Vec<u8>> {
+    let mut client = UnixStream::connect(path)?;
+    client.set_nonblocking(true)?;
+    let bytes = line.unwrap_or_else(|| conversation(rng));
+    let mut heard = Vec::new();
+    let mut rest = bytes.as_slice();
+    // Enough turns for the last answer after the last piece.
+    for _ in 0..bytes.len() + 8 {
+        let (piece, later) = rest.split_at(rest.len().min(1 + rng.below(64) as usize));
+        // A server that has closed is an answer too.
+        if !piece.is_empty() && client.write(piece).is_err() {
+            rest = &[];
+        } else {
+            rest = later;
+        }
+        for call in server.turn(Instant::now()) {
+            server.reply(call.id, Ok("hello"));
+        }
+        let mut chunk = [0; 4096];
+        match client.read(&mut chunk) {
+            Ok(n) => heard.extend_from_slice(&chunk[..n]),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionReset) => {}
+            Err(e) => return Err(e).context("read"),
+        }
+    }
+    Ok(heard)
+}
+
+fn conversation(rng: &mut Rng) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..=rng.below(6) {
+        let line = rng.pick::<&[u8]>(&[
+            b"hello",
+            b"status",
+            b"validate",
+            b"start p://x",
+            b"\xff\xfe",
+            b"",
+            b"reboot",
+        ]);
+        bytes.extend_from_slice(line);
+        if rng.below(8) == 0 {
+            let length = rng.below(2 * MAX_REQUEST as u64) as usize;
+            bytes.extend(rng.bytes(length));
+        }
+        bytes.push(b'\n');
+    }
+    if rng.below(2) == 0 {
+        damage(rng, &mut bytes);
+    }
+    bytes
+}
+
+/// `("ok" / "no") SP length LF body`, any number of times.
+fn framed(mut heard: &[u8]) -> Result<()> {
+    while !heard.is_empty() {
+        let end = heard
+            .iter()
+            .position(|b| *b == b'\n')
+            .context("a header without an end")?;
+        let header = std::str::from_utf8(&heard[..end]).context("a header that is not text")?;
+        let Some(("ok" | "no", length)) = header.split_once(' ') else {
+            bail!("header {header:?}")
+        };
+        let length: usize = length
+            .parse()
+            .with_context(|| format!("header {header:?}"))?;
+        heard = heard
+            .get(end + 1 + length..)
+            .context("a body that is too short")?;
+    }
+    Ok(())
+}

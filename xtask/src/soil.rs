@@ -1,0 +1,191 @@
+//! Soils (decision 13): where the kernel and its modules come from. Each is unpacked once into the same shape, so that one
+//! assembly serves all: a folder with `vmlinuz`, `modules/<name>.ko` uncompressed, and one list file per [`WANTED`] list.
+
+use std::fmt;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::fetch::{self, fresh_dir};
+use crate::host;
+use crate::layout::Layout;
+use crate::lock::{Debian, Lock};
+use crate::modules::{Tree, WANTED, name_of};
+use crate::stamp;
+
+/// Changes when the code below makes something else from the same input, so that an old cache is not used.
+const SHAPE: &str = "1";
+
+/// A source of kernels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Soil {
+    /// A pinned Debian kernel package; needs the apt client of that release.
+    #[default]
+    Debian,
+    /// The netboot files of a pinned Alpine release.
+    Alpine,
+}
+
+impl fmt::Display for Soil {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Soil::Debian => "debian",
+            Soil::Alpine => "alpine",
+        })
+    }
+}
+
+/// Fetches, checks and unpacks a soil unless that was done before; returns its folder.
+pub fn prepare(layout: &Layout, lock: &Lock, soil: Soil) -> Result<PathBuf> {
+    let pins = match soil {
+        Soil::Debian => vec![&lock.debian.sha256],
+        Soil::Alpine => vec![&lock.alpine.vmlinuz.sha256, &lock.alpine.modloop.sha256],
+    };
+    let key = stamp::sha256(format!("{SHAPE} {WANTED:?} {pins:?}").as_bytes());
+    let dir = layout.cache().join(format!("soil-{soil}-{}", &key[..16]));
+    if dir.exists() {
+        return Ok(dir);
+    }
+    fs::create_dir_all(layout.cache())
+        .with_context(|| format!("create {}", layout.cache().display()))?;
+    let work = fresh_dir(&layout.cache().join(format!("work-{soil}")))?;
+    let (kernel, modules) = match soil {
+        Soil::Debian => {
+            host::need(&[host::TOOL_DEPMOD])?;
+            let package = fetch::debian(&lock.debian, &layout.cache())?;
+            eprintln!("soil: unpacking {}", lock.debian.file_name());
+            unpack_deb(&package, &lock.debian, &work)?
+        }
+        Soil::Alpine => {
+            let (kernel, modloop) = fetch::alpine(&lock.alpine, &layout.cache())?;
+            eprintln!("soil: unpacking {}", lock.alpine.modloop.name);
+            (kernel, unpack_modloop(&modloop, &work)?)
+        }
+    };
+    let made = fresh_dir(&layout.cache().join(format!("made-{soil}")))?;
+    write_soil(&kernel, &modules, &made)?;
+    // Renamed when complete: a folder of this name is always whole.
+    fs::rename(&made, &dir).with_context(|| format!("move into place {}", dir.display()))?;
+    fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
+    Ok(dir)
+}
+
+/// The SquashFS of modules, as Alpine's netboot has it (`modules/<release>/…`); returns the release's folder.
+pub fn unpack_modloop(modloop: &Path, work: &Path) -> Result<PathBuf> {
+    let name = modloop.display().to_string();
+    let file =
+        std::io::BufReader::new(fs::File::open(modloop).with_context(|| format!("open {name}"))?);
+    let image = backhand::FilesystemReader::from_reader(file)
+        .with_context(|| format!("read {name} as SquashFS"))?;
+    for node in image.files() {
+        let Ok(relative) = node.fullpath.strip_prefix("/modules") else {
+            continue;
+        };
+        let backhand::InnerNode::File(entry) = &node.inner else {
+            continue;
+        };
+        let to = work.join(relative);
+        fs::create_dir_all(to.parent().unwrap_or(work))
+            .with_context(|| format!("create the folder of {}", to.display()))?;
+        let mut bytes = Vec::new();
+        image
+            .file(entry)
+            .reader()
+            .read_to_end(&mut bytes)
+            .with_context(|| format!("unpack {}", relative.display()))?;
+        fs::write(&to, bytes).with_context(|| format!("write {}", to.display()))?;
+    }
+    let mut releases = fs::read_dir(work)?
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.join("modules.dep").is_file());
+    match (releases.next(), releases.next()) {
+        (Some(release), None) => Ok(release),
+        (None, _) => {
+            bail!("{name}: no modules/<release>/modules.dep inside; next: is it a modloop?")
+        }
+        (Some(_), Some(_)) => bail!("{name}: more than one kernel release inside"),
+    }
+}
+
+/// Writes a soil folder from a kernel and a modules folder.
+pub fn write_soil(kernel: &Path, modules: &Path, to: &Path) -> Result<()> {
+    let bytes = fs::read(kernel).with_context(|| format!("read {}", kernel.display()))?;
+    crate::image::check_kernel(&bytes).with_context(|| kernel.display().to_string())?;
+    fs::write(to.join("vmlinuz"), bytes)?;
+    fs::create_dir(to.join("modules"))?;
+    let tree = Tree::read(modules)?;
+    for wanted in WANTED {
+        let files = tree.closure(&wanted)?;
+        let mut list = String::new();
+        for file in &files {
+            let name = format!("{}.ko", name_of(file));
+            list.push_str(&format!("/lib/modules/{name}\n"));
+            fs::write(to.join("modules").join(name), tree.unpack(file)?)?;
+        }
+        fs::write(to.join(wanted.list), list)?;
+    }
+    Ok(())
+}
+
+/// A Debian kernel package: an `ar` archive with a compressed tar; it brings no `modules.dep`, so depmod writes one.
+fn unpack_deb(package: &Path, lock: &Debian, work: &Path) -> Result<(PathBuf, PathBuf)> {
+    let mut archive = ar::Archive::new(
+        fs::File::open(package).with_context(|| format!("open {}", package.display()))?,
+    );
+    let mut found = false;
+    while let Some(entry) = archive.next_entry() {
+        let entry = entry.context("read the package as an ar archive")?;
+        if entry.header().identifier() == b"data.tar.xz" {
+            unpack_data(liblzma::read::XzDecoder::new(entry), work)?;
+            found = true;
+        }
+    }
+    let release = lock.kernel_release();
+    if !found {
+        bail!("{}: no data.tar.xz inside", package.display());
+    }
+    // Some distributions build depmod to look below usr/lib.
+    std::os::unix::fs::symlink(".", work.join("usr")).context("link usr")?;
+    let depmod = host::command("depmod")?
+        .arg("-b")
+        .arg(work)
+        .arg(release)
+        .status()
+        .context("run depmod")?;
+    if !depmod.success() {
+        bail!("depmod -b {} {release}: {depmod}", work.display());
+    }
+    Ok((
+        work.join(format!("boot/vmlinuz-{release}")),
+        work.join("lib/modules").join(release),
+    ))
+}
+
+fn unpack_data(data: impl Read, work: &Path) -> Result<()> {
+    for entry in tar::Archive::new(data).entries().context("read data.tar")? {
+        let mut entry = entry.context("read data.tar")?;
+        let path = entry.path().context("a name in data.tar")?.into_owned();
+        let path = path.strip_prefix("./").unwrap_or(&path);
+        let path = path.strip_prefix("usr").unwrap_or(path);
+        let wanted = path.starts_with("boot") || path.starts_with("lib/modules");
+        // Only plain files with plain names: nothing in the package can write elsewhere.
+        let plain = path
+            .components()
+            .all(|c| matches!(c, std::path::Component::Normal(_)));
+        if wanted && plain && entry.header().entry_type().is_file() {
+            let to = work.join(path);
+            fs::create_dir_all(to.parent().unwrap_or(work))?;
+            entry
+                .unpack(&to)
+                .with_context(|| format!("unpack {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! `cargo xtask spine`: bay0 compiled, checked and packed with a soil into `vmlinuz` and `spine.img` (K05, H01, H03).
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::assemble::{self, Parts};
+use crate::host;
+use crate::layout::{Layout, Spine};
+use crate::lock::Lock;
+use crate::soil::{self, Soil};
+use crate::stamp::{self, Inputs};
+
+/// Static everywhere, where rustup has it.
+const MUSL: &str = "x86_64-unknown-linux-musl";
+/// Static through `+crt-static` (decision 14).
+const GNU: &str = "x86_64-unknown-linux-gnu";
+/// The profile baked into the image (decision 5): plain ext4 on `/persist` is accepted, and said.
+const PROFILE: &str = "dev";
+
+/// Brings a Spine up to date: fetches the soil, builds bay0, assembles. What is up to date is left alone.
+pub fn build(layout: &Layout, soil: Soil, fault: bool) -> Result<Spine> {
+    let lock = Lock::read(&layout.lock())?;
+    let parts = parts(layout, &lock, soil, fault)?;
+    let spine = layout.spine(soil, fault);
+    let outputs = [spine.kernel.clone(), spine.initrd.clone()];
+    let inputs = Inputs::default()
+        .add("assembly", &stamp::sha256(include_bytes!("assemble.rs")))
+        .add("soil", &parts.soil_dir.display().to_string())
+        .add("bay0", &stamp::sha256_file(&parts.bay0)?)
+        .add("facts", &format!("{:?} {}", parts.facts, parts.epoch));
+    let stamp = spine.initrd.with_extension("stamp");
+    if !inputs.up_to_date(&stamp, &outputs) {
+        assemble::write(&parts, &spine)?;
+        inputs.write(&stamp, &outputs)?;
+    }
+    Ok(spine)
+}
+
+/// What `cargo xtask spine` prints: the files and their sizes.
+pub fn describe(spine: &Spine) -> Result<String> {
+    let mut text = String::new();
+    for path in [&spine.kernel, &spine.initrd] {
+        let bytes = path
+            .metadata()
+            .with_context(|| format!("stat {}", path.display()))?
+            .len();
+        let _ = writeln!(
+            text,
+            "{}  {bytes} bytes  {}",
+            stamp::sha256_file(path)?,
+            path.display()
+        );
+    }
+    Ok(text)
+}
+
+/// The inputs of one assembly, made ready.
+pub fn parts(layout: &Layout, lock: &Lock, soil: Soil, fault: bool) -> Result<Parts> {
+    let soil_dir = soil::prepare(layout, lock, soil)?;
+    let bay0 = compile(layout, lock, "bay0", fault)?;
+    Ok(Parts {
+        soil_dir,
+        bay0,
+        fault,
+        facts: facts(lock, soil),
+        epoch: lock.source_date_epoch,
+    })
+}
+
+/// The lines of `/etc/spine`.
+pub fn facts(lock: &Lock, soil: Soil) -> Vec<(&'static str, String)> {
+    vec![
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("soil", soil.to_string()),
+        ("profile", PROFILE.to_owned()),
+        ("epoch", lock.source_date_epoch.to_string()),
+    ]
+}
+
+/// Builds one static program without network and with no path of this machine inside; returns the file.
+pub fn compile(layout: &Layout, lock: &Lock, package: &str, fault: bool) -> Result<PathBuf> {
+    host::need(&[host::TOOL_CC])?;
+    let target = if musl_installed()? { MUSL } else { GNU };
+    // All that needs the network happens here; the build proper is told to go without (H01).
+    cargo(
+        layout,
+        &["fetch", "--quiet", "--locked", "--target", target],
+        |_| {},
+    )?;
+    let target_dir = layout.target(fault);
+    // Only what ships is worth the release profile's minutes.
+    let (profile, folder) = if package == "bay0" {
+        ("release", "release")
+    } else {
+        ("dev", "debug")
+    };
+    let mut args = vec![
+        "build",
+        "--package",
+        package,
+        "--profile",
+        profile,
+        "--locked",
+        "--offline",
+        "--target",
+        target,
+    ];
+    if fault {
+        args.extend(["--features", "fault"]);
+    }
+    let mut maps = remapped(layout, &target_dir)?;
+    maps.sort_by_key(|(from, _)| from.len());
+    cargo(layout, &args, |command| {
+        let flags = ["-Ctarget-feature=+crt-static".to_owned()].into_iter();
+        let flags = flags.chain(
+            maps.iter()
+                .map(|(from, to)| format!("--remap-path-prefix={from}={to}")),
+        );
+        command.env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            flags.collect::<Vec<_>>().join("\x1f"),
+        );
+        // A user's flags for C do not show either; SQLite is compiled by relative names.
+        command
+            .env("CFLAGS", "")
+            .env("CARGO_TARGET_DIR", &target_dir);
+        command
+            .env("SOURCE_DATE_EPOCH", lock.source_date_epoch.to_string())
+            .env("LC_ALL", "C")
+            .env("TZ", "UTC");
+    })?;
+    let file = target_dir.join(target).join(folder).join(package);
+    if !file.is_file() {
+        bail!(
+            "{package} is missing ({}): cargo reported success and made no such file",
+            file.display()
+        );
+    }
+    Ok(file)
+}
+
+fn cargo(layout: &Layout, args: &[&str], set: impl FnOnce(&mut Command)) -> Result<()> {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(program);
+    command.args(args).current_dir(&layout.root);
+    set(&mut command);
+    let status = command.status().context("run cargo")?;
+    if !status.success() {
+        bail!("cargo {}: {status}", args.join(" "));
+    }
+    Ok(())
+}
+
+/// Prefixes of this machine's paths and what stands for them in the binary; a later one wins over an earlier one. The folder of a
+/// registry is named after where it was fetched from, which must not show either.
+fn remapped(layout: &Layout, target_dir: &Path) -> Result<Vec<(String, &'static str)>> {
+    let home = std::env::var_os("HOME").map(|h| Path::new(&h).join(".cargo"));
+    let cargo_home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or(home)
+        .context("neither CARGO_HOME nor HOME is set")?;
+    let mut maps = vec![
+        (cargo_home.clone(), "/cargo"),
+        (layout.root.clone(), "/spine"),
+        (target_dir.to_owned(), "/target"),
+    ];
+    let registries = cargo_home.join("registry/src");
+    for registry in std::fs::read_dir(registries)
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        maps.push((registry.path(), "/cargo/registry"));
+    }
+    Ok(maps
+        .into_iter()
+        .map(|(from, to)| (from.display().to_string(), to))
+        .collect())
+}
+
+fn musl_installed() -> Result<bool> {
+    let output = Command::new("rustc")
+        .args(["--print", "sysroot"])
+        .output()
+        .context("run rustc --print sysroot")?;
+    let sysroot = String::from_utf8(output.stdout).context("rustc --print sysroot")?;
+    Ok(Path::new(sysroot.trim())
+        .join("lib/rustlib")
+        .join(MUSL)
+        .is_dir())
+}

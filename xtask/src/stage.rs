@@ -1,0 +1,75 @@
+//! The assembly apart from what feeds it, for `scripts/mkspine.sh`: `stage` gathers every input in one folder, with network and
+//! compiler; `assemble` makes the Spine from that folder alone, inside the pinned container without network (H01).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::assemble::{self, Parts};
+use crate::fetch::fresh_dir;
+use crate::layout::{Layout, Spine};
+use crate::lock::Lock;
+use crate::soil::Soil;
+use crate::spine;
+
+/// Gathers the inputs of one release assembly in `build/stage` and returns the folder: the soil, bay0, the lock, and this program as a
+/// static file, because the container has no library that it could need.
+pub fn stage(layout: &Layout, soil: Soil) -> Result<PathBuf> {
+    let lock = Lock::read(&layout.lock())?;
+    let parts = spine::parts(layout, &lock, soil, false)?;
+    let xtask = spine::compile(layout, &lock, "xtask", false)?;
+    let stage = fresh_dir(&layout.build().join("stage"))?;
+    copy_tree(&parts.soil_dir, &stage.join("soil"))?;
+    for (from, name) in [
+        (&parts.bay0, "bay0"),
+        (&layout.lock(), "soil.lock"),
+        (&xtask, "xtask"),
+    ] {
+        fs::copy(from, stage.join(name))
+            .with_context(|| format!("copy {} into the stage", from.display()))?;
+    }
+    fs::write(
+        stage.join("image"),
+        format!("{}@{}\n", lock.builder.image, lock.builder.digest),
+    )
+    .context("write image")?;
+    Ok(stage)
+}
+
+/// Makes `vmlinuz` and `spine.img` in `out` from a staged folder and nothing else.
+pub fn assemble(stage: &Path, out: &Path, soil: Soil) -> Result<Spine> {
+    if !stage.join("soil").is_dir() {
+        bail!(
+            "assemble: {} is no stage (no soil inside); next: cargo xtask stage",
+            stage.display()
+        );
+    }
+    let lock = Lock::read(&stage.join("soil.lock"))?;
+    let parts = Parts {
+        soil_dir: stage.join("soil"),
+        bay0: stage.join("bay0"),
+        fault: false,
+        facts: spine::facts(&lock, soil),
+        epoch: lock.source_date_epoch,
+    };
+    let spine = Spine {
+        kernel: out.join("vmlinuz"),
+        initrd: out.join("spine.img"),
+    };
+    assemble::write(&parts, &spine)?;
+    Ok(spine)
+}
+
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("create {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("read {}", from.display()))? {
+        let (path, name) = entry.map(|e| (e.path(), e.file_name()))?;
+        if path.is_dir() {
+            copy_tree(&path, &to.join(name))?;
+        } else {
+            fs::copy(&path, to.join(name)).with_context(|| format!("copy {}", path.display()))?;
+        }
+    }
+    Ok(())
+}

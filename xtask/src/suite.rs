@@ -1,0 +1,161 @@
+//! `cargo xtask test`: everything that is checked, in one command with its own set-up. A step that fails does not keep the next
+//! from running; a step that could not run is said as loudly as one that failed. The last line is `N passed, N failed`.
+
+mod step;
+
+use std::ffi::OsString;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::host;
+use crate::layout::Layout;
+use step::{Outcome, Step, run};
+
+/// An unprivileged user that every Linux has.
+const NOBODY: u32 = 65534;
+
+/// Runs every step; 0 when nothing failed.
+pub fn command(layout: &Layout) -> Result<u8> {
+    let tools = [
+        host::TOOL_QEMU,
+        host::TOOL_MKE2FS,
+        host::TOOL_DEPMOD,
+        host::TOOL_CC,
+    ];
+    host::need(&tools)?;
+    let mut results = Vec::new();
+    for step in steps(layout) {
+        println!("\n== {}: {}", step.name, step.shown());
+        results.push((step.name, run(&step, layout)?));
+    }
+    print!("{}", report(&results));
+    Ok(u8::from(results.iter().any(|(_, o)| o.failed() > 0)))
+}
+
+fn steps(layout: &Layout) -> Vec<Step> {
+    let root = nix::unistd::geteuid().is_root();
+    let mut steps = vec![
+        Step::own("budget", &["budget"]),
+        Step::own("tidy", &["tidy"]),
+        Step::cargo("format", &["fmt", "--all", "--check"]),
+        clippy("lints", &["--workspace"]),
+        clippy(
+            "lints of the test build",
+            &["--package", "bay0", "--features", "fault"],
+        ),
+        tests("tests", false),
+    ];
+    if root {
+        steps.push(nobody(layout));
+        steps.push(tests("tests that need root", true));
+    } else {
+        let why = "not root; next: sudo env PATH=\"$PATH\" cargo xtask test";
+        steps.push(Step::skipped("tests that need root", why));
+    }
+    // nextest leaves the examples in the documentation out.
+    steps.push(Step::cargo(
+        "examples in the documentation",
+        &["test", "--doc", "--workspace", "--quiet"],
+    ));
+    steps.push(Step::own("the same bytes twice", &["reproduce"]));
+    steps.push(Step::own("a boot to GREEN", &["qemu", "--smoke"]));
+    steps.push(Step::own("VM scenarios", &["vm"]));
+    steps
+}
+
+fn clippy(name: &'static str, which: &[&str]) -> Step {
+    let rest = ["--all-targets", "--quiet", "--", "-D", "warnings"];
+    Step::cargo(name, &[&["clippy"], which, &rest].concat())
+}
+
+/// `cargo nextest` where it is installed, else `cargo test`; `ignored`: only what is marked as needing root.
+fn tests(name: &'static str, ignored: bool) -> Step {
+    let nextest = Command::new("cargo")
+        .args(["nextest", "--version"])
+        .output()
+        .is_ok_and(|o| o.status.success());
+    let args: &[&str] = match (nextest, ignored) {
+        (true, false) => &["nextest", "run", "--workspace", "--no-fail-fast"],
+        (true, true) => &[
+            "nextest",
+            "run",
+            "--workspace",
+            "--no-fail-fast",
+            "--run-ignored=only",
+            "--no-tests=pass",
+        ],
+        (false, false) => &["test", "--workspace", "--no-fail-fast"],
+        (false, true) => &["test", "--workspace", "--no-fail-fast", "--", "--ignored"],
+    };
+    Step::cargo(name, args)
+}
+
+/// The same tests without a privilege (K07): root starts each test program as nobody.
+fn nobody(layout: &Layout) -> Step {
+    let name = "tests as nobody";
+    let runner = format!("setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups");
+    let reachable = Command::new("setpriv")
+        .args(runner.split(' ').skip(1))
+        .args(["test", "-r"])
+        .arg(layout.root.join("Cargo.toml"))
+        .arg("-a")
+        .arg("-x")
+        .arg(layout.target(false))
+        .status()
+        .is_ok_and(|s| s.success());
+    if !reachable {
+        let why = "user nobody cannot reach this folder; next: clone where everybody may read";
+        return Step::skipped(name, why);
+    }
+    let target = format!(
+        "{}_UNKNOWN_LINUX_GNU",
+        crate::image::MACHINE.1.to_uppercase()
+    );
+    let mut step = tests(name, false);
+    step.env.push((
+        format!("CARGO_TARGET_{target}_RUNNER"),
+        OsString::from(runner),
+    ));
+    step
+}
+
+fn report(results: &[(&str, Outcome)]) -> String {
+    let mut text = String::from("\n== what ran\n");
+    for (name, outcome) in results {
+        text.push_str(&format!("{name:<32} {outcome}\n"));
+    }
+    let passed: u32 = results.iter().map(|(_, o)| o.passed()).sum();
+    let failed: u32 = results.iter().map(|(_, o)| o.failed()).sum();
+    text.push_str(&format!("{passed} passed, {failed} failed\n"));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_says_what_did_not_run_and_ends_with_the_sums() {
+        let results = [
+            ("tests", Outcome::Ran(41, 1)),
+            ("budget", Outcome::Ran(1, 0)),
+            ("root", Outcome::NotRun("not root".into())),
+        ];
+        assert_eq!(
+            report(&results),
+            "\n== what ran\n\
+             tests                            41 passed, 1 failed\n\
+             budget                           1 passed, 0 failed\n\
+             root                             NOT RUN: not root\n\
+             42 passed, 1 failed\n"
+        );
+    }
+
+    #[test]
+    fn k07_without_root_the_root_tests_are_listed_as_not_run() {
+        let names: Vec<_> = steps(&Layout::find()).iter().map(|s| s.name).collect();
+        assert!(names.contains(&"tests that need root"), "{names:?}");
+        assert!(names.contains(&"budget"), "{names:?}");
+    }
+}

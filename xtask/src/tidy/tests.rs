@@ -1,0 +1,316 @@
+use super::text::{ids, links, sizes, words};
+use super::*;
+
+const GOOD: &str = "//! Good.\n";
+
+fn tree(files: &[(&str, &str)]) -> Tree {
+    Tree(
+        files
+            .iter()
+            .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()))
+            .collect(),
+    )
+}
+
+/// What `check` says of one runtime file beside one document.
+fn with(code: &str, doc: (&str, &str)) -> (Tree, Vec<Crate>) {
+    let tree = tree(&[("bay0/src/main.rs", code), doc]);
+    let crates = vec![code::read(&tree, "bay0").unwrap()];
+    (tree, crates)
+}
+
+fn messages_of(code: &str, doc: &str) -> Vec<String> {
+    let (tree, crates) = with(code, (FAILURES, doc));
+    messages(&tree, &crates.iter().collect::<Vec<_>>())
+}
+
+#[test]
+fn h19_the_repository_is_tidy() {
+    let found = problems(&Tree::read(&Layout::find().root).unwrap()).unwrap();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn h19_a_message_without_a_row_is_found_wherever_its_string_stands() {
+    let say =
+        r#"fn f(n: u8) -> String { log.fail("x", &format!("open {n}: too bad; next: give up")) }"#;
+    assert_eq!(
+        messages_of(say, "| x | something else |"),
+        [
+            "bay0/src/main.rs: docs/FAILURE-MODES.md has no row with \"open {n}: too bad; next: give up\"; next: say there what it means"
+        ]
+    );
+    assert!(messages_of(say, "| x | `open N: too bad; next: give up` |").is_empty());
+    for code in [
+        r#"const A: &str = "too bad";"#,
+        r#"fn f() { match x { _ => ("too bad", 1) } }"#,
+        r#"records! { /// Not said.
+            A("too bad"), }"#,
+        r#"impl fmt::Display for E { fn fmt(&self) { write!(f, "too bad") } }"#,
+    ] {
+        assert_eq!(messages_of(code, "").len(), 1, "{code}");
+    }
+}
+
+#[test]
+fn h19_a_message_with_a_next_action_must_stand_among_the_failures() {
+    let code = r#"fn f() { "too bad; next: give up" }"#;
+    assert_eq!(
+        messages_of(code, "\n## Ordinary lines\n`too bad; next: give up`").len(),
+        1
+    );
+    assert!(messages_of(code, "`too bad; next: give up`\n## Ordinary lines\n").is_empty());
+}
+
+#[test]
+fn h19_the_parts_of_a_message_must_stand_in_one_line_and_in_order() {
+    let code = r#"fn f() { "load {path}: after {ms} milliseconds" }"#;
+    assert!(messages_of(code, "load FILE: after 3 milliseconds").is_empty());
+    assert_eq!(
+        messages_of(code, "load FILE:\nafter 3 milliseconds").len(),
+        1
+    );
+    assert_eq!(messages_of(code, "after load FILE: milliseconds").len(), 1);
+    assert!(messages_of(r#"fn f() { "a | pipe" }"#, r"a \| pipe").is_empty());
+}
+
+#[test]
+fn what_is_no_sentence_or_is_only_in_tests_is_not_asked_for() {
+    for code in [
+        "/// A comment of words.\nfn f() {}",
+        r#"fn f() { ("oneword", "{a} {b} ({ms} ms)", "SELECT floor FROM clock") }"#,
+        "#[cfg(test)] mod tests { const A: &str = \"not said\"; }",
+        "#[cfg(feature = \"fault\")] fn f() { \"not said\" }",
+        "fn f() { match x { #[cfg(feature = \"fault\")] _ => \"not said\", } }",
+    ] {
+        assert!(messages_of(code, "").is_empty(), "{code}");
+    }
+}
+
+#[test]
+fn a_number_that_differs_from_its_constant_is_found() {
+    let code = "const A: u32 = 20; const B: Duration = Duration::from_millis(200); const C: usize = 64 * 1024; \
+                const D: &str = \"/run/x\"; const E: [u8; 2] = [1, 2]; const F: usize = E.len(); const G: usize = 1 << F;";
+    let said = |doc: &str| {
+        let (tree, crates) = with(code, ("docs/A.md", doc));
+        numbers(&tree, &crates).unwrap()
+    };
+    for right in [
+        "`20` s (`bay0::A`)",
+        "`200` ms (`bay0::B`)",
+        "`64` KiB (`bay0::C`)",
+        "`65,536` bytes (`bay0::C`)",
+        "`/run/x` (`bay0::D`)",
+        "`2` (`bay0::F`)",
+        "`4` (`bay0::G`)",
+    ] {
+        assert_eq!(said(right), [""; 0], "{right}");
+    }
+    assert_eq!(
+        said("`21` s (`bay0::A`)"),
+        ["docs/A.md: `21` s is not bay0::A, Number(20); next: correct it"]
+    );
+    assert_eq!(
+        said("`200` s (`bay0::B`)"),
+        ["docs/A.md: `200` s is not bay0::B, Micros(200000); next: correct it"]
+    );
+    assert_eq!(
+        said("(`bay0::A`)"),
+        ["docs/A.md: no value before (bay0::A); next: write `VALUE` UNIT (`bay0::A`)"]
+    );
+    assert_eq!(
+        said("`1` (`bay0::Z`)"),
+        ["docs/A.md: bay0::Z is no constant that can be read; next: name the one that holds"]
+    );
+}
+
+#[test]
+fn a_link_to_nothing_is_found() {
+    let texts = |readme| {
+        tree(&[
+            ("README.md", readme),
+            ("docs/A.md", "# One two\n[up](../README.md) [b](./B.md#x)"),
+            ("docs/B.md", "## X"),
+        ])
+    };
+    assert!(
+        links(&texts(
+            "[a](docs/A.md) [h](docs/A.md#one-two) [d](docs) [w](https://example.org/) "
+        ))
+        .is_empty()
+    );
+    assert_eq!(
+        links(&texts("[a](docs/C.md) [h](docs/A.md#three)")),
+        [
+            "README.md: link to docs/C.md leads nowhere; next: correct or remove it",
+            "README.md: link to docs/A.md#three leads nowhere; next: correct or remove it"
+        ]
+    );
+}
+
+#[test]
+fn a_module_without_a_word_of_explanation_is_found() {
+    let tree = tree(&[
+        (
+            "bay0/src/main.rs",
+            "//! Main.\nmod a;\nmod b;\n#[cfg(test)]\nmod tests;",
+        ),
+        ("bay0/src/a.rs", "//!\nfn f() {}"),
+        ("bay0/src/b/mod.rs", GOOD),
+    ]);
+    let krate = code::read(&tree, "bay0").unwrap();
+    assert_eq!(
+        module_docs(&[&krate]),
+        ["bay0/src/a.rs: no //! at the top; next: say what it is for"]
+    );
+}
+
+#[test]
+fn a_path_of_a_developers_machine_is_found_and_a_persona_is_not_one() {
+    let said = |text: &str| words(&tree(&[("a.rs", text)])).len();
+    for bad in [
+        concat!("see /ro", "ot/x"),
+        concat!("(/wo", "rk/y)"),
+        concat!("\"/ho", "me/me"),
+        concat!("http://deb.deb", "ian.org"),
+    ] {
+        assert_eq!(said(bad), 1, "{bad}");
+    }
+    for good in [
+        "p://work/mail",
+        "{tmp}/root/x",
+        "rooms/work/x",
+        "$HOME/x",
+        "p__work__mail",
+    ] {
+        assert_eq!(said(good), 0, "{good}");
+    }
+}
+
+#[test]
+fn a_requirement_without_a_test_and_a_test_that_is_only_claimed_are_found() {
+    let needed = ids(&tree(&[(
+        "a.rs",
+        "fn h14_names() {} fn k01_k02_both() {} fn not_h13_this() {}",
+    )]));
+    let lacks = |id: &str| {
+        needed.contains(&format!(
+            "{}: no test's name begins with {id}_; next: write one",
+            id.to_uppercase()
+        ))
+    };
+    assert!(!lacks("h14") && !lacks("k01") && !lacks("k02"));
+    assert!(lacks("h13") && lacks("c03") && lacks("t07"));
+    let claimed = tree(&[
+        ("a.rs", "fn h14_names() {}"),
+        ("README.md", "`h14_names` and `h14_lies`"),
+    ]);
+    assert!(
+        ids(&claimed).contains(
+            &"README.md: there is no test h14_lies; next: name the one there is".to_owned()
+        )
+    );
+}
+
+#[test]
+fn c02_only_one_file_makes_processes_or_namespaces() {
+    let (_, crates) = with(
+        "fn f() { std::process::Command::new(\"sh\"); m!(unshare()); }",
+        ("README.md", ""),
+    );
+    assert_eq!(
+        absences(&crates.iter().collect::<Vec<_>>()),
+        [
+            "bay0/src/main.rs: uses Command; next: leave that to its own file",
+            "bay0/src/main.rs: uses unshare; next: leave that to its own file"
+        ]
+    );
+}
+
+#[test]
+fn k04_a_size_that_is_no_longer_true_is_found() {
+    let code = "fn a() {}\n".repeat(100);
+    let said = |lines: usize| {
+        let row = format!("| `bay0` | the loop | {lines} |\n");
+        let tree = tree(&[
+            ("bay0/src/main.rs", code.as_str()),
+            ("README.md", row.as_str()),
+        ]);
+        sizes(&tree)
+            .unwrap()
+            .into_iter()
+            .find(|problem| problem.contains(" of bay0,"))
+    };
+    assert_eq!(said(96), None);
+    assert_eq!(
+        said(90).unwrap(),
+        "README.md: says 90 of the size of bay0, 100 code lines; next: correct it"
+    );
+}
+
+#[test]
+fn a10_a_crate_that_steps_out_of_the_lints_is_found() {
+    let deny = |lints: &[&str]| {
+        lints
+            .iter()
+            .map(|lint| format!("\n{lint} = \"deny\""))
+            .collect::<String>()
+    };
+    let of = |root: &str, code: &str| {
+        let mut files = vec![
+            ("Cargo.toml".to_owned(), root.to_owned()),
+            ("bay0/src/main.rs".to_owned(), code.to_owned()),
+        ];
+        files.extend(RUNTIME.map(|name| {
+            (
+                format!("{name}/Cargo.toml"),
+                "[lints]\nworkspace = true".to_owned(),
+            )
+        }));
+        lints(&Tree(files.into_iter().collect()))
+    };
+    assert_eq!(
+        of(
+            &deny(&LINTS),
+            "#[cfg(test)]\n#[allow(clippy::panic)]\nmod tests;"
+        ),
+        [""; 0]
+    );
+    assert_eq!(
+        of(&deny(&LINTS[1..]), ""),
+        ["Cargo.toml: unwrap_used is not denied; next: deny it"]
+    );
+    assert_eq!(
+        of(&deny(&LINTS), "#[allow(clippy::panic)]\nfn f() {}"),
+        ["bay0/src/main.rs: allows what would panic; next: write it so that it cannot"]
+    );
+    assert_eq!(lints(&tree(&[])).len(), LINTS.len() + RUNTIME.len());
+}
+
+#[test]
+fn h19_a_row_whose_message_or_action_is_gone_is_found() {
+    let said = |doc: &str| {
+        let code = r#"fn f() { log.fail(&format!("open {n}: too bad; next: give up")); refuse("open for ever", "a pity", "reboot"); }"#;
+        let (tree, crates) = with(code, (FAILURES, doc));
+        stale(&tree, &crates.iter().collect::<Vec<_>>())
+    };
+    assert_eq!(
+        said("| `open N: too bad; next: give up` | cause | x |"),
+        [""; 0]
+    );
+    assert_eq!(
+        said("| `open for ever; a pity; next: reboot` | `any word` | `of others` |"),
+        [""; 0]
+    );
+    assert_eq!(
+        said("| `close N: fine; next: give up` | | |"),
+        [
+            "docs/FAILURE-MODES.md: nothing in the code says \"close N: fine; next: give up\" any more; next: correct or remove it"
+        ]
+    );
+    assert_eq!(said("| `open N: too bad; next: persist` | | |").len(), 1);
+    assert_eq!(
+        said("| `open N: too bad; all is lost; next: give up` | | |").len(),
+        1
+    );
+}

@@ -1,0 +1,207 @@
+//! What tidy reads out of texts: links, words that must not be there, requirements and the tests that show them, sizes.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::Result;
+use regex::Regex;
+
+use super::{RUNTIME, Tree};
+use crate::count;
+
+/// Requirements that must have a test by now: letter, first and last number.
+const STEP: [(char, u32, u32); 6] = [
+    ('k', 1, 7),
+    ('h', 1, 20),
+    ('t', 7, 7),
+    ('a', 9, 12),
+    ('c', 2, 3),
+    ('s', 4, 4),
+];
+/// The document with the table of sizes, and by how many percent a size may have moved since.
+const SIZES: (&str, usize) = ("README.md", 5);
+
+/// Relative links that lead to no file, and anchors that are no heading.
+pub fn links(tree: &Tree) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in tree.ending(".md") {
+        for target in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            if target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = if file.is_empty() {
+                path.to_owned()
+            } else {
+                beside(path, file)
+            };
+            let folder = format!("{}/", file.trim_end_matches('/'));
+            match tree.0.get(&file) {
+                Some(text)
+                    if anchor.is_empty() || text.lines().any(|line| slug(line) == anchor) => {}
+                None if anchor.is_empty()
+                    && tree.0.keys().any(|known| known.starts_with(&folder)) => {}
+                _ => found.push(format!(
+                    "{path}: link to {target} leads nowhere; next: correct or remove it"
+                )),
+            }
+        }
+    }
+    found
+}
+
+/// The path of `link`, as written in the file `from`.
+fn beside(from: &str, link: &str) -> String {
+    let mut path = PathBuf::from(from);
+    path.pop();
+    for part in Path::new(link).components() {
+        match part {
+            Component::ParentDir => drop(path.pop()),
+            Component::CurDir => {}
+            part => path.push(part),
+        }
+    }
+    path.display().to_string()
+}
+
+/// The anchor a heading gets on the usual forges; of another line, something no link asks for.
+fn slug(line: &str) -> String {
+    let Some((marks, title)) = line
+        .split_once(' ')
+        .filter(|(marks, _)| !marks.is_empty() && marks.chars().all(|c| c == '#'))
+    else {
+        return " ".to_owned();
+    };
+    let _ = marks;
+    let kept = title
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+        .collect::<String>();
+    kept.replace(' ', "-")
+}
+
+/// What would name one machine, or a host that a client and not a person fetches from.
+pub fn words(tree: &Tree) -> Vec<String> {
+    // In pieces, or this file would be the first one found.
+    let patterns = [
+        concat!(r"(^|[^\w/.:$}-])/ro", "ot/"),
+        concat!(r"(^|[^\w/.:$}-])/wo", "rk/"),
+        concat!(r"(^|[^\w/.:$}-])/ho", r"me/\w"),
+        concat!("deb.deb", r"ian\.org"),
+        concat!("(static|index)", r"\.crates", r"\.io"),
+        concat!("proxy", r"\.golang", r"\.org"),
+    ];
+    let mut found = Vec::new();
+    for pattern in patterns.map(constant) {
+        for (path, text) in &tree.0 {
+            if let Some(line) = text.lines().position(|line| pattern.is_match(line)) {
+                found.push(format!(
+                    "{path}:{}: has {pattern}; next: say it without this machine",
+                    line + 1
+                ));
+            }
+        }
+    }
+    found
+}
+
+/// Requirements that no test's name begins with, and tests that a document names and nobody wrote.
+pub fn ids(tree: &Tree) -> Vec<String> {
+    let test = constant(r"\bfn (((?:[khtcas]\d\d_)+)\w+)");
+    let hits: Vec<_> = tree
+        .ending(".rs")
+        .flat_map(|(_, text)| test.captures_iter(text))
+        .collect();
+    let names = hits
+        .iter()
+        .filter_map(|hit| hit.get(1))
+        .map(|name| name.as_str())
+        .collect();
+    let ids = hits
+        .iter()
+        .filter_map(|hit| hit.get(2))
+        .flat_map(|ids| ids.as_str().split('_'))
+        .collect();
+    [untested(&ids), unwritten(tree, &names)].concat()
+}
+
+fn untested(shown: &BTreeSet<&str>) -> Vec<String> {
+    let range = |(letter, first, last): &(char, u32, u32)| {
+        let letter = *letter;
+        (*first..=*last).map(move |number| format!("{letter}{number:02}"))
+    };
+    let missing = STEP
+        .iter()
+        .flat_map(range)
+        .filter(|id| !shown.contains(id.as_str()));
+    missing
+        .map(|id| {
+            format!(
+                "{}: no test's name begins with {id}_; next: write one",
+                id.to_uppercase()
+            )
+        })
+        .collect()
+}
+
+fn unwritten(tree: &Tree, tests: &BTreeSet<&str>) -> Vec<String> {
+    let cited = constant(r"`([khtcas]\d\d_\w+)`");
+    let mut found = Vec::new();
+    for (path, text) in tree.ending(".md") {
+        let names = cited
+            .captures_iter(text)
+            .filter_map(|hit| hit.get(1))
+            .map(|name| name.as_str());
+        let unknown = names.filter(|name| !tests.contains(name));
+        found.extend(
+            unknown.map(|name| {
+                format!("{path}: there is no test {name}; next: name the one there is")
+            }),
+        );
+    }
+    found
+}
+
+fn constant(pattern: &str) -> Regex {
+    Regex::new(pattern).unwrap_or_else(|e| unreachable!("a constant pattern: {e}"))
+}
+
+/// The rows `| `crate` | … | LINES |` against the lines there are, counted as the budget counts them.
+pub fn sizes(tree: &Tree) -> Result<Vec<String>> {
+    let (path, percent) = SIZES;
+    let mut found = Vec::new();
+    for name in RUNTIME {
+        let folder = format!("{name}/src/");
+        let test = |path: &str| path.ends_with("tests.rs") || path.contains("/tests/");
+        let sources = tree
+            .ending(".rs")
+            .filter(|(path, _)| path.starts_with(&folder) && !test(path));
+        let lines = sources
+            .map(|(_, text)| count::source(text))
+            .sum::<Result<usize>>()?;
+        let row = format!("| `{name}` |");
+        let row = tree
+            .0
+            .get(path)
+            .and_then(|text| text.lines().find(|line| line.starts_with(&row)));
+        let said = row.and_then(|row| {
+            row.trim_end_matches(" |")
+                .rsplit("| ")
+                .next()?
+                .parse::<usize>()
+                .ok()
+        });
+        if said.is_none_or(|said| said.abs_diff(lines) * 100 > lines * percent) {
+            let said = said.map_or("nothing".to_owned(), |said| said.to_string());
+            found.push(format!(
+                "{path}: says {said} of the size of {name}, {lines} code lines; next: correct it"
+            ));
+        }
+    }
+    Ok(found)
+}

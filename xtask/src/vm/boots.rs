@@ -1,0 +1,176 @@
+//! Boots in which nothing is wrong, and machines that are only unusual.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use regex::Regex;
+
+use super::disk::Disk;
+use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE};
+
+pub fn h20_clean_boot_is_green(lab: &Lab) -> Result<()> {
+    let disk = lab.disk()?;
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    guest.expect_all(&[
+        r"^bay0 \d+\.\d{3} bay0: version \S+ is PID 1 \(kernel ",
+        r"watchdog: armed (?i:i6300esb).*, time-out 20 s read back \(\d+ ms\)",
+        r"mounts: .*/proc .*/sys .*/dev .*/run .*\(\d+ ms\)",
+        r"oom: score -1000 read back \(\d+ ms\)",
+        r"modules: \d+ loaded, loading sealed \(\d+ ms\)",
+        r"root: read-only, a write answers EROFS \(\d+ ms\)",
+        r"time: clock \d+ .*\(\d+ ms\)",
+        r"keeper: /persist open: .*\(\d+ ms\)",
+        r"previous: ended ",
+        r"reconcile: 0 personas, 0 corrections \(\d+ ms\)",
+        r"umbilical: listening on /run/\S+ \(\d+ ms\)",
+        r"operator: ready, type help",
+    ])?;
+    let verdict = guest.verdict("GREEN")?;
+    for component in ["freezer", "umbilical", "persist", "log", "watchdog"] {
+        ensure!(
+            verdict.contains(&format!("{component} GREEN")),
+            "{component} is not in the verdict: {verdict}"
+        );
+    }
+    guest.never(" FAIL: ")?;
+    let status = guest.status()?;
+    for (key, value) in [
+        ("verdict", "GREEN"),
+        ("keeper", "up"),
+        ("keeper_restarts", "0"),
+        ("console_lost", "0"),
+    ] {
+        ensure!(
+            status.get(key).map(String::as_str) == Some(value),
+            "status {key} should be {value}: {status:?}"
+        );
+    }
+    guest.power_off()
+}
+
+pub fn h04_the_first_line_on_the_console_is_bay0s_version(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Release, &lab.disk()?)?;
+    let text = guest.machine.text();
+    let first = text
+        .lines()
+        .find(|l| l.contains("bay0 "))
+        .unwrap_or_default();
+    ensure!(
+        first.contains(" bay0: version ") && first.contains(" is PID 1 "),
+        "the first line is {first:?}"
+    );
+    // Once on the console and not again through the kernel ring.
+    ensure!(
+        guest.count(r" is PID 1 \(")? == 1,
+        "the first line is there twice"
+    );
+    guest.power_off()
+}
+
+pub fn h05_first_boot_on_an_empty_disk_then_the_second_knows_it(lab: &Lab) -> Result<()> {
+    let disk = lab.disk()?;
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    guest.expect_all(&[
+        r"keeper: /persist open: first boot, schema \d+, .*seed none",
+        "previous: ended none",
+    ])?;
+    guest.verdict("GREEN")?;
+    guest.power_off()?;
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    let line = guest.expect(r"keeper: /persist open: ")?;
+    ensure!(
+        !line.contains("first boot"),
+        "the second boot says that it is the first: {line}"
+    );
+    // The last lines of the boot before are shown again.
+    guest
+        .machine
+        .expect(&Regex::new(r"previous: \| .* shutdown: ")?, PATIENCE)?;
+    guest.expect("previous: ended clean poweroff$")?;
+    guest.verdict("GREEN")?;
+    guest.power_off()?;
+    disk.settle()?;
+    lab.verify_log(&disk).map(drop)
+}
+
+pub fn a07_modules_are_sealed_before_the_keeper_starts(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Release, &lab.disk()?)?;
+    let text = guest.machine.text();
+    let at = |what: &str| text.find(what).unwrap_or(usize::MAX);
+    ensure!(
+        at("modules: ") < at("loading sealed") && at("loading sealed") < at("keeper: "),
+        "not sealed in time"
+    );
+    guest.power_off()
+}
+
+pub fn t07_the_spine_sends_nothing_even_with_a_network_card(lab: &Lab) -> Result<()> {
+    /// A pcap file without a packet: its header.
+    const EMPTY_CAPTURE: u64 = 24;
+    let capture = lab.path("net.pcap");
+    let mut config = lab.config_with(Build::Release, &lab.disk()?);
+    let device = [
+        "-netdev",
+        "user,id=net",
+        "-device",
+        "virtio-net-pci,netdev=net",
+        "-object",
+    ]
+    .map(String::from);
+    config.extra_args.extend(device);
+    config.extra_args.push(format!(
+        "filter-dump,id=dump,netdev=net,file={}",
+        capture.display()
+    ));
+    let mut guest = lab.start(&config)?;
+    guest.verdict("GREEN")?;
+    guest.power_off()?;
+    let size = fs::metadata(&capture)?.len();
+    ensure!(
+        size == EMPTY_CAPTURE,
+        "{} bytes of packets left the Spine",
+        size - EMPTY_CAPTURE
+    );
+    Ok(())
+}
+
+pub fn h18_unknown_kernel_arguments_are_harmless(lab: &Lab) -> Result<()> {
+    let mut config = lab.config_with(Build::Release, &lab.disk()?);
+    config.append_extra =
+        "single emergency init=/bin/sh systemd.unit=rescue.target bay0.debug=1 RUST_BACKTRACE=full nonsense= -- --validate verify-log /dev/vda".into();
+    let mut guest = lab.start(&config)?;
+    guest.expect(r"^bay0 \d+\.\d{3} bay0: version ")?;
+    guest.verdict("GREEN")?;
+    guest.power_off()
+}
+
+pub fn h20_64_mib_of_memory_boot_or_say_why_not(lab: &Lab) -> Result<()> {
+    let mut config = lab.config_with(Build::Release, &lab.disk()?);
+    config.mem_mb = 64;
+    let mut guest = lab.start(&config)?;
+    let said = guest.expect(
+        r"validate: GREEN|Kernel panic|Out of memory|out of memory|System is deadlocked on memory",
+    )?;
+    if said.contains("GREEN") {
+        guest.power_off()
+    } else {
+        Ok(())
+    }
+}
+
+pub fn h20_two_disks_the_first_is_persist_and_the_second_is_untouched(lab: &Lab) -> Result<()> {
+    let (disk, other) = (lab.disk()?, Disk::ext4(lab.path("other.img"), DISK_MIB)?);
+    let before = fs::read(&other.path)?;
+    let mut config = lab.config_with(Build::Release, &disk);
+    config
+        .drives
+        .push(super::lab::drive(&other.path, "").replace("id=persist", "id=other"));
+    let mut guest: Guest = lab.start(&config)?;
+    guest.verdict("GREEN")?;
+    guest.power_off()?;
+    ensure!(
+        fs::read(&other.path)? == before,
+        "the second disk was written to"
+    );
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! Ways to go down (H08), and what the next boot says about each.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+
+use super::lab::{Build, Guest, Lab};
+
+/// The machine was asked to go down in some way: every step is logged, and state is closed cleanly.
+fn steps(guest: &mut Guest, how: &str, by: &str) -> Result<()> {
+    guest.expect(&format!("shutdown: {how} requested by {by}$"))?;
+    guest.expect(r"shutdown: (no rooms|rooms stopped) \(\d+ ms\)")?;
+    let done =
+        r"shutdown: seed and time written, database checkpointed, /persist unmounted \(\d+ ms\)";
+    guest.expect(done).map(drop)
+}
+
+/// Goes down by `ask`, which bay0 calls `by`; then the disk is sound and the next boot says `clean`.
+fn powers_off(lab: &Lab, build: Build, by: &str, ask: fn(&mut Guest) -> Result<()>) -> Result<()> {
+    let disk = lab.disk()?;
+    let mut guest = lab.start(&lab.config_with(build, &disk))?;
+    let before = clock(&guest.expect("time: clock ")?)?;
+    guest.verdict("GREEN")?;
+    ask(&mut guest)?;
+    steps(&mut guest, "poweroff", by)?;
+    guest.expect("shutdown: power off$")?;
+    ensure!(guest.ended()?.success(), "qemu did not end cleanly");
+    // Unmounted: no journal to replay. Checkpointed: no write-ahead log left.
+    disk.settle()?;
+    let wal = disk.read("state.db-wal").unwrap_or_default();
+    ensure!(
+        wal.is_empty(),
+        "{} bytes of the database were not checkpointed",
+        wal.len()
+    );
+    let mut guest = lab.start(&lab.config_with(build, &disk))?;
+    let floor = floor(&guest.expect("keeper: /persist open: ")?)?;
+    ensure!(
+        floor >= before,
+        "the floor {floor} is behind the boot before, which began at {before}"
+    );
+    guest.expect("previous: ended clean poweroff$")?;
+    guest.verdict("GREEN")?;
+    guest.power_off()
+}
+
+/// Reboots by `ask`; the machine comes back and says `clean`.
+fn reboots(lab: &Lab, build: Build, by: &str, ask: fn(&mut Guest) -> Result<()>) -> Result<()> {
+    let mut guest = lab.boot(build, &lab.disk()?)?;
+    ask(&mut guest)?;
+    steps(&mut guest, "reboot", by)?;
+    guest.expect("shutdown: reboot$")?;
+    guest.expect_all(&[" is PID 1 ", "previous: ended clean reboot$"])?;
+    guest.verdict("GREEN")?;
+    guest.power_off()
+}
+
+pub fn h08_operator_poweroff_is_clean(lab: &Lab) -> Result<()> {
+    powers_off(lab, Build::Release, "operator", |guest| {
+        guest.machine.send_line("poweroff")
+    })
+}
+
+pub fn h08_power_button_is_a_clean_poweroff(lab: &Lab) -> Result<()> {
+    powers_off(lab, Build::Release, "power button", |guest| {
+        guest.machine.qmp("system_powerdown", json!({})).map(drop)
+    })
+}
+
+pub fn h08_sigterm_is_a_clean_poweroff(lab: &Lab) -> Result<()> {
+    powers_off(lab, Build::Fault, "SIGTERM", |guest| {
+        guest.machine.send_line("fault term")
+    })
+}
+
+pub fn h08_operator_reboot_is_clean(lab: &Lab) -> Result<()> {
+    reboots(lab, Build::Release, "operator", |guest| {
+        guest.machine.send_line("reboot")
+    })
+}
+
+pub fn h08_control_alt_delete_is_a_clean_reboot(lab: &Lab) -> Result<()> {
+    reboots(lab, Build::Release, "SIGINT", |guest| {
+        guest.press(&["ctrl", "alt", "delete"])
+    })
+}
+
+pub fn h20_power_cut_is_named_as_the_previous_end(lab: &Lab) -> Result<()> {
+    let disk = lab.disk()?;
+    lab.boot(Build::Release, &disk)?.machine.kill()?;
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    guest.expect("previous: ended unclean")?;
+    guest.verdict("GREEN")?;
+    guest.power_off()
+}
+
+/// `time: clock 1763600000 is not behind …`, `time: clock 3 was behind, moved forward to the floor 1763600000`: where the
+/// clock stands after it.
+pub fn clock(line: &str) -> Result<u64> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let after = |word: &str| {
+        words
+            .iter()
+            .position(|w| *w == word)
+            .and_then(|at| words.get(at + 1))
+    };
+    let number = if line.contains("was behind") {
+        after("floor")
+    } else {
+        after("clock")
+    };
+    number
+        .and_then(|n| n.parse().ok())
+        .with_context(|| format!("no clock in {line:?}"))
+}
+
+/// `…, floor 1763600000 (12 ms)`.
+pub fn floor(line: &str) -> Result<u64> {
+    let number = line
+        .split("floor ")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next());
+    number
+        .and_then(|n| n.trim_end_matches(',').parse().ok())
+        .with_context(|| format!("no floor in {line:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h16_clock_and_floor_are_read_from_bay0s_lines() {
+        assert_eq!(
+            clock("bay0 1.2 time: clock 12 is not behind the floor 5 (0 ms)").unwrap(),
+            12
+        );
+        assert_eq!(
+            clock("bay0 1.2 time: clock 3 was behind, moved forward to the floor 5 (0 ms)")
+                .unwrap(),
+            5
+        );
+        assert_eq!(
+            floor("bay0 1.3 keeper: /persist open: seed none, floor 7 (1 ms)").unwrap(),
+            7
+        );
+        assert!(floor("bay0 1.3 keeper: /persist open").is_err());
+    }
+}

@@ -1,0 +1,130 @@
+//! bay0 itself fails, or its keeper does (C03, A12, H06); only the test build of the Spine can be told to.
+
+use anyhow::{Result, ensure};
+
+use super::lab::{Build, Guest, Lab};
+
+/// Room for 10,000 processes at once: the kernel allows one per 128 KiB of memory.
+const STORM_MIB: u32 = 2048;
+/// Orphans of one storm.
+const ORPHANS: u64 = 10_000;
+/// How often a keeper that dies is started again within one boot.
+const RESTARTS: usize = 3;
+
+pub fn c03_hung_loop_is_reset_by_the_watchdog(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.machine.send_line("fault hang")?;
+    guest.machine.qmp_event("WATCHDOG", super::lab::PATIENCE)?;
+    guest.expect_all(&[
+        " is PID 1 ",
+        r"previous: ended unclean.*the watchdog reset the machine",
+    ])?;
+    guest.verdict("GREEN")?;
+    guest.power_off()
+}
+
+pub fn a12_without_hardware_softdog_resets_a_hung_loop(lab: &Lab) -> Result<()> {
+    let mut config = lab.config_with(Build::Fault, &lab.disk()?);
+    config.watchdog = false;
+    let mut guest = lab.start(&config)?;
+    guest.expect("watchdog: armed Software Watchdog, time-out 20 s read back")?;
+    guest.verdict("GREEN")?;
+    guest.machine.send_line("fault hang")?;
+    guest.expect_all(&[" is PID 1 ", "previous: ended unclean"])?;
+    guest.verdict("GREEN")?;
+    guest.power_off()
+}
+
+pub fn c03_panic_of_bay0_reboots_and_is_named(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.machine.send_line("fault panic")?;
+    guest.expect(r"bay0: FAIL: bay0 panic at \S+:\d+")?;
+    guest
+        .machine
+        .qmp_event("GUEST_PANICKED", super::lab::PATIENCE)?;
+    guest.expect_all(&[" is PID 1 ", r"previous: ended .*bay0 panic at \S+:\d+"])?;
+    guest.verdict("GREEN")?;
+    guest.power_off()
+}
+
+pub fn c03_exit_of_bay0_reboots(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.machine.send_line("fault exit")?;
+    guest
+        .machine
+        .qmp_event("GUEST_PANICKED", super::lab::PATIENCE)?;
+    guest.expect_all(&[" is PID 1 ", "previous: ended unclean"])?;
+    guest.verdict("GREEN")?;
+    guest.power_off()
+}
+
+pub fn h06_keeper_that_dies_is_restarted_a_bounded_number_of_times(lab: &Lab) -> Result<()> {
+    let disk = lab.disk()?;
+    let mut guest = lab.boot(Build::Fault, &disk)?;
+    for nth in 1..=RESTARTS {
+        guest.ask("fault kill-keeper")?;
+        guest.expect(&format!(
+            r"keeper: FAIL: .*died.*started again \({nth} of {RESTARTS}\)"
+        ))?;
+        guest.expect("keeper: up again")?;
+    }
+    guest.ask("validate")?;
+    guest.verdict("GREEN")?;
+    guest.ask("fault kill-keeper")?;
+    guest.expect(r"keeper: FAIL: .*died.*; next: ")?;
+    red_and_ends(&mut guest)?;
+    disk.settle()?;
+    lab.verify_log(&disk).map(drop)
+}
+
+pub fn h06_keeper_that_is_slow_is_killed_and_the_state_dirty(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    // The keeper may be busy with the log; the fault needs it idle.
+    while !guest.ask("fault slow-keeper")?.contains("Ok") {}
+    guest.expect(r"keeper: FAIL: keeper stall: no answer (with)?in \d+ ms; .*dirty.*; next: ")?;
+    red_and_ends(&mut guest)
+}
+
+fn red_and_ends(guest: &mut Guest) -> Result<()> {
+    guest.ask("validate")?;
+    guest.expect("validate: RED persist: .*; next: ")?;
+    guest.verdict("RED")?;
+    let status = guest.status()?;
+    ensure!(
+        status.get("keeper").is_some_and(|k| k == "down"),
+        "the keeper should be down: {status:?}"
+    );
+    guest.machine.send_line("poweroff")?;
+    guest.expect("shutdown: FAIL: no keeper: .*; next: ")?;
+    guest.expect("shutdown: power off$")?;
+    guest.ended().map(drop)
+}
+
+pub fn h07_ten_thousand_orphans_are_reaped_while_the_line_answers(lab: &Lab) -> Result<()> {
+    let mut config = lab.config_with(Build::Fault, &lab.disk()?);
+    config.mem_mb = STORM_MIB;
+    let mut guest = lab.start(&config)?;
+    guest.verdict("GREEN")?;
+    let before = guest.figure("reaped")?;
+    guest.ask(&format!("fault orphans {ORPHANS}"))?;
+    // Every question is answered while they are made and while they end; none is left in the end.
+    let end = std::time::Instant::now() + super::lab::PATIENCE;
+    loop {
+        let status = guest.status()?;
+        let reaped: u64 = status
+            .get("reaped")
+            .and_then(|r| r.parse().ok())
+            .unwrap_or(0);
+        if reaped > before + ORPHANS {
+            break;
+        }
+        ensure!(
+            std::time::Instant::now() < end,
+            "only {} of {ORPHANS} orphans were reaped",
+            reaped - before
+        );
+    }
+    guest.ask("validate")?;
+    guest.verdict("GREEN")?;
+    guest.power_off()
+}

@@ -1,0 +1,328 @@
+//! What every scenario has: its own directory, its own console log, disks, and machines it can talk to.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use regex::Regex;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::disk::Disk;
+use crate::layout::Spine;
+use crate::machine::{Accel, Machine, MachineConfig};
+
+/// Longest wait for anything a guest does by itself: an emulated machine on a host with more to do than cores.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// Size of a scenario's disk in MiB: room for four files of the log, small enough to copy at every cut.
+pub const DISK_MIB: u64 = 64;
+const PROMPT: &str = "bay0> ";
+/// How often a wait for a reply looks at the clock.
+const LOOK: Duration = Duration::from_millis(500);
+/// A line of the boot before, shown again at this one; it is no news.
+const OLD_NEWS: &str = " previous: | ";
+/// A validation's summary; without figures when the validator itself was given up.
+const VERDICT: &str = r"^bay0 \S+ validate: (GREEN|YELLOW|RED)( \(|$)";
+
+/// What all scenarios share.
+#[derive(Clone, Debug)]
+pub struct Bench {
+    /// The Spine that ships.
+    pub release: Spine,
+    /// The same with fault injection.
+    pub fault: Spine,
+    /// The same bay0 as a program on the host, for `verify-log`.
+    pub bay0: PathBuf,
+    /// Where consoles are kept.
+    pub logs: PathBuf,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Power cuts of the whole run.
+    pub cuts: u32,
+    /// KVM or TCG.
+    pub accel: Accel,
+}
+
+/// One scenario's surroundings; the directory goes with it.
+pub struct Lab {
+    /// What is shared.
+    pub bench: Bench,
+    name: String,
+    dir: TempDir,
+}
+
+/// Which Spine a machine boots.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Build {
+    /// The one that ships.
+    Release,
+    /// With the verb `fault`.
+    Fault,
+}
+
+impl Lab {
+    /// Surroundings for the scenario `name`, with an empty console log.
+    pub fn new(bench: &Bench, name: &str) -> Result<Lab> {
+        fs::create_dir_all(&bench.logs)
+            .with_context(|| format!("create {}", bench.logs.display()))?;
+        let lab = Lab {
+            bench: bench.clone(),
+            name: name.to_owned(),
+            dir: TempDir::with_prefix("bay0-vm")?,
+        };
+        File::create(lab.log()).with_context(|| format!("create {}", lab.log().display()))?;
+        Ok(lab)
+    }
+
+    /// The console of all the scenario's machines, one after the other.
+    pub fn log(&self) -> PathBuf {
+        self.bench.logs.join(format!("{}.log", self.name))
+    }
+
+    /// A path in the scenario's own directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// An empty ext4.
+    pub fn disk(&self) -> Result<Disk> {
+        Disk::ext4(self.path("persist.img"), DISK_MIB)
+    }
+
+    /// A machine without a disk, with QMP; change what the scenario is about, then [`Lab::start`].
+    pub fn config(&self, build: Build) -> MachineConfig {
+        let spine = match build {
+            Build::Release => &self.bench.release,
+            Build::Fault => &self.bench.fault,
+        };
+        let mut config = MachineConfig::new(&spine.kernel, &spine.initrd, &self.log());
+        config.log_append = true;
+        config.qmp = true;
+        config.accel = self.bench.accel;
+        config
+    }
+
+    /// [`Lab::config`] with `disk` as `/dev/vda`.
+    pub fn config_with(&self, build: Build, disk: &Disk) -> MachineConfig {
+        let mut config = self.config(build);
+        config.drives.push(drive(&disk.path, ""));
+        config
+    }
+
+    /// Starts a machine; its console follows a line of ours in the log.
+    pub fn start(&self, config: &MachineConfig) -> Result<Guest> {
+        let mut log = File::options()
+            .append(true)
+            .create(true)
+            .open(&config.log)
+            .context("open the console log")?;
+        writeln!(log, "--- machine: {}", config.qemu_args().join(" "))
+            .context("write the console log")?;
+        Ok(Guest {
+            machine: Machine::boot(config)?,
+        })
+    }
+
+    /// A machine with `disk`, up to its first verdict.
+    pub fn boot(&self, build: Build, disk: &Disk) -> Result<Guest> {
+        let mut guest = self.start(&self.config_with(build, disk))?;
+        guest.expect(VERDICT)?;
+        Ok(guest)
+    }
+
+    /// Runs `bay0 verify-log` on every file of the genesis log in `disk`, oldest first; how many files there were.
+    pub fn verify_log(&self, disk: &Disk) -> Result<usize> {
+        let mut names = disk.names()?;
+        names.retain(|n| {
+            n == "genesis.log"
+                || n.strip_prefix("genesis.log.")
+                    .is_some_and(|s| s.parse::<u32>().is_ok())
+        });
+        ensure!(
+            !names.is_empty(),
+            "no genesis.log in {}",
+            disk.path.display()
+        );
+        for name in &names {
+            let path = self.path(name);
+            fs::write(&path, disk.read(name)?)
+                .with_context(|| format!("write {}", path.display()))?;
+            super::disk::run(Command::new(&self.bench.bay0).arg("verify-log").arg(&path))
+                .with_context(|| format!("the chain of {name} does not verify"))?;
+        }
+        Ok(names.len())
+    }
+}
+
+/// A `-drive` value for a scenario's disk. The host does not lose power, so its flushes are left out; what a cut may lose
+/// is `cutlog`'s business.
+pub fn drive(image: &Path, extra: &str) -> String {
+    let file = image.display().to_string().replace(',', ",,");
+    format!("file={file},format=raw,if=virtio,id=persist,cache=unsafe{extra}")
+}
+
+/// A running machine, with the words of the operator line.
+pub struct Guest {
+    /// The machine itself.
+    pub machine: Machine,
+}
+
+impl Guest {
+    /// Waits for the first line of this boot, from here on, that matches; returns it.
+    pub fn expect(&mut self, pattern: &str) -> Result<String> {
+        let pattern = regex(pattern)?;
+        loop {
+            let line = self.machine.expect(&pattern, PATIENCE)?;
+            if !line.contains(OLD_NEWS) {
+                return Ok(line);
+            }
+        }
+    }
+
+    /// Waits for the lines in this order, other lines between them.
+    pub fn expect_all(&mut self, patterns: &[&str]) -> Result<()> {
+        patterns
+            .iter()
+            .try_for_each(|pattern| self.expect(pattern).map(drop))
+    }
+
+    /// The next summary of a validation; fails unless the verdict is `word`.
+    pub fn verdict(&mut self, word: &str) -> Result<String> {
+        let line = self.expect(VERDICT)?;
+        ensure!(
+            line.contains(&format!("validate: {word}")),
+            "the verdict should be {word}: {line}"
+        );
+        Ok(line)
+    }
+
+    /// Types `line` when the prompt is there and returns everything said until the prompt is back. What was said before is
+    /// left behind; what comes from here on can still be expected.
+    pub fn ask(&mut self, line: &str) -> Result<String> {
+        self.machine.skip();
+        // The line under way may be taken back for a log line; what is above it stays.
+        let from = self.machine.text().rfind('\n').map_or(0, |at| at + 1);
+        self.machine.send_line(line)?;
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if let Some(reply) = reply(self.machine.text().get(from..).unwrap_or_default(), line) {
+                return Ok(reply);
+            }
+            self.machine.wait_for_more(LOOK);
+        }
+        bail!(
+            "no reply to {line:?} within {PATIENCE:?}; last lines:\n{}",
+            self.machine.tail()
+        )
+    }
+
+    /// The operator's `status`, as key and value.
+    pub fn status(&mut self) -> Result<BTreeMap<String, String>> {
+        let reply = self.ask("status")?;
+        let pairs = reply
+            .lines()
+            .filter(|l| !l.starts_with("bay0 "))
+            .filter_map(|l| l.split_once('='));
+        let map: BTreeMap<_, _> = pairs
+            .map(|(k, v)| (k.trim().to_owned(), v.trim().to_owned()))
+            .collect();
+        ensure!(!map.is_empty(), "status has no key=value line:\n{reply}");
+        Ok(map)
+    }
+
+    /// One number out of `status`.
+    pub fn figure(&mut self, key: &str) -> Result<u64> {
+        let status = self.status()?;
+        let value = status
+            .get(key)
+            .with_context(|| format!("status has no {key}= ({status:?})"))?;
+        value
+            .parse()
+            .with_context(|| format!("status {key}={value}"))
+    }
+
+    /// Types `poweroff` and waits for QEMU to end by itself.
+    pub fn power_off(&mut self) -> Result<()> {
+        self.machine.send_line("poweroff")?;
+        self.expect(r"shutdown: power off$")?;
+        let status = self.ended()?;
+        ensure!(status.success(), "qemu ended with {status}");
+        Ok(())
+    }
+
+    /// Waits for QEMU to end by itself.
+    pub fn ended(&mut self) -> Result<ExitStatus> {
+        self.machine.wait_exit(PATIENCE)
+    }
+
+    /// Lets the disk transfer `bps` bytes a second; 1 hangs it, 0 is no limit.
+    pub fn throttle(&mut self, bps: u64) -> Result<()> {
+        let all = json!({ "device": "persist", "bps": bps, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0 });
+        self.machine.qmp("block_set_io_throttle", all).map(drop)
+    }
+
+    /// Presses keys together, by QEMU's names.
+    pub fn press(&mut self, keys: &[&str]) -> Result<()> {
+        let keys: Vec<Value> = keys
+            .iter()
+            .map(|k| json!({ "type": "qcode", "data": k }))
+            .collect();
+        self.machine
+            .qmp("send-key", json!({ "keys": keys }))
+            .map(drop)
+    }
+
+    /// Fails if any line of this boot so far matches.
+    pub fn never(&mut self, pattern: &str) -> Result<()> {
+        let lines = self.matching(pattern)?;
+        ensure!(lines.is_empty(), "must not be said: {lines:?}");
+        Ok(())
+    }
+
+    /// How many lines of this boot so far match.
+    pub fn count(&mut self, pattern: &str) -> Result<usize> {
+        self.matching(pattern).map(|lines| lines.len())
+    }
+
+    fn matching(&mut self, pattern: &str) -> Result<Vec<String>> {
+        let pattern = regex(pattern)?;
+        let text = self.machine.text();
+        let lines = text
+            .lines()
+            .filter(|l| pattern.is_match(l) && !l.contains(OLD_NEWS));
+        Ok(lines.map(str::to_owned).collect())
+    }
+}
+
+fn regex(pattern: &str) -> Result<Regex> {
+    Regex::new(pattern).with_context(|| format!("pattern {pattern}"))
+}
+
+/// What was answered to `line`, once its echo and the next prompt stand in `said`.
+fn reply(said: &str, line: &str) -> Option<String> {
+    let echo = format!("{PROMPT}{line}\n");
+    let (_, rest) = said.split_once(&echo)?;
+    // A prompt with something behind it is not the last thing said.
+    let reply = rest.strip_suffix(PROMPT)?;
+    (reply.is_empty() || reply.ends_with('\n')).then(|| reply.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h20_a_reply_stands_between_the_echo_and_the_next_prompt() {
+        assert_eq!(
+            reply("bay0> status\nx=1\nbay0> ", "status").unwrap(),
+            "x=1\n"
+        );
+        assert_eq!(reply("bay0> validate\nbay0> ", "validate").unwrap(), "");
+        assert_eq!(reply("bay0> stat", "status"), None);
+        assert_eq!(reply("bay0 1.2 x: y\nbay0> status\nx=1\n", "status"), None);
+    }
+}

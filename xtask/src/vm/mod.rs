@@ -1,0 +1,268 @@
+//! `cargo xtask vm`: one scenario per promise, each booting the Spine under QEMU and reading its console.
+//!
+//! A scenario is a function in one of the modules below, its name beginning with the requirement it shows, and one row of
+//! [`SCENARIOS`]. It gets a [`lab::Lab`], boots what it needs, and returns the reason if the promise does not hold. Every
+//! wait is for a line or a QMP event; every console is kept in `build/vm/<name>.log`.
+
+pub mod cutlog;
+pub mod cuts;
+pub mod disk;
+pub mod lab;
+pub mod rng;
+
+mod boots;
+mod disks;
+mod ends;
+mod faults;
+mod lines;
+mod state;
+
+use std::collections::VecDeque;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+use crate::accel::{self, Choice};
+use crate::host;
+use crate::layout::Layout;
+use crate::lock::Lock;
+use crate::soil::Soil;
+use crate::spine;
+use lab::{Bench, Lab};
+use rng::Rng;
+
+/// Last console lines shown with a failure that does not bring its own.
+const TAIL_LINES: usize = 20;
+
+/// One promise, shown on a machine.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// Requirement id, then what holds; also the name of its console log.
+    pub name: &'static str,
+    /// The promise in one line.
+    pub promise: &'static str,
+    run: fn(&Lab) -> Result<()>,
+}
+
+macro_rules! scenarios {
+    ($($module:ident :: $name:ident: $promise:literal,)*) => {
+        /// Every scenario; the long ones first, so that no worker ends alone.
+        pub const SCENARIOS: &[Scenario] = &[
+            $(Scenario { name: stringify!($name), promise: $promise, run: $module::$name },)*
+        ];
+    };
+}
+
+scenarios! {
+    cuts::s04_power_cuts_lose_nothing_acknowledged_first_chain: "half of the cuts at random instants under write load; every acknowledged record is there, the chain verifies",
+    cuts::s04_power_cuts_lose_nothing_acknowledged_second_chain: "the other half, on another disk",
+    state::h16_seed_never_serves_twice: "no two boots are given the same entropy seed, cuts and resets included",
+    faults::c03_hung_loop_is_reset_by_the_watchdog: "a stuck event loop is a reset by i6300esb, and the next boot says so",
+    faults::a12_without_hardware_softdog_resets_a_hung_loop: "the same with softdog where there is no hardware watchdog",
+    faults::h07_ten_thousand_orphans_are_reaped_while_the_line_answers: "10,000 orphans end at once, status answers meanwhile, none is left",
+    faults::h06_keeper_that_dies_is_restarted_a_bounded_number_of_times: "three restarts, then dirty, and the machine goes on",
+    faults::h06_keeper_that_is_slow_is_killed_and_the_state_dirty: "a missed deadline kills the keeper, and the machine goes on",
+    faults::c03_panic_of_bay0_reboots_and_is_named: "a panic reboots, and the next boot names its place",
+    faults::c03_exit_of_bay0_reboots: "PID 1 that exits is a reboot",
+    state::h11_corrupt_database_is_set_aside_and_red: "garbage for a database is set aside, RED, and GREEN one boot later",
+    state::h11_newer_schema_is_refused_and_not_touched: "a newer schema is refused, its bytes stay",
+    state::h12_ghosts_of_every_half_state_are_cleared: "running and starting without a room become stopped, once",
+    state::h19_torn_log_tail_is_closed_and_not_an_error: "half a last record is closed and said, GREEN",
+    state::h19_changed_log_record_is_red_and_set_aside: "one changed bit in the log is RED with its line, the file kept",
+    state::h16_clock_of_1970_starts_at_the_floor: "without a working clock, time starts at the image's build",
+    state::h16_clock_in_the_past_never_starts_behind_the_floor: "a clock set back is moved forward to the last known good time",
+    disks::h06_disk_that_hangs_from_the_start_is_a_dirty_boot: "a disk that never answers costs a deadline, not the boot",
+    disks::h06_disk_that_hangs_later_makes_the_state_dirty: "a disk that stops answering costs the keeper, not PID 1",
+    disks::h06_disk_that_recovers_is_kept_again_after_a_reboot: "after the hang is over a reboot is GREEN again",
+    disks::h06_missing_disk_is_a_dirty_boot: "no disk: RED with the reason, operator line, power-off",
+    disks::h15_read_only_disk_is_red_and_says_attach_it_writable: "a read-only disk is RED and stays as it is",
+    disks::h15_full_disk_at_first_boot_is_red_and_names_enospc: "no room for the first log and database",
+    disks::h15_disk_that_filled_up_keeps_the_log_and_is_red: "no room for the marker, while the log goes on",
+    disks::h05_unformatted_disk_is_refused_and_never_formatted: "zeros stay zeros",
+    ends::h08_operator_poweroff_is_clean: "poweroff: steps, seed, time, checkpoint, unmount; next boot says clean",
+    ends::h08_power_button_is_a_clean_poweroff: "the same by the ACPI button",
+    ends::h08_sigterm_is_a_clean_poweroff: "the same by SIGTERM",
+    ends::h08_operator_reboot_is_clean: "reboot: the machine comes back and says clean",
+    ends::h08_control_alt_delete_is_a_clean_reboot: "the same by control-alt-delete",
+    ends::h20_power_cut_is_named_as_the_previous_end: "a cut is told apart from a clean end",
+    boots::h05_first_boot_on_an_empty_disk_then_the_second_knows_it: "first boot, clean end, second boot",
+    boots::h20_clean_boot_is_green: "every phase in order, no FAIL, GREEN, power-off",
+    boots::h04_the_first_line_on_the_console_is_bay0s_version: "bay0's first word is who it is",
+    boots::a07_modules_are_sealed_before_the_keeper_starts: "no module can be loaded after boot",
+    boots::t07_the_spine_sends_nothing_even_with_a_network_card: "not one packet leaves, with a card present",
+    boots::h18_unknown_kernel_arguments_are_harmless: "no argument opens a shell, a rescue mode or another path",
+    boots::h20_64_mib_of_memory_boot_or_say_why_not: "GREEN, or the kernel's word why not",
+    boots::h20_two_disks_the_first_is_persist_and_the_second_is_untouched: "only /dev/vda is /persist",
+    lines::h14_operator_line_refuses_by_byte_and_position: "unknown verbs and malformed names, each with its text",
+    lines::c03_release_spine_knows_no_fault_injection: "the verb of the test build is unknown to the release",
+    lines::h19_operator_log_shows_the_boot_from_its_first_line: "the ring in memory has the whole boot",
+}
+
+/// What `cargo xtask vm` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct VmArgs {
+    /// Only the scenarios whose name contains this
+    pub filter: Option<String>,
+    /// Machines at once
+    #[arg(long, default_value_t = 2)]
+    pub jobs: usize,
+    /// List the scenarios and their promises, run nothing
+    #[arg(long)]
+    pub list: bool,
+    /// Power cuts of the whole run
+    #[arg(long, default_value_t = 50)]
+    pub cuts: u32,
+    /// Seed of every random choice; a new one for each run unless given
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Build nothing, boot the Spines that the last run built
+    #[arg(long)]
+    pub as_built: bool,
+    /// What executes the guests; auto believes KVM only after a guest ran on it
+    #[arg(long, value_enum, default_value_t)]
+    pub accel: Choice,
+}
+
+/// `cargo xtask vm`: builds both Spines and runs what the arguments name; the exit code.
+pub fn command(layout: &Layout, args: &VmArgs) -> Result<u8> {
+    if args.list {
+        for scenario in chosen(args.filter.as_deref()) {
+            println!("{:<60} {}", scenario.name, scenario.promise);
+        }
+        return Ok(0);
+    }
+    let seed = args.seed.unwrap_or_else(new_seed);
+    let bench = if args.as_built {
+        as_built(layout, args.accel)?
+    } else {
+        built(layout, args.accel)?
+    };
+    let bench = Bench {
+        seed,
+        cuts: args.cuts,
+        ..bench
+    };
+    run(&bench, args.filter.as_deref(), args.jobs)
+}
+
+/// Brings both Spines up to date and says how machines will run.
+pub fn built(layout: &Layout, accel: Choice) -> Result<Bench> {
+    host::need(&[host::TOOL_QEMU, host::TOOL_MKE2FS, host::TOOL_CC])?;
+    spine::build(layout, Soil::Debian, false)?;
+    spine::build(layout, Soil::Debian, true)?;
+    // The static file that is in the image runs on the host as well.
+    let bay0 = spine::compile(layout, &Lock::read(&layout.lock())?, "bay0", false)?;
+    fs::create_dir_all(logs(layout)).context("create build/vm")?;
+    fs::copy(&bay0, logs(layout).join("bay0"))
+        .with_context(|| format!("copy {}", bay0.display()))?;
+    as_built(layout, accel)
+}
+
+/// The Spines that are there: a long run is not disturbed by work on the sources.
+pub fn as_built(layout: &Layout, accel: Choice) -> Result<Bench> {
+    let (release, fault) = (
+        layout.spine(Soil::Debian, false),
+        layout.spine(Soil::Debian, true),
+    );
+    let (accel, why) = accel::choose(layout, accel, &release)?;
+    eprintln!("vm: accelerator {} ({why})", accel.as_str());
+    let logs = logs(layout);
+    Ok(Bench {
+        release,
+        fault,
+        bay0: logs.join("bay0"),
+        logs,
+        seed: 0,
+        cuts: 0,
+        accel,
+    })
+}
+
+fn logs(layout: &Layout) -> PathBuf {
+    layout.build().join("vm")
+}
+
+/// A seed from the clock, short enough to type.
+pub fn new_seed() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Rng::new(now.as_secs(), u64::from(now.subsec_nanos())).below(1 << 32)
+}
+
+/// Runs the scenarios that `filter` names, `jobs` at a time; 0 if there was one and none failed, else 1.
+pub fn run(bench: &Bench, filter: Option<&str>, jobs: usize) -> Result<u8> {
+    let queue = Mutex::new(chosen(filter).collect::<VecDeque<_>>());
+    ensure!(
+        !lock(&queue).is_empty(),
+        "no scenario has {:?} in its name; next: cargo xtask vm --list",
+        filter.unwrap_or("")
+    );
+    println!("seed {}, consoles in {}", bench.seed, bench.logs.display());
+    let failed = Mutex::new(Vec::new());
+    let total = lock(&queue).len();
+    thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                while let Some(scenario) = { lock(&queue).pop_front() } {
+                    if !show(bench, scenario) {
+                        lock(&failed).push(scenario.name);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    println!("{} passed, {} failed", total - failed.len(), failed.len());
+    for name in &failed {
+        println!("  {name}");
+    }
+    Ok(u8::from(!failed.is_empty()))
+}
+
+fn chosen(filter: Option<&str>) -> impl Iterator<Item = &'static Scenario> {
+    SCENARIOS
+        .iter()
+        .filter(move |s| filter.is_none_or(|f| s.name.contains(f)))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs one scenario and prints its line; whether it held.
+fn show(bench: &Bench, scenario: &Scenario) -> bool {
+    let begun = Instant::now();
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        Lab::new(bench, scenario.name).and_then(|lab| (scenario.run)(&lab))
+    }));
+    let outcome = outcome.unwrap_or_else(|_| Err(anyhow!("the scenario itself panicked")));
+    let seconds = begun.elapsed().as_secs_f64();
+    // One write per scenario, so that two workers' reports do not mix.
+    match &outcome {
+        Ok(()) => println!("ok {} ({seconds:.1} s)", scenario.name),
+        Err(error) => println!(
+            "FAILED {}: {error:#} ({seconds:.1} s){}",
+            scenario.name,
+            tail(bench, scenario, error)
+        ),
+    }
+    outcome.is_ok()
+}
+
+fn tail(bench: &Bench, scenario: &Scenario, error: &anyhow::Error) -> String {
+    if format!("{error:#}").contains("last lines:") {
+        return String::new();
+    }
+    let log = bench.logs.join(format!("{}.log", scenario.name));
+    let bytes = std::fs::read(&log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).replace('\r', "");
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
+    format!("; {} ends:\n{last}", log.display())
+}

@@ -1,0 +1,263 @@
+//! What lies on `/persist`: damaged, of another version, half-finished, or behind the times (H11, H12, H16, H19).
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use rusqlite::Connection;
+
+use super::disk::Disk;
+use super::ends::{clock, floor};
+use super::lab::{Build, Lab};
+
+const DATABASE: &str = "state.db";
+const GENESIS: &str = "genesis.log";
+/// A schema that no Spine knows.
+const FUTURE: u32 = 999;
+
+/// A disk as a first boot and a clean power-off leave it.
+fn used_disk(lab: &Lab) -> Result<Disk> {
+    let disk = lab.disk()?;
+    lab.boot(Build::Release, &disk)?.power_off()?;
+    Ok(disk)
+}
+
+/// Changes the database in `disk` with `sql`, closed and checkpointed; returns its new bytes.
+fn change_database(lab: &Lab, disk: &Disk, sql: &str) -> Result<Vec<u8>> {
+    let path: PathBuf = lab.path(DATABASE);
+    fs::write(&path, disk.read(DATABASE)?).with_context(|| format!("write {}", path.display()))?;
+    let database = Connection::open(&path).context("open the database")?;
+    database
+        .execute_batch(sql)
+        .with_context(|| format!("run {sql:?}"))?;
+    database
+        .close()
+        .map_err(|(_, e)| e)
+        .context("close the database")?;
+    let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    disk.write(DATABASE, &bytes)?;
+    Ok(bytes)
+}
+
+pub fn h11_corrupt_database_is_set_aside_and_red(lab: &Lab) -> Result<()> {
+    let disk = used_disk(lab)?;
+    let garbage = [b"SQLite format 3\0".as_slice(), &[0xa5; 20_000]].concat();
+    disk.write(DATABASE, &garbage)?;
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    guest.expect(r"keeper: FAIL: open state\.db: .*state\.db\.corrupt-\d+.*; next: ")?;
+    guest.expect("validate: RED persist: .*; next: ")?;
+    guest.verdict("RED")?;
+    guest.power_off()?;
+    let names = disk.names()?;
+    let aside = names.iter().find(|n| {
+        n.starts_with("state.db.corrupt-") && !n.ends_with("-wal") && !n.ends_with("-shm")
+    });
+    let aside = aside.with_context(|| format!("nothing was set aside: {names:?}"))?;
+    ensure!(
+        disk.read(aside)? == garbage,
+        "{aside} is not what lay there"
+    );
+    // Only the boot that found it is dirty.
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    guest.verdict("GREEN")?;
+    guest.power_off()
+}
+
+pub fn h11_newer_schema_is_refused_and_not_touched(lab: &Lab) -> Result<()> {
+    let disk = used_disk(lab)?;
+    let before = change_database(lab, &disk, &format!("PRAGMA user_version = {FUTURE}"))?;
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    guest.expect(&format!(r"keeper: FAIL: .*schema.*{FUTURE}.*; next: "))?;
+    guest.expect("validate: RED persist: .*; next: ")?;
+    guest.verdict("RED")?;
+    guest.power_off()?;
+    ensure!(
+        disk.read(DATABASE)? == before,
+        "the newer database was changed"
+    );
+    let wal = disk.read("state.db-wal").unwrap_or_default();
+    ensure!(
+        wal.is_empty(),
+        "the newer database was written to: {} bytes of WAL",
+        wal.len()
+    );
+    // The log does not depend on the database.
+    lab.verify_log(&disk).map(drop)
+}
+
+pub fn h12_ghosts_of_every_half_state_are_cleared(lab: &Lab) -> Result<()> {
+    let disk = used_disk(lab)?;
+    change_database(
+        lab,
+        &disk,
+        "INSERT INTO persona (name, state) VALUES
+           ('p://ghost', 'running'), ('p://half/made', 'starting'), ('p://quiet', 'stopped'), ('sys://ai', 'running')",
+    )?;
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    guest.expect(r"reconcile: 4 personas, 3 corrections \(")?;
+    for name in ["p://ghost", "p://half/made", "sys://ai"] {
+        ensure!(
+            guest.count(&format!("reconcile: {name}: .*recorded as stopped"))? == 1,
+            "{name} was not cleared"
+        );
+    }
+    guest.verdict("GREEN")?;
+    let rooms = guest.ask("rooms")?;
+    let stopped = rooms.lines().filter(|l| l.ends_with(" stopped")).count();
+    ensure!(stopped == 4, "every persona should be stopped:\n{rooms}");
+    // A hard reset, and nothing has to be cleared twice.
+    guest.machine.kill()?;
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    guest.expect(r"reconcile: 4 personas, 0 corrections \(")?;
+    guest.verdict("GREEN")?;
+    guest.power_off()
+}
+
+pub fn h19_torn_log_tail_is_closed_and_not_an_error(lab: &Lab) -> Result<()> {
+    let disk = used_disk(lab)?;
+    let mut log = disk.read(GENESIS)?;
+    let end = log
+        .iter()
+        .rposition(|b| *b != 0)
+        .context("the log is empty")?;
+    // The last record's second half never reached the disk.
+    log[end - 20..=end].fill(0);
+    disk.write(GENESIS, &log)?;
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    guest.verdict("GREEN")?;
+    guest.never(" FAIL: ")?;
+    guest.power_off()?;
+    let text = String::from_utf8_lossy(&disk.read(GENESIS)?).into_owned();
+    ensure!(
+        text.contains("torn tail of "),
+        "the log does not say that a torn tail was closed"
+    );
+    lab.verify_log(&disk).map(drop)
+}
+
+pub fn h19_changed_log_record_is_red_and_set_aside(lab: &Lab) -> Result<()> {
+    let disk = used_disk(lab)?;
+    let mut log = disk.read(GENESIS)?;
+    let third = log
+        .iter()
+        .enumerate()
+        .filter(|(_, b)| **b == b'\n')
+        .nth(2)
+        .context("three records")?
+        .0;
+    log[third - 1] ^= 1;
+    disk.write(GENESIS, &log)?;
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    guest.expect(r"keeper: FAIL: .*genesis\.log.*line 3.*; next: ")?;
+    guest.verdict("RED")?;
+    guest.power_off()?;
+    let names = disk.names()?;
+    let aside = names.iter().find(|n| n.starts_with("genesis.log.broken-"));
+    let aside = aside.with_context(|| format!("nothing was set aside: {names:?}"))?;
+    ensure!(disk.read(aside)? == log, "{aside} is not what lay there");
+    lab.verify_log(&disk)?;
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    guest.verdict("GREEN")?;
+    guest.power_off()
+}
+
+/// A boot with the machine's own clock set to `rtc`; where the clock stood when bay0 was done with it, and the floor.
+fn boot_at(lab: &Lab, disk: &Disk, rtc: &str) -> Result<(u64, u64)> {
+    let mut config = lab.config_with(Build::Release, disk);
+    config
+        .extra_args
+        .extend(["-rtc".into(), format!("base={rtc}")]);
+    let mut guest = lab.start(&config)?;
+    let built = clock(&guest.expect("time: clock ")?)?;
+    let floor = floor(&guest.expect("keeper: /persist open: ")?)?;
+    let kept = clock(&guest.expect("time: clock ")?)?;
+    ensure!(kept >= built, "the clock went back from {built} to {kept}");
+    guest.verdict("GREEN")?;
+    guest.power_off()?;
+    Ok((kept, floor))
+}
+
+pub fn h16_clock_of_1970_starts_at_the_floor(lab: &Lab) -> Result<()> {
+    /// When this was written; the image is not older.
+    const WRITTEN: u64 = 1_700_000_000;
+    let disk = lab.disk()?;
+    let (first, _) = boot_at(lab, &disk, "1970-01-01T00:00:10")?;
+    ensure!(
+        first >= WRITTEN,
+        "with a clock of 1970 and no floor the boot began at {first}"
+    );
+    let (second, floor) = boot_at(lab, &disk, "1970-01-01T00:00:10")?;
+    ensure!(
+        second >= floor && floor >= first,
+        "1970 again: clock {second}, floor {floor}, the boot before {first}"
+    );
+    Ok(())
+}
+
+pub fn h16_clock_in_the_past_never_starts_behind_the_floor(lab: &Lab) -> Result<()> {
+    let disk = lab.disk()?;
+    let (future, _) = boot_at(lab, &disk, "2033-05-18T03:33:20")?;
+    ensure!(
+        future >= 2_000_000_000,
+        "the clock of 2033 was not believed: {future}"
+    );
+    let (past, floor) = boot_at(lab, &disk, "2026-01-01T00:00:00")?;
+    ensure!(floor >= future, "the floor {floor} is behind {future}");
+    ensure!(
+        past >= floor,
+        "the clock started at {past}, behind the floor {floor}"
+    );
+    Ok(())
+}
+
+pub fn h16_seed_never_serves_twice(lab: &Lab) -> Result<()> {
+    let disk = lab.disk()?;
+    let mut seen = BTreeSet::new();
+    let mut boots = 0;
+    for end in [
+        "poweroff",
+        "cut",
+        "reset",
+        "early cut",
+        "early cut",
+        "poweroff",
+        "cut",
+    ] {
+        let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+        let mut note = |line: String| -> Result<()> {
+            let seed = line
+                .split("seed ")
+                .nth(1)
+                .and_then(|s| s.split([',', ' ']).next())
+                .context("no seed in it")?
+                .to_owned();
+            boots += 1;
+            ensure!(
+                (seed == "none") == (boots == 1),
+                "boot {boots} was seeded with {seed}"
+            );
+            ensure!(seen.insert(seed.clone()), "seed {seed} served twice");
+            Ok(())
+        };
+        note(guest.expect("keeper: /persist open: ")?)?;
+        match end {
+            "early cut" => guest.machine.kill()?,
+            "cut" => {
+                guest.verdict("GREEN")?;
+                guest.machine.kill()?;
+            }
+            "reset" => {
+                guest.verdict("GREEN")?;
+                guest.machine.qmp("system_reset", serde_json::json!({}))?;
+                note(guest.expect("keeper: /persist open: ")?)?;
+                guest.machine.kill()?;
+            }
+            _ => {
+                guest.verdict("GREEN")?;
+                guest.power_off()?;
+            }
+        }
+    }
+    Ok(())
+}
