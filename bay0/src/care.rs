@@ -35,8 +35,7 @@ pub enum Task {
 }
 
 impl Bay0 {
-    /// Starts the keeper and opens `/persist`; says how the boot before this one ended, and shows its last lines, which
-    /// nobody could read then.
+    /// Starts the keeper and opens `/persist`.
     ///
     /// # Errors
     /// The reason in the house form; the boot is dirty then.
@@ -46,6 +45,20 @@ impl Bay0 {
         for text in &opened.trouble {
             self.log.say(format!("keeper: FAIL: {text}"));
         }
+        if opened.first_boot {
+            self.log.say("keeper: first boot, /persist was empty");
+        }
+        if self.tally.restarts == 0 {
+            self.say_previous(&opened);
+        }
+        let clock = raise_clock(opened.floor)?;
+        let (schema, seq, seed) = (opened.schema, opened.log_seq, &opened.seed);
+        let log = format!("schema {schema}, log verified to record {seq}");
+        Ok(format!("/persist open: {log}, seed {seed}, {clock}"))
+    }
+
+    /// Says how the boot before this one ended, and shows its last lines, which nobody could read then.
+    fn say_previous(&mut self, opened: &Opened) {
         for text in &opened.tail {
             self.log.say(format!("previous: | {text}"));
         }
@@ -53,21 +66,6 @@ impl Bay0 {
         let cause = if fired { " (watchdog reset)" } else { "" };
         let end = &opened.previous_end;
         self.log.say(format!("previous: ended {end}{cause}"));
-        let Opened {
-            schema,
-            log_seq,
-            seed,
-            floor,
-            ..
-        } = &opened;
-        let clock = raise_clock(*floor)?;
-        let first = if opened.first_boot {
-            "first boot, "
-        } else {
-            ""
-        };
-        let log = format!("{first}schema {schema}, log verified to record {log_seq}");
-        Ok(format!("/persist open: {log}, seed {seed}, {clock}"))
     }
 
     fn start_keeper(&mut self) -> Result<Opened, KeeperError> {

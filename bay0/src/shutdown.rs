@@ -53,11 +53,11 @@ pub fn run(mut bay: Bay0, end: End) -> ! {
     for step in STEPS {
         bay.phase(step);
     }
-    let mode = match end {
-        End::PowerOff => RebootMode::RB_POWER_OFF,
-        End::Reboot => RebootMode::RB_AUTOBOOT,
+    let (text, mode) = match end {
+        End::PowerOff => ("shutdown: power off", RebootMode::RB_POWER_OFF),
+        End::Reboot => ("shutdown: reboot", RebootMode::RB_AUTOBOOT),
     };
-    bay.log.say(format!("shutdown: {}", end.word()));
+    bay.log.say(text);
     let begun = Instant::now();
     while !bay.log.flush() && begun.elapsed() < CONSOLE_DEADLINE {
         let _ = nix::poll::poll(&mut [], PollTimeout::from(5u8));
