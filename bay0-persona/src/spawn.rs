@@ -123,6 +123,13 @@ pub struct Teller {
     pub pipe: File,
 }
 
+impl Drop for Teller {
+    /// A child that nobody listens to any more has nothing left to do.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}
+
 /// Starts a child that tells what `body` returns: at most 64 KiB, in one write, so that one read has it all.
 ///
 /// # Errors

@@ -46,6 +46,13 @@ struct Flight {
     started: Instant,
 }
 
+impl Drop for Keeper {
+    /// A keeper that nobody asks any more must not go on writing.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}
+
 impl Keeper {
     /// Starts a keeper. It touches no disk until [`Keeper::open`].
     pub fn start(config: &Config) -> Called<Self> {

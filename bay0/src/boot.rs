@@ -154,7 +154,10 @@ fn umbilical(bay: &mut Bay0) -> Result<String> {
 }
 
 /// Offers the operator line. The terminal's own line editing serves it: erase, kill, word erase, reprint.
-fn operator(bay: &mut Bay0) -> Result<String> {
+///
+/// # Errors
+/// There is no console to read.
+pub fn operator(bay: &mut Bay0) -> Result<String> {
     let console = open_console()?;
     bay.watch(&console, Event::Operator);
     bay.console = Some(console);
@@ -215,10 +218,11 @@ fn load_list(list: &str) -> Result<()> {
 fn load_disk() -> Result<()> {
     let load = || load_list("disk").map_or_else(|error| error.to_string(), |()| String::new());
     let mut loader = spawn_teller(load).context("start the disk loader")?;
-    if !loader.child.wait_exit(DISK_DEADLINE) {
-        loader.child.kill()?;
-        bail!("load disk drivers: no end in {DISK_DEADLINE:?}: a disk hangs");
-    }
+    let ended = loader.child.wait_exit(DISK_DEADLINE);
+    ensure!(
+        ended,
+        "load disk drivers: no end in {DISK_DEADLINE:?}: a disk hangs"
+    );
     let (mut text, _) = (String::new(), loader.child.reap());
     loader.pipe.read_to_string(&mut text)?;
     ensure!(text.is_empty(), text);

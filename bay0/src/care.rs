@@ -70,10 +70,7 @@ impl Bay0 {
 
     fn start_keeper(&mut self) -> Result<Opened, KeeperError> {
         let mut keeper = Keeper::start(&Config::default())?;
-        let opened = keeper.open(&boot_id(), unix_seconds());
-        let opened = opened.inspect_err(|_| {
-            let _ = keeper.kill();
-        })?;
+        let opened = keeper.open(&boot_id(), unix_seconds())?;
         self.watch(keeper.as_fd(), Event::Keeper);
         self.watch(keeper.pidfd(), Event::Keeper);
         self.install(Some(keeper));
@@ -82,12 +79,10 @@ impl Bay0 {
         Ok(opened)
     }
 
-    /// Puts another keeper, or none, in the place of the one that was; answers that one.
+    /// Puts another keeper, or none, in the place of the one that was; answers that one, which dies when it is dropped.
     pub fn install(&mut self, keeper: Option<Keeper>) -> Option<Keeper> {
-        let socket = keeper
-            .as_ref()
-            .map_or(-1, |keeper| keeper.as_fd().as_raw_fd());
-        KEEPER_FD.store(socket, Ordering::Relaxed);
+        let socket = keeper.as_ref().map(|keeper| keeper.as_fd().as_raw_fd());
+        KEEPER_FD.store(socket.unwrap_or(-1), Ordering::Relaxed);
         std::mem::replace(&mut self.keeper, keeper)
     }
 
@@ -155,16 +150,12 @@ impl Bay0 {
     /// The keeper died or hangs: see the table above.
     fn lose_keeper(&mut self, error: &KeeperError) {
         self.tally.task = None;
-        if let Some(keeper) = self.install(None) {
-            let _ = keeper.kill();
-        }
+        drop(self.install(None));
         self.log.say(format!("keeper: FAIL: {error}"));
         if matches!(error, KeeperError::Died { .. }) && self.tally.restarts < RESTARTS {
-            self.tally.restarts = self.tally.restarts.saturating_add(1);
-            self.log.say(format!(
-                "keeper: restart {} of {RESTARTS}",
-                self.tally.restarts
-            ));
+            let nth = self.tally.restarts.saturating_add(1);
+            self.tally.restarts = nth;
+            self.log.say(format!("keeper: restart {nth} of {RESTARTS}"));
             return self.phase(("keeper", Bay0::open_keeper, ""));
         }
         self.tally.trouble.push(error.to_string());

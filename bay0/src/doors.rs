@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::time::Instant;
 
 use bay0_state::Persona;
@@ -64,20 +64,10 @@ impl Bay0 {
     /// Obeys what was typed: the terminal hands over whole lines.
     pub(crate) fn on_operator(&mut self) {
         let mut typed = [0; LINE_BYTES];
-        let read = self
-            .console
-            .as_mut()
-            .map(|console| console.read(&mut typed));
-        let length = match read {
-            Some(Ok(length)) => length,
-            Some(Err(err)) if err.kind() != ErrorKind::WouldBlock => {
-                self.console = None;
-                let text = format!("{err}; no operator line; next: reboot");
-                return self
-                    .log
-                    .say(format!("operator: FAIL: read console: {text}"));
-            }
-            _ => return,
+        let Some(Ok(length @ 1..)) = self.console.as_mut().map(|c| c.read(&mut typed)) else {
+            // Control-D, a hang-up or an error: opened again at the next tick, so that none of them can make the loop spin.
+            self.console = None;
+            return;
         };
         let text = String::from_utf8_lossy(typed.get(..length).unwrap_or_default());
         self.log.prompt = false;

@@ -17,7 +17,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
-use crate::boot::{PHASES, Phase};
+use crate::boot::{self, PHASES, Phase};
 use crate::care::Task;
 use crate::log::{Log, PROMPT, boot_ms};
 use crate::shutdown::{End, LOG_MS};
@@ -267,6 +267,10 @@ impl Bay0 {
         self.tally.floor_due |= self.tally.ticks.is_multiple_of(FLOOR_TICKS);
         if let Some(server) = self.umbilical.as_mut() {
             server.expire(Instant::now());
+        }
+        if self.console.is_none() {
+            // Without a console there is nobody to tell either.
+            let _ = boot::operator(self);
         }
         // A signal can be lost among many; the sweep finds what it announced (H07).
         self.reap();

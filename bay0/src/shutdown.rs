@@ -47,9 +47,7 @@ impl End {
 
 /// Takes the machine down. The watchdog stays armed: if a step hangs all the same, it ends the machine.
 pub fn run(mut bay: Bay0, end: End) -> ! {
-    if let Some(validator) = bay.validator.take() {
-        validator.kill();
-    }
+    bay.validator = None;
     for step in STEPS {
         bay.phase(step);
     }
@@ -82,9 +80,7 @@ fn rooms(_: &mut Bay0) -> Result<String> {
 
 fn persist(bay: &mut Bay0) -> Result<String> {
     let mut keeper = bay.install(None).context("no keeper")?;
-    let closed = keeper.close(bay.end.map_or("end", End::word), unix_seconds());
-    let _ = keeper.kill();
-    closed?;
+    keeper.close(bay.end.map_or("end", End::word), unix_seconds())?;
     Ok("seed and time written, database checkpointed, /persist unmounted".to_owned())
 }
 

@@ -15,7 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(6);
 /// Longest report.
 const REPORT_BYTES: usize = 8192;
 
-/// A validation under way.
+/// A validation under way; dropping it ends it.
 pub struct Validator {
     teller: Teller,
     begun: Instant,
@@ -25,11 +25,6 @@ impl Validator {
     /// How long until it has missed its deadline.
     pub fn time_left(&self) -> Duration {
         DEADLINE.saturating_sub(self.begun.elapsed())
-    }
-
-    /// Ends it: it has told, has missed its deadline, or the machine shuts down.
-    pub fn kill(&self) {
-        let _ = self.teller.child.kill();
     }
 }
 
@@ -69,7 +64,6 @@ impl Bay0 {
     fn validated(&mut self, report: &str) {
         if let Some(validator) = self.validator.take() {
             self.unwatch(&validator.teller.pipe);
-            validator.kill();
         }
         let last = report.lines().last().unwrap_or_default();
         self.tally.verdict = last.split(' ').next().unwrap_or("RED").to_owned();
@@ -78,7 +72,7 @@ impl Bay0 {
         }
         if !self.facts.contains("profile=release") {
             self.log
-                .say("validate: profile dev: /persist is not encrypted");
+                .say("validate: dev profile: /persist not encrypted");
         }
         if self.tally.validated_ms == 0 {
             self.tally.validated_ms = boot_ms();
