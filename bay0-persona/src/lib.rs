@@ -8,5 +8,5 @@ pub mod name;
 pub mod spawn;
 
 pub use cgroup::{Group, GroupError, ROOMS, cgroup2_root};
-pub use name::{NameError, PersonaName, Scheme};
+pub use name::{NameError, PersonaName};
 pub use spawn::{Child, Teller, spawn, spawn_teller};

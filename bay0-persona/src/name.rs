@@ -16,37 +16,14 @@ pub const MAX_SEGMENT: usize = 32;
 /// Most segments in a name: the deepest nesting of rooms (A05).
 pub const MAX_DEPTH: usize = 5;
 
+/// What may stand in front: tenants the system itself brings, and the owner's personas.
+const SCHEMES: [&str; 2] = ["sys://", "p://"];
 const INTERNAL_JOINT: &str = "__";
-
-/// Whose namespace a name stands in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scheme {
-    /// `sys://`: tenants the system itself brings.
-    System,
-    /// `p://`: the owner's personas.
-    Persona,
-}
-
-impl Scheme {
-    const ALL: [Scheme; 2] = [Scheme::System, Scheme::Persona];
-
-    /// `sys` or `p`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Scheme::System => "sys",
-            Scheme::Persona => "p",
-        }
-    }
-}
 
 /// A persona's name. Holding one proves that it obeys the grammar; there is no other way to make one than
 /// [`PersonaName::parse`] and [`PersonaName::from_internal`].
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PersonaName {
-    scheme: Scheme,
-    /// Segments joined by `/`.
-    path: String,
-}
+pub struct PersonaName(String);
 
 /// Why a name was refused. Positions are byte offsets into what was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,97 +79,88 @@ impl PersonaName {
     /// # Errors
     /// [`NameError`] names the first offending byte and its position.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let (scheme, path) = split_scheme(text, "://")?;
-        check(text, path, "/")?;
-        Ok(PersonaName {
-            scheme,
-            path: path.to_owned(),
-        })
+        let path = path(text).ok_or(NameError::Scheme)?;
+        let mut at = text.len().saturating_sub(path.len());
+        for (index, segment) in path.split('/').enumerate() {
+            if index >= MAX_DEPTH {
+                return Err(NameError::TooDeep(at));
+            }
+            check(text, segment, at)?;
+            at = at.saturating_add(segment.len()).saturating_add(1);
+        }
+        Ok(PersonaName(text.to_owned()))
     }
 
     /// Parses the internal spelling, such as `p__work__mail`; the inverse of [`PersonaName::internal`].
     ///
     /// # Errors
-    /// As [`PersonaName::parse`], with positions in the internal spelling.
+    /// As [`PersonaName::parse`], with positions in the external spelling.
     pub fn from_internal(text: &str) -> Result<Self, NameError> {
-        let (scheme, path) = split_scheme(text, INTERNAL_JOINT)?;
-        check(text, path, INTERNAL_JOINT)?;
-        Ok(PersonaName {
-            scheme,
-            path: path.replace(INTERNAL_JOINT, "/"),
-        })
+        let external = text.replacen(INTERNAL_JOINT, "://", 1);
+        let name = PersonaName::parse(&external.replace(INTERNAL_JOINT, "/"))?;
+        // What was not internal to begin with comes back different.
+        (name.internal() == text)
+            .then_some(name)
+            .ok_or(NameError::Scheme)
     }
 
     /// The internal spelling: `p__work__mail`.
     pub fn internal(&self) -> String {
-        let path = self.path.replace('/', INTERNAL_JOINT);
-        format!("{}{INTERNAL_JOINT}{path}", self.scheme.word())
+        let joined = self.0.replacen("://", INTERNAL_JOINT, 1);
+        joined.replace('/', INTERNAL_JOINT)
     }
 
-    /// Whose namespace the name stands in.
-    pub fn scheme(&self) -> Scheme {
-        self.scheme
+    /// The external spelling: `p://work/mail`.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// The room this one is nested in, if it is nested: `p://work` for `p://work/mail`.
     pub fn parent(&self) -> Option<PersonaName> {
-        let (path, _) = self.path.rsplit_once('/')?;
-        Some(PersonaName {
-            scheme: self.scheme,
-            path: path.to_owned(),
-        })
+        let (parent, _) = self.0.rsplit_once('/')?;
+        // A name of one segment is cut inside its scheme, which is no name.
+        PersonaName::parse(parent).ok()
     }
 
     /// Number of segments, 1 to [`MAX_DEPTH`].
     pub fn depth(&self) -> usize {
-        self.path.split('/').count()
+        path(&self.0).map_or(0, |path| path.split('/').count())
     }
 }
 
 impl fmt::Display for PersonaName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme.word(), self.path)
+        f.write_str(&self.0)
     }
 }
 
 impl fmt::Debug for PersonaName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        f.write_str(&self.0)
     }
 }
 
-fn split_scheme<'a>(text: &'a str, joint: &str) -> Result<(Scheme, &'a str), NameError> {
-    let split = |scheme: Scheme| {
-        let path = text.strip_prefix(scheme.word())?.strip_prefix(joint)?;
-        Some((scheme, path))
-    };
-    let found = Scheme::ALL.into_iter().find_map(split);
-    found.ok_or(NameError::Scheme)
+/// What follows the scheme, if one of ours is in front.
+fn path(text: &str) -> Option<&str> {
+    SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme))
 }
 
-fn check(text: &str, path: &str, joint: &str) -> Result<(), NameError> {
-    let mut at = text.len().saturating_sub(path.len());
-    for (index, segment) in path.split(joint).enumerate() {
-        if index >= MAX_DEPTH {
-            return Err(NameError::TooDeep(at));
-        }
-        if segment.is_empty() {
-            return Err(NameError::Empty(at));
-        }
-        for (offset, byte) in segment.bytes().enumerate() {
-            let here = at.saturating_add(offset);
-            match byte {
-                b'a'..=b'z' | b'0'..=b'9' => {}
-                b'A'..=b'Z' => {
-                    return Err(NameError::UpperCase(byte, here, text.to_ascii_lowercase()));
-                }
-                _ => return Err(NameError::Byte(byte, here)),
+/// Checks the segment that begins at byte `at` of `text`.
+fn check(text: &str, segment: &str, at: usize) -> Result<(), NameError> {
+    if segment.is_empty() {
+        return Err(NameError::Empty(at));
+    }
+    for (here, byte) in (at..).zip(segment.bytes()) {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' => {}
+            b'A'..=b'Z' => {
+                return Err(NameError::UpperCase(byte, here, text.to_ascii_lowercase()));
             }
+            _ => return Err(NameError::Byte(byte, here)),
         }
-        if segment.len() > MAX_SEGMENT {
-            return Err(NameError::LongSegment(at));
-        }
-        at = at.saturating_add(segment.len()).saturating_add(joint.len());
+    }
+    if segment.len() > MAX_SEGMENT {
+        return Err(NameError::LongSegment(at));
     }
     Ok(())
 }
