@@ -228,3 +228,36 @@ fn load_disk() -> Result<()> {
     ensure!(text.is_empty(), text);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h09_a_value_that_reads_back_differently_is_a_failure() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        assert_eq!(set(path, "-1000").unwrap(), "-1000 read back");
+        let error = set("/dev/null", "-1000").unwrap_err();
+        assert_eq!(error.to_string(), "/dev/null reads back \"\"");
+        let error = set("/nonexistent/knob", "1").unwrap_err();
+        assert_eq!(
+            format!("{error:#}"),
+            "write /nonexistent/knob: No such file or directory (os error 2)"
+        );
+    }
+
+    #[test]
+    fn h16_a_clock_that_is_not_behind_is_left_alone() {
+        assert!(
+            raise_clock(1)
+                .unwrap()
+                .ends_with("is not behind the floor 1")
+        );
+    }
+
+    #[test]
+    fn a07_no_list_of_modules_means_a_monolithic_kernel() {
+        assert!(load_list("no-such-list").is_ok());
+    }
+}
