@@ -46,6 +46,16 @@ pub const TOOL_CC: Tool = Tool {
     program: "cc",
     packages: ["gcc libc6-dev", "gcc glibc-static", "build-base", "gcc"],
 };
+/// A peer of bay0's in `bench`.
+pub const TOOL_BUSYBOX: Tool = Tool {
+    program: "busybox",
+    packages: ["busybox-static", "busybox", "busybox-static", "busybox"],
+};
+/// Another one.
+pub const TOOL_TINI: Tool = Tool {
+    program: "tini-static",
+    packages: ["tini", "tini-static", "tini-static", "tini"],
+};
 
 const MANAGERS: [(&str, &[&str]); 4] = [
     ("apt-get", &["install", "-y", "--no-install-recommends"]),

@@ -80,3 +80,27 @@ impl Layout {
         if fault { base.join("fault") } else { base }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn k05_the_default_spine_is_vmlinuz_and_build_spine_img_and_no_other_build_is() {
+        let layout = Layout { root: "/r".into() };
+        let product = layout.spine(Soil::Debian, false);
+        assert_eq!(product.kernel, Path::new("/r/vmlinuz"));
+        assert_eq!(product.initrd, Path::new("/r/build/spine.img"));
+        let others = [
+            layout.spine(Soil::Alpine, false),
+            layout.spine(Soil::Debian, true),
+            layout.spine(Soil::Alpine, true),
+        ];
+        for (at, other) in others.iter().enumerate() {
+            assert_ne!(other.kernel, product.kernel);
+            assert_ne!(other.initrd, product.initrd);
+            assert!(!others[at + 1..].contains(other), "{other:?}");
+        }
+        assert_ne!(layout.target(true), layout.target(false));
+    }
+}

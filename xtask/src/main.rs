@@ -12,6 +12,7 @@
 
 mod accel;
 mod assemble;
+mod bench;
 mod budget;
 mod count;
 mod fetch;
@@ -77,6 +78,8 @@ enum Task {
     Vm(vm::VmArgs),
     /// Long seeded runs: power cuts, names, wire formats, the log; goes on where the last one stopped
     Soak(soak::SoakArgs),
+    /// Measure the Spine beside its peers: boots, memory, orphans, round trips, durable writes, size
+    Bench(bench::BenchArgs),
     /// Gather every input of an assembly in build/stage (what scripts/mkspine.sh does before the container)
     Stage {
         /// Where the kernel comes from
@@ -160,6 +163,7 @@ fn run(task: Task) -> Result<u8> {
         ),
         Task::Vm(args) => return vm::command(&layout, &args),
         Task::Soak(args) => return soak::command(&layout, &args),
+        Task::Bench(args) => return bench::command(&layout, &args),
         Task::Budget => return budget::command(&layout),
         Task::Tidy => return tidy::command(&layout),
         Task::Test => return suite::command(&layout),

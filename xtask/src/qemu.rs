@@ -39,9 +39,29 @@ pub fn interactive(cfg: &MachineConfig) -> Result<u8> {
     eprintln!(
         "qemu: Ctrl-A X leaves, `help` at the prompt lists the verbs, `poweroff` ends the machine"
     );
-    let error = Command::new(host::QEMU)
-        .args(cfg.qemu_args())
-        .args(["-serial", "mon:stdio"])
-        .exec();
+    let error = Command::new(host::QEMU).args(on_terminal(cfg)).exec();
     Err(anyhow!("start {}: {error}", host::QEMU))
+}
+
+/// The machine with its serial console, and QEMU's monitor behind Ctrl-A, on this terminal.
+fn on_terminal(cfg: &MachineConfig) -> Vec<String> {
+    let mut args = cfg.qemu_args();
+    args.extend(["-serial".into(), "mon:stdio".into()]);
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn k06_the_serial_console_is_on_the_terminal_and_a_reboot_reboots() {
+        let cfg = MachineConfig::new(Path::new("k"), Path::new("i"), Path::new("l"));
+        let line = on_terminal(&cfg).join(" ");
+        assert!(line.ends_with("-serial mon:stdio"), "{line}");
+        assert!(line.contains("console=ttyS0,115200"), "{line}");
+        assert!(!line.contains("-no-reboot"), "{line}");
+    }
 }

@@ -92,8 +92,8 @@ pub fn compile(layout: &Layout, lock: &Lock, package: &str, fault: bool) -> Resu
         |_| {},
     )?;
     let target_dir = layout.target(fault);
-    // Only what ships is worth the release profile's minutes.
-    let (profile, folder) = if package == "bay0" {
+    // Only what ships, and what is timed in its place, is worth the release profile's minutes.
+    let (profile, folder) = if matches!(package, "bay0" | "bench-peers") {
         ("release", "release")
     } else {
         ("dev", "debug")

@@ -123,7 +123,7 @@ pub fn command(layout: &Layout) -> Result<u8> {
     for problem in &found {
         eprintln!("tidy: {problem}");
     }
-    println!("tidy: {} problems", found.len());
+    println!("tidy: {} to mend", found.len());
     Ok(u8::from(!found.is_empty()))
 }
 
@@ -158,8 +158,12 @@ fn messages(tree: &Tree, runtime: &[&Crate]) -> Vec<String> {
         .replace("\\|", "|");
     let failures = text.split(ORDINARY).next().unwrap_or_default();
     let mut found = Vec::new();
-    for module in runtime.iter().flat_map(|c| &c.modules) {
+    let files = runtime
+        .iter()
+        .flat_map(|package| package.modules.iter().map(move |module| (package, module)));
+    for (package, module) in files {
         for literal in code::sentences(&module.file) {
+            let literal = code::filled(package, &module.file, &literal);
             let fails = literal.contains("next: ");
             let lines = if fails { failures } else { &text };
             let fragments = code::fixed_parts(&literal);

@@ -45,6 +45,11 @@ impl Step {
         Step::new(name, Program::None(why), &[])
     }
 
+    /// Adds arguments at the end.
+    pub fn add(&mut self, args: &[&str]) {
+        self.args.extend(args.iter().map(|a| (*a).to_owned()));
+    }
+
     /// The command as a person would type it.
     pub fn shown(&self) -> String {
         match self.program {

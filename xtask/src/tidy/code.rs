@@ -173,6 +173,23 @@ pub fn fixed_parts(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// The format string with the constants it names (`{MAX_ROWS}`) put in, as far as they can be worked out.
+pub fn filled(package: &Crate, file: &syn::File, text: &str) -> String {
+    let mut out = String::new();
+    for (index, piece) in text.split('{').enumerate() {
+        let (name, rest) = piece.split_once('}').unwrap_or((piece, ""));
+        let value =
+            initialiser_anywhere(package, file, name).and_then(|expr| eval(package, file, &expr));
+        match value {
+            Some(Value::Number(value)) if index > 0 => out.push_str(&format!("{value}{rest}")),
+            Some(Value::Text(value)) if index > 0 => out.push_str(&format!("{value}{rest}")),
+            _ if index > 0 => out.push_str(&format!("{{{piece}")),
+            _ => out.push_str(piece),
+        }
+    }
+    out
+}
+
 /// Every identifier in use.
 pub fn identifiers(file: &syn::File) -> BTreeSet<String> {
     let mut seen = Seen::default();
@@ -252,17 +269,21 @@ fn arithmetic(op: &syn::BinOp, left: u128, right: u128) -> Option<u128> {
     }
 }
 
-/// What a path to another constant of the crate stands for: in this file, or wherever else the crate has one of that name.
+/// What a path to another constant of the crate stands for.
 fn constant_expr(package: &Crate, file: &syn::File, expr: &Expr) -> Option<Expr> {
     let Expr::Path(path) = expr else { return None };
-    let name = path.path.segments.last()?.ident.to_string();
+    initialiser_anywhere(package, file, &path.path.segments.last()?.ident.to_string())
+}
+
+/// In this file, or wherever else the crate has a constant of that name.
+fn initialiser_anywhere(package: &Crate, file: &syn::File, name: &str) -> Option<Expr> {
     let elsewhere = || {
         package
             .modules
             .iter()
-            .find_map(|module| initialiser(&module.file, &name))
+            .find_map(|module| initialiser(&module.file, name))
     };
-    initialiser(file, &name).or_else(elsewhere)
+    initialiser(file, name).or_else(elsewhere)
 }
 
 #[derive(Default)]

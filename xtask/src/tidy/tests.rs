@@ -53,6 +53,21 @@ fn h19_a_message_without_a_row_is_found_wherever_its_string_stands() {
 }
 
 #[test]
+fn h19_a_number_in_a_message_is_the_constants() {
+    let code = r#"const MAX: u32 = 2 * 8; const REST: &str = "next: give up";
+        fn f() { format!("over {MAX} things; {REST}") }"#;
+    assert_eq!(
+        messages_of(code, "`over 16 things; next: give up`"),
+        [""; 0]
+    );
+    assert_eq!(
+        messages_of(code, "`over 15 things; next: give up`").len(),
+        1
+    );
+    assert_eq!(messages_of(code, "`over 16 things; next: go on`").len(), 2);
+}
+
+#[test]
 fn h19_a_message_with_a_next_action_must_stand_among_the_failures() {
     let code = r#"fn f() { "too bad; next: give up" }"#;
     assert_eq!(
@@ -239,12 +254,12 @@ fn k04_a_size_that_is_no_longer_true_is_found() {
         sizes(&tree)
             .unwrap()
             .into_iter()
-            .find(|problem| problem.contains(" of bay0,"))
+            .find(|problem| problem.contains(" of `bay0`,"))
     };
     assert_eq!(said(96), None);
     assert_eq!(
         said(90).unwrap(),
-        "README.md: says 90 of the size of bay0, 100 code lines; next: correct it"
+        "README.md: says 90 of the size of `bay0`, 100 code lines; next: correct it"
     );
 }
 

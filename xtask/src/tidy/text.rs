@@ -171,10 +171,9 @@ fn constant(pattern: &str) -> Regex {
     Regex::new(pattern).unwrap_or_else(|e| unreachable!("a constant pattern: {e}"))
 }
 
-/// The rows `| `crate` | … | LINES |` against the lines there are, counted as the budget counts them.
+/// The rows `| `crate` | … | LINES |` and `| together | … | LINES |` against the lines there are, counted as the budget counts.
 pub fn sizes(tree: &Tree) -> Result<Vec<String>> {
-    let (path, percent) = SIZES;
-    let mut found = Vec::new();
+    let mut rows = Vec::new();
     for name in RUNTIME {
         let folder = format!("{name}/src/");
         let test = |path: &str| path.ends_with("tests.rs") || path.contains("/tests/");
@@ -184,11 +183,19 @@ pub fn sizes(tree: &Tree) -> Result<Vec<String>> {
         let lines = sources
             .map(|(_, text)| count::source(text))
             .sum::<Result<usize>>()?;
-        let row = format!("| `{name}` |");
-        let row = tree
-            .0
-            .get(path)
-            .and_then(|text| text.lines().find(|line| line.starts_with(&row)));
+        rows.push((format!("`{name}`"), lines));
+    }
+    rows.push((
+        "together".to_owned(),
+        rows.iter().map(|(_, lines)| lines).sum(),
+    ));
+    let (path, percent) = SIZES;
+    let table = tree.0.get(path).map_or("", String::as_str);
+    let mut found = Vec::new();
+    for (name, lines) in rows {
+        let row = table
+            .lines()
+            .find(|line| line.starts_with(&format!("| {name} |")));
         let said = row.and_then(|row| {
             row.trim_end_matches(" |")
                 .rsplit("| ")

@@ -43,7 +43,7 @@ pub fn h06_disk_that_hangs_from_the_start_is_a_dirty_boot(lab: &Lab) -> Result<(
     let mut guest = lab.start(&config)?;
     dirty_but_alive(
         &mut guest,
-        r"(modules|keeper): FAIL: .*no answer (in|within) \d+ ms; .*; next: ",
+        r"(modules|keeper): FAIL: .*(a disk hangs|no answer in \d+ ms); .*; next: ",
     )?;
     ends_though_the_disk_hangs(&mut guest)
 }

@@ -9,10 +9,10 @@ pub fn h14_operator_line_refuses_by_byte_and_position(lab: &Lab) -> Result<()> {
     for (line, refusal) in [
         ("halt", r#"unknown verb "halt"; next: type help"#),
         ("sh", r#"unknown verb "sh"; next: type help"#),
-        ("start", "start needs a name; next: type start p://NAME"),
+        ("start", "start needs a name; next: type help"),
         (
             "status now",
-            "status takes no argument; next: type status alone",
+            "status takes no argument; next: type it alone",
         ),
         (
             "start work",
@@ -47,9 +47,9 @@ pub fn h14_operator_line_refuses_by_byte_and_position(lab: &Lab) -> Result<()> {
         "status",
         "validate",
         "rooms",
-        "start NAME",
-        "stop NAME",
-        "focus NAME",
+        "start    NAME",
+        "stop     NAME",
+        "focus    NAME",
         "log",
         "poweroff",
         "reboot",

@@ -170,8 +170,8 @@ fn boot_at(lab: &Lab, disk: &Disk, rtc: &str) -> Result<(u64, u64)> {
         .extend(["-rtc".into(), format!("base={rtc}")]);
     let mut guest = lab.start(&config)?;
     let built = clock(&guest.expect("time: clock ")?)?;
-    let floor = floor(&guest.expect("keeper: /persist open: ")?)?;
-    let kept = clock(&guest.expect("time: clock ")?)?;
+    let line = guest.expect("keeper: /persist open: ")?;
+    let (floor, kept) = (floor(&line)?, clock(&line)?);
     ensure!(kept >= built, "the clock went back from {built} to {kept}");
     guest.verdict("GREEN")?;
     guest.power_off()?;
