@@ -13,6 +13,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use bay0_persona::spawn::{spawn_teller, write_knob};
 use bay0_persona::{ROOMS, cgroup2_root};
 use bay0_reconcile::{Native, Podman};
+use bay0_state::Persona;
 use bay0_umbilical::{SOCKET, Server};
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
@@ -142,7 +143,10 @@ fn reconcile(bay: &mut Bay0) -> Result<String> {
     for line in &lines {
         bay.log.say(format!("reconcile: {line}"));
     }
-    let (personas, fixed) = (desired.len(), lines.len());
+    let list = keeper.personas()?;
+    let show = |p: &Persona| format!("{} {}\n", p.name, p.state);
+    bay.tally.personas = list.iter().map(show).collect();
+    let (personas, fixed) = (list.len(), lines.len());
     Ok(format!("{personas} personas, {fixed} corrections"))
 }
 

@@ -5,7 +5,6 @@ use std::fs;
 use std::io::Read;
 use std::time::Instant;
 
-use bay0_state::Persona;
 use bay0_umbilical::{Call, Verb, help};
 
 use crate::log::{PROMPT, boot_ms};
@@ -14,6 +13,8 @@ use crate::shutdown::End;
 
 /// The answer to `hello`.
 const HELLO: &str = concat!("bay0 ", env!("CARGO_PKG_VERSION"), "\n");
+/// The answer to `rooms` where no persona is recorded.
+const NOBODY: &str = "no personas\n";
 /// Most bytes of one operator line.
 const LINE_BYTES: usize = 256;
 
@@ -95,7 +96,8 @@ impl Bay0 {
             Verb::Hello => return HELLO.to_owned(),
             Verb::Status => return self.status(),
             Verb::Log => return self.log.text(),
-            Verb::Rooms => return self.rooms(),
+            Verb::Rooms if self.tally.personas.is_empty() => return NOBODY.to_owned(),
+            Verb::Rooms => return self.tally.personas.clone(),
             Verb::Validate => self.start_validator(),
             Verb::Poweroff => self.shut_down(End::PowerOff, "operator"),
             Verb::Reboot => self.shut_down(End::Reboot, "operator"),
@@ -104,21 +106,6 @@ impl Bay0 {
             }
         }
         String::new()
-    }
-
-    fn rooms(&mut self) -> String {
-        let Some(keeper) = self.keeper.as_mut() else {
-            return "no keeper: nothing is known; next: see dirty= in status\n".to_owned();
-        };
-        let show = |p: &Persona| format!("{} {}\n", p.name, p.state.as_str());
-        let text = match keeper.personas() {
-            Ok(list) if list.is_empty() => "no personas\n".to_owned(),
-            Ok(list) => list.iter().map(show).collect(),
-            Err(error) => format!("{error}\n"),
-        };
-        // The call may have received the reply to what was in flight.
-        self.on_keeper();
-        text
     }
 
     /// What the factory baked in, and figures about PID 1 and its keeper: `key=value` lines, in milliseconds and kB.

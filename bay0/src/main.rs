@@ -14,6 +14,7 @@ mod shutdown;
 mod validator;
 mod watchdog;
 
+use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io::{Write, stderr, stdout};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -21,8 +22,8 @@ use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-use anyhow::{Context, bail};
-use bay0_state::{Summary, verify_log};
+use anyhow::{Context, anyhow, bail};
+use bay0_state::verify_log;
 use bay0_validate::{Paths, json};
 use nix::libc;
 
@@ -35,61 +36,47 @@ bay0: PID 1 of the Spine. Run by hand it is:
 
 Examples:
   bay0 --validate --json
-  bay0 verify-log genesis.log
-";
+  bay0 verify-log genesis.log";
 
 fn main() -> ExitCode {
     if nix::unistd::getpid().as_raw() == 1 {
         // PID 1 never returns: whatever happens here ends in a reboot (C03).
-        let error = init();
+        let Err(error) = init();
         let _ = writeln!(stderr(), "bay0: FAIL: start: {error}; the machine reboots");
         return ExitCode::FAILURE;
     }
     let args = std::env::args_os().skip(1);
     let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let (text, code) = command(&args).unwrap_or_else(|error| {
+    command(&args).unwrap_or_else(|error| {
         let _ = writeln!(stderr(), "bay0: {error:#}");
-        (String::new(), 1)
-    });
-    let _ = stdout().write_all(text.as_bytes());
-    ExitCode::from(code)
+        ExitCode::FAILURE
+    })
 }
 
-/// Boots, serves, ends; returns only if it could not even begin.
-fn init() -> std::io::Error {
+/// Boots, serves, ends; returns only if it could not even begin: without a console nothing else is trusted.
+fn init() -> anyhow::Result<Infallible> {
     let exec_ms = log::boot_ms();
     std::panic::set_hook(Box::new(last_words));
     // The validator tells the Spine from a plain host by this name.
     let _ = nix::sys::prctl::set_name(c"bay0");
-    // Descriptor 2 is the console that the kernel opened; without one the boot goes on unheard.
-    let console = stderr().as_fd().try_clone_to_owned().map(File::from);
-    let mut log = match console.or_else(|_| File::open("/")) {
-        Ok(console) => log::Log::new(console),
-        Err(error) => return error,
-    };
-    let kernel =
-        nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
-    let (version, kernel) = (env!("CARGO_PKG_VERSION"), kernel.unwrap_or_default());
+    // Descriptor 2 is the console that the kernel opened.
+    let console = stderr().as_fd().try_clone_to_owned()?;
+    let mut log = log::Log::new(File::from(console));
+    let (version, name) = (env!("CARGO_PKG_VERSION"), nix::sys::utsname::uname()?);
+    let kernel = name.release().to_string_lossy();
     log.say(format!(
         "bay0: version {version} is PID 1 (kernel {kernel})"
     ));
-    match pid1::Bay0::new(log, exec_ms) {
-        Ok(bay) => {
-            let (bay, end) = bay.run();
-            shutdown::run(bay, end)
-        }
-        Err(errno) => errno.into(),
-    }
+    let (bay, end) = pid1::Bay0::new(log, exec_ms)?.run();
+    shutdown::run(bay, end)
 }
 
 /// The panic hook: says where on the console and, through the keeper, in the genesis log; then ends PID 1, so that the
 /// kernel panics and reboots (C03).
 fn last_words(info: &PanicHookInfo<'_>) {
-    let place = info
-        .location()
-        .map(|at| format!(" at {}:{}", at.file(), at.line()));
-    let text = format!("bay0 panic{}", place.unwrap_or_default());
+    let place = info.location().map(ToString::to_string);
+    let text = format!("bay0 panic at {}", place.unwrap_or_default());
     let _ = writeln!(stderr(), "bay0: FAIL: {text}; the machine reboots");
     let keeper = care::KEEPER_FD.load(Ordering::Relaxed);
     if nix::unistd::getpid().as_raw() == 1 && keeper >= 0 {
@@ -101,39 +88,31 @@ fn last_words(info: &PanicHookInfo<'_>) {
     unsafe { libc::_exit(101) }
 }
 
-fn command(args: &[&str]) -> anyhow::Result<(String, u8)> {
-    match args {
-        ["--validate", rest @ ..] if matches!(rest, [] | ["--json"]) => {
+fn command(args: &[&str]) -> anyhow::Result<ExitCode> {
+    let (text, code) = match args {
+        ["--validate"] => {
             let report = bay0_validate::run(&Paths::default());
-            let text = if rest.is_empty() {
-                report.to_string()
-            } else {
-                json::render(&report)
-            };
-            Ok((text + "\n", u8::try_from(report.exit_code())?))
+            (report.to_string(), report.exit_code())
+        }
+        ["--validate", "--json"] => {
+            let report = bay0_validate::run(&Paths::default());
+            (json::render(&report), report.exit_code())
         }
         ["verify-log", file] => {
-            let bytes = fs::read(file).with_context(|| format!("read {file}"))?;
-            match verify_log(&bytes) {
-                Ok(Summary {
-                    first,
-                    last,
-                    torn_bytes,
-                    ..
-                }) => {
-                    let text = format!("records {first} to {last}, chain intact");
-                    Ok((
-                        format!("{file}: {text}, {torn_bytes} torn bytes after it\n"),
-                        0,
-                    ))
-                }
-                Err(broken) => bail!("{file} {broken}; next: trust the records before it only"),
-            }
+            let found = verify_log(&fs::read(file).with_context(|| format!("read {file}"))?);
+            let found = found.map_err(|broken| anyhow!("{file}: {broken}; next: keep the file"))?;
+            let (first, last, torn) = (found.first, found.last, found.torn_bytes);
+            (
+                format!("{file}: records {first} to {last}, chain intact, {torn} torn bytes"),
+                0,
+            )
         }
-        ["--version"] => Ok((format!("bay0 {}\n", env!("CARGO_PKG_VERSION")), 0)),
-        ["--help" | "-h"] => Ok((USAGE.to_owned(), 0)),
+        ["--version"] => (concat!("bay0 ", env!("CARGO_PKG_VERSION")).to_owned(), 0),
+        ["--help" | "-h"] => (USAGE.to_owned(), 0),
         _ => bail!("no such command: {args:?}; next: bay0 --help"),
-    }
+    };
+    writeln!(stdout(), "{text}")?;
+    Ok(ExitCode::from(u8::try_from(code)?))
 }
 
 #[cfg(test)]
@@ -142,8 +121,8 @@ mod tests {
 
     #[test]
     fn h15_help_names_every_command_and_unknown_ones_point_to_it() {
-        let (text, code) = command(&["--help"]).unwrap();
-        assert!(text.contains("--validate") && text.contains("verify-log") && code == 0);
+        assert!(USAGE.contains("--validate") && USAGE.contains("verify-log"));
+        assert!(command(&["--help"]).is_ok());
         let error = command(&["sh"]).unwrap_err();
         assert_eq!(
             error.to_string(),

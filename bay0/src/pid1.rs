@@ -95,6 +95,8 @@ pub struct Tally {
     pub log_refused: bool,
     /// Last genesis record that was acknowledged.
     pub log_seq: u64,
+    /// The personas and their states, a line each, as the boot left them.
+    pub personas: String,
     /// The last validation's verdict.
     pub verdict: String,
     /// bay0's first instruction, in milliseconds since the kernel started.
@@ -134,11 +136,8 @@ impl Bay0 {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         add(&epoll, &signals, Event::Signal)?;
         add(&epoll, &timer, Event::Tick)?;
-        let tally = Tally {
-            exec_ms,
-            more_to_reap: true,
-            ..Tally::default()
-        };
+        let mut tally = Tally::default();
+        (tally.exec_ms, tally.more_to_reap) = (exec_ms, true);
         Ok(Bay0 {
             log,
             epoll,
@@ -279,9 +278,8 @@ impl Bay0 {
     /// Reaps a batch of zombies, whoever's they were, in constant memory (H07).
     fn reap(&mut self) {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
-        let reap =
-            |_: &usize| !matches!(waitid(Id::All, flags), Ok(WaitStatus::StillAlive) | Err(_));
-        let count = (0..REAP_BATCH).take_while(reap).count();
+        let reap = || waitid(Id::All, flags).is_ok_and(|s| s != WaitStatus::StillAlive);
+        let count = (0..REAP_BATCH).take_while(|_| reap()).count();
         self.tally.reaped = self.tally.reaped.saturating_add(count as u64);
         self.tally.more_to_reap = count == REAP_BATCH;
     }
