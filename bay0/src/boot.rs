@@ -25,8 +25,8 @@ use nix::time::{ClockId, clock_gettime, clock_settime};
 use crate::pid1::{Bay0, Event};
 use crate::watchdog::Watchdog;
 
-/// A step: what it is called, what it does, and what follows from its failure and what to do then. The body answers the
-/// sentence for the log.
+/// A step: what it is called, what it does, and, for errors that do not say it themselves, what follows from its failure
+/// and what to do then. The body answers the sentence for the log.
 pub type Phase = (&'static str, fn(&mut Bay0) -> Result<String>, &'static str);
 
 /// The boot.
@@ -46,6 +46,7 @@ pub const PHASES: [Phase; 10] = [
 const STUCK: &str = "a stuck machine stays stuck; next: add a watchdog device";
 const UNMOUNTED: &str = "what needs it fails; next: use a kernel that has it";
 const MORTAL: &str = "PID 1 may be killed for memory; next: report this kernel";
+const HUNG: &str = "load disk drivers: a disk hangs; no disk; next: detach it, then reboot";
 const UNSEALED: &str = "a device is missing or loading open; next: rebuild the Spine";
 const WRITABLE: &str = "the root can be changed; next: report this kernel";
 const UNTRUSTED: &str = "no persona starts; next: see the keeper's line";
@@ -122,10 +123,8 @@ fn root(_: &mut Bay0) -> Result<String> {
 /// Reads what the factory baked in, and puts the clock at or after the image's own build (H16).
 fn time(bay: &mut Bay0) -> Result<String> {
     bay.facts = fs::read_to_string("/etc/spine").context("read /etc/spine")?;
-    let epoch = bay
-        .facts
-        .lines()
-        .find_map(|line| line.strip_prefix("epoch="));
+    let mut lines = bay.facts.lines();
+    let epoch = lines.find_map(|line| line.strip_prefix("epoch="));
     raise_clock(epoch.context("no epoch in /etc/spine")?.parse()?)
 }
 
@@ -223,10 +222,7 @@ fn load_disk() -> Result<()> {
     let load = || load_list("disk").map_or_else(|error| error.to_string(), |()| String::new());
     let mut loader = spawn_teller(load).context("start the disk loader")?;
     let ended = loader.child.wait_exit(DISK_DEADLINE);
-    ensure!(
-        ended,
-        "load disk drivers: no end in {DISK_DEADLINE:?}: a disk hangs"
-    );
+    ensure!(ended, HUNG);
     let (mut text, _) = (String::new(), loader.child.reap());
     loader.pipe.read_to_string(&mut text)?;
     ensure!(text.is_empty(), text);

@@ -70,9 +70,9 @@ impl Bay0 {
 
     fn start_keeper(&mut self) -> Result<Opened, KeeperError> {
         let mut keeper = Keeper::start(&Config::default())?;
-        let opened = keeper.open(&boot_id(), unix_seconds())?;
-        self.watch(keeper.as_fd(), Event::Keeper);
-        self.watch(keeper.pidfd(), Event::Keeper);
+        let opened = keeper.open(&boot_id())?;
+        self.watch(&keeper.socket, Event::Keeper);
+        self.watch(&keeper.child.pidfd, Event::Keeper);
         self.install(Some(keeper));
         self.tally.log_seq = opened.log_seq;
         self.tally.trouble.extend_from_slice(&opened.trouble);
@@ -81,7 +81,7 @@ impl Bay0 {
 
     /// Puts another keeper, or none, in the place of the one that was; answers that one, which dies when it is dropped.
     pub fn install(&mut self, keeper: Option<Keeper>) -> Option<Keeper> {
-        let socket = keeper.as_ref().map(|keeper| keeper.as_fd().as_raw_fd());
+        let socket = keeper.as_ref().map(|keeper| keeper.socket.as_raw_fd());
         KEEPER_FD.store(socket.unwrap_or(-1), Ordering::Relaxed);
         std::mem::replace(&mut self.keeper, keeper)
     }
@@ -95,7 +95,7 @@ impl Bay0 {
         let Some(keeper) = self.keeper.as_mut() else {
             return self.answer_validations(Err(String::new()));
         };
-        if self.tally.task.is_some() {
+        if keeper.time_left().is_some() {
             return;
         }
         let (task, request) = if !self.tally.asked.is_empty() {
@@ -124,7 +124,7 @@ impl Bay0 {
 
     fn settle(&mut self, reply: Reply) {
         match (self.tally.task.take(), reply) {
-            (Some(Task::Append(next)), Reply::Appended { seq }) => {
+            (Some(Task::Append(next)), Reply::Recorded(seq)) => {
                 (self.tally.log_seq, self.tally.log_refused) = (seq, false);
                 self.log.kept(next);
                 #[cfg(feature = "fault")]
@@ -137,7 +137,7 @@ impl Bay0 {
                     self.log.say(format!("log: FAIL: {text}"));
                 }
             }
-            (Some(Task::Probe), Reply::Probed { seq }) => {
+            (Some(Task::Probe), Reply::Recorded(seq)) => {
                 self.tally.log_seq = seq;
                 self.answer_validations(Ok(seq));
             }
@@ -152,7 +152,8 @@ impl Bay0 {
         self.tally.task = None;
         drop(self.install(None));
         self.log.say(format!("keeper: FAIL: {error}"));
-        if matches!(error, KeeperError::Died { .. }) && self.tally.restarts < RESTARTS {
+        let again = self.tally.restarts < RESTARTS && self.end.is_none();
+        if again && matches!(error, KeeperError::Died { .. }) {
             let nth = self.tally.restarts.saturating_add(1);
             self.tally.restarts = nth;
             self.log.say(format!("keeper: restart {nth} of {RESTARTS}"));

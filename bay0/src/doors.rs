@@ -9,7 +9,7 @@ use bay0_umbilical::{Call, Verb, help};
 
 use crate::log::{PROMPT, boot_ms};
 use crate::pid1::Bay0;
-use crate::shutdown::End;
+use crate::shutdown::{POWER_OFF, REBOOT};
 
 /// The answer to `hello`.
 const HELLO: &str = concat!("bay0 ", env!("CARGO_PKG_VERSION"), "\n");
@@ -99,8 +99,8 @@ impl Bay0 {
             Verb::Rooms if self.tally.personas.is_empty() => return NOBODY.to_owned(),
             Verb::Rooms => return self.tally.personas.clone(),
             Verb::Validate => self.start_validator(),
-            Verb::Poweroff => self.shut_down(End::PowerOff, "operator"),
-            Verb::Reboot => self.shut_down(End::Reboot, "operator"),
+            Verb::Poweroff => self.shut_down(POWER_OFF, "operator"),
+            Verb::Reboot => self.shut_down(REBOOT, "operator"),
             Verb::Start(_) | Verb::Stop(_) | Verb::Focus(_) => {
                 return "this Spine has no rooms yet; next: wait for a later version\n".to_owned();
             }
@@ -111,7 +111,10 @@ impl Bay0 {
     /// What the factory baked in, and figures about PID 1 and its keeper: `key=value` lines, in milliseconds and kB.
     fn status(&self) -> String {
         let tally = &self.tally;
-        let keeper = self.keeper.as_ref().map(|keeper| keeper.pid().to_string());
+        let keeper = self
+            .keeper
+            .as_ref()
+            .map(|keeper| keeper.child.pid.to_string());
         let dog = self.watchdog.as_ref().map(|dog| dog.name.as_str());
         let dirty: String = tally
             .trouble

@@ -28,7 +28,7 @@ impl Bay0 {
             ("panic", _) => panic!("asked for"),
             ("exit", _) => std::process::exit(0),
             ("term", _) => format!("{:?}", raise(Signal::SIGTERM)),
-            ("kill-keeper", _) => format!("{:?}", keeper.map(|keeper| keeper.kill())),
+            ("kill-keeper", _) => format!("{:?}", keeper.map(|keeper| keeper.child.kill())),
             ("slow-keeper", _) => format!("{:?}", keeper.map(stall)),
             ("orphans", count) => orphans(count.parse().unwrap_or(1)),
             ("write-load", state) => {
@@ -43,7 +43,7 @@ impl Bay0 {
 
     /// Under write load each acknowledgement is shown and brings the next record.
     pub(crate) fn acknowledged(&mut self, seq: u64) {
-        if self.tally.write_load {
+        if self.tally.write_load && self.end.is_none() {
             self.log.draw(&format!("fault: ack seq={seq}\n"));
             self.log.say("fault: load");
         }

@@ -20,8 +20,8 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use crate::boot::{self, PHASES, Phase};
 use crate::care::Task;
 use crate::log::{Log, PROMPT, boot_ms};
-use crate::shutdown::{End, LOG_MS};
-use crate::validator::Validator;
+use crate::shutdown::{End, POWER_OFF, REBOOT};
+use crate::validator::{self, Validator};
 use crate::watchdog::Watchdog;
 
 /// Most zombies reaped before the loop looks at its other events again.
@@ -105,8 +105,6 @@ pub struct Tally {
     pub operator_ms: u64,
     /// When the first validation ended; 0 before.
     pub validated_ms: u64,
-    /// When the loop ends at the latest, once the machine is to go down.
-    pub end_ms: u64,
     /// Children reaped since the loop began.
     pub reaped: u64,
     /// Seconds since the loop began.
@@ -172,7 +170,7 @@ impl Bay0 {
             self.turn();
             // The log gets a last chance to reach the disk, this end's own lines included.
             let kept = self.keeper.is_none() || self.log.unkept().is_none();
-            if let Some(end) = self.end.filter(|_| kept || boot_ms() > self.tally.end_ms) {
+            if let Some(end) = self.end.filter(|_| kept) {
                 return (self, end);
             }
         }
@@ -183,11 +181,15 @@ impl Bay0 {
         let begun = boot_ms();
         let outcome = body(self);
         let ms = boot_ms().saturating_sub(begun);
-        let text = match outcome {
-            Ok(text) => text,
-            Err(error) if otherwise.is_empty() => format!("FAIL: {error:#}"),
-            Err(error) => format!("FAIL: {error:#}; {otherwise}"),
-        };
+        let text = outcome.unwrap_or_else(|error| {
+            let text = format!("FAIL: {error:#}");
+            let complete = text.contains("; next: ");
+            if complete {
+                text
+            } else {
+                text + "; " + otherwise
+            }
+        });
         self.log.say(format!("{name}: {text} ({ms} ms)"));
     }
 
@@ -197,11 +199,6 @@ impl Bay0 {
             let text = format!("{event:?}: {errno:?}; it goes unheard; next: reboot");
             self.log.say(format!("bay0: FAIL: watch {text}"));
         }
-    }
-
-    /// Takes a source of events away.
-    pub fn unwatch(&mut self, source: impl AsFd) {
-        let _ = self.epoll.delete(source);
     }
 
     fn turn(&mut self) {
@@ -238,7 +235,7 @@ impl Bay0 {
     fn timeout(&self) -> EpollTimeout {
         let waits = [
             self.keeper.as_ref().and_then(Keeper::time_left),
-            self.validator.as_ref().map(Validator::time_left),
+            self.validator.as_ref().map(validator::time_left),
             self.log.is_behind().then_some(CONSOLE_RETRY),
             self.tally.more_to_reap.then_some(Duration::ZERO),
         ];
@@ -251,9 +248,9 @@ impl Bay0 {
     fn on_signal(&mut self) {
         while let Ok(Some(info)) = self.signals.read_signal() {
             match i32::try_from(info.ssi_signo) {
-                Ok(libc::SIGTERM) => self.shut_down(End::PowerOff, "SIGTERM"),
+                Ok(libc::SIGTERM) => self.shut_down(POWER_OFF, "SIGTERM"),
                 // The kernel sends SIGINT for control-alt-delete.
-                Ok(libc::SIGINT) => self.shut_down(End::Reboot, "SIGINT"),
+                Ok(libc::SIGINT) => self.shut_down(REBOOT, "SIGINT"),
                 _ => {}
             }
         }
@@ -293,17 +290,16 @@ impl Bay0 {
             }
         }
         if pressed {
-            self.shut_down(End::PowerOff, "power button");
+            self.shut_down(POWER_OFF, "power button");
         }
     }
 
     /// Lets the loop end after this turn.
     pub fn shut_down(&mut self, end: End, by: &str) {
         if self.end.replace(end).is_none() {
-            self.tally.end_ms = boot_ms().saturating_add(LOG_MS);
             self.log.prompt = false;
-            let how = end.word();
-            self.log.say(format!("shutdown: {how} requested by {by}"));
+            self.log
+                .say(format!("shutdown: {} requested by {by}", end.0));
         }
     }
 }

@@ -10,7 +10,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 use crate::boot::{Phase, unix_seconds};
 use crate::pid1::Bay0;
 
-/// The steps, after the event loop has given the log its last chance ([`LOG_MS`]).
+/// The steps, after the event loop has waited for the log's last lines, at most the keeper's append deadline.
 const STEPS: [Phase; 2] = [
     ("shutdown", rooms, "they end with the machine; next: none"),
     (
@@ -20,49 +20,31 @@ const STEPS: [Phase; 2] = [
     ),
 ];
 /// Longest that killing every room may take.
-const ROOMS_DEADLINE: Duration = Duration::from_secs(1);
-/// Longest that the log lines still unkept may take to reach the genesis log, in milliseconds.
-pub const LOG_MS: u64 = 500;
+const ROOMS_DEADLINE: Duration = Duration::from_millis(500);
 /// Longest that the console may take for the last lines.
 const CONSOLE_DEADLINE: Duration = Duration::from_millis(300);
 
-/// How the machine goes down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Switch off.
-    PowerOff,
-    /// Start again.
-    Reboot,
-}
-
-impl End {
-    /// As the log says it.
-    pub fn word(self) -> &'static str {
-        match self {
-            End::PowerOff => "poweroff",
-            End::Reboot => "reboot",
-        }
-    }
-}
+/// How the machine goes down: as the log says it, and as the kernel is told (`reboot(2)`).
+pub type End = (&'static str, RebootMode);
+/// Switch off.
+pub const POWER_OFF: End = ("power off", RebootMode::RB_POWER_OFF);
+/// Start again.
+pub const REBOOT: End = ("reboot", RebootMode::RB_AUTOBOOT);
 
 /// Takes the machine down. The watchdog stays armed: if a step hangs all the same, it ends the machine.
-pub fn run(mut bay: Bay0, end: End) -> ! {
+pub fn run(mut bay: Bay0, (word, mode): End) -> ! {
     bay.validator = None;
     for step in STEPS {
         bay.phase(step);
     }
-    let (text, mode) = match end {
-        End::PowerOff => ("shutdown: power off", RebootMode::RB_POWER_OFF),
-        End::Reboot => ("shutdown: reboot", RebootMode::RB_AUTOBOOT),
-    };
-    bay.log.say(text);
+    bay.log.say(format!("shutdown: {word}"));
     let begun = Instant::now();
     while !bay.log.flush() && begun.elapsed() < CONSOLE_DEADLINE {
         let _ = nix::poll::poll(&mut [], PollTimeout::from(5u8));
     }
     let Err(errno) = reboot(mode);
     bay.log.say(format!(
-        "shutdown: FAIL: reboot: {errno:?}; a reset follows; next: none"
+        "shutdown: FAIL: {errno:?}; a reset follows; next: none"
     ));
     loop {
         nix::unistd::pause();
@@ -80,7 +62,8 @@ fn rooms(_: &mut Bay0) -> Result<String> {
 
 fn persist(bay: &mut Bay0) -> Result<String> {
     let mut keeper = bay.install(None).context("no keeper")?;
-    keeper.close(bay.end.map_or("end", End::word), unix_seconds())?;
+    let (word, _) = bay.end.unwrap_or(POWER_OFF);
+    keeper.close(word, unix_seconds())?;
     Ok("seed and time written, database checkpointed, /persist unmounted".to_owned())
 }
 
@@ -90,13 +73,8 @@ mod tests {
 
     #[test]
     fn h08_all_deadlines_together_stay_under_five_seconds() {
-        let close = bay0_state::CLOSE_DEADLINE;
-        let steps = [
-            ROOMS_DEADLINE,
-            Duration::from_millis(LOG_MS),
-            close,
-            CONSOLE_DEADLINE,
-        ];
+        let (append, close) = (bay0_state::APPEND_DEADLINE, bay0_state::CLOSE_DEADLINE);
+        let steps = [append, ROOMS_DEADLINE, close, CONSOLE_DEADLINE];
         assert!(steps.iter().sum::<Duration>() < Duration::from_secs(5));
     }
 }

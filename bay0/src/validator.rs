@@ -12,20 +12,17 @@ use crate::pid1::{Bay0, Event};
 
 /// Longest that a validation may take. A healthy one takes well under a second.
 const DEADLINE: Duration = Duration::from_secs(6);
+/// The report of a validator that has none.
+const LATE: &str = "RED validate: no report in time; next: validate again, then reboot";
 /// Longest report.
 const REPORT_BYTES: usize = 8192;
 
-/// A validation under way; dropping it ends it.
-pub struct Validator {
-    teller: Teller,
-    begun: Instant,
-}
+/// A validation under way, and since when; dropping it ends it.
+pub type Validator = (Teller, Instant);
 
-impl Validator {
-    /// How long until it has missed its deadline.
-    pub fn time_left(&self) -> Duration {
-        DEADLINE.saturating_sub(self.begun.elapsed())
-    }
+/// How long until a validation has missed its deadline.
+pub fn time_left((_, begun): &Validator) -> Duration {
+    DEADLINE.saturating_sub(begun.elapsed())
 }
 
 impl Bay0 {
@@ -34,11 +31,10 @@ impl Bay0 {
         if self.validator.is_some() {
             return;
         }
-        let begun = Instant::now();
         match spawn_teller(validate) {
             Ok(teller) => {
                 self.watch(&teller.pipe, Event::Validator);
-                self.validator = Some(Validator { teller, begun });
+                self.validator = Some((teller, Instant::now()));
             }
             Err(errno) => self.validated(&format!("RED validate: start: {errno:?}; next: again")),
         }
@@ -46,15 +42,13 @@ impl Bay0 {
 
     /// The report has come, or its deadline has.
     pub fn check_validator(&mut self) {
-        let Some(validator) = self.validator.as_mut() else {
+        let Some((teller, begun)) = self.validator.as_mut() else {
             return;
         };
         let mut text = [0; REPORT_BYTES];
-        let report = match validator.teller.pipe.read(&mut text) {
+        let report = match teller.pipe.read(&mut text) {
             Ok(length) => String::from_utf8_lossy(text.get(..length).unwrap_or_default()),
-            Err(_) if validator.time_left().is_zero() => {
-                "RED validate: no report in time; next: validate again, then reboot".into()
-            }
+            Err(_) if begun.elapsed() > DEADLINE => LATE.into(),
             Err(_) => return,
         };
         self.validated(&report);
@@ -62,9 +56,7 @@ impl Bay0 {
 
     /// A validation ended: says each finding, then the summary, whose first word is the verdict.
     fn validated(&mut self, report: &str) {
-        if let Some(validator) = self.validator.take() {
-            self.unwatch(&validator.teller.pipe);
-        }
+        self.validator = None;
         let last = report.lines().last().unwrap_or_default();
         self.tally.verdict = last.split(' ').next().unwrap_or("RED").to_owned();
         for line in report.lines() {

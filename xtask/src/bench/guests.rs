@@ -126,7 +126,14 @@ impl Guests {
     /// Memory of busybox as PID 1 with nothing to do, in kB: its share, and what of it is anonymous.
     pub fn busybox(&self) -> Result<[f64; 2]> {
         host::need(&[host::TOOL_BUSYBOX])?;
-        self.image("busybox", &[("etc", 0, b""), ("init", PROGRAM, &program("busybox")?), ("etc/inittab", 0o644, b"::once:/guest memory\n")])?;
+        self.image(
+            "busybox",
+            &[
+                ("etc", 0, b""),
+                ("init", PROGRAM, &program("busybox")?),
+                ("etc/inittab", 0o644, b"::once:/guest memory\n"),
+            ],
+        )?;
         let mut machine = self.start("busybox", "/init", 256)?;
         let pss = number(&mut machine, "pss_kb", PATIENCE)?;
         Ok([pss, number(&mut machine, "anon_kb", PATIENCE)?])

@@ -36,11 +36,10 @@ pub fn h06_missing_disk_is_a_dirty_boot(lab: &Lab) -> Result<()> {
 
 pub fn h06_disk_that_hangs_from_the_start_is_a_dirty_boot(lab: &Lab) -> Result<()> {
     let disk = lab.disk()?;
-    let mut config = lab.config(Build::Release);
-    config
-        .drives
-        .push(drive(&disk.path, ",throttling.bps-total=1"));
-    let mut guest = lab.start(&config)?;
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    // Not before: the firmware itself would wait for the disk for ever. bay0 speaks long before it looks for a disk.
+    guest.expect(" is PID 1 ")?;
+    guest.throttle(1)?;
     dirty_but_alive(
         &mut guest,
         r"(modules|keeper): FAIL: .*(a disk hangs|no answer in \d+ ms); .*; next: ",

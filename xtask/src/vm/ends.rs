@@ -21,7 +21,7 @@ fn powers_off(lab: &Lab, build: Build, by: &str, ask: fn(&mut Guest) -> Result<(
     let before = clock(&guest.expect("time: clock ")?)?;
     guest.verdict("GREEN")?;
     ask(&mut guest)?;
-    steps(&mut guest, "poweroff", by)?;
+    steps(&mut guest, "power off", by)?;
     guest.expect("shutdown: power off$")?;
     ensure!(guest.ended()?.success(), "qemu did not end cleanly");
     // Unmounted: no journal to replay. Checkpointed: no write-ahead log left.
@@ -33,7 +33,7 @@ fn powers_off(lab: &Lab, build: Build, by: &str, ask: fn(&mut Guest) -> Result<(
         wal.len()
     );
     let mut guest = lab.start(&lab.config_with(build, &disk))?;
-    guest.expect("previous: ended clean poweroff$")?;
+    guest.expect("previous: ended clean power off$")?;
     let floor = floor(&guest.expect("keeper: /persist open: ")?)?;
     ensure!(
         floor >= before,

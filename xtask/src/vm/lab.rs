@@ -211,16 +211,25 @@ impl Guest {
     pub fn ask(&mut self, line: &str) -> Result<String> {
         self.asked += 1;
         let end_word = format!("end{}", self.asked);
+        let begun = Instant::now();
         self.machine.skip();
         // The line under way may be taken back for a log line; what is above it stays.
         let from = self.machine.text().rfind('\n').map_or(0, |at| at + 1);
         self.machine.send_line(line)?;
+        // Typed at the next prompt, where there is one soon: the terminal echoes into the middle of an answer.
+        self.machine.wait_for_more(LOOK);
+        while !self.machine.text().ends_with(PROMPT) && Instant::now() < begun + LOOK {
+            self.machine.wait_for_more(LOOK);
+        }
         self.machine.send_line(&end_word)?;
         let refusal = format!("unknown verb \"{end_word}\"");
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             let text = self.machine.text();
-            if let Some((reply, _)) = text.get(from..).and_then(|said| said.split_once(&refusal)) {
+            let said = text.get(from..).and_then(|said| said.split_once(&refusal));
+            if let Some((reply, rest)) = said
+                && rest.contains(PROMPT)
+            {
                 return Ok(reply.replace(PROMPT, ""));
             }
             self.machine.wait_for_more(LOOK);

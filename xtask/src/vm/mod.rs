@@ -96,7 +96,7 @@ scenarios! {
     boots::a07_modules_are_sealed_before_the_keeper_starts: "no module can be loaded after boot",
     boots::t07_the_spine_sends_nothing_even_with_a_network_card: "not one packet leaves, with a card present",
     boots::h18_unknown_kernel_arguments_are_harmless: "no argument opens a shell, a rescue mode or another path",
-    boots::h20_64_mib_of_memory_boot_or_say_why_not: "GREEN, or the kernel's word why not",
+    boots::h20_80_mib_of_memory_are_enough: "GREEN with the least memory this soil's kernel unpacks in",
     boots::h20_two_disks_the_first_is_persist_and_the_second_is_untouched: "only /dev/vda is /persist",
     lines::h14_operator_line_refuses_by_byte_and_position: "unknown verbs and malformed names, each with its text",
     lines::c03_release_spine_knows_no_fault_injection: "the verb of the test build is unknown to the release",

@@ -145,8 +145,8 @@ impl Drop for Served {
 impl Served {
     fn start(kind: &str, dir: &Path) -> Result<Served> {
         let path = dir.join(kind);
-        let server = Command::new(std::env::current_exe()?).arg(kind).arg(&path);
-        let served = Served(server.spawn()?, path);
+        let mut server = Command::new(std::env::current_exe()?);
+        let served = Served(server.arg(kind).arg(&path).spawn()?, path);
         for _ in 0..1000 {
             if UnixStream::connect(&served.1).is_ok() {
                 return Ok(served);
