@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use bay0_persona::PersonaName;
 use nix::sys::statvfs::statvfs;
+use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Params, params};
+use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use crate::disk;
 use crate::error::{At, Fault};
@@ -80,14 +81,14 @@ pub(crate) struct Db {
 
 impl Db {
     /// Opens and migrates the database in `dir`. A damaged one is set aside and a fresh one made; then the text says so.
-    pub fn open(dir: &Path, now: u64) -> Result<(Self, Option<String>), Fault> {
+    pub fn open(dir: &Path) -> Result<(Self, Option<String>), Fault> {
         let mut conn = connect(dir).at(OPEN)?;
         let mut trouble = None;
         if let Some(damage) = damage(&conn).at(OPEN)? {
             drop(conn);
-            let aside = disk::set_aside(dir, DB_NAME, "corrupt", now)?;
+            let aside = disk::set_aside(dir, DB_NAME, "corrupt")?;
             let rest = format!("begun afresh, the old one is {aside}; next: find out why");
-            trouble = Some(Fault::new(OPEN, damage, &rest).to_string());
+            trouble = Some(format!("{OPEN}: {damage}; {rest}"));
             conn = connect(dir).at(OPEN)?;
         }
         prepare(&mut conn, dir)?;
@@ -101,29 +102,27 @@ impl Db {
         let what = "read personas";
         let sql = "SELECT name, state FROM persona ORDER BY name";
         let mut query = self.conn.prepare(sql).at(what)?;
-        let mut rows = query.query([]).at(what)?;
+        let rows = query.query_map([], |row| row.try_into()).at(what)?;
         let mut personas = Vec::new();
-        while let Some(row) = rows.next().at(what)? {
-            let name: String = row.get(0).at(what)?;
-            let state: String = row.get(1).at(what)?;
+        for row in rows {
+            let (name, state): (String, String) = row.at(what)?;
             let name = PersonaName::parse(&name).ok();
-            let row = name.zip(State::parse(&state));
-            let rest = "no persona starts; next: check the disk, then reboot";
-            let (name, state) = row.ok_or_else(|| Fault::new(what, "not a row of ours", rest))?;
+            let Some((name, state)) = name.zip(State::parse(&state)) else {
+                let rest = "no persona starts; next: check the disk, then reboot";
+                return Err(format!("{what}: not a row of ours; {rest}"));
+            };
             personas.push(Persona { name, state });
         }
         Ok(personas)
     }
 
     pub fn set_state(&self, name: &PersonaName, state: State) -> Result<(), Fault> {
-        let name = name.to_string();
-        let values = params![name, state.as_str(), MAX_ROWS];
-        self.bounded(&format!("record {name}"), SET_STATE, values)
+        let (name, state) = (name.to_string(), state.to_string());
+        self.bounded(&format!("record {name}"), SET_STATE, &name, &state)
     }
 
     pub fn nack_add(&self, hash: &str, reason: &str) -> Result<(), Fault> {
-        let values = params![hash, reason, MAX_ROWS];
-        self.bounded(&format!("record NACK {hash}"), ADD_NACK, values)
+        self.bounded(&format!("record NACK {hash}"), ADD_NACK, hash, reason)
     }
 
     /// The recorded reason, or nothing.
@@ -164,16 +163,14 @@ impl Db {
         folded.and(closed).at("close state.db")
     }
 
-    fn bounded(&self, what: &str, sql: &str, values: impl Params) -> Result<(), Fault> {
-        if self.write(what, sql, values)? == 0 {
-            let cause = format!("{MAX_ROWS} others are recorded");
-            return Err(Fault::new(
-                what,
-                cause,
-                "not recorded; next: reuse one of them",
-            ));
+    fn bounded(&self, what: &str, sql: &str, key: &str, value: &str) -> Result<(), Fault> {
+        if self.write(what, sql, params![key, value, MAX_ROWS])? > 0 {
+            return Ok(());
         }
-        Ok(())
+        let cause = format!("{MAX_ROWS} others are recorded");
+        Err(format!(
+            "{what}: {cause}; not recorded; next: reuse one of them"
+        ))
     }
 
     /// One statement, durable when this returns; the number of rows it changed.
@@ -201,17 +198,15 @@ fn connect(dir: &Path) -> rusqlite::Result<Connection> {
 /// What is wrong with the file, if it is damaged.
 fn damage(conn: &Connection) -> rusqlite::Result<Option<String>> {
     match conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
-        Err(error) => match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                Ok(Some(error.to_string()))
-            }
-            _ => Err(error),
-        },
         Ok(verdict) => {
             // The finding stands on the last line, for SQLite heads it with the database's name.
             let finding = verdict.lines().last().filter(|line| *line != "ok");
             Ok(finding.map(str::to_owned))
         }
+        Err(error) => match error.sqlite_error_code() {
+            Some(DatabaseCorrupt | NotADatabase) => Ok(Some(error.to_string())),
+            _ => Err(error),
+        },
     }
 }
 
@@ -221,19 +216,16 @@ fn prepare(conn: &mut Connection, dir: &Path) -> Result<(), Fault> {
     let version = version.at(OPEN)?;
     if version > SCHEMA {
         let cause = format!("schema {version} is newer than {SCHEMA}, the newest known");
-        return Err(Fault::new(
-            OPEN,
-            cause,
-            "left untouched; next: boot the newer Spine",
-        ));
+        let rest = "left untouched; next: boot the newer Spine";
+        return Err(format!("{OPEN}: {cause}; {rest}"));
     }
     if version < SCHEMA {
         need_space(dir)?;
     }
     let wal = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON";
     conn.execute_batch(wal).at(OPEN)?;
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
-        .at(OPEN)?;
+    let folded = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+    folded.at(OPEN)?;
     for (step, number) in MIGRATIONS.into_iter().zip(1..).skip(version as usize) {
         migrate(conn, step, number).at(MIGRATE)?;
     }
@@ -255,11 +247,9 @@ fn need_space(dir: &Path) -> Result<(), Fault> {
     let disk = statvfs(dir).map_err(io::Error::from).at(MIGRATE)?;
     let free = disk.blocks_available().saturating_mul(disk.fragment_size());
     if free < need {
-        let cause = format!("{free} bytes free, {need} needed");
-        return Err(Fault::new(
-            MIGRATE,
-            cause,
-            "left untouched; next: free space on /persist",
+        let rest = "left untouched; next: free space on /persist";
+        return Err(format!(
+            "{MIGRATE}: {free} bytes free, {need} needed; {rest}"
         ));
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{At, Fault};
 
@@ -20,8 +21,9 @@ pub(crate) fn or_missing<T: Default>(result: io::Result<T>) -> io::Result<T> {
 /// The first `limit` bytes of a file; of a missing one, none.
 pub(crate) fn read(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let file = or_missing(File::open(path).map(Some))?;
-    file.map_or(Ok(0), |f| f.take(limit as u64).read_to_end(&mut bytes))?;
+    if let Some(file) = or_missing(File::open(path).map(Some))? {
+        file.take(limit as u64).read_to_end(&mut bytes)?;
+    }
     Ok(bytes)
 }
 
@@ -30,25 +32,29 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Renames `name`, and what SQLite keeps beside it, to `name.KIND-NOW`, or the next number that is free. Nothing is
-/// deleted; when [`MAX_SET_ASIDE`] are there already, nothing is done. The new name.
-pub(crate) fn set_aside(dir: &Path, name: &str, kind: &str, now: u64) -> Result<String, Fault> {
-    let what = format!("set aside {name}");
-    let prefix = format!("{name}.{kind}-");
-    let entries = fs::read_dir(dir).at(&what)?.flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let ours = |name: &String| {
-        let number = name.strip_prefix(&prefix);
-        number.is_some_and(|number| number.parse::<u64>().is_ok())
-    };
-    if names.filter(ours).count() >= MAX_SET_ASIDE {
-        let cause = format!("{MAX_SET_ASIDE} damaged ones are kept already");
+/// Renames `name`, and the WAL that SQLite keeps beside it, to `name.KIND-SECONDS-COUNT`, dated in UNIX seconds; the new
+/// name. Nothing is ever deleted: when [`MAX_SET_ASIDE`] are there, nothing is done.
+pub(crate) fn set_aside(dir: &Path, name: &str, kind: &str) -> Result<String, Fault> {
+    let (what, prefix) = (format!("set aside {name}"), format!("{name}.{kind}-"));
+    let names = fs::read_dir(dir)
+        .at(&what)?
+        .flatten()
+        .map(|entry| entry.file_name());
+    let ours = |name: &String| name.starts_with(&prefix) && !name.ends_with("-wal");
+    let count = names
+        .filter_map(|name| name.into_string().ok())
+        .filter(ours)
+        .count();
+    if count >= MAX_SET_ASIDE {
         let rest = "state cannot be kept; next: copy and remove them on another machine";
-        return Err(Fault::new(what, cause, rest));
+        return Err(format!(
+            "{what}: {count} damaged ones are kept already; {rest}"
+        ));
     }
-    let mut candidates = (now..).map(|number| format!("{prefix}{number}"));
-    let free = candidates.find(|name| !dir.join(name).exists());
-    let aside = free.unwrap_or_else(|| format!("{prefix}{now}"));
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let aside = format!("{prefix}{}-{count}", since.as_secs());
     // The WAL first: SQLite would delete one whose database is gone.
     for suffix in ["-wal", ""] {
         let (from, to) = (format!("{name}{suffix}"), format!("{aside}{suffix}"));
@@ -56,4 +62,16 @@ pub(crate) fn set_aside(dir: &Path, name: &str, kind: &str, now: u64) -> Result<
     }
     sync_dir(dir).at(&what)?;
     Ok(aside)
+}
+
+/// For tests: the names of what was set aside, oldest first.
+#[cfg(test)]
+pub(crate) fn aside(dir: &Path, prefix: &str) -> Vec<String> {
+    let names = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| name.into_string().unwrap());
+    let mut found: Vec<_> = names.filter(|name| name.starts_with(prefix)).collect();
+    found.sort();
+    found
 }

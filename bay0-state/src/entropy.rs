@@ -29,9 +29,7 @@ pub(crate) fn restore(db: &Db, device: &Path) -> Result<String, Fault> {
     };
     let seed = sha256(&[&old, b"use"]);
     credit(device, seed).at("credit entropy seed")?;
-    let mut fingerprint = hex(&sha256(&[&seed]));
-    fingerprint.truncate(16);
-    Ok(fingerprint)
+    Ok(format!("{:.16}", hex(&sha256(&[&seed]))))
 }
 
 /// Replaces the stored seed by a mix of it and the kernel's randomness; the old one.
@@ -39,10 +37,8 @@ pub(crate) fn replace(db: &Db) -> Result<Option<[u8; 32]>, Fault> {
     let old = db.seed()?;
     let mut fresh = [0; 32];
     // Unlike getrandom(2) this never waits; what it lacks early in a boot, the old seed makes up for.
-    let source = File::open("/dev/urandom");
-    source
-        .and_then(|mut file| file.read_exact(&mut fresh))
-        .at("read /dev/urandom")?;
+    let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut fresh));
+    read.at("read /dev/urandom")?;
     db.set_seed(sha256(&[&old.unwrap_or_default(), &fresh, b"next"]))?;
     Ok(old)
 }

@@ -15,6 +15,7 @@
 //! at the end, from the first line that whole sectors of zeros cut short. Nothing in it was ever acknowledged; it
 //! is zeroed and a record says so. Any other line that is not in order is *broken*: the file is set aside, RED.
 
+use std::fmt::{self, Display};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -24,6 +25,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::disk;
 use crate::error::{At, Fault};
 use crate::sha256::{hex, sha256};
+use crate::wire::Opened;
 
 /// The newest file; older ones are `genesis.log.1` (newest) to `.3`.
 pub const LOG_NAME: &str = "genesis.log";
@@ -41,7 +43,7 @@ const OPEN: &str = "open genesis.log";
 const APPEND: &str = "append genesis.log";
 
 /// What a log file holds, up to its end or its first line that is not in order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Number of records.
     pub records: usize,
@@ -51,16 +53,20 @@ pub struct Summary {
     pub last: u64,
     /// Bytes after the last record that a power cut left behind.
     pub torn_bytes: usize,
+    /// Bytes of the records: where in the file the next one goes.
+    pub end: usize,
+    /// SHA-256 of the last line: what the next record continues.
+    pub hash: String,
 }
 
-/// The same, and what it takes to go on from there.
-struct Scan {
-    found: Summary,
-    /// SHA-256 of the last line: what the next record continues.
-    hash: String,
-    /// Where in the file the next record goes.
-    end: usize,
-    broken: Option<Break>,
+impl Summary {
+    fn advance(&mut self, seq: u64, line: &[u8]) {
+        self.first = if self.records == 0 { seq } else { self.first };
+        self.records = self.records.saturating_add(1);
+        self.last = seq;
+        self.end = self.end.saturating_add(line.len());
+        self.hash = hex(&sha256(&[line]));
+    }
 }
 
 /// The first line that is not in order.
@@ -72,29 +78,16 @@ pub struct Break {
     pub reason: &'static str,
 }
 
-impl std::fmt::Display for Break {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Display for Break {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {} {}", self.line, self.reason)
     }
 }
 
 /// Checks the chain of one log file (`bay0 verify-log FILE`).
 pub fn verify_log(bytes: &[u8]) -> Result<Summary, Break> {
-    let scan = scan(bytes);
-    scan.broken.map_or(Ok(scan.found), Err)
-}
-
-/// What opening the log found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct History {
-    /// No record was there.
-    pub empty: bool,
-    /// The last records of the previous boot, oldest first.
-    pub tail: Vec<String>,
-    /// How it ended.
-    pub previous_end: String,
-    /// The log was broken, and what was done about it.
-    pub trouble: Option<String>,
+    let (found, broken) = scan(bytes);
+    broken.map_or(Ok(found), Err)
 }
 
 /// The log, open for appending.
@@ -106,55 +99,53 @@ pub struct Log {
     file: Option<File>,
     /// A write failed: what the page cache and the disk hold may differ from now on, so nothing more is accepted.
     failed: Option<Fault>,
-    seq: u64,
-    hash: String,
-    end: usize,
+    /// What the newest record left: where and how the next one goes on.
+    tip: Summary,
     /// Size of a file: [`LOG_BYTES`].
     size: usize,
 }
 
 impl Log {
-    /// Opens the log in `dir`, closing a torn tail or setting a broken file aside under the name of `now` (UNIX seconds).
-    pub fn open(dir: &Path, boot_id: &str, now: u64) -> Result<(Self, History), Fault> {
+    /// Opens the log in `dir`, closing a torn tail or setting a broken file aside. Of [`Opened`], what the log knows.
+    pub fn open(dir: &Path, boot_id: &str) -> Result<(Self, Opened), Fault> {
         let newest = disk::read(&dir.join(LOG_NAME), LOG_BYTES).at(OPEN)?;
-        let now_in = scan(&newest);
-        // Without a record there, as after a cut between the renames of a rotation, the chain goes on from the file before.
         let before = disk::read(&dir.join(format!("{LOG_NAME}.1")), LOG_BYTES).at(OPEN)?;
-        let past = if now_in.end == 0 { &before } else { &newest };
-        let tip = scan(past);
-        let mut history = History::of(past.get(..tip.end).unwrap_or_default(), boot_id);
+        let (found, broken) = scan(&newest);
+        let (end, torn) = (found.end, found.torn_bytes);
+        // Without a record there, as after a cut in the middle of a rotation, the chain goes on from the file before.
+        let past = if end == 0 { before } else { newest };
+        let tip = scan(&past).0;
+        let mut opened = previous(past.get(..tip.end).unwrap_or_default(), boot_id);
         let mut log = Self {
             dir: dir.into(),
             boot_id: boot_id.into(),
             file: None,
             failed: None,
-            seq: tip.found.last,
-            hash: tip.hash,
-            end: now_in.end,
+            tip: Summary { end, ..tip },
             size: LOG_BYTES,
         };
-        if let Some(cause) = now_in.broken {
-            let aside = disk::set_aside(&log.dir, LOG_NAME, "broken", now)?;
+        if let Some(cause) = broken {
+            let aside = disk::set_aside(dir, LOG_NAME, "broken")?;
             let rest = format!("begun afresh, the old one is {aside}; next: find out why");
-            let trouble = Fault::new(OPEN, cause, &rest).to_string();
-            log.append(&[&trouble])?;
-            history.trouble = Some(trouble);
-            return Ok((log, history));
+            opened.trouble = vec![format!("{OPEN}: {cause}; {rest}")];
+            log.append(&opened.trouble)?;
+        } else {
+            let file = File::options().write(true).open(dir.join(LOG_NAME));
+            log.file = disk::or_missing(file.map(Some)).at(OPEN)?;
         }
-        let file = File::options().write(true).open(log.dir.join(LOG_NAME));
-        log.file = disk::or_missing(file.map(Some)).at(OPEN)?;
-        let (torn, last) = (now_in.found.torn_bytes, log.seq);
         if torn > 0 {
             log.put(&vec![0; torn]).at(OPEN)?;
+            let last = log.seq();
             let note = format!("log: closed a torn tail of {torn} bytes after record {last}");
             log.append(&[note])?;
         }
-        Ok((log, history))
+        opened.log_seq = log.seq();
+        Ok((log, opened))
     }
 
     /// Sequence number of the newest record; 0 when there is none.
     pub fn seq(&self) -> u64 {
-        self.seq
+        self.tip.last
     }
 
     /// Appends one record per text and makes them durable; the last one's sequence number. More than [`MAX_BATCH`] bytes
@@ -162,57 +153,52 @@ impl Log {
     pub fn append(&mut self, texts: &[impl AsRef<str>]) -> Result<u64, Fault> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let unix_ms = since.unwrap_or_default().as_millis().to_string();
-        let mut batch = Vec::new();
-        let (mut seq, mut hash) = (self.seq, self.hash.clone());
+        let (mut batch, mut tip) = (Vec::new(), self.tip.clone());
         for text in texts {
-            let next = seq.saturating_add(1);
-            let text = printable(text.as_ref());
-            let line = render(&next.to_string(), &self.boot_id, &unix_ms, &hash, &text);
+            let (seq, text) = (tip.last.saturating_add(1), printable(text.as_ref()));
+            let line = render(&seq.to_string(), &self.boot_id, &unix_ms, &tip.hash, &text);
             if batch.len().saturating_add(line.len()) > MAX_BATCH {
-                self.write(&batch, seq, &hash)?;
+                self.write(&batch, &tip)?;
                 batch.clear();
             }
-            (seq, hash) = (next, hex(&sha256(&[line.as_bytes()])));
+            tip.advance(seq, line.as_bytes());
             batch.extend(line.into_bytes());
         }
-        self.write(&batch, seq, &hash)?;
-        Ok(self.seq)
+        self.write(&batch, &tip)?;
+        Ok(self.seq())
     }
 
-    /// Writes a batch whose last line is number `seq` with this `hash`.
-    fn write(&mut self, batch: &[u8], seq: u64, hash: &str) -> Result<(), Fault> {
+    /// Writes a batch that leads to `tip`, in the next file if this one is full.
+    fn write(&mut self, batch: &[u8], tip: &Summary) -> Result<(), Fault> {
         if let Some(fault) = &self.failed {
             return Err(fault.clone());
         }
-        let end = self.end.saturating_add(batch.len());
-        let (done, end) = if self.file.is_some() && end <= self.size {
-            (self.put(batch), end)
-        } else {
-            let file = self.create(batch).at(APPEND)?;
-            (self.rotate(file), batch.len())
-        };
-        let done = done.at(APPEND);
+        let mut done = Ok(());
+        if self.file.is_none() || self.tip.end.saturating_add(batch.len()) > self.size {
+            let file = self.create().at(APPEND)?;
+            done = self.rotate(file);
+        }
+        let done = done.and_then(|()| self.put(batch)).at(APPEND);
         done.inspect_err(|fault| self.failed = Some(fault.clone()))?;
-        (self.seq, self.hash, self.end) = (seq, hash.to_owned(), end);
+        let end = self.tip.end.saturating_add(batch.len());
+        self.tip = Summary { end, ..tip.clone() };
         Ok(())
     }
 
     /// Overwrites what lies at the end, durably.
     fn put(&self, bytes: &[u8]) -> io::Result<()> {
         self.file.as_ref().map_or(Ok(()), |file| {
-            file.write_all_at(bytes, self.end as u64)?;
+            file.write_all_at(bytes, self.tip.end as u64)?;
             file.sync_data()
         })
     }
 
-    /// Makes the next file, which begins with `batch`. It has no name of its own yet: with a full disk all stays as it was.
-    fn create(&self, batch: &[u8]) -> io::Result<File> {
+    /// Makes the next file. It has no name of its own yet: with a full disk all stays as it was.
+    fn create(&self) -> io::Result<File> {
         let path = self.path(".new");
         let file = File::create(&path)?;
-        let mut content = batch.to_vec();
-        content.resize(self.size, 0);
-        let written = file.write_all_at(&content, 0);
-        let done = written.and_then(|()| file.sync_all());
+        let zeroed = file.write_all_at(&vec![0; self.size], 0);
+        let done = zeroed.and_then(|()| file.sync_all());
         done.inspect_err(|_| drop(fs::remove_file(path)))?;
         Ok(file)
     }
@@ -225,6 +211,7 @@ impl Log {
                 disk::or_missing(fs::rename(self.path(from), self.path(to)))?;
             }
         }
+        self.tip.end = 0;
         fs::rename(self.path(".new"), self.path(""))?;
         disk::sync_dir(&self.dir)
     }
@@ -234,41 +221,36 @@ impl Log {
     }
 }
 
-impl History {
-    /// What the good part of a log says about the boot before `boot_id`.
-    fn of(good: &[u8], boot_id: &str) -> Self {
-        let good = std::str::from_utf8(good).unwrap_or_default();
-        let records = good.lines().rev().map(|line| {
-            let mut fields = line.splitn(6, ' ').skip(1);
-            (fields.next(), fields.last().unwrap_or_default())
-        });
-        let earlier = records.skip_while(|(boot, _)| *boot == Some(boot_id));
-        let texts = earlier.map(|(_, text)| text.to_owned());
-        let mut tail: Vec<_> = texts.take(TAIL).collect();
-        tail.reverse();
-        let previous_end = match tail.last().map(|text| text.strip_prefix("end: ")) {
-            None => "none",
-            Some(Some(how)) => how,
-            Some(None) => "unclean: power cut, reset or kernel panic",
-        };
-        Self {
-            empty: good.is_empty(),
-            previous_end: previous_end.into(),
-            tail,
-            trouble: None,
-        }
+/// What the good part of a log says about the boot before `boot_id`.
+pub(crate) fn previous(good: &[u8], boot_id: &str) -> Opened {
+    let good = std::str::from_utf8(good).unwrap_or_default();
+    let records = good.lines().rev().map(|line| {
+        let mut fields = line.splitn(6, ' ').skip(1);
+        (fields.next(), fields.last().unwrap_or_default().to_owned())
+    });
+    let earlier = records.skip_while(|(boot, _)| *boot == Some(boot_id));
+    let mut tail: Vec<_> = earlier.map(|(_, text)| text).take(TAIL).collect();
+    tail.reverse();
+    let previous_end = match tail.last().map(|text| text.strip_prefix("end: ")) {
+        None => "none",
+        Some(Some(how)) => how,
+        Some(None) => "unclean: power cut, reset or kernel panic",
+    };
+    Opened {
+        first_boot: good.is_empty(),
+        previous_end: previous_end.into(),
+        tail,
+        ..Opened::default()
     }
 }
 
 /// The text as a record holds it: other than printable ASCII, and the backslash, as `\xNN`.
 fn printable(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'\\' | 0..0x20 | 0x7f.. => out.push_str(&format!("\\x{byte:02x}")),
-            _ => out.push(char::from(byte)),
-        }
-    }
+    let escape = |byte| match byte {
+        b'\\' | 0..0x20 | 0x7f.. => format!("\\x{byte:02x}"),
+        _ => char::from(byte).to_string(),
+    };
+    let mut out: String = text.bytes().map(escape).collect();
     if out.len() > MAX_TEXT {
         out.truncate(MAX_TEXT.saturating_sub(3));
         out.push_str("...");
@@ -278,48 +260,37 @@ fn printable(text: &str) -> String {
 
 fn render(seq: &str, boot: &str, unix_ms: &str, prev: &str, text: &str) -> String {
     let bare = format!("{seq} {boot} {unix_ms} {prev} {text}");
-    let mut sum = hex(&sha256(&[bare.as_bytes()]));
-    sum.truncate(8);
-    format!("{seq} {boot} {unix_ms} {prev} {sum} {text}\n")
+    let sum = hex(&sha256(&[bare.as_bytes()]));
+    format!("{seq} {boot} {unix_ms} {prev} {sum:.8} {text}\n")
 }
 
-fn scan(bytes: &[u8]) -> Scan {
-    let last = bytes.iter().rposition(|byte| *byte != 0);
-    let length = last.map_or(0, |last| last.saturating_add(1));
-    let data = bytes.get(..length).unwrap_or_default();
-    let (mut found, mut hash, mut end) = (Summary::default(), "0".repeat(64), 0usize);
-    let mut broken = None;
+/// Reads a file line by line, up to its end or its first line that is not in order.
+fn scan(bytes: &[u8]) -> (Summary, Option<Break>) {
+    let used = bytes.iter().rposition(|byte| *byte != 0);
+    let data = used.and_then(|last| bytes.get(..=last)).unwrap_or_default();
+    let mut found = Summary {
+        hash: "0".repeat(64),
+        ..Summary::default()
+    };
     for line in data.split_inclusive(|byte| *byte == b'\n') {
-        match parse(line, &found, &hash) {
-            Ok(seq) => {
-                found.records = found.records.saturating_add(1);
-                found.first = if found.records == 1 { seq } else { found.first };
-                found.last = seq;
-                hash = hex(&sha256(&[line]));
-                end = end.saturating_add(line.len());
-                continue;
-            }
-            Err(_) if is_torn(bytes, end, line, length) => {
-                found.torn_bytes = length.saturating_sub(end);
+        match parse(line, &found) {
+            Ok(seq) => found.advance(seq, line),
+            Err(_) if is_torn(bytes, found.end, line, data.len()) => {
+                found.torn_bytes = data.len().saturating_sub(found.end);
+                return (found, None);
             }
             Err(reason) => {
                 let line = found.records.saturating_add(1);
-                broken = Some(Break { line, reason });
+                return (found, Some(Break { line, reason }));
             }
         }
-        break;
     }
-    Scan {
-        found,
-        hash,
-        end,
-        broken,
-    }
+    (found, None)
 }
 
 /// The line's sequence number, if it continues what was `found` so far. The first line of a file continues one that is not
 /// here, unless it is number 1.
-fn parse(line: &[u8], found: &Summary, hash: &str) -> Result<u64, &'static str> {
+fn parse(line: &[u8], found: &Summary) -> Result<u64, &'static str> {
     let plain = line.strip_suffix(b"\n").ok_or("has no end")?;
     if !plain.iter().all(|byte| (0x20..0x7f).contains(byte)) {
         return Err("is not printable ASCII");
@@ -333,11 +304,10 @@ fn parse(line: &[u8], found: &Summary, hash: &str) -> Result<u64, &'static str> 
         return Err("does not match its checksum");
     }
     let seq: u64 = number.parse().map_err(|_| "has no sequence number")?;
-    let follows = found.last.checked_add(1) == Some(seq) && hash == prev;
+    let follows = found.last.checked_add(1) == Some(seq) && found.hash == prev;
     let begins = found.records == 0 && seq > 1;
-    (follows || begins)
-        .then_some(seq)
-        .ok_or("does not continue the line before")
+    let fits = (follows || begins).then_some(seq);
+    fits.ok_or("does not continue the line before")
 }
 
 /// Whether the bad `line` at `start` is where sectors of the last batch are missing: it is cut short by zeros that begin

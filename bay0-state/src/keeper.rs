@@ -15,8 +15,8 @@ use nix::sys::socket::{MsgFlags, recv, send};
 
 use crate::db::{self, Db};
 use crate::entropy;
-use crate::error::{At, Fault};
-use crate::genesis::Log;
+use crate::error::{At, Fault, failed};
+use crate::genesis::{self, Log};
 use crate::wire::{self, MAX_MESSAGE, Opened, Reply, Request};
 
 /// What the keeper keeps, and where.
@@ -49,9 +49,15 @@ pub fn run(socket: OwnedFd, config: &Config) -> i32 {
     // Best effort, both: a keeper with the wrong name or score still keeps.
     let _ = nix::sys::prctl::set_name(c"bay0-keeper");
     let _ = fs::write("/proc/self/oom_score_adj", "-900");
-    let mut store = Store::new(config.clone());
+    let mut store = Store {
+        config,
+        log: Err(not_open()),
+        db: Err(not_open()),
+        opened: false,
+        closed: false,
+    };
     let mut packet = vec![0; MAX_MESSAGE];
-    loop {
+    while !store.closed {
         let length = match recv(socket.as_raw_fd(), &mut packet, MsgFlags::empty()) {
             Ok(0) | Err(Errno::ECONNRESET) => return 0,
             Err(Errno::EINTR) => continue,
@@ -62,54 +68,42 @@ pub fn run(socket: OwnedFd, config: &Config) -> i32 {
         if send(socket.as_raw_fd(), &reply, MsgFlags::MSG_NOSIGNAL).is_err() {
             return 1;
         }
-        if store.closed {
-            return 0;
-        }
     }
+    0
 }
 
 /// What is open. What is not carries the reason, and every request for it is refused with it.
-struct Store {
-    config: Config,
+struct Store<'a> {
+    config: &'a Config,
     log: Result<Log, Fault>,
     db: Result<Db, Fault>,
     opened: bool,
     closed: bool,
 }
 
-impl Store {
-    fn new(config: Config) -> Self {
-        Self {
-            config,
-            log: Err(not_open()),
-            db: Err(not_open()),
-            opened: false,
-            closed: false,
-        }
-    }
-
+impl Store<'_> {
     /// The reply packet to a request packet.
     fn answer(&mut self, packet: &[u8]) -> Vec<u8> {
         let id = wire::id_of(packet).unwrap_or(0);
-        let refused = |cause| Fault::new("keeper", cause, "not done; next: report this text");
+        let refused = |cause| format!("keeper: {cause}; not done; next: report this text");
         let request = Request::decode(packet).map_err(refused);
         let reply = request.and_then(|(_, request)| self.handle(request));
         let reply = reply.and_then(|reply| reply.encode(id).map_err(refused));
-        let refusal = |fault: Fault| Reply::Refused(fault.to_string()).encode(id);
-        reply.or_else(refusal).unwrap_or_default()
+        let reply = reply.or_else(|fault| Reply::Refused(fault).encode(id));
+        reply.unwrap_or_default()
     }
 
     fn handle(&mut self, request: Request) -> Result<Reply, Fault> {
         let done = |()| Reply::Done;
         match request {
-            Request::Open(boot_id, now) => self.open(&boot_id, now).map(Reply::Opened),
+            Request::Open(boot_id) => self.open(&boot_id).map(Reply::Opened),
             Request::Personas => self.db()?.personas().map(Reply::Personas),
             Request::SetState(name, state) => self.db()?.set_state(&name, state).map(done),
             Request::NackAdd(hash, reason) => self.db()?.nack_add(&hash, &reason).map(done),
             Request::NackGet(hash) => self.db()?.nack_get(&hash).map(Reply::Nack),
             Request::Clock(now) => self.db()?.raise_floor(now).map(done),
-            Request::Append(texts) => self.append(&texts).map(|seq| Reply::Appended { seq }),
-            Request::Probe => self.probe().map(|seq| Reply::Probed { seq }),
+            Request::Append(texts) => self.append(&texts).map(Reply::Recorded),
+            Request::Probe => self.probe().map(Reply::Recorded),
             Request::Close(how, now) => self.close(&how, now).map(done),
             #[cfg(feature = "fault")]
             Request::Stall(milliseconds) => {
@@ -119,36 +113,29 @@ impl Store {
         }
     }
 
-    fn open(&mut self, boot_id: &str, now: u64) -> Result<Opened, Fault> {
+    fn open(&mut self, boot_id: &str) -> Result<Opened, Fault> {
         if self.config.mount {
-            mount_persist(&self.config)?;
+            mount_persist(self.config)?;
         }
         self.opened = true;
         let dir = self.config.mountpoint.as_path();
-        let mut opened = Opened {
-            first_boot: !dir.join(db::DB_NAME).exists(),
-            seed: "none".into(),
-            previous_end: "none".into(),
-            ..Opened::default()
-        };
-        let log = Log::open(dir, boot_id, now);
-        self.log = log.map(|(log, history)| {
-            opened.first_boot &= history.empty;
-            opened.log_seq = log.seq();
-            (opened.previous_end, opened.tail) = (history.previous_end, history.tail);
-            opened.trouble.extend(history.trouble);
+        let no_db = !dir.join(db::DB_NAME).exists();
+        let mut opened = genesis::previous(&[], boot_id);
+        self.log = Log::open(dir, boot_id).map(|(log, found)| {
+            opened = found;
             log
         });
-        self.db = Db::open(dir, now).and_then(|(db, trouble)| {
+        opened.trouble.extend(self.log.as_ref().err().cloned());
+        opened.first_boot &= no_db;
+        opened.seed = "none".into();
+        self.db = Db::open(dir).and_then(|(db, trouble)| {
             opened.schema = db::SCHEMA;
             opened.trouble.extend(trouble);
             opened.floor = db.floor()?;
             opened.seed = entropy::restore(&db, Path::new("/dev/random"))?;
             Ok(db)
         });
-        let faults = [self.log.as_ref().err(), self.db.as_ref().err()];
-        let faults = faults.into_iter().flatten();
-        opened.trouble.extend(faults.map(Fault::to_string));
+        opened.trouble.extend(self.db.as_ref().err().cloned());
         Ok(opened)
     }
 
@@ -181,19 +168,18 @@ impl Store {
         });
         let end = self.append(&[format!("end: clean {how}")]);
         self.log = Err(not_open());
-        let at = self.config.mountpoint.as_path();
+        let mut unmounted = Ok(());
         if self.config.mount {
-            let unmounted = umount(at).map_err(io::Error::from);
-            kept.and(unmounted.at(format!("unmount {}", at.display())))?;
-        } else {
-            kept?;
+            let at = self.config.mountpoint.as_path();
+            let done = umount(at).map_err(io::Error::from);
+            unmounted = done.at(format!("unmount {}", at.display()));
         }
-        end.map(drop)
+        kept.and(unmounted).and(end).map(drop)
     }
 }
 
 fn not_open() -> Fault {
-    Fault::new("/persist", "not open", "not done; next: open it first")
+    "/persist: not open; not done; next: open it first".into()
 }
 
 /// Mounts the disk where only this process sees it. Never makes a file system.
@@ -201,13 +187,12 @@ fn mount_persist(config: &Config) -> Result<(), Fault> {
     let (at, device, kind) = (&config.mountpoint, &config.device, config.fstype.as_str());
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     let (none, options) = (None::<&str>, Some("errors=remount-ro"));
-    unshare(CloneFlags::CLONE_NEWNS)
-        .and_then(|()| mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none))
-        .and_then(|()| mount(Some(device), at, Some(kind), flags, options))
-        .map_err(|errno| {
-            let what = format!("mount {} ({kind}, {})", at.display(), device.display());
-            Fault::errno(what, errno, "booting dirty")
-        })
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    let mounted = unshare(CloneFlags::CLONE_NEWNS)
+        .and_then(|()| mount(none, "/", none, private, none))
+        .and_then(|()| mount(Some(device), at, Some(kind), flags, options));
+    let what = format!("mount {} ({kind}, {})", at.display(), device.display());
+    mounted.map_err(|errno| failed(what, errno, "booting dirty"))
 }
 
 /// The marker is made anew each time and removed: only a file that needs a new block notices that the disk is full.

@@ -13,7 +13,7 @@
 //! | `genesis.log`, `.1` … `.3` | the hash-chained log | [`genesis`] |
 //! | `state.db`, `-wal` | personas, NACKs, clock floor, entropy seed | `db` |
 //! | `.probe` | there only while a probe runs | [`keeper`] |
-//! | `*.broken-N`, `*.corrupt-N` | set aside at UNIX second N, never deleted | `disk` |
+//! | `*.broken-N`, `*.corrupt-N` | set aside, N from 1 to 5, never deleted | `disk` |
 //!
 //! Invariant: a positive reply means that what was asked for survives a power cut (S04).
 
@@ -24,14 +24,12 @@ mod entropy;
 mod error;
 pub mod genesis;
 pub mod keeper;
-mod last_words;
 mod sha256;
 pub mod wire;
 
-pub use client::{APPEND_DEADLINE, CLOSE_DEADLINE, Keeper, OPEN_DEADLINE, READ_DEADLINE};
+pub use client::{APPEND_DEADLINE, CLOSE_DEADLINE, Keeper, last_words};
 pub use error::{Fault, KeeperError};
 pub use genesis::{Break, Summary, verify_log};
 pub use keeper::Config;
-pub use last_words::last_words;
 pub use sha256::{hex, sha256};
 pub use wire::{Opened, Persona, Reply, Request, State};

@@ -25,37 +25,26 @@ pub enum State {
 }
 
 impl State {
-    /// The word that stands for it in messages, in the database and on the console.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stopped => "stopped",
-            Self::Starting => "starting",
-            Self::Running => "running",
-        }
-    }
-
     /// The state that a word stands for.
     pub fn parse(word: &str) -> Option<Self> {
         let all = [Self::Stopped, Self::Starting, Self::Running];
-        all.into_iter().find(|state| state.as_str() == word)
+        all.into_iter().find(|state| state.to_string() == word)
     }
 }
 
 impl fmt::Display for State {
+    /// The word that stands for it in messages, in the database and on the console.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(match self {
+            Self::Stopped => "stopped",
+            Self::Starting => "starting",
+            Self::Running => "running",
+        })
     }
 }
 
 /// Why bytes are not a message, or a message not bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WireError(&'static str);
-
-impl fmt::Display for WireError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
+pub type WireError = &'static str;
 
 type Fields<'a> = Split<'a, char>;
 
@@ -73,7 +62,7 @@ macro_rules! texts {
                 out.push(self.to_string());
             }
             fn take(fields: &mut Fields<'_>) -> Result<Self, WireError> {
-                fields.next().and_then($parse).ok_or(WireError("malformed field"))
+                fields.next().and_then($parse).ok_or("malformed field")
             }
         }
     )* };
@@ -149,31 +138,28 @@ records! {
     }
 }
 
-/// Messages: an id, the tag of the variant, the variant's fields in order.
+/// Messages: an id, the tag of the variant, the variant's values in order.
 macro_rules! messages {
-    ($($(#[doc = $top:literal])* $name:ident {
-        $($(#[doc = $doc:literal])* $(#[cfg($cfg:meta)])? $variant:ident
-            $(($($field:ident: $kind:ty),*))? $({ $($(#[doc = $item:literal])* $named:ident: $type:ty),* })? = $tag:literal,)*
-    })*) => { $(
-        $(#[doc = $top])*
+    ($(#[$top:meta])* $name:ident {
+        $($(#[$meta:meta])* $variant:ident $(($($value:ident: $kind:ty),*))? = $tag:literal,)*
+    }) => {
+        $(#[$top])*
         #[derive(Clone, Debug, PartialEq, Eq)]
-        pub enum $name {
-            $($(#[doc = $doc])* $(#[cfg($cfg)])? $variant $(($($kind),*))? $({ $($(#[doc = $item])* $named: $type),* })?,)*
-        }
+        pub enum $name { $($(#[$meta])* $variant $(($($kind),*))?,)* }
 
+        // The attributes of a variant stand at its arms as well, for the sake of `cfg`.
+        #[allow(unused_doc_comments)]
         impl $name {
             /// The tag, which also names the message in errors.
             pub fn tag(&self) -> &'static str {
-                match self { $($(#[cfg($cfg)])? Self::$variant { .. } => $tag,)* }
+                match self { $($(#[$meta])* Self::$variant { .. } => $tag,)* }
             }
 
             /// The packet that says this; `id` pairs request and reply.
             pub fn encode(&self, id: u64) -> Result<Vec<u8>, WireError> {
                 let mut out = vec![id.to_string(), self.tag().to_owned()];
                 match self {
-                    $($(#[cfg($cfg)])? Self::$variant $(($($field),*))? $({ $($named),* })? => {
-                        $($($field.put(&mut out);)*)? $($($named.put(&mut out);)*)?
-                    })*
+                    $($(#[$meta])* Self::$variant $(($($value),*))? => { $($($value.put(&mut out);)*)? })*
                 }
                 join(&out)
             }
@@ -183,23 +169,20 @@ macro_rules! messages {
                 let mut fields = split(packet)?;
                 let id = Field::take(&mut fields)?;
                 let message = match fields.next() {
-                    $($(#[cfg($cfg)])? Some($tag) => {
-                        $($(let $field = Field::take(&mut fields)?;)*)? $($(let $named = Field::take(&mut fields)?;)*)?
-                        Self::$variant $(($($field),*))? $({ $($named),* })?
-                    })*
-                    _ => return Err(WireError("unknown tag")),
+                    $($(#[$meta])* Some($tag) => Self::$variant $(($(<$kind>::take(&mut fields)?),*))?,)*
+                    _ => return Err("unknown tag"),
                 };
-                fields.next().map_or(Ok((id, message)), |_| Err(WireError("too many fields")))
+                fields.next().map_or(Ok((id, message)), |_| Err("too many fields"))
             }
         }
-    )* };
+    };
 }
 
 messages! {
     /// What PID 1 asks. Times are UNIX seconds, a hash is the SHA-256 of a Spine in 64 lower-case hex digits.
     Request {
         /// Mount and open everything.
-        Open(boot_id: String, now: u64) = "open",
+        Open(boot_id: String) = "open",
         /// List the personas.
         Personas = "personas",
         /// Record a persona's state.
@@ -220,7 +203,9 @@ messages! {
         #[cfg(feature = "fault")]
         Stall(milliseconds: u64) = "stall",
     }
+}
 
+messages! {
     /// What the keeper answers.
     Reply {
         /// To `Open`.
@@ -229,16 +214,8 @@ messages! {
         Personas(list: Vec<Persona>) = "personas",
         /// To `NackGet`: the recorded reason, or nothing.
         Nack(reason: Vec<String>) = "nack",
-        /// To `Append`: on disk.
-        Appended {
-            /// Sequence number of the last record.
-            seq: u64
-        } = "appended",
-        /// To `Probe`: `/persist` and the log work.
-        Probed {
-            /// Sequence number of the probe's record.
-            seq: u64
-        } = "probed",
+        /// To `Append` and `Probe`: on disk; the sequence number of the last record.
+        Recorded(seq: u64) = "recorded",
         /// To everything else.
         Done = "done",
         /// Not done, and why: a whole message.
@@ -253,21 +230,19 @@ pub(crate) fn id_of(packet: &[u8]) -> Option<u64> {
 
 fn join(fields: &[String]) -> Result<Vec<u8>, WireError> {
     let packet = fields.join("\0").into_bytes();
-    if fields.iter().any(|field| field.contains('\0')) {
-        Err(WireError("a field contains NUL"))
-    } else if packet.len() > MAX_MESSAGE {
-        Err(WireError("longer than 64 KiB"))
-    } else {
-        Ok(packet)
+    match packet.len() {
+        _ if fields.iter().any(|field| field.contains('\0')) => Err("a field contains NUL"),
+        0..=MAX_MESSAGE => Ok(packet),
+        _ => Err("longer than 64 KiB"),
     }
 }
 
 fn split(packet: &[u8]) -> Result<Fields<'_>, WireError> {
     if packet.len() > MAX_MESSAGE {
-        return Err(WireError("longer than 64 KiB"));
+        return Err("longer than 64 KiB");
     }
     let text = std::str::from_utf8(packet);
-    Ok(text.map_err(|_| WireError("not UTF-8"))?.split('\0'))
+    Ok(text.map_err(|_| "not UTF-8")?.split('\0'))
 }
 
 #[cfg(test)]

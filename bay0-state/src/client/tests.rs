@@ -23,8 +23,27 @@ fn config(dir: &TempDir) -> Config {
 
 fn opened(dir: &TempDir, boot: &str) -> (Keeper, Opened) {
     let mut keeper = Keeper::start(&config(dir)).unwrap();
-    let opened = keeper.open(boot, 1000).unwrap();
+    let opened = keeper.open(boot).unwrap();
     (keeper, opened)
+}
+
+/// What a request that is recorded answers: the sequence number.
+fn recorded(keeper: &mut Keeper, request: Request) -> Called<u64> {
+    keeper
+        .call(&request, APPEND_DEADLINE)
+        .map(|reply| match reply {
+            Reply::Recorded(seq) => seq,
+            other => panic!("{other:?}"),
+        })
+}
+
+fn append(keeper: &mut Keeper, texts: &[&str]) -> Called<u64> {
+    let texts = texts.iter().map(ToString::to_string).collect();
+    recorded(keeper, Request::Append(texts))
+}
+
+fn probe(keeper: &mut Keeper) -> Called<u64> {
+    recorded(keeper, Request::Probe)
 }
 
 fn ended(keeper: &Keeper) -> Option<i32> {
@@ -76,10 +95,14 @@ fn h10_a_whole_life_of_state_over_two_boots() {
     keeper.set_state(&mail, State::Starting).unwrap();
     keeper.set_state(&work, State::Starting).unwrap();
     keeper.set_state(&work, State::Running).unwrap();
-    keeper.nack_add(&"ab".repeat(32), "hung").unwrap();
-    keeper.raise_floor(2000).unwrap();
-    assert_eq!(keeper.append(&["one".into(), "two".into()]), Ok(2));
-    assert_eq!(keeper.probe(), Ok(3));
+    for request in [
+        Request::NackAdd("ab".repeat(32), "hung".into()),
+        Request::Clock(2000),
+    ] {
+        assert_eq!(keeper.call(&request, APPEND_DEADLINE), Ok(Reply::Done));
+    }
+    assert_eq!(append(&mut keeper, &["one", "two"]), Ok(2));
+    assert_eq!(probe(&mut keeper), Ok(3));
     keeper.close("poweroff", 3000).unwrap();
     assert_eq!(ended(&keeper), Some(0));
 
@@ -100,8 +123,11 @@ fn h10_a_whole_life_of_state_over_two_boots() {
     let personas = [(work, State::Running), (mail, State::Starting)]
         .map(|(name, state)| Persona { name, state });
     assert_eq!(keeper.personas(), Ok(personas.into()));
-    assert_eq!(keeper.nack_get(&"ab".repeat(32)), Ok(Some("hung".into())));
-    assert_eq!(keeper.nack_get(&"cd".repeat(32)), Ok(None));
+    for (hash, reason) in [("ab", vec!["hung".to_owned()]), ("cd", vec![])] {
+        let request = Request::NackGet(hash.repeat(32));
+        let reply = keeper.call(&request, READ_DEADLINE);
+        assert_eq!(reply, Ok(Reply::Nack(reason)));
+    }
     assert!(!dir.path().join(".probe").exists());
 }
 
@@ -111,8 +137,8 @@ fn s04_a_keeper_that_is_killed_loses_nothing_acknowledged() {
     let (mut keeper, _) = opened(&dir, BOOT);
     let work = PersonaName::parse("p://work").unwrap();
     keeper.set_state(&work, State::Running).unwrap();
-    keeper.append(&["kept".into()]).unwrap();
-    keeper.kill().unwrap();
+    append(&mut keeper, &["kept"]).unwrap();
+    keeper.child.kill().unwrap();
     assert_eq!(ended(&keeper), Some(128 + 9));
     assert_eq!(keeper.personas(), Err(KeeperError::Died("personas")));
     let (mut keeper, opened) = opened(&dir, NEXT);
@@ -158,8 +184,10 @@ fn h06_a_keeper_that_hangs_costs_the_deadline_and_no_more() {
         assert_eq!(keeper.on_readable(), Ok(None));
         assert!(keeper.time_left() <= Some(SOON));
     }
-    assert_eq!(keeper.expired(), Some(KeeperError::TimedOut("probe", 50)));
-    keeper.kill().unwrap();
+    let text =
+        "keeper probe: no answer in 50 ms; state is dirty; next: check the disk, then reboot";
+    assert_eq!(keeper.expired(), Some(KeeperError::Failed(text.into())));
+    keeper.child.kill().unwrap();
     assert_eq!(ended(&keeper), Some(128 + 9));
 }
 
@@ -202,16 +230,15 @@ fn h06_a_late_reply_is_not_taken_for_another_question() {
     // The first request is answered only together with the second.
     let mut keeper = fake(|id, _| match id {
         1 => vec![],
-        _ => vec![
-            (1, Reply::Appended { seq: 1 }),
-            (id, Reply::Appended { seq: id }),
-        ],
+        _ => vec![(1, Reply::Recorded(1)), (id, Reply::Recorded(id))],
     });
+    let text =
+        "keeper probe: no answer in 50 ms; state is dirty; next: check the disk, then reboot";
     assert_eq!(
         keeper.call(&Request::Probe, SOON),
-        Err(KeeperError::TimedOut("probe", 50))
+        Err(KeeperError::Failed(text.into()))
     );
-    assert_eq!(keeper.append(&["x".into()]), Ok(2));
+    assert_eq!(append(&mut keeper, &["x"]), Ok(2));
 }
 
 #[test]
@@ -224,7 +251,7 @@ fn h10_a_reply_of_the_wrong_kind_is_an_error() {
 
 #[test]
 fn a11_one_request_is_in_flight_at_a_time() {
-    let mut keeper = fake(|id, _| vec![(id, Reply::Appended { seq: id })]);
+    let mut keeper = fake(|id, _| vec![(id, Reply::Recorded(id))]);
     assert_eq!((keeper.on_readable(), keeper.time_left()), (Ok(None), None));
     keeper
         .post(&Request::Append(vec![]), APPEND_DEADLINE)
@@ -235,34 +262,33 @@ fn a11_one_request_is_in_flight_at_a_time() {
         "keeper probe: busy; not sent; next: try again"
     );
     // A call behind it gets its own reply and keeps the other's.
-    assert_eq!(keeper.append(&[]), Ok(2));
+    assert_eq!(append(&mut keeper, &[]), Ok(2));
     assert_eq!((keeper.time_left(), keeper.expired()), (None, None));
-    assert_eq!(keeper.on_readable(), Ok(Some(Reply::Appended { seq: 1 })));
+    assert_eq!(keeper.on_readable(), Ok(Some(Reply::Recorded(1))));
     assert_eq!(keeper.on_readable(), Ok(None));
     keeper
         .post(&Request::Append(vec![]), APPEND_DEADLINE)
         .unwrap();
     poll(
-        &mut [PollFd::new(keeper.as_fd(), PollFlags::POLLIN)],
+        &mut [PollFd::new(keeper.socket.as_fd(), PollFlags::POLLIN)],
         PollTimeout::NONE,
     )
     .unwrap();
-    assert_eq!(keeper.on_readable(), Ok(Some(Reply::Appended { seq: 3 })));
+    assert_eq!(keeper.on_readable(), Ok(Some(Reply::Recorded(3))));
 }
 
 #[test]
 fn h10_a_message_that_cannot_be_sent_leaves_the_keeper_usable() {
     let dir = tempdir().unwrap();
     let (mut keeper, _) = opened(&dir, BOOT);
-    let error = keeper
-        .append(&["x".repeat(MAX_MESSAGE)])
+    let error = append(&mut keeper, &[&"x".repeat(MAX_MESSAGE)])
         .unwrap_err()
         .to_string();
     assert_eq!(
         error,
         "keeper append: longer than 64 KiB; not sent; next: report this text"
     );
-    assert_eq!(keeper.append(&["y".into()]), Ok(1));
+    assert_eq!(append(&mut keeper, &["y"]), Ok(1));
 }
 
 #[test]
@@ -275,10 +301,10 @@ fn h10_before_open_everything_is_refused_and_nothing_is_touched() {
         ..Config::default()
     };
     let mut keeper = Keeper::start(&config).unwrap();
-    let refused = KeeperError::Refused("/persist: not open; not done; next: open it first".into());
+    let refused = KeeperError::Failed("/persist: not open; not done; next: open it first".into());
     assert_eq!(keeper.personas(), Err(refused.clone()));
-    assert_eq!(keeper.append(&["x".into()]), Err(refused.clone()));
-    assert_eq!(keeper.probe(), Err(refused));
+    assert_eq!(append(&mut keeper, &["x"]), Err(refused.clone()));
+    assert_eq!(probe(&mut keeper), Err(refused));
 }
 
 #[test]
@@ -291,13 +317,10 @@ fn a16_a_packet_that_is_no_request_is_answered_and_survived() {
         MsgFlags::empty(),
     )
     .unwrap();
-    let flight = Flight {
-        id: 77,
-        ..Flight::new("test", APPEND_DEADLINE)
-    };
     let text = "keeper: unknown tag; not done; next: report this text";
-    assert_eq!(keeper.wait(flight), Ok(Reply::Refused(text.into())));
-    assert_eq!(keeper.append(&["still here".into()]), Ok(1));
+    let reply = receive(keeper.socket.as_fd(), "test", APPEND_DEADLINE);
+    assert_eq!(reply, Ok(Some((77, Reply::Refused(text.into())))));
+    assert_eq!(append(&mut keeper, &["still here"]), Ok(1));
 }
 
 #[test]
@@ -312,19 +335,18 @@ fn h11_with_a_newer_database_the_log_still_works() {
     let (mut keeper, opened) = opened(&dir, NEXT);
     assert_eq!((opened.schema, opened.trouble), (0, vec![text.to_owned()]));
     assert_eq!(opened.previous_end, "clean poweroff");
-    assert_eq!(keeper.personas(), Err(KeeperError::Refused(text.into())));
-    assert_eq!(keeper.probe(), Ok(2));
+    assert_eq!(keeper.personas(), Err(KeeperError::Failed(text.into())));
+    assert_eq!(probe(&mut keeper), Ok(2));
     keeper.close("reboot", 1).unwrap();
 }
 
 #[test]
 fn h08_a_keeper_whose_parent_is_gone_ends() {
     let dir = tempdir().unwrap();
-    let (keeper, _) = opened(&dir, BOOT);
-    let Keeper { child, socket, .. } = keeper;
-    drop(socket);
-    assert!(child.wait_exit(Duration::from_secs(10)));
-    assert_eq!(child.reap(), Some(0));
+    let (mut keeper, _) = opened(&dir, BOOT);
+    // Another descriptor in the place of the socket, which is closed: the process alone is left.
+    keeper.socket = fs::File::open("/dev/null").unwrap().into();
+    assert_eq!(ended(&keeper), Some(0));
 }
 
 #[test]
@@ -336,8 +358,8 @@ fn h19_a_log_that_cannot_be_opened_does_not_stop_the_database() {
     assert_eq!((opened.schema, opened.trouble), (3, vec![text.to_owned()]));
     assert_eq!(keeper.personas(), Ok(vec![]));
     assert_eq!(
-        keeper.append(&["x".into()]),
-        Err(KeeperError::Refused(text.into()))
+        append(&mut keeper, &["x"]),
+        Err(KeeperError::Failed(text.into()))
     );
 }
 
@@ -350,7 +372,7 @@ fn h15_a_directory_that_is_gone_is_explained() {
     let text = format!(
         "marker write {at}/.probe: ENOENT; state cannot be kept; next: attach the disk and reboot"
     );
-    assert_eq!(keeper.probe(), Err(KeeperError::Refused(text)));
+    assert_eq!(probe(&mut keeper), Err(KeeperError::Failed(text)));
 }
 
 #[test]
@@ -358,15 +380,15 @@ fn h15_a_directory_that_is_gone_is_explained() {
 fn h15_a_full_disk_is_explained() {
     let dir = tmpfs("4m");
     let (mut keeper, _) = opened(&dir, BOOT);
-    assert_eq!(keeper.probe(), Ok(1));
+    assert_eq!(probe(&mut keeper), Ok(1));
     fill(&dir);
     let at = dir.path().display();
     let text = format!(
         "marker write {at}/.probe: ENOSPC; state cannot be kept; next: free space on /persist"
     );
-    assert_eq!(keeper.probe(), Err(KeeperError::Refused(text)));
+    assert_eq!(probe(&mut keeper), Err(KeeperError::Failed(text)));
     fs::remove_file(dir.path().join("filler")).unwrap();
-    assert_eq!(keeper.probe(), Ok(2));
+    assert_eq!(probe(&mut keeper), Ok(2));
 }
 
 #[test]
@@ -385,7 +407,7 @@ fn h15_a_read_only_disk_is_explained() {
     );
     assert_eq!(opened.trouble.len(), 2, "{:?}", opened.trouble);
     let text = format!("marker write {}/.probe: {rest}", dir.path().display());
-    assert_eq!(keeper.probe(), Err(KeeperError::Refused(text)));
+    assert_eq!(probe(&mut keeper), Err(KeeperError::Failed(text)));
 }
 
 #[test]
@@ -411,9 +433,9 @@ fn h05_only_the_keeper_sees_persist_mounted() {
         ..Config::default()
     };
     let mut keeper = Keeper::start(&config).unwrap();
-    let opened = keeper.open(BOOT, 1000);
+    let opened = keeper.open(BOOT);
     let mounts = |pid: &str| fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
-    let seen = mounts(&keeper.pid().to_string());
+    let seen = mounts(&keeper.child.pid.to_string());
     let ours = mounts("self");
     let close = keeper.close("poweroff", 2000);
     let exit = ended(&keeper);
@@ -467,11 +489,11 @@ fn h06_a_disk_that_cannot_be_mounted_is_a_dirty_boot_and_says_why() {
         };
         let mut keeper = Keeper::start(&config).unwrap();
         let text = format!("mount {at} ({fstype}, {device}): {told}");
-        assert_eq!(keeper.open(BOOT, 1), Err(KeeperError::Refused(text)));
+        assert_eq!(keeper.open(BOOT), Err(KeeperError::Failed(text)));
         let text = "/persist: not open; not done; next: open it first";
         assert_eq!(
-            keeper.probe(),
-            Err(KeeperError::Refused(text.into())),
+            probe(&mut keeper),
+            Err(KeeperError::Failed(text.into())),
             "nothing is written beneath"
         );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tempfile::{TempDir, tempdir};
 
 fn open(dir: &TempDir) -> Db {
-    let (db, trouble) = Db::open(dir.path(), 1000).unwrap();
+    let (db, trouble) = Db::open(dir.path()).unwrap();
     assert_eq!(trouble, None);
     db
 }
@@ -159,7 +159,7 @@ fn h11_a_newer_schema_is_refused_and_not_one_byte_is_touched() {
             .any(|(name, bytes)| name == "state.db-wal" && !bytes.is_empty()),
         "a WAL to be tempted by"
     );
-    let error = Db::open(dir.path(), 1000).err().unwrap().to_string();
+    let error = Db::open(dir.path()).err().unwrap().to_string();
     assert_eq!(
         error,
         "open state.db: schema 99 is newer than 3, the newest known; left untouched; next: boot the newer Spine"
@@ -192,18 +192,16 @@ fn h11_a_corrupt_database_is_set_aside_whole_and_a_fresh_one_made() {
     for (bytes, cause) in cases {
         let dir = tempdir().unwrap();
         fs::write(dir.path().join(DB_NAME), &bytes).unwrap();
-        let (db, trouble) = Db::open(dir.path(), 1000).unwrap();
+        let (db, trouble) = Db::open(dir.path()).unwrap();
         let text = trouble.unwrap();
         assert!(
             text.starts_with(&format!("open state.db: {cause}")),
             "{text}"
         );
-        let rest = "; begun afresh, the old one is state.db.corrupt-1000; next: find out why";
-        assert!(text.ends_with(rest), "{text}");
-        assert_eq!(
-            fs::read(dir.path().join("state.db.corrupt-1000")).unwrap(),
-            bytes
-        );
+        let aside = crate::disk::aside(dir.path(), "state.db.corrupt-").remove(0);
+        let rest = format!("; begun afresh, the old one is {aside}; next: find out why");
+        assert!(text.ends_with(&rest), "{text}");
+        assert_eq!(fs::read(dir.path().join(aside)).unwrap(), bytes);
         assert_eq!(db.personas(), Ok(vec![]));
         db.close().unwrap();
         open(&dir);
@@ -219,14 +217,14 @@ fn h11_the_sixth_corrupt_database_stays_where_it_is() {
             "not a database, as anyone can see",
         )
         .unwrap();
-        assert!(Db::open(dir.path(), 1000).unwrap().1.is_some());
+        assert!(Db::open(dir.path()).unwrap().1.is_some());
     }
     fs::write(
         dir.path().join(DB_NAME),
         "not a database, as anyone can see",
     )
     .unwrap();
-    let error = Db::open(dir.path(), 1000).err().unwrap().to_string();
+    let error = Db::open(dir.path()).err().unwrap().to_string();
     assert_eq!(
         error,
         "set aside state.db: 5 damaged ones are kept already; state cannot be kept; next: copy and remove them on another \
@@ -365,7 +363,7 @@ fn h17_a_nack_is_remembered_by_a_whole_hash_only() {
 fn h06_a_keeper_that_was_killed_and_still_holds_the_database_keeps_its_successor_out() {
     let dir = tempdir().unwrap();
     let first = open(&dir);
-    let error = Db::open(dir.path(), 1000).err().unwrap().to_string();
+    let error = Db::open(dir.path()).err().unwrap().to_string();
     assert_eq!(
         error,
         "open state.db: database is locked; state is dirty; next: check the disk, then reboot"
@@ -511,7 +509,7 @@ fn h11_a_migration_without_space_is_refused_and_touches_nothing() {
     let dir = crate::client::tests::tmpfs("1024k");
     drop(of_version(&dir, 2));
     let before = files(&dir);
-    let error = Db::open(dir.path(), 1000).err().unwrap().to_string();
+    let error = Db::open(dir.path()).err().unwrap().to_string();
     let free = statvfs(dir.path()).unwrap();
     let free = free.blocks_available() * free.fragment_size();
     let need = 2 * fs::metadata(dir.path().join(DB_NAME)).unwrap().len() + 1024 * 1024;

@@ -7,8 +7,8 @@ use tempfile::{TempDir, tempdir};
 const BOOT: &str = "11111111-2222-3333-4444-555555555555";
 const NEXT: &str = "66666666-7777-8888-9999-aaaaaaaaaaaa";
 
-fn open(dir: &TempDir, boot: &str) -> (Log, History) {
-    Log::open(dir.path(), boot, 1000).unwrap()
+fn open(dir: &TempDir, boot: &str) -> (Log, Opened) {
+    Log::open(dir.path(), boot).unwrap()
 }
 
 fn bytes(dir: &TempDir, name: &str) -> Vec<u8> {
@@ -72,14 +72,20 @@ fn h19_a_record_is_one_line_that_hashes_the_line_before() {
         first: 1,
         last: 2,
         torn_bytes: 0,
+        end: data(&file).len(),
+        hash: hex(&sha256(&[second.as_bytes()])),
     };
     assert_eq!(verify_log(&file), Ok(summary));
 }
 
 #[test]
 fn h19_an_empty_log_is_in_order() {
-    assert_eq!(verify_log(b""), Ok(Summary::default()));
-    assert_eq!(verify_log(&[0; 4096]), Ok(Summary::default()));
+    let nothing = Summary {
+        hash: "0".repeat(64),
+        ..Summary::default()
+    };
+    assert_eq!(verify_log(b""), Ok(nothing.clone()));
+    assert_eq!(verify_log(&[0; 4096]), Ok(nothing));
 }
 
 #[test]
@@ -87,7 +93,7 @@ fn h19_the_log_itself_is_opened_by_the_first_record_and_nothing_before() {
     let dir = tempdir().unwrap();
     let (log, history) = open(&dir, BOOT);
     assert_eq!(log.seq(), 0);
-    assert!(history.empty && history.tail.is_empty() && history.trouble.is_none());
+    assert!(history.first_boot && history.tail.is_empty() && history.trouble.is_empty());
     assert_eq!(history.previous_end, "none");
     assert!(names(&dir).is_empty());
 }
@@ -208,11 +214,15 @@ fn s04_a_power_cut_between_the_renames_of_a_rotation_loses_no_record() {
 /// Every subset of the sectors that a batch touches, as a power cut may leave them.
 #[test]
 fn s04_a_power_cut_in_any_sector_of_a_batch_loses_nothing_acknowledged() {
-    for acknowledged in [1, 4, 9] {
+    for acknowledged in [0, 1, 4, 9] {
         let dir = tempdir().unwrap();
         // Of the file only what the batch can reach: the rest is zeros.
         let reach = 16 * SECTOR;
-        let before = filled(&dir, acknowledged)[..reach].to_vec();
+        let before = match acknowledged {
+            // The first batch of a new file: it has its name already, and only zeros in it.
+            0 => vec![0; reach],
+            some => filled(&dir, some)[..reach].to_vec(),
+        };
         let (mut log, _) = open(&dir, NEXT);
         log.append(&vec!["unacknowledged ".repeat(9); 10]).unwrap();
         let after = bytes(&dir, LOG_NAME)[..reach].to_vec();
@@ -231,8 +241,8 @@ fn s04_a_power_cut_in_any_sector_of_a_batch_loses_nothing_acknowledged() {
             }
             fs::write(dir.path().join(LOG_NAME), &cut).unwrap();
             let found = verify_log(&cut).unwrap();
-            let (mut log, history) = Log::open(dir.path(), NEXT, 0).unwrap();
-            assert_eq!(history.trouble, None, "{written:b}");
+            let (mut log, history) = Log::open(dir.path(), NEXT).unwrap();
+            assert!(history.trouble.is_empty(), "{written:b}");
             let end = log.append(&["after the cut"]).unwrap();
             let now = bytes(&dir, LOG_NAME);
             let kept = texts(&now);
@@ -240,14 +250,10 @@ fn s04_a_power_cut_in_any_sector_of_a_batch_loses_nothing_acknowledged() {
                 .map(|number| format!("r{number}"))
                 .collect();
             assert_eq!(kept[..acknowledged], expected, "{written:b}");
+            let whole = verify_log(&now).unwrap();
             assert_eq!(
-                verify_log(&now),
-                Ok(Summary {
-                    records: end as usize,
-                    first: 1,
-                    last: end,
-                    torn_bytes: 0
-                })
+                (whole.records, whole.first, whole.last, whole.torn_bytes),
+                (end as usize, 1, end, 0)
             );
             if found.torn_bytes > 0 {
                 let note = format!(
@@ -357,17 +363,15 @@ fn h19_a_broken_log_is_set_aside_whole_and_the_count_goes_on() {
     file[third + 3] ^= 1;
     fs::write(dir.path().join(LOG_NAME), &file).unwrap();
     let (mut log, history) = open(&dir, NEXT);
-    let text = "open genesis.log: line 3 does not match its checksum; begun afresh, the old one is genesis.log.broken-1000; \
-                next: find out why";
-    assert_eq!(history.trouble.as_deref(), Some(text));
-    assert_eq!(history.tail, ["r1", "r2"]);
-    assert_eq!(
-        bytes(&dir, "genesis.log.broken-1000"),
-        file,
-        "nothing is lost"
+    let aside = crate::disk::aside(dir.path(), "genesis.log.broken-").remove(0);
+    let text = format!(
+        "open genesis.log: line 3 does not match its checksum; begun afresh, the old one is {aside}; next: find out why"
     );
+    assert_eq!(history.trouble, [text.as_str()]);
+    assert_eq!(history.tail, ["r1", "r2"]);
+    assert_eq!(bytes(&dir, &aside), file, "nothing is lost");
     assert_eq!(log.append(&["on we go"]), Ok(4));
-    assert_eq!(texts(&bytes(&dir, LOG_NAME)), [text, "on we go"]);
+    assert_eq!(texts(&bytes(&dir, LOG_NAME)), [text.as_str(), "on we go"]);
     let summary = verify_log(&bytes(&dir, LOG_NAME)).unwrap();
     assert_eq!((summary.first, summary.last), (3, 4));
 }
@@ -378,19 +382,24 @@ fn h19_the_sixth_broken_log_stays_where_it_is_and_is_reported() {
     for number in 0..5 {
         fs::write(dir.path().join(LOG_NAME), format!("garbage {number}\n")).unwrap();
         assert!(
-            open(&dir, BOOT).1.trouble.is_some(),
-            "also with a clock that stands still"
+            !open(&dir, BOOT).1.trouble.is_empty(),
+            "set aside under a name of its own"
         );
     }
     fs::write(dir.path().join(LOG_NAME), "garbage 5\n").unwrap();
-    let refused = Log::open(dir.path(), BOOT, 1000).unwrap_err().to_string();
+    let refused = Log::open(dir.path(), BOOT).unwrap_err().to_string();
     assert_eq!(
         refused,
         "set aside genesis.log: 5 damaged ones are kept already; state cannot be kept; next: copy and remove them on \
          another machine"
     );
     assert_eq!(bytes(&dir, LOG_NAME), b"garbage 5\n");
-    assert_eq!(bytes(&dir, "genesis.log.broken-1004"), b"garbage 4\n");
+    let kept = crate::disk::aside(dir.path(), "genesis.log.broken-");
+    let kept: Vec<_> = kept.iter().map(|name| bytes(&dir, name)).collect();
+    let all: Vec<_> = (0..5)
+        .map(|n| format!("garbage {n}\n").into_bytes())
+        .collect();
+    assert_eq!(kept, all);
 }
 
 #[test]
@@ -404,7 +413,7 @@ fn h19_the_end_of_the_previous_boot_is_told() {
         open(&dir, BOOT).0.append(&["first", last]).unwrap();
         let (mut log, history) = open(&dir, NEXT);
         assert_eq!(
-            (history.previous_end.as_str(), history.empty),
+            (history.previous_end.as_str(), history.first_boot),
             (told, false)
         );
         log.append(&["a keeper of the same boot"]).unwrap();

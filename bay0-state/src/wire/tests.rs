@@ -23,7 +23,7 @@ fn text() -> impl Strategy<Value = String> {
 
 fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
-        (text(), any::<u64>()).prop_map(|(boot_id, now)| Request::Open(boot_id, now)),
+        text().prop_map(Request::Open),
         Just(Request::Personas),
         (name(), state()).prop_map(|(name, state)| Request::SetState(name, state)),
         (text(), text()).prop_map(|(hash, reason)| Request::NackAdd(hash, reason)),
@@ -58,8 +58,7 @@ fn reply() -> impl Strategy<Value = Reply> {
         opened().prop_map(Reply::Opened),
         vec(persona, 0..5).prop_map(Reply::Personas),
         vec(text(), 0..2).prop_map(Reply::Nack),
-        any::<u64>().prop_map(|seq| Reply::Appended { seq }),
-        any::<u64>().prop_map(|seq| Reply::Probed { seq }),
+        any::<u64>().prop_map(Reply::Recorded),
         Just(Reply::Done),
         text().prop_map(Reply::Refused),
     ]
