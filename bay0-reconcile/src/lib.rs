@@ -13,7 +13,6 @@
 //! remedy (C06). A removal that fails is reported and changes nothing else: the persona is stopped all the same, and what is
 //! left of it is *stopped × something* for the next boot.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use bay0_persona::PersonaName;
@@ -33,11 +32,11 @@ pub trait Runtime {
     /// Its name, in log lines and in [`Found::runtime`].
     fn name(&self) -> &'static str;
 
-    /// Everything it has; `None` if this machine does not have the runtime, which is a fact and not an error.
+    /// Everything it has; nothing if this machine does not have the runtime, which is a fact and not an error.
     ///
     /// # Errors
     /// What could not be read or believed; never a part of the list.
-    fn list(&self) -> io::Result<Option<Vec<Found>>>;
+    fn list(&self) -> io::Result<Vec<Found>>;
 
     /// Ends and removes what it calls `id`.
     ///
@@ -59,8 +58,20 @@ pub struct Found {
     pub running: bool,
 }
 
+impl Found {
+    fn new(runtime: &'static str, id: &str, called: &str, running: bool) -> Found {
+        let (id, name) = (id.to_owned(), PersonaName::from_internal(called).ok());
+        Found {
+            runtime,
+            id,
+            name,
+            running,
+        }
+    }
+}
+
 /// One step towards agreement.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     /// Remove this, for this reason.
     Remove(Found, &'static str),
@@ -68,36 +79,30 @@ pub enum Action {
     Stop(PersonaName, &'static str),
 }
 
-/// Decides the whole table. Pure; ordered by name, then by runtime and id, removals before the record they lead to; once
-/// its actions are done it returns none.
+/// Decides the whole table. Pure; ordered: removals by runtime and id, then records by name; once its actions are done it
+/// returns none.
 pub fn plan(desired: &[Persona], found: &[Found]) -> Vec<Action> {
-    let mut found = found.to_vec();
-    found.sort();
-    let mut personas: BTreeMap<Option<PersonaName>, (Option<State>, Vec<Found>)> = BTreeMap::new();
-    for persona in desired {
-        personas.entry(Some(persona.name.clone())).or_default().0 = Some(persona.state);
-    }
-    for thing in found {
-        let entry = personas.entry(thing.name.clone()).or_default();
-        entry.1.push(thing);
-    }
-    let mut actions = Vec::new();
-    for (name, (state, things)) in personas {
-        let (why, stop) = match (&name, state, things.as_slice()) {
-            (None, ..) => ("its name is not a persona's", false),
-            (_, None, _) => ("no such persona is known", false),
-            (_, Some(State::Stopped), _) => ("it should be stopped", false),
-            (_, Some(State::Starting), _) => ("its start was cut short", true),
-            (_, Some(State::Running), []) => ("it should run and is gone", true),
-            (_, Some(State::Running), [one]) if one.running => continue,
-            (_, Some(State::Running), [_]) => ("it should run and is only half there", true),
-            (_, Some(State::Running), _) => ("it is there more than once", true),
-        };
-        actions.extend(things.into_iter().map(|thing| Action::Remove(thing, why)));
-        if let (Some(name), true) = (name, stop) {
-            actions.push(Action::Stop(name, why));
-        }
-    }
+    let wrong = |name: Option<&PersonaName>| {
+        let record = desired.iter().find(|it| Some(&it.name) == name);
+        let things = found.iter().filter(|it| it.name.as_ref() == name);
+        let things: Vec<&Found> = things.collect();
+        Some(match (name, record.map(|it| it.state), things.as_slice()) {
+            (None, ..) => "its name is not a persona's",
+            (_, None, _) => "no such persona is known",
+            (_, Some(State::Stopped), _) => "it should be stopped",
+            (_, Some(State::Starting), _) => "its start was cut short",
+            (_, Some(State::Running), []) => "it should run and is gone",
+            (_, Some(State::Running), [one]) if one.running => return None,
+            (_, Some(State::Running), [_]) => "it should run and is only half there",
+            (_, Some(State::Running), _) => "it is there more than once",
+        })
+    };
+    let remove = |it: &Found| Some(Action::Remove(it.clone(), wrong(it.name.as_ref())?));
+    let stop = |it: &Persona| Some(Action::Stop(it.name.clone(), wrong(Some(&it.name))?));
+    let mut actions: Vec<Action> = found.iter().filter_map(remove).collect();
+    let live = desired.iter().filter(|it| it.state != State::Stopped);
+    actions.extend(live.filter_map(stop));
+    actions.sort();
     actions
 }
 
@@ -111,7 +116,7 @@ pub fn run(
     let (mut lines, mut found) = (Vec::new(), Vec::new());
     for runtime in runtimes {
         match runtime.list() {
-            Ok(things) => found.extend(things.unwrap_or_default()),
+            Ok(things) => found.extend(things),
             Err(err) => lines.push(format!("FAIL: list {}: {err}; {UNLISTED}", runtime.name())),
         }
     }

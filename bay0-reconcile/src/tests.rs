@@ -115,8 +115,8 @@ impl Runtime for Toy {
         self.name
     }
 
-    fn list(&self) -> io::Result<Option<Vec<Found>>> {
-        Ok(Some(self.has.borrow().clone()))
+    fn list(&self) -> io::Result<Vec<Found>> {
+        Ok(self.has.borrow().clone())
     }
 
     fn remove(&self, id: &str) -> io::Result<()> {
@@ -135,7 +135,7 @@ impl Runtime for Broken {
         "broken"
     }
 
-    fn list(&self) -> io::Result<Option<Vec<Found>>> {
+    fn list(&self) -> io::Result<Vec<Found>> {
         Err(io::Error::other("line 3 is half a line"))
     }
 
@@ -151,8 +151,8 @@ impl Runtime for Missing {
         "missing"
     }
 
-    fn list(&self) -> io::Result<Option<Vec<Found>>> {
-        Ok(None)
+    fn list(&self) -> io::Result<Vec<Found>> {
+        Ok(Vec::new())
     }
 
     fn remove(&self, _: &str) -> io::Result<()> {

@@ -2,7 +2,7 @@
 //! everything it does happens under one deadline.
 
 use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Write};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -10,121 +10,92 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, send, socket,
-    sockopt,
-};
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr};
+use nix::sys::socket::{connect, getsockopt, recv, socket, sockopt};
 
-use crate::{MAX_REPLY, Refusal, errno};
+use crate::{MAX_REPLY, Refusal};
 
 /// Most that is heard of an answer: a header and a body of [`crate::MAX_REPLY`] bytes.
-const MAX_ANSWER: u64 = 9 + MAX_REPLY as u64;
+const MAX_ANSWER: usize = 9 + MAX_REPLY;
+/// The shortest time-out there is.
+const TICK: Duration = Duration::from_micros(1);
 
-/// Sends one request line to the Spine's socket and returns the body of its answer, all within `limit`.
+/// Sends one request line to the socket at `path` and returns the body of its answer, all within `limit`. Socket and listener
+/// must be uid `server`'s: 0, but for a caller inside a room's user namespace.
 ///
 /// # Errors
 /// Tells apart: nothing there, no socket, wrong owner, stale (nobody listens), fake (somebody else listens), silent, cut off,
 /// garbled, and bay0's own `no`.
-pub fn call(path: &Path, line: &str, limit: Duration) -> Result<String, Refusal> {
-    call_as(path, 0, line, limit)
-}
-
-/// [`call`], for a server that appears as another uid than 0: inside a room's user namespace, or in a test.
-///
-/// # Errors
-/// As [`call`].
-pub fn call_as(path: &Path, server: u32, line: &str, limit: Duration) -> Result<String, Refusal> {
-    let shown = path.display();
-    let failed = |err: io::Error| explain(path, &err);
-    let distrust = |what: String| Err(Refusal::new(what, "find out who made it, then reboot"));
-    let found = fs::symlink_metadata(path).map_err(failed)?;
-    if !found.file_type().is_socket() {
-        return distrust(format!("{shown} is not a socket; not used"));
-    }
-    if found.uid() != server {
-        let uid = found.uid();
-        return distrust(format!(
-            "{shown} belongs to uid {uid}, not {server} (wrong owner); not trusted"
-        ));
-    }
-    let door = Line::dial(path, limit).map_err(failed)?;
-    // The file may have been swapped since it was looked at: what counts is who listens.
-    let peer = getsockopt(&door.stream, sockopt::PeerCredentials);
-    let uid = peer.map_err(|errno| failed(errno.into()))?.uid();
-    if uid != server {
-        return distrust(format!(
-            "{shown} is served by uid {uid}, not {server} (fake); not trusted"
-        ));
-    }
-    let answer = door.ask(line).map_err(failed)?;
+pub fn call(path: &Path, server: u32, line: &str, limit: Duration) -> Result<String, Refusal> {
+    let failed = |err| explain(path, err);
+    let answer = ask(path, server, line, limit).map_err(failed)?;
     let (header, body) = answer.split_once('\n').unwrap_or_default();
-    let length = body.len();
-    if header == format!("ok {length}") {
-        Ok(body.to_owned())
-    } else if header == format!("no {length}") {
-        let (reason, next) = body.rsplit_once("; next: ").unwrap_or((body, "type help"));
-        Err(Refusal::new(reason.to_owned(), next))
-    } else {
-        Err(failed(ErrorKind::InvalidData.into()))
+    if header == format!("ok {}", body.len()) {
+        return Ok(body.to_owned());
     }
+    if header == format!("no {}", body.len()) {
+        let (reason, next) = body.rsplit_once("; next: ").unwrap_or((body, "type help"));
+        return Err(Refusal::new(reason, next));
+    }
+    Err(failed(Errno::EBADMSG.into()))
 }
 
-fn explain(path: &Path, err: &io::Error) -> Refusal {
-    let other = format!("{:?}; bay0 cannot be asked", errno(err));
-    let (what, next) = match err.kind() {
-        ErrorKind::ConnectionRefused => ("ECONNREFUSED (stale); nobody listens", "reboot"),
-        ErrorKind::WouldBlock => ("no answer in time; bay0 is stuck or busy", "ask again"),
-        ErrorKind::InvalidData => ("answer cut short or garbled; not believed", "ask again"),
-        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {
-            ("hung up; nothing is known", "ask again")
-        }
+fn explain(path: &Path, err: io::Error) -> Refusal {
+    let path = path.display();
+    // What ask() itself has to object to.
+    if err.kind() == ErrorKind::Other {
+        return Refusal::new(format!("{path} {err}"), "find out who made it, then reboot");
+    }
+    let errno = Errno::try_from(err).unwrap_or(Errno::EINVAL);
+    let other = format!("{errno:?}; bay0 cannot be asked");
+    let (what, next) = match errno {
+        Errno::ECONNREFUSED => ("ECONNREFUSED (stale); nobody listens", "reboot"),
+        Errno::EAGAIN => ("no answer in time; bay0 is stuck or busy", "ask again"),
+        Errno::EPIPE | Errno::ECONNRESET => ("hung up; nothing is known", "ask again"),
+        Errno::EBADMSG => ("answer cut short or garbled; not believed", "ask again"),
         _ => (other.as_str(), "read the umbilical line of the boot log"),
     };
-    Refusal::new(format!("{}: {what}", path.display()), next)
+    Refusal::new(format!("{path}: {what}"), next)
 }
 
-/// A connection with an end in time.
-struct Line {
-    stream: UnixStream,
-    end: Instant,
-}
-
-impl Line {
-    fn dial(path: &Path, limit: Duration) -> io::Result<Line> {
-        let (family, kind) = (AddressFamily::Unix, SockType::Stream);
-        let stream = UnixStream::from(socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?);
-        // unix(7): the send time-out bounds connect too, which otherwise waits for a place in a full backlog.
-        stream.set_write_timeout(Some(limit))?;
-        connect(stream.as_raw_fd(), &UnixAddr::new(path)?)?;
-        let end = Instant::now()
-            .checked_add(limit)
-            .ok_or(ErrorKind::InvalidInput)?;
-        Ok(Line { stream, end })
+/// Sends the only request and hears everything until the other side, seeing that no more will come, closes too.
+fn ask(path: &Path, server: u32, line: &str, limit: Duration) -> io::Result<String> {
+    let begun = Instant::now();
+    let expect_server = |uid: u32, does: &str, wrong: &str| {
+        if uid == server {
+            return Ok(());
+        }
+        let what = format!("{does} uid {uid}, not {server} ({wrong}); not trusted");
+        Err(io::Error::other(what))
+    };
+    let found = fs::symlink_metadata(path)?;
+    if !found.file_type().is_socket() {
+        return Err(io::Error::other("is not a socket; not used"));
     }
-
-    /// Sends the only request and hears everything until the other side, seeing that no more will come, closes too.
-    fn ask(self, line: &str) -> io::Result<String> {
-        let request = format!("{line}\n");
-        send(
-            self.stream.as_raw_fd(),
-            request.as_bytes(),
-            MsgFlags::MSG_NOSIGNAL,
-        )?;
-        self.stream.shutdown(Shutdown::Write)?;
-        let mut answer = String::new();
-        self.take(MAX_ANSWER).read_to_string(&mut answer)?;
-        Ok(answer)
+    expect_server(found.uid(), "belongs to", "wrong owner")?;
+    let (family, kind) = (AddressFamily::Unix, SockType::Stream);
+    let mut stream = UnixStream::from(socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?);
+    // unix(7): the send time-out bounds connect too, which otherwise waits for a place in a full backlog.
+    stream.set_write_timeout(Some(limit))?;
+    connect(stream.as_raw_fd(), &UnixAddr::new(path)?)?;
+    // The file may have been swapped since it was looked at: what counts is who listens.
+    let peer = getsockopt(&stream, sockopt::PeerCredentials)?;
+    expect_server(peer.uid(), "is served by", "fake")?;
+    stream.write_all(format!("{line}\n").as_bytes())?;
+    stream.shutdown(Shutdown::Write)?;
+    // A zero time-out would mean for ever.
+    let left = limit.saturating_sub(begun.elapsed()).max(TICK);
+    stream.set_read_timeout(Some(left))?;
+    let mut answer = vec![0; MAX_ANSWER];
+    // socket(7): the time-out bounds the whole call, however often a little arrives.
+    let count = recv(stream.as_raw_fd(), &mut answer, MsgFlags::MSG_WAITALL)?;
+    if count < MAX_ANSWER {
+        // Only a connection that is closed by now has said everything: EAGAIN.
+        recv(stream.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT)?;
     }
-}
-
-impl Read for Line {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let left = self.end.saturating_duration_since(Instant::now());
-        // A zero time-out would mean for ever.
-        self.stream
-            .set_read_timeout(Some(left.max(Duration::from_micros(1))))?;
-        self.stream.read(into)
-    }
+    answer.truncate(count);
+    String::from_utf8(answer).map_err(|_| Errno::EBADMSG.into())
 }
 
 #[cfg(test)]

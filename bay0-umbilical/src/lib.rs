@@ -11,15 +11,13 @@
 //! A connection carries any number of requests, one at a time. Authority is the uid the kernel reports for the peer and
 //! nothing else: a PID can be reused between the question and the answer, a uid cannot.
 
-use std::{fmt, io};
-
-use nix::errno::Errno;
+use std::fmt;
 
 pub mod client;
 pub mod server;
 pub mod verb;
 
-pub use client::{call, call_as};
+pub use client::call;
 pub use server::{Call, ConnId, Server};
 pub use verb::{Authority, Verb, help};
 
@@ -40,8 +38,9 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(reason: String, next: &str) -> Refusal {
-        let next = next.to_owned();
+    /// A refusal with these two parts.
+    pub fn new(reason: impl Into<String>, next: &str) -> Refusal {
+        let (reason, next) = (reason.into(), next.to_owned());
         Refusal { reason, next }
     }
 }
@@ -53,8 +52,3 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
-
-/// The errno's name; EINVAL where the standard library refused before it asked the kernel.
-pub(crate) fn errno(err: &io::Error) -> Errno {
-    err.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw)
-}

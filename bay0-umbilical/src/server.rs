@@ -2,9 +2,10 @@
 //!
 //! A client can cost others nothing: it has [`PATIENCE`] to complete a request, [`PER_OWNER`] connections, and its answer
 //! must fit its socket's buffer, that is, it must have read the one before. Whoever exceeds a bound loses a connection of
-//! his own.
+//! his own. What a client says before its turn stays in its own socket, on its own account: nothing is buffered here.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -19,7 +20,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::socket::{MsgFlags, getsockopt, recv, send, sockopt};
 
 use crate::verb::{Authority, Verb};
-use crate::{MAX_REQUEST, Refusal, errno};
+use crate::{MAX_REQUEST, Refusal};
 
 /// Connections held at once.
 pub const CONNECTIONS: usize = 64;
@@ -33,7 +34,6 @@ const UID_RANGE: u32 = 65_536;
 const PER_TURN: usize = 32;
 
 const LISTENER: u64 = 0;
-const NOT_YOURS: &str = "not for this uid to ask; next: ask at the operator line";
 
 /// Names one connection. Never reused, so a stale one meets nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,8 +54,9 @@ pub struct Call {
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
+    /// The listener, and every client whose request is not with PID 1.
     epoll: Epoll,
-    clients: Vec<Client>,
+    clients: BTreeMap<ConnId, Client>,
     last: u64,
     now: Instant,
 }
@@ -68,28 +69,36 @@ impl AsFd for Server {
 }
 
 impl Server {
-    /// Listens at `path` for everyone (mode 0666; its directory is made with the usual umask). A socket left there by an earlier life is removed,
-    /// anything else is not.
+    /// Listens at `path` for everyone (mode 0666; its directory is made with the usual umask). A socket left there by an
+    /// earlier life is removed, anything else is not.
     ///
     /// # Errors
     /// Names the path and the errno.
     pub fn bind(path: &Path) -> Result<Server, Refusal> {
-        let bound = listen(path).and_then(|listener| {
-            let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-            epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
-            let clients = Vec::with_capacity(CONNECTIONS);
-            Ok(Server {
-                listener,
-                epoll,
-                clients,
-                last: LISTENER,
-                now: Instant::now(),
-            })
-        });
-        bound.map_err(|err| {
-            let (path, errno) = (path.display(), errno(&err));
+        Server::listen(path).map_err(|err| {
+            let errno = Errno::try_from(err).unwrap_or(Errno::EINVAL);
+            let path = path.display();
             let reason = format!("listen at {path}: {errno:?}; rooms cannot reach bay0");
             Refusal::new(reason, "free that path and reboot")
+        })
+    }
+
+    fn listen(path: &Path) -> io::Result<Server> {
+        fs::create_dir_all(path.parent().unwrap_or(path))?;
+        if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+            fs::remove_file(path)?;
+        }
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o666))?;
+        listener.set_nonblocking(true)?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&listener, readable(LISTENER))?;
+        Ok(Server {
+            listener,
+            epoll,
+            clients: BTreeMap::new(),
+            last: LISTENER,
+            now: Instant::now(),
         })
     }
 
@@ -102,22 +111,34 @@ impl Server {
         for event in events.iter().take(ready.unwrap_or(0)) {
             match event.data() {
                 LISTENER => self.accept(),
-                id => calls.extend(self.hear(ConnId(id))),
+                id => match self.hear(ConnId(id)) {
+                    Ok(call) => calls.push(call),
+                    Err(Errno::EAGAIN) => {}
+                    Err(_) => drop(self.clients.remove(&ConnId(id))),
+                },
             }
         }
         calls
     }
 
-    /// Answers a request: `Ok` as `ok`, `Err` as `no`, at most [`crate::MAX_REPLY`] bytes. A client that is gone, or was answered already, is ignored; one that
-    /// has not read its earlier answers is closed.
+    /// Answers a request: `Ok` as `ok`, `Err` as `no`, at most [`crate::MAX_REPLY`] bytes. A client that is gone, or was
+    /// answered already, is ignored; one that has not read its earlier answers is closed.
     pub fn reply(&mut self, id: ConnId, answer: Result<&str, &str>) {
-        let waiting = |client: &&mut Client| client.id == id && client.waiting;
-        if let Some(client) = self.clients.iter_mut().find(waiting) {
-            client.waiting = false;
-            client.since = self.now;
-            if !client.send(answer) || !client.listen(&self.epoll) {
-                self.close(id);
-            }
+        let client = self.clients.get_mut(&id);
+        let Some(client) = client.filter(|client| client.waiting) else {
+            return;
+        };
+        client.waiting = false;
+        client.since = self.now;
+        let (Ok(body) | Err(body)) = answer;
+        let word = if answer.is_ok() { "ok" } else { "no" };
+        let frame = format!("{word} {}\n{body}", body.len());
+        // MSG_NOSIGNAL: a peer that hung up must not raise SIGPIPE in PID 1.
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        let sent = send(client.stream.as_raw_fd(), frame.as_bytes(), flags);
+        // Added again, it is looked at again: what it sent ahead is an event now.
+        if sent != Ok(frame.len()) || self.epoll.add(&client.stream, readable(id.0)).is_err() {
+            self.clients.remove(&id);
         }
     }
 
@@ -126,113 +147,91 @@ impl Server {
     pub fn expire(&mut self, now: Instant) {
         self.now = now;
         let in_time = |since| now.saturating_duration_since(since) < PATIENCE;
-        self.clients
-            .retain(|client| client.waiting || in_time(client.since));
-        self.watch_listener(EpollFlags::EPOLLIN);
-    }
-
-    fn watch_listener(&self, flags: EpollFlags) {
-        let mut event = EpollEvent::new(flags, LISTENER);
-        // Cannot fail for a descriptor in the set; if it did, expire() tries again.
-        let _ = self.epoll.modify(&self.listener, &mut event);
+        self.clients.retain(|_, c| c.waiting || in_time(c.since));
+        self.accept();
     }
 
     fn accept(&mut self) {
         for _ in 0..PER_TURN {
-            match self.listener.accept().map_err(|err| errno(&err)) {
-                Ok((stream, _)) => self.admit(stream),
-                Err(Errno::ECONNABORTED | Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return,
-                // EMFILE and its kin: the listener stays readable, so look away until the next expire() or spin.
-                Err(_) => return self.watch_listener(EpollFlags::empty()),
-            }
+            // None left, or no descriptor left for it: the next connection or the next expire() brings us back.
+            let Ok((stream, _)) = self.listener.accept() else {
+                return;
+            };
+            // Closed by being dropped if it fails, which is to say that the client is gone already.
+            let _ = self.admit(stream);
         }
+        // There may be more: asks for the event again. Cannot fail for a descriptor in the set, and expire() comes anyway.
+        let _ = self.epoll.modify(&self.listener, &mut readable(LISTENER));
     }
 
-    fn admit(&mut self, stream: UnixStream) {
-        let Ok(peer) = getsockopt(&stream, sockopt::PeerCredentials) else {
-            return;
-        };
-        let process = match getsockopt(&stream, sockopt::PeerPidfd) {
-            Ok(process) => Some(process),
-            Err(Errno::ENOPROTOOPT) => None,
-            // It connected and is gone already.
-            Err(_) => return,
-        };
-        let owner = owner(peer.uid());
-        self.make_room(owner);
+    fn admit(&mut self, stream: UnixStream) -> nix::Result<()> {
+        let uid = getsockopt(&stream, sockopt::PeerCredentials)?.uid();
+        let process = getsockopt(&stream, sockopt::PeerPidfd).ok();
+        self.make_room(owner(uid));
         self.last = self.last.saturating_add(1);
+        self.epoll.add(&stream, readable(self.last))?;
         let client = Client {
-            id: ConnId(self.last),
-            process,
             stream,
-            authority: Authority::of_uid(peer.uid()),
-            owner,
-            heard: Vec::with_capacity(MAX_REQUEST),
+            process,
+            authority: Authority::of_uid(uid),
+            owner: owner(uid),
             waiting: false,
             since: self.now,
         };
-        if self.epoll.add(&client.stream, client.wanted()).is_ok() {
-            self.clients.push(client);
-        }
+        self.clients.insert(ConnId(self.last), client);
+        Ok(())
     }
 
     /// Closes a connection if the newcomer's owner has his share, or if all are taken: then one of whoever has most. Of
     /// those, the one whose last request is longest ago.
     fn make_room(&mut self, newcomer: u32) {
-        let share = |owner| self.clients.iter().filter(|c| c.owner == owner).count();
+        let share = |owner| self.clients.values().filter(|c| c.owner == owner).count();
         let own = share(newcomer) >= PER_OWNER;
-        let suspects = self.clients.iter().filter(|c| !own || c.owner == newcomer);
-        let victim = suspects.max_by_key(|c| (share(c.owner), Reverse((c.since, c.id))));
-        if let Some(id) = victim.map(|c| c.id)
-            && (own || self.clients.len() >= CONNECTIONS)
-        {
-            self.close(id);
+        if own || self.clients.len() >= CONNECTIONS {
+            let all = self.clients.iter();
+            let suspects = all.filter(|(_, c)| !own || c.owner == newcomer);
+            let victim = suspects.max_by_key(|(id, c)| (share(c.owner), Reverse((c.since, **id))));
+            if let Some(id) = victim.map(|(id, _)| *id) {
+                self.clients.remove(&id);
+            }
         }
     }
 
-    fn hear(&mut self, id: ConnId) -> Option<Call> {
-        let client = self.clients.iter_mut().find(|client| client.id == id)?;
-        let authority = client.authority;
-        let heard = client.hear();
-        client.waiting = matches!(heard, Ok(Some(_)));
-        let refusal = match heard {
-            Ok(Some(Ok(verb))) if authority.may(&verb) => {
-                return Some(Call {
-                    id,
-                    authority,
-                    verb,
-                });
-            }
-            Ok(Some(Ok(_))) => NOT_YOURS.to_owned(),
-            Ok(Some(Err(why))) => why.to_string(),
-            Ok(None) if client.listen(&self.epoll) => return None,
-            Ok(None) | Err(_) => {
-                self.close(id);
-                return None;
-            }
-        };
-        self.reply(id, Err(&refusal));
-        None
-    }
-
-    fn close(&mut self, id: ConnId) {
-        // Closing the descriptor takes it out of the epoll set.
-        self.clients.retain(|client| client.id != id);
+    /// EAGAIN if there is nothing for PID 1 yet; any other error ends the connection.
+    fn hear(&mut self, id: ConnId) -> nix::Result<Call> {
+        let client = self.clients.get_mut(&id).ok_or(Errno::ENOENT)?;
+        let line = client.take_line()?;
+        // Whatever it does until it is answered wakes nobody.
+        self.epoll.delete(&client.stream)?;
+        client.waiting = true;
+        match understand(id, client.authority, &line) {
+            Ok(call) => return Ok(call),
+            Err(why) => self.reply(id, Err(&why.to_string())),
+        }
+        // Too long: where its next request begins cannot be known.
+        let over = !line.ends_with(b"\n");
+        Err(if over { Errno::EMSGSIZE } else { Errno::EAGAIN })
     }
 }
 
-fn listen(path: &Path) -> io::Result<UnixListener> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
+/// One event for each arrival, not for as long as something is there: half a request stays in the socket and must not spin.
+fn readable(data: u64) -> EpollEvent {
+    EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, data)
+}
+
+fn understand(id: ConnId, authority: Authority, line: &[u8]) -> Result<Call, Refusal> {
+    let text = std::str::from_utf8(line.strip_suffix(b"\n").unwrap_or(line));
+    let no_text = |_| Refusal::new("request is not UTF-8", "send plain text");
+    let verb = text.map_err(no_text).and_then(Verb::parse)?;
+    if !authority.may(&verb) {
+        let next = "ask at the operator line";
+        return Err(Refusal::new("not for this uid to ask", next));
     }
-    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
-        fs::remove_file(path)?;
-    }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, Permissions::from_mode(0o666))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    Ok(Call {
+        id,
+        authority,
+        verb,
+    })
 }
 
 /// Whose share a uid counts against: a room cannot multiply its own by connecting as each of its uids.
@@ -243,85 +242,43 @@ fn owner(uid: u32) -> u32 {
     }
 }
 
+/// One connection. Dropping it closes its descriptor, which takes it out of the epoll set.
 #[derive(Debug)]
 struct Client {
-    id: ConnId,
     stream: UnixStream,
     /// The process that connected, where the kernel tells (`SO_PEERPIDFD`, Linux 6.5).
     process: Option<OwnedFd>,
     authority: Authority,
     owner: u32,
-    /// At most [`MAX_REQUEST`] bytes not asked yet.
-    heard: Vec<u8>,
-    /// A request is with PID 1.
+    /// A request is with PID 1; meanwhile it is not in the epoll set.
     waiting: bool,
     /// When it connected or was last answered.
     since: Instant,
 }
 
 impl Client {
-    /// The next request, if a whole one is there; an error if there never will be.
-    fn hear(&mut self) -> nix::Result<Option<Result<Verb, Refusal>>> {
-        if self.line_end().is_none() {
-            let mut chunk = [0; MAX_REQUEST];
-            let (space, _) = chunk.split_at_mut(MAX_REQUEST.saturating_sub(self.heard.len()));
-            match recv(self.stream.as_raw_fd(), space, MsgFlags::MSG_DONTWAIT) {
-                Ok(0) => return Err(Errno::EPIPE),
-                Ok(count) => self.heard.extend(space.iter().take(count)),
-                Err(Errno::EAGAIN | Errno::EINTR) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        let line: Vec<u8> = match self.line_end() {
-            Some(end) => self.heard.drain(..=end).collect(),
-            // Refused below for its length; then there is no room to hear any more, and listen() says so.
-            None if self.heard.len() >= MAX_REQUEST => self.heard.clone(),
-            None => return Ok(None),
-        };
+    /// The next request with its line end, or [`MAX_REQUEST`] bytes that have none. EAGAIN leaves half a request where it
+    /// is; any other error means that there will be none.
+    fn take_line(&self) -> nix::Result<Vec<u8>> {
+        let socket = self.stream.as_raw_fd();
+        let mut line = vec![0; MAX_REQUEST];
+        let peek = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
+        let count = recv(socket, &mut line, peek)?;
+        let end = line.iter().take(count).position(|byte| *byte == b'\n');
+        line.truncate(match end {
+            Some(end) => end.saturating_add(1),
+            None if count == 0 => return Err(Errno::EPIPE),
+            None if count < MAX_REQUEST => return Err(Errno::EAGAIN),
+            None => count,
+        });
+        let count = recv(socket, &mut line, MsgFlags::MSG_DONTWAIT)?;
+        line.truncate(count);
         // A descriptor handed on does not carry the authority of a process that has exited since.
-        if self.is_orphaned() {
-            return Err(Errno::ESRCH);
-        }
-        let text = std::str::from_utf8(line.strip_suffix(b"\n").unwrap_or(&line));
-        let no_text = |_| Refusal::new("request is not UTF-8".to_owned(), "send plain text");
-        Ok(Some(text.map_err(no_text).and_then(Verb::parse)))
-    }
-
-    fn line_end(&self) -> Option<usize> {
-        self.heard.iter().position(|byte| *byte == b'\n')
-    }
-
-    fn is_orphaned(&self) -> bool {
-        self.process.as_ref().is_some_and(|process| {
-            let mut exited = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-            poll(&mut exited, PollTimeout::ZERO) == Ok(1)
-        })
-    }
-
-    /// False if the answer did not go out whole.
-    fn send(&self, answer: Result<&str, &str>) -> bool {
-        let (Ok(body) | Err(body)) = answer;
-        let word = if answer.is_ok() { "ok" } else { "no" };
-        let frame = format!("{word} {}\n{body}", body.len());
-        // MSG_NOSIGNAL: a peer that hung up must not raise SIGPIPE in PID 1.
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        send(self.stream.as_raw_fd(), frame.as_bytes(), flags) == Ok(frame.len())
-    }
-
-    /// Waits for the next request; false if there can be none.
-    fn listen(&self, epoll: &Epoll) -> bool {
-        let room = self.heard.len() < MAX_REQUEST || self.line_end().is_some();
-        room && epoll.modify(&self.stream, &mut self.wanted()).is_ok()
-    }
-
-    /// One event, then silence until the request it brings is answered. What a client sent ahead is in our buffer and no
-    /// longer in the socket: only writability can wake us for it.
-    fn wanted(&self) -> EpollEvent {
-        let wake = match self.line_end() {
-            Some(_) => EpollFlags::EPOLLOUT,
-            None => EpollFlags::EPOLLIN,
-        };
-        EpollEvent::new(wake | EpollFlags::EPOLLONESHOT, self.id.0)
+        let exited = self.process.as_ref().is_some_and(|process| {
+            let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+            poll(&mut fds, PollTimeout::ZERO) != Ok(0)
+        });
+        if exited { Err(Errno::ESRCH) } else { Ok(line) }
     }
 }
 

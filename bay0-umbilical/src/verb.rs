@@ -6,8 +6,6 @@
 //! | Spine | uid 0 | `hello`, `status`, `validate` |
 //! | guest | any other uid | `hello` |
 
-use std::fmt::Write;
-
 use bay0_persona::PersonaName;
 
 use crate::{MAX_REQUEST, Refusal};
@@ -66,37 +64,34 @@ impl Verb {
     /// # Errors
     /// Says what is wrong, naming the byte and its position, and what to do next.
     pub fn parse(line: &str) -> Result<Verb, Refusal> {
+        let deny = |reason: String, next| Err(Refusal::new(reason, next));
+        if line.len() >= MAX_REQUEST {
+            let reason = format!("request not under {MAX_REQUEST} bytes");
+            return deny(reason, "shorten it");
+        }
         let cut = line.split_once(' ');
-        let (word, argument) = cut.map_or((line, None), |(word, name)| (word, Some(name)));
-        let known = VERBS.iter().find(|(name, ..)| *name == word);
-        let (reason, next) = match (known, argument) {
-            _ if line.len() >= MAX_REQUEST => (
-                format!("request not under {MAX_REQUEST} bytes"),
-                "shorten it",
-            ),
-            (Some((_, Bare(verb), _)), None) => return Ok(verb.clone()),
-            (Some((_, Named(verb), _)), Some(name)) => match PersonaName::parse(name) {
-                Ok(name) => return Ok(verb(name)),
-                Err(why) => (format!("{word}: {why}"), "correct the name"),
+        let (word, name) = cut.map_or((line, None), |(word, name)| (word, Some(name)));
+        let row = VERBS.iter().find(|(known, ..)| *known == word);
+        match (row.map(|(_, form, _)| form), name) {
+            (Some(Bare(verb)), None) => Ok(verb.clone()),
+            (Some(Named(verb)), Some(name)) => match PersonaName::parse(name) {
+                Ok(name) => Ok(verb(name)),
+                Err(why) => deny(format!("{word}: {why}"), "correct the name"),
             },
-            (Some((_, Bare(_), _)), Some(_)) => {
-                (format!("{word} takes no argument"), "type it alone")
-            }
-            (Some((_, Named(_), _)), None) => (format!("{word} needs a name"), "type help"),
-            (None, _) => (format!("unknown verb {word:?}"), "type help"),
-        };
-        Err(Refusal::new(reason, next))
+            (Some(Bare(_)), Some(_)) => deny(format!("{word} takes no argument"), "type it alone"),
+            (Some(Named(_)), None) => deny(format!("{word} needs a name"), "type help"),
+            (None, _) => deny(format!("unknown verb {word:?}"), "type help"),
+        }
     }
 }
 
 /// The table of verbs, one a line.
 pub fn help() -> String {
-    let mut table = String::new();
-    for (word, form, what) in &VERBS {
+    let line = |(word, form, what): &(&str, Form, &str)| {
         let name = if let Named(_) = form { "NAME" } else { "" };
-        let _ = writeln!(table, "{word:<8} {name:<4} {what}");
-    }
-    table
+        format!("{word:<8} {name:<4} {what}\n")
+    };
+    VERBS.iter().map(line).collect()
 }
 
 /// In whose name a request is made.

@@ -6,46 +6,38 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bay0_umbilical::{Refusal, call_as};
+use bay0_umbilical::{Refusal, call};
 
 use crate::{Finding, Level};
 
 /// How long `hello` may take.
 const HELLO_LIMIT: Duration = Duration::from_millis(300);
-/// How long `validate` may take: the keeper's own deadlines and some scheduling.
-const VALIDATE_LIMIT: Duration = Duration::from_secs(2);
+/// How long `validate` may take: longer than PID 1 waits for its keeper (2 s), whose own words are better than our silence.
+const VALIDATE_LIMIT: Duration = Duration::from_secs(3);
 /// What bay0 must report, whatever else it does.
 const EXPECTED: [&str; 2] = ["persist", "log"];
+/// The components that nothing is known of without the umbilical.
+pub(crate) const COMPONENTS: [&str; 3] = ["umbilical", "persist", "log"];
 
 /// Feels the umbilical, then asks bay0 for the rest.
 pub(crate) fn feel(socket: &Path, server_uid: u32) -> Vec<Finding> {
     let red = |name, why: &Refusal| Finding::new(name, Level::Red, &why.reason, &why.next);
-    let mut findings = Vec::new();
-    let answer = call_as(socket, server_uid, "hello", HELLO_LIMIT).and_then(|hello| {
-        findings.push(Finding::new(
-            "umbilical",
-            Level::Green,
-            hello.trim_end(),
-            "",
-        ));
-        call_as(socket, server_uid, "validate", VALIDATE_LIMIT)
-    });
-    if let (Err(why), true) = (&answer, findings.is_empty()) {
-        findings.push(red("umbilical", why));
-    }
+    let ask = |verb, limit| call(socket, server_uid, verb, limit);
     // Nothing known is as bad as knowing the worst.
-    match answer.and_then(|body| parse(&body)) {
-        Ok(rest) => findings.extend(rest),
-        Err(why) => findings.extend(EXPECTED.map(|name| red(name, &why))),
-    }
-    findings
+    let hello = match ask("hello", HELLO_LIMIT) {
+        Ok(hello) => Finding::new("umbilical", Level::Green, hello.trim_end(), ""),
+        Err(why) => return COMPONENTS.map(|name| red(name, &why)).to_vec(),
+    };
+    let rest = ask("validate", VALIDATE_LIMIT).and_then(|body| parse(&body));
+    let rest = rest.unwrap_or_else(|why| EXPECTED.map(|name| red(name, &why)).to_vec());
+    [vec![hello], rest].concat()
 }
 
 /// The findings, if every line obeys the format and what is expected is there once.
 fn parse(body: &str) -> Result<Vec<Finding>, Refusal> {
-    let refuse = |what: String| Refusal {
-        reason: format!("bay0 reported {what}; nothing of it is believed"),
-        next: "use bay0 and its validator from one build".to_owned(),
+    let refuse = |what: String| {
+        let reason = format!("bay0 reported {what}; nothing of it is believed");
+        Refusal::new(reason, "use bay0 and its validator from one build")
     };
     let mut findings = Vec::new();
     for line in body.lines() {
@@ -62,7 +54,7 @@ fn parse(body: &str) -> Result<Vec<Finding>, Refusal> {
 
 fn parse_line(line: &str) -> Option<Finding> {
     let fields: Vec<&str> = line.split('\t').collect();
-    let [level, component, reason, next] = fields.as_slice() else {
+    let &[level, component, reason, next] = fields.as_slice() else {
         return None;
     };
     let level = Level::parse(level)?;

@@ -30,16 +30,11 @@ pub enum Level {
 
 impl Level {
     /// `GREEN`, `YELLOW`, `RED`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Level::Green => "GREEN",
-            Level::Yellow => "YELLOW",
-            Level::Red => "RED",
-        }
+    pub fn word(self) -> String {
+        format!("{self:?}").to_uppercase()
     }
 
-    /// The level a word means.
-    pub fn parse(word: &str) -> Option<Level> {
+    fn parse(word: &str) -> Option<Level> {
         let all = [Level::Green, Level::Yellow, Level::Red];
         all.into_iter().find(|level| level.word() == word)
     }
@@ -113,10 +108,8 @@ impl fmt::Display for Report {
 pub struct Paths {
     /// The cgroup v2 directory under which the freezer's group is made, if the machine has one.
     pub cgroup: Option<PathBuf>,
-    /// The umbilical's socket.
+    /// The umbilical's socket, which uid 0 must own and serve.
     pub umbilical: PathBuf,
-    /// The uid that must own the socket and listen behind it.
-    pub server_uid: u32,
     /// The file that names PID 1: `bay0` in the Spine.
     pub comm: PathBuf,
 }
@@ -126,7 +119,6 @@ impl Default for Paths {
         Paths {
             cgroup: bay0_persona::cgroup2_root(),
             umbilical: PathBuf::from(bay0_umbilical::SOCKET),
-            server_uid: 0,
             comm: PathBuf::from("/proc/1/comm"),
         }
     }
@@ -136,20 +128,18 @@ impl Default for Paths {
 pub fn run(paths: &Paths) -> Report {
     let begun = Instant::now();
     let comm = std::fs::read_to_string(&paths.comm).unwrap_or_default();
-    let in_spine = comm.trim_end() == "bay0";
+    let comm = comm.trim_end();
+    let in_spine = comm == "bay0";
     let mut findings = vec![freezer::feel(paths.cgroup.as_deref(), in_spine)];
-    if in_spine {
-        findings.extend(door::feel(&paths.umbilical, paths.server_uid));
-    } else {
-        let reason = format!("PID 1 is {:?}, not bay0; not tried", comm.trim_end());
-        let next = "run bay0 --validate inside the Spine";
-        let untried = |component| Finding::new(component, Level::Yellow, &reason, next);
-        findings.extend(["umbilical", "persist", "log"].map(untried));
-    }
-    Report {
-        findings,
-        ms: begun.elapsed().as_millis(),
-    }
+    let reason = format!("PID 1 is {comm:?}, not bay0; not tried");
+    let next = "run bay0 --validate inside the Spine";
+    let untried = |component| Finding::new(component, Level::Yellow, &reason, next);
+    findings.extend(match in_spine {
+        true => door::feel(&paths.umbilical, 0),
+        false => door::COMPONENTS.map(untried).to_vec(),
+    });
+    let ms = begun.elapsed().as_millis();
+    Report { findings, ms }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 use super::*;
-use bay0_persona::{cgroup2_root, spawn};
+use bay0_persona::{PersonaName, cgroup2_root, spawn};
 
 /// A made tree of the shape the kernel shows.
 fn tree() -> (tempfile::TempDir, Native) {
@@ -17,7 +17,7 @@ fn tree() -> (tempfile::TempDir, Native) {
 #[test]
 fn h12_a_room_is_a_group_and_runs_if_it_has_processes() {
     let (_dir, native) = tree();
-    let mut found = native.list().unwrap().unwrap();
+    let mut found = native.list().unwrap();
     found.sort();
     let shown: Vec<_> = found
         .iter()
@@ -43,7 +43,7 @@ fn h13_no_rooms_group_is_a_fact_and_not_an_error() {
     let native = Native {
         root: dir.path().join("nowhere"),
     };
-    assert_eq!(native.list().unwrap(), None);
+    assert_eq!(native.list().unwrap(), []);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn h12_rooms_running_frozen_nested_and_empty_are_found_and_removed() {
     let children = [sleep(&running), sleep(&nested)];
     frozen.freeze(true, limit).unwrap();
 
-    let mut found = native.list().unwrap().unwrap();
+    let mut found = native.list().unwrap();
     found.sort();
     let shown: Vec<_> = found
         .iter()
@@ -113,10 +113,10 @@ fn h12_rooms_running_frozen_nested_and_empty_are_found_and_removed() {
     for thing in &found {
         native.remove(&thing.id).unwrap();
     }
-    assert_eq!(native.list().unwrap(), Some(Vec::new()));
+    assert_eq!(native.list().unwrap(), []);
     for child in children {
         assert!(child.wait_exit(limit));
     }
     root.remove().unwrap();
-    assert_eq!(native.list().unwrap(), None);
+    assert_eq!(native.list().unwrap(), []);
 }

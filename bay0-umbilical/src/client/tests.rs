@@ -1,7 +1,7 @@
 #![allow(clippy::disallowed_methods, reason = "a thread plays the server")]
 
 use super::*;
-use std::io::Write;
+use std::io::Read;
 use std::os::unix::net::UnixListener;
 use std::thread;
 
@@ -27,7 +27,7 @@ impl Scene {
     }
 
     fn fails(&self, server: u32) -> String {
-        let text = call_as(&self.path, server, "hello", LIMIT)
+        let text = call(&self.path, server, "hello", LIMIT)
             .unwrap_err()
             .to_string();
         text.replace(&self.path.display().to_string(), "SOCK")
@@ -43,7 +43,7 @@ impl Scene {
             assert_eq!(&request, b"hello\n");
             stream.write_all(bytes).unwrap();
         });
-        let answer = call_as(&self.path, self.me(), "hello", Duration::from_secs(5));
+        let answer = call(&self.path, self.me(), "hello", Duration::from_secs(5));
         server.join().unwrap();
         std::fs::remove_file(&self.path).unwrap();
         answer.map_err(|err| {

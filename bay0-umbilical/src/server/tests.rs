@@ -184,7 +184,8 @@ fn h15_an_answer_that_goes_out_in_part_is_the_last_thing_a_client_hears() {
     client.write_all(b"hello\n").unwrap();
     scene.server.turn(Instant::now());
     let call = scene.server.turn(Instant::now()).remove(0);
-    setsockopt(&scene.server.clients[0].stream, sockopt::SndBuf, &1).unwrap();
+    let stream = &scene.server.clients[&call.id].stream;
+    setsockopt(stream, sockopt::SndBuf, &1).unwrap();
     scene
         .server
         .reply(call.id, Ok(&"x".repeat(crate::MAX_REPLY)));
@@ -274,22 +275,18 @@ fn h15_when_all_is_taken_the_greediest_pays() {
         for _ in 0..4 {
             let _gone = scene.connect();
             scene.settle_accept();
-            scene.server.clients.last_mut().unwrap().owner = owner << 16;
+            let mut last = scene.server.clients.last_entry().unwrap();
+            last.get_mut().owner = owner << 16;
         }
     }
-    scene.server.clients[20].owner = 9 << 16; // one more of owner 9, whose oldest is number 32
-    let oldest = scene.server.clients[20].id;
+    // One more of owner 9, whose oldest is number 32.
+    let oldest = *scene.server.clients.keys().nth(20).unwrap();
+    scene.server.clients.get_mut(&oldest).unwrap().owner = 9 << 16;
     assert_eq!(scene.server.clients.len(), CONNECTIONS);
     let _newcomer = scene.connect();
     scene.settle_accept();
     assert_eq!(scene.server.clients.len(), CONNECTIONS);
-    assert!(
-        scene
-            .server
-            .clients
-            .iter()
-            .all(|client| client.id != oldest)
-    );
+    assert!(scene.server.clients.keys().all(|id| *id != oldest));
 }
 
 impl Scene {
@@ -468,12 +465,12 @@ proptest! {
         for line in &lines {
             bytes.extend(line);
             bytes.push(b'\n');
-            let no_text = Refusal::new("request is not UTF-8".to_owned(), "send plain text");
+            let no_text = Refusal::new("request is not UTF-8", "send plain text");
             let verb = std::str::from_utf8(line).map_err(|_| no_text).and_then(Verb::parse);
             let may = |verb: &Verb| Authority::of_uid(Uid::effective().as_raw()).may(verb);
             let text = match verb {
                 Ok(verb) if may(&verb) => Ok("hi".to_owned()),
-                Ok(_) => Err(NOT_YOURS.to_owned()),
+                Ok(_) => Err("not for this uid to ask; next: ask at the operator line".to_owned()),
                 Err(why) => Err(why.to_string()),
             };
             let (word, text) = match &text { Ok(text) => ("ok", text), Err(text) => ("no", text) };
