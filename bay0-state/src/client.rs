@@ -205,7 +205,7 @@ pub fn last_words(socket: BorrowedFd<'_>, text: &str) {
 /// The next reply and its request's number; `None` when there is none within `limit`.
 fn receive(fd: BorrowedFd<'_>, op: &'static str, limit: Duration) -> Called<Option<(u64, Reply)>> {
     let started = Instant::now();
-    let mut packet = vec![0; MAX_MESSAGE];
+    let mut packet = Vec::new();
     loop {
         let left = limit.saturating_sub(started.elapsed());
         // Rounded up, or the last fraction of a millisecond would be spent spinning.
@@ -215,7 +215,13 @@ fn receive(fd: BorrowedFd<'_>, op: &'static str, limit: Duration) -> Called<Opti
         if ready == Ok(0) {
             return Ok(None);
         }
-        let read = ready.and_then(|_| recv(fd.as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT));
+        // Asked for its length first: PID 1 does not keep 64 KiB for replies of a few bytes.
+        let measure = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+        let length = ready.and_then(|_| recv(fd.as_raw_fd(), &mut [], measure));
+        let read = length.and_then(|length| {
+            packet.resize(length.min(MAX_MESSAGE), 0);
+            recv(fd.as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT)
+        });
         match read {
             Ok(0) => return Err(KeeperError::Died(op)),
             Ok(length) => {

@@ -29,8 +29,8 @@ use crate::wire::Opened;
 
 /// The newest file; older ones are `genesis.log.1` (newest) to `.3`.
 pub const LOG_NAME: &str = "genesis.log";
-/// Size of each file in bytes.
-pub const LOG_BYTES: usize = 1024 * 1024;
+/// Size of each file in bytes: small enough that every boot can check the whole chain of the newest one.
+pub const LOG_BYTES: usize = 256 * 1024;
 /// Most bytes that one write may carry, and so the most that a power cut can tear.
 pub const MAX_BATCH: usize = 8 * 1024;
 /// Longest text of a record, in bytes; what is longer ends in `...`.
@@ -113,8 +113,10 @@ impl Log {
         let (found, broken) = scan(&newest);
         let (end, torn) = (found.end, found.torn_bytes);
         // Without a record there, as after a cut in the middle of a rotation, the chain goes on from the file before.
-        let past = if end == 0 { before } else { newest };
-        let tip = scan(&past).0;
+        let (past, tip) = match end {
+            0 => (&before, scan(&before).0),
+            _ => (&newest, found),
+        };
         let mut opened = previous(past.get(..tip.end).unwrap_or_default(), boot_id);
         let mut log = Self {
             dir: dir.into(),

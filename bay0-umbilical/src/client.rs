@@ -1,4 +1,4 @@
-//! The calling end: `bay0 hello` in a room, the validator in the Spine. It trusts nothing it finds at the socket's path, and
+//! The calling end: the validator in the Spine, later a client in each room. It trusts nothing it finds at the socket's path, and
 //! everything it does happens under one deadline.
 
 use std::fs;

@@ -13,7 +13,7 @@ use crate::pid1::{Bay0, Event};
 /// Longest that a validation may take. A healthy one takes well under a second.
 const DEADLINE: Duration = Duration::from_secs(6);
 /// The report of a validator that has none.
-const LATE: &str = "RED validate: no report in time; next: validate again, then reboot";
+const NONE: &str = "RED validate: no report; next: validate again, then reboot";
 /// Longest report.
 const REPORT_BYTES: usize = 8192;
 
@@ -47,9 +47,10 @@ impl Bay0 {
         };
         let mut text = [0; REPORT_BYTES];
         let report = match teller.pipe.read(&mut text) {
-            Ok(length) => String::from_utf8_lossy(text.get(..length).unwrap_or_default()),
-            Err(_) if begun.elapsed() > DEADLINE => LATE.into(),
-            Err(_) => return,
+            Ok(length @ 1..) => String::from_utf8_lossy(text.get(..length).unwrap_or_default()),
+            Err(_) if begun.elapsed() <= DEADLINE => return,
+            // It has died, or is late.
+            _ => NONE.into(),
         };
         self.validated(&report);
     }
