@@ -46,7 +46,22 @@ pub const TOOL_CC: Tool = Tool {
     program: "cc",
     packages: ["gcc libc6-dev", "gcc glibc-static", "build-base", "gcc"],
 };
-/// A peer of bay0's in `bench`.
+/// Compiles libFuzzer.
+pub const TOOL_CXX: Tool = Tool {
+    program: "c++",
+    packages: ["g++", "gcc-c++", "build-base", "gcc"],
+};
+/// A runtime that `bay0-reconcile` asks; its tests that need root ask a real one.
+pub const TOOL_PODMAN: Tool = Tool {
+    program: "podman",
+    packages: ["podman"; 4],
+};
+/// What podman runs containers with where cgroups are hybrid.
+pub const TOOL_RUNC: Tool = Tool {
+    program: "runc",
+    packages: ["runc"; 4],
+};
+/// A peer of bay0's in `bench`, and a container's only program in the tests with podman.
 pub const TOOL_BUSYBOX: Tool = Tool {
     program: "busybox",
     packages: ["busybox-static", "busybox", "busybox-static", "busybox"],

@@ -16,6 +16,7 @@ mod bench;
 mod budget;
 mod count;
 mod fetch;
+mod fuzz;
 mod host;
 mod image;
 mod layout;
@@ -78,6 +79,8 @@ enum Task {
     Vm(vm::VmArgs),
     /// Long seeded runs: power cuts, names, wire formats, the log; goes on where the last one stopped
     Soak(soak::SoakArgs),
+    /// Coverage-guided fuzzing of what parses foreign bytes; a crash is kept and can be repeated
+    Fuzz(fuzz::FuzzArgs),
     /// Measure the Spine beside its peers: boots, memory, orphans, round trips, durable writes, size
     Bench(bench::BenchArgs),
     /// Gather every input of an assembly in build/stage (what scripts/mkspine.sh does before the container)
@@ -163,6 +166,7 @@ fn run(task: Task) -> Result<u8> {
         ),
         Task::Vm(args) => return vm::command(&layout, &args),
         Task::Soak(args) => return soak::command(&layout, &args),
+        Task::Fuzz(args) => return fuzz::command(&layout, &args),
         Task::Bench(args) => return bench::command(&layout, &args),
         Task::Budget => return budget::command(&layout),
         Task::Tidy => return tidy::command(&layout),

@@ -166,7 +166,7 @@ fn begin(kept: &PathBuf, args: &SoakArgs) -> Result<Progress> {
 }
 
 /// `90s`, `30m`, `8h`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let unit = match text.chars().last() {
         Some('s') => 1,
         Some('m') => 60,

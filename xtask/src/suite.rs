@@ -17,13 +17,15 @@ const NOBODY: u32 = 65534;
 
 /// Runs every step; 0 when nothing failed.
 pub fn command(layout: &Layout) -> Result<u8> {
-    let tools = [
+    host::need(&[
         host::TOOL_QEMU,
         host::TOOL_MKE2FS,
         host::TOOL_DEPMOD,
         host::TOOL_CC,
-    ];
-    host::need(&tools)?;
+    ])?;
+    if nix::unistd::geteuid().is_root() {
+        host::need(&[host::TOOL_PODMAN, host::TOOL_RUNC, host::TOOL_BUSYBOX])?;
+    }
     let mut results = Vec::new();
     for step in steps(layout) {
         println!("\n== {}: {}", step.name, step.shown());

@@ -66,15 +66,16 @@ fn door(dir: &Path, samples: u32) -> Result<()> {
 fn log(dir: &Path, samples: u32) -> Result<()> {
     let text = "x".repeat(TEXT_BYTES);
     let group = vec![text.as_str(); GROUPS.1];
-    let (mut log, _) = Log::open(dir, "00000000-0000-0000-0000-000000000000", 0)?;
-    log.append(&[&text])?;
+    let fault = anyhow::Error::msg::<String>;
+    let (mut log, _) = Log::open(dir, "00000000-0000-0000-0000-000000000000").map_err(fault)?;
+    log.append(&[&text]).map_err(fault)?;
     let bytes = fs::read(dir.join(LOG_NAME))?;
     let newline = bytes.iter().position(|b| *b == b'\n');
     let record = vec![b'x'; newline.context("the log has no record")? + 1];
     let mut bare = Overwrite::create(&dir.join("bare"))?;
     for _ in 0..samples {
         let ours = |log: &mut Log, texts: &[&str], times| {
-            timed(times, || log.append(texts).map(drop).map_err(Into::into))
+            timed(times, || log.append(texts).map(drop).map_err(fault))
         };
         sample(
             "single",

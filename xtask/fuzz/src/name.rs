@@ -1,0 +1,76 @@
+//! Names (H14): the type accepts what the grammar accepts and nothing else, in both spellings, and each leads back to the other.
+#![no_main]
+
+use bay0_persona::PersonaName;
+use bay0_persona::name::NameError;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let parsed = PersonaName::parse(text);
+    assert_eq!(parsed.is_ok(), obeys(data, b"://", b"/"), "{parsed:?}");
+    match parsed {
+        Ok(name) => spellings(&name, text, &name.internal()),
+        Err(error) => located(&error, text),
+    }
+    let parsed = PersonaName::from_internal(text);
+    assert_eq!(parsed.is_ok(), obeys(data, b"__", b"__"), "{parsed:?}");
+    if let Ok(name) = parsed {
+        spellings(&name, name.as_str(), text);
+    }
+});
+
+/// The grammar a second time, read byte by byte: scheme, first joint, then segments between joints.
+fn obeys(text: &[u8], first: &[u8], joint: &[u8]) -> bool {
+    let after = |scheme: &[u8]| text.strip_prefix(scheme)?.strip_prefix(first);
+    let Some(mut rest) = after(b"sys").or_else(|| after(b"p")) else {
+        return false;
+    };
+    for _ in 0..5 {
+        let allowed = |b: &&u8| matches!(b, b'a'..=b'z' | b'0'..=b'9');
+        let length = rest.iter().take_while(allowed).count();
+        if length == 0 || length > 32 {
+            return false;
+        }
+        rest = &rest[length..];
+        match rest.strip_prefix(joint) {
+            Some(next) => rest = next,
+            None => return rest.is_empty(),
+        }
+    }
+    false
+}
+
+/// Everything a name says about itself agrees.
+fn spellings(name: &PersonaName, external: &str, internal: &str) {
+    assert_eq!(name.as_str(), external);
+    assert_eq!(name.to_string(), external);
+    assert_eq!(name.internal(), internal);
+    assert_eq!(PersonaName::parse(external).as_ref(), Ok(name));
+    assert_eq!(PersonaName::from_internal(internal).as_ref(), Ok(name));
+    match name.parent() {
+        Some(parent) => {
+            assert_eq!(parent.depth() + 1, name.depth());
+            assert!(external.starts_with(&format!("{parent}/")));
+        }
+        None => assert_eq!(name.depth(), 1),
+    }
+}
+
+/// A refusal points into the text, at what it names.
+fn located(error: &NameError, text: &str) {
+    let bytes = text.as_bytes();
+    let begins = |at: usize| at <= bytes.len() && bytes[at - 1] == b'/';
+    assert!(match error {
+        NameError::Scheme => !text.starts_with("p://") && !text.starts_with("sys://"),
+        NameError::Empty(at) => begins(*at) && matches!(bytes.get(*at), None | Some(b'/')),
+        NameError::Byte(byte, at) => bytes[*at] == *byte,
+        NameError::UpperCase(byte, at, lower) => {
+            bytes[*at] == *byte && byte.is_ascii_uppercase() && text.eq_ignore_ascii_case(lower)
+        }
+        NameError::LongSegment(at) | NameError::TooDeep(at) => begins(*at),
+    });
+    assert!(!error.to_string().is_empty());
+}

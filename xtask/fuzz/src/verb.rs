@@ -1,0 +1,37 @@
+//! Request lines (decision 7): no line makes the parser panic, and a verb has exactly one spelling.
+#![no_main]
+
+use bay0_umbilical::{Authority, MAX_REQUEST, Verb};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(line) = std::str::from_utf8(data) else {
+        return;
+    };
+    match Verb::parse(line) {
+        Ok(verb) => {
+            assert_eq!(spelling(&verb), line);
+            assert!(line.len() < MAX_REQUEST, "with its newline too long");
+            assert!(Authority::Operator.may(&verb));
+            assert_eq!(Authority::of_uid(1).may(&verb), verb == Verb::Hello);
+        }
+        Err(refusal) => assert!(!refusal.reason.is_empty() && !refusal.next.is_empty()),
+    }
+});
+
+/// The one line that says this; a new verb does not compile until it stands here.
+fn spelling(verb: &Verb) -> String {
+    match verb {
+        Verb::Hello => "hello".into(),
+        Verb::Status => "status".into(),
+        Verb::Validate => "validate".into(),
+        Verb::Rooms => "rooms".into(),
+        Verb::Start(name) => format!("start {name}"),
+        Verb::Stop(name) => format!("stop {name}"),
+        Verb::Focus(name) => format!("focus {name}"),
+        Verb::Log => "log".into(),
+        Verb::Poweroff => "poweroff".into(),
+        Verb::Reboot => "reboot".into(),
+        Verb::Help => "help".into(),
+    }
+}
