@@ -15,8 +15,8 @@ use crate::shutdown::{POWER_OFF, REBOOT};
 const HELLO: &str = concat!("bay0 ", env!("CARGO_PKG_VERSION"), "\n");
 /// The answer to `rooms` where no persona is recorded.
 const NOBODY: &str = "no personas\n";
-/// Most bytes of one operator line.
-const LINE_BYTES: usize = 256;
+/// The longest line a terminal hands over (`termios(3)`): one read has all of it, so that no rest is taken for a verb.
+const LINE_BYTES: usize = 4096;
 
 impl Bay0 {
     pub(crate) fn on_umbilical(&mut self) {

@@ -23,6 +23,8 @@ fuzz_target!(|data: &[u8]| {
         let kept = &damaged[..found.end];
         let written = kept.is_empty() || original.windows(kept.len()).any(|part| part == kept);
         assert!(written, "{found:?} holds what nobody wrote");
+        let alone = verify_log(kept).expect("the good part is good");
+        assert_eq!((alone.torn_bytes, alone.hash), (0, found.hash));
     }
 });
 
@@ -42,8 +44,6 @@ fn consistent(bytes: &[u8]) -> Option<Summary> {
             assert_eq!(records.count(), found.records);
             let span = found.records as u64;
             assert!(span == 0 || found.last - found.first + 1 == span);
-            let alone = verify_log(&bytes[..found.end]).expect("the good part is good");
-            assert_eq!((alone.torn_bytes, &alone.hash), (0, &found.hash));
             Some(found)
         }
     }
@@ -72,7 +72,8 @@ fn valid(script: &mut Script) -> Vec<Vec<u8>> {
     } else {
         hex(&sha256(&[b"the file before"]))
     };
-    let count = script.byte() % 24;
+    // Sixteen of the longest are more than a batch, and hashing is what takes the time.
+    let count = script.byte() % 16;
     let mut lines = Vec::new();
     for seq in first..first + count as u64 {
         let letter = char::from(b' ' + (script.byte() % 95) as u8);

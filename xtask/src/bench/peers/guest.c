@@ -55,13 +55,14 @@ static void make_orphans(pid_t *orphans, const int gate[2]) {
     pid_t parent = fork();
     if (parent == 0) {
         for (int i = 0; i < ORPHANS; i++) {
-            orphans[i] = fork();
-            if (orphans[i] == 0) {
+            pid_t orphan = fork();
+            if (orphan == 0) {
                 close(gate[1]);
                 _exit(read(gate[0], &nothing, 1) != 0);
             }
-            if (orphans[i] < 0)
+            if (orphan < 0)
                 fail("fork");
+            orphans[i] = orphan;
         }
         _exit(0);
     }
