@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn s02_a16_genesis_sample() {
-        sample(20, cases::genesis);
+        sample(5, cases::genesis);
     }
 
     #[test]

@@ -41,6 +41,13 @@ pub fn h14_operator_line_refuses_by_byte_and_position(lab: &Lab) -> Result<()> {
             "{line:?} should be refused with {refusal:?}, was answered {said:?}"
         );
     }
+    // The end of an overlong line is a verb: it must be refused with the rest, not obeyed after it.
+    let long = format!("{}poweroff", "x".repeat(256));
+    let said = guest.ask(&long)?;
+    ensure!(
+        said.contains("request not under 256 bytes; next: shorten it\n"),
+        "an overlong line was answered {said:?}"
+    );
     let help = guest.ask("help")?;
     for verb in [
         "help",
