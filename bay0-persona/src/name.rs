@@ -55,7 +55,7 @@ impl fmt::Display for NameError {
                 )
             }
             NameError::UpperCase(byte, at, lower) => {
-                let shown = byte.escape_ascii();
+                let (shown, lower) = (byte.escape_ascii(), lower.escape_default());
                 write!(f, "upper-case '{shown}' at byte {at}: write {lower}")
             }
             NameError::LongSegment(at) => {
