@@ -56,6 +56,8 @@ fn h14_upper_case_is_refused_with_the_lower_case_spelling() {
         refusal("p://Work"),
         "upper-case 'W' at byte 4: write p://work"
     );
+    let shown = "upper-case 'W' at byte 4: write p://w\\u{1b}[2j";
+    assert_eq!(refusal("p://W\x1b[2J"), shown, "no refusal moves a cursor");
 }
 
 #[test]
