@@ -49,6 +49,13 @@ pub fn h20_clean_boot_is_green(lab: &Lab) -> Result<()> {
     guest.power_off()
 }
 
+pub fn h09_pid1_is_exempt_from_the_memory_killer(lab: &Lab) -> Result<()> {
+    let mut guest = lab.start(&lab.config_with(Build::Release, &lab.disk()?))?;
+    guest.expect(r"oom: -1000 read back \(\d+ ms\)")?;
+    guest.verdict("GREEN")?;
+    guest.power_off()
+}
+
 pub fn h04_the_first_line_on_the_console_is_bay0s_version(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Release, &lab.disk()?)?;
     let text = guest.machine.text();

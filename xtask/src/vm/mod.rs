@@ -92,6 +92,7 @@ scenarios! {
     ends::h20_power_cut_is_named_as_the_previous_end: "a cut is told apart from a clean end",
     boots::h05_first_boot_on_an_empty_disk_then_the_second_knows_it: "first boot, clean end, second boot",
     boots::h20_clean_boot_is_green: "every phase in order, no FAIL, GREEN, power-off",
+    boots::h09_pid1_is_exempt_from_the_memory_killer: "the kernel panics rather than kill PID 1 for memory",
     boots::h04_the_first_line_on_the_console_is_bay0s_version: "bay0's first word is who it is",
     boots::a07_modules_are_sealed_before_the_keeper_starts: "no module can be loaded after boot",
     boots::t07_the_spine_sends_nothing_even_with_a_network_card: "not one packet leaves, with a card present",
