@@ -37,6 +37,10 @@ pub fn phases(console: &str, exec: f64) -> Result<Vec<Phase>> {
             None if phases.is_empty() => "",
             None => continue,
         };
+        // What the boot before said is told again, in brackets and all.
+        if found[4].starts_with("| ") {
+            continue;
+        }
         let begin = if ms.is_empty() {
             0.0
         } else {
@@ -96,6 +100,7 @@ mod tests {
     const CONSOLE: &str = "launch_us=6000000\n\
         bay0 6.051 bay0: version 0.1.0 is PID 1 (kernel 6.12.117)\n\
         bay0 6.163 watchdog: armed i6300ESB timer, time-out 20 s read back (94 ms)\n\
+        bay0 6.170 previous: | bay0 4.9 umbilical: listening (7 ms)\n\
         bay0 6.170 previous: ended none\n\
         bay0 6.943 validate: GREEN (194 ms): freezer GREEN, log GREEN\n\
         bay0 6.999 later: not of the boot (3 ms)\n";

@@ -6,33 +6,37 @@
     clippy::print_stdout,
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
+    clippy::disallowed_methods,
     reason = "a tool on a developer's machine"
 )]
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::thread;
+use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use bay0_state::genesis::{LOG_BYTES, LOG_NAME, Log};
 use bay0_umbilical::Server;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::unistd::Pid;
 
-/// Round trips in a sample, on one connection and with a connection each.
-const TRIPS: (u32, u32) = (20_000, 5_000);
+/// Round trips in a sample, on one connection.
+const TRIPS: u32 = 20_000;
+/// Round trips in a sample, with a connection each.
+const CALLS: u32 = 5_000;
 /// Records in a sample, one at a time: more than a file of the log holds, so that its rotation is in every sample.
 const RECORDS: u32 = 3_000;
 /// Groups in a sample, and records in a group.
-const GROUPS: (u32, usize) = (100, 64);
+const GROUPS: u32 = 100;
+const GROUP: usize = 64;
 /// Bytes of a record's text.
 const TEXT_BYTES: usize = 256;
 const REQUEST: &[u8] = b"hello\n";
@@ -45,19 +49,20 @@ fn main() -> Result<()> {
     match args.as_slice() {
         ["door", dir, samples] => door(Path::new(dir), samples.parse()?),
         ["log", dir, samples] => log(Path::new(dir), samples.parse()?),
-        ["serve", path] => serve(Path::new(path)),
-        ["echo", path] => echo(Path::new(path)),
         _ => bail!(USAGE),
     }
 }
 
-/// The umbilical beside an echo. Client and server share one processor: what is timed is work, not how fast another one wakes up.
+/// The umbilical beside an echo. Client and servers share one processor: what is timed is work, not how fast another one wakes up.
 fn door(dir: &Path, samples: u32) -> Result<()> {
     pin()?;
-    let (ours, peer) = (Served::start("serve", dir)?, Served::start("echo", dir)?);
+    let (ours, peer) = (dir.join("ours"), dir.join("peer"));
+    let (server, listener) = (Server::bind(&ours)?, UnixListener::bind(&peer)?);
+    thread::spawn(move || serve(server));
+    thread::spawn(move || echo(&listener));
     for _ in 0..samples {
-        sample("persistent", || ours.trips(TRIPS.0), || peer.trips(TRIPS.0))?;
-        sample("connection", || ours.calls(TRIPS.1), || peer.calls(TRIPS.1))?;
+        println!("persistent {} {}", trips(&ours)?, trips(&peer)?);
+        println!("connection {} {}", calls(&ours)?, calls(&peer)?);
     }
     Ok(())
 }
@@ -65,39 +70,39 @@ fn door(dir: &Path, samples: u32) -> Result<()> {
 /// The genesis log beside a file of the same size, overwritten in place with as many bytes and synced as often as asked.
 fn log(dir: &Path, samples: u32) -> Result<()> {
     let text = "x".repeat(TEXT_BYTES);
-    let group = vec![text.as_str(); GROUPS.1];
-    let fault = anyhow::Error::msg::<String>;
-    let (mut log, _) = Log::open(dir, "00000000-0000-0000-0000-000000000000").map_err(fault)?;
-    log.append(&[&text]).map_err(fault)?;
+    let group = vec![text.as_str(); GROUP];
+    let (mut log, _) = Log::open(dir, "00000000-0000-0000-0000-000000000000").map_err(said)?;
+    log.append(&[&text]).map_err(said)?;
     let bytes = fs::read(dir.join(LOG_NAME))?;
     let newline = bytes.iter().position(|b| *b == b'\n');
     let record = vec![b'x'; newline.context("the log has no record")? + 1];
-    let mut bare = Overwrite::create(&dir.join("bare"))?;
+    let (file, mut end) = (File::create(dir.join("bare"))?, 0);
+    file.write_all_at(&vec![0; LOG_BYTES], 0)?;
+    file.sync_all()?;
     for _ in 0..samples {
-        let ours = |log: &mut Log, texts: &[&str], times| {
-            timed(times, || log.append(texts).map(drop).map_err(fault))
-        };
-        sample(
-            "single",
-            || ours(&mut log, &group[..1], RECORDS),
-            || timed(RECORDS, || bare.append(&record)),
-        )?;
-        sample(
-            "group",
-            || ours(&mut log, &group, GROUPS.0),
-            || timed(GROUPS.0, || bare.append(&record.repeat(GROUPS.1))),
-        )?;
+        for (name, count, times) in [("single", 1, RECORDS), ("group", GROUP, GROUPS)] {
+            let ours = timed(times, || {
+                log.append(&group[..count]).map(drop).map_err(said)
+            })?;
+            let bytes = record.repeat(count);
+            let peer = timed(times, || {
+                end = if end + bytes.len() > LOG_BYTES {
+                    0
+                } else {
+                    end
+                };
+                file.write_all_at(&bytes, end as u64)?;
+                end += bytes.len();
+                Ok(file.sync_data()?)
+            })?;
+            println!("{name} {ours} {peer}");
+        }
     }
     Ok(())
 }
 
-fn sample(
-    name: &str,
-    ours: impl FnOnce() -> Result<u128>,
-    peer: impl FnOnce() -> Result<u128>,
-) -> Result<()> {
-    println!("{name} {} {}", ours()?, peer()?);
-    Ok(())
+fn said(fault: impl Display) -> anyhow::Error {
+    anyhow!("{fault}")
 }
 
 /// Nanoseconds of one of so many.
@@ -109,62 +114,15 @@ fn timed(times: u32, mut work: impl FnMut() -> Result<()>) -> Result<u128> {
     Ok(begun.elapsed().as_nanos() / u128::from(times))
 }
 
-/// A preallocated file, written round and round.
-struct Overwrite {
-    file: File,
-    end: usize,
+/// So many requests on one connection.
+fn trips(path: &Path) -> Result<u128> {
+    let mut stream = UnixStream::connect(path)?;
+    timed(TRIPS, || trip(&mut stream))
 }
 
-impl Overwrite {
-    fn create(path: &Path) -> Result<Overwrite> {
-        let file = File::create(path)?;
-        file.write_all_at(&vec![0; LOG_BYTES], 0)?;
-        file.sync_all()?;
-        Ok(Overwrite { file, end: 0 })
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.end + bytes.len() > LOG_BYTES {
-            self.end = 0;
-        }
-        self.file.write_all_at(bytes, self.end as u64)?;
-        self.file.sync_data()?;
-        self.end += bytes.len();
-        Ok(())
-    }
-}
-
-/// A server in a process of its own; killed when dropped.
-struct Served(Child, PathBuf);
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.0.kill().and_then(|()| self.0.wait());
-    }
-}
-
-impl Served {
-    fn start(kind: &str, dir: &Path) -> Result<Served> {
-        let path = dir.join(kind);
-        let mut server = Command::new(std::env::current_exe()?);
-        let served = Served(server.arg(kind).arg(&path).spawn()?, path);
-        for _ in 0..1000 {
-            if UnixStream::connect(&served.1).is_ok() {
-                return Ok(served);
-            }
-            sleep(Duration::from_millis(5));
-        }
-        bail!("{kind}: no server after 5 s")
-    }
-
-    fn trips(&self, times: u32) -> Result<u128> {
-        let mut stream = UnixStream::connect(&self.1)?;
-        timed(times, || trip(&mut stream))
-    }
-
-    fn calls(&self, times: u32) -> Result<u128> {
-        timed(times, || trip(&mut UnixStream::connect(&self.1)?))
-    }
+/// So many requests with a connection each.
+fn calls(path: &Path) -> Result<u128> {
+    timed(CALLS, || trip(&mut UnixStream::connect(path)?))
 }
 
 fn trip(stream: &mut UnixStream) -> Result<()> {
@@ -176,8 +134,7 @@ fn trip(stream: &mut UnixStream) -> Result<()> {
 }
 
 /// The umbilical, driven as PID 1 drives it: one descriptor in its epoll set, a turn whenever that is readable.
-fn serve(path: &Path) -> Result<()> {
-    let mut server = Server::bind(path)?;
+fn serve(mut server: Server) -> Result<()> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(&server, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
     let mut ready = [EpollEvent::empty(); 8];
@@ -190,10 +147,9 @@ fn serve(path: &Path) -> Result<()> {
 }
 
 /// The least that serves several connections: what comes is sent back.
-fn echo(path: &Path) -> Result<()> {
-    let listener = UnixListener::bind(path)?;
+fn echo(listener: &UnixListener) -> Result<()> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+    epoll.add(listener, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
     let mut streams = BTreeMap::new();
     let mut ready = [EpollEvent::empty(); 8];
     let mut heard = [0; 64];
