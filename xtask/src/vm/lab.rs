@@ -23,6 +23,8 @@ pub const DISK_MIB: u64 = 64;
 const PROMPT: &str = "bay0> ";
 /// How often a wait for a reply looks at the clock.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long a prompt is waited for before the next line is typed without it.
+const SOON: Duration = Duration::from_secs(4);
 /// A line of the boot before, shown again at this one; it is no news.
 const OLD_NEWS: &str = " previous: | ";
 /// A validation's summary; without figures when the validator itself was given up.
@@ -218,7 +220,7 @@ impl Guest {
         self.machine.send_line(line)?;
         // Typed at the next prompt, where there is one soon: the terminal echoes into the middle of an answer.
         self.machine.wait_for_more(LOOK);
-        while !self.machine.text().ends_with(PROMPT) && Instant::now() < begun + LOOK {
+        while !self.machine.text().ends_with(PROMPT) && Instant::now() < begun + SOON {
             self.machine.wait_for_more(LOOK);
         }
         self.machine.send_line(&end_word)?;
