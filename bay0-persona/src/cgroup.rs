@@ -5,198 +5,175 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-use crate::spawn::write_knob;
+use nix::errno::Errno;
 
 /// The group below the cgroup root that holds every room.
 pub const ROOMS: &str = "rooms";
 /// Deepest tree of groups that [`Group::remove`] walks.
 const MAX_TREE: usize = 8;
-/// How often `cgroup.events` is read again when its poll says nothing: the kernel reports "empty" late.
-const REREAD: Duration = Duration::from_millis(2);
+/// How often `cgroup.events` is read again. Polling it would not do: the kernel reports "empty" late.
+const REREAD: Duration = Duration::from_micros(500);
 
 /// A cgroup v2 directory, held open.
 #[derive(Debug)]
 pub struct Group {
-    path: PathBuf,
-    dir: File,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What [`crate::spawn`] needs to put a child into it.
+    pub dir: File,
 }
 
-/// What failed on a group.
-#[derive(Debug)]
-pub enum GroupError {
-    /// This operation on this file failed.
-    Io(&'static str, PathBuf, io::Error),
-    /// The group did not reach this state in time; the request was taken back where it can be.
-    TimedOut(&'static str, PathBuf, Duration),
-}
+/// What could not be done with a group that the caller knows, and why: ETIMEDOUT if the kernel did not get there in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupError(pub &'static str, pub Errno);
 
 impl fmt::Display for GroupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            GroupError::Io(op, path, err) => write!(f, "{op} {}: {err}", path.display()),
-            GroupError::TimedOut(state, path, limit) => {
-                write!(
-                    f,
-                    "{} not {state} after {} ms",
-                    path.display(),
-                    limit.as_millis()
-                )
-            }
-        }
+        let GroupError(operation, errno) = self;
+        write!(f, "{operation} cgroup: {errno:?}")
     }
 }
 
 impl std::error::Error for GroupError {}
 
 impl Group {
-    /// Makes the directory `name` under `parent`, or opens it if it is there.
+    /// Makes the directory `name` under `parent`.
     ///
     /// # Errors
-    /// [`GroupError::Io`] naming the path.
+    /// `make` or `open`, with the errno.
     pub fn create(parent: &Path, name: &str) -> Result<Group, GroupError> {
         let path = parent.join(name);
-        match fs::create_dir(&path) {
-            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => {
-                Err(GroupError::Io("make cgroup", path, err))
-            }
-            _ => Group::open(path),
-        }
+        fs::create_dir(&path).map_err(failed("make"))?;
+        Group::open(path)
     }
 
     /// Opens an existing group.
     ///
     /// # Errors
-    /// [`GroupError::Io`] naming the path.
+    /// `open`, with the errno.
     pub fn open(path: PathBuf) -> Result<Group, GroupError> {
-        match File::open(&path) {
-            Ok(dir) => Ok(Group { path, dir }),
-            Err(err) => Err(GroupError::Io("open cgroup", path, err)),
-        }
-    }
-
-    /// The group's directory.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The descriptor [`crate::spawn`] puts a child into.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.dir.as_fd()
+        let dir = File::open(&path).map_err(failed("open"))?;
+        Ok(Group { path, dir })
     }
 
     /// CPU time the whole group has used, in microseconds (`usage_usec` of `cpu.stat`).
     ///
     /// # Errors
-    /// [`GroupError::Io`] naming the file.
+    /// `measure`, with the errno; EBADMSG from a kernel that does not count it.
     pub fn usage_usec(&self) -> Result<u64, GroupError> {
-        self.value("cpu.stat", "usage_usec")
+        let text = fs::read_to_string(self.path.join("cpu.stat")).map_err(failed("measure"))?;
+        let value = |line: &str| line.strip_prefix("usage_usec ")?.parse().ok();
+        let used = text.lines().find_map(value);
+        used.ok_or(GroupError("measure", Errno::EBADMSG))
     }
 
-    /// Freezes or thaws the whole tree and waits for the kernel to confirm it. On time-out the freeze is taken back.
+    /// Freezes the whole tree and waits for the kernel to confirm it. A freeze that fails is taken back.
     ///
     /// # Errors
-    /// [`GroupError::TimedOut`] after `limit`, [`GroupError::Io`] naming the file.
-    pub fn freeze(&self, frozen: bool, limit: Duration) -> Result<(), GroupError> {
-        let (value, state) = if frozen {
-            ("1", "frozen")
-        } else {
-            ("0", "thawed")
-        };
-        self.write("cgroup.freeze", value)?;
-        let done = self.wait_event("frozen", u64::from(frozen), state, limit);
-        if frozen && done.is_err() {
-            self.write("cgroup.freeze", "0")?;
+    /// `freeze`, with the errno; ETIMEDOUT after `limit`.
+    pub fn freeze(&self, limit: Duration) -> Result<(), GroupError> {
+        let frozen = self.order("cgroup.freeze", "1", "frozen 1", limit);
+        if frozen.is_err() {
+            let _ = self.thaw(Duration::ZERO);
         }
-        done
+        frozen.map_err(failed("freeze"))
     }
 
-    /// Kills every process of the tree, frozen or not, and waits until none is left.
+    /// Thaws the whole tree and waits for the kernel to confirm it.
     ///
     /// # Errors
-    /// [`GroupError::TimedOut`] after `limit`, [`GroupError::Io`] naming the file.
+    /// `thaw`, with the errno; ETIMEDOUT after `limit`.
+    pub fn thaw(&self, limit: Duration) -> Result<(), GroupError> {
+        let thawed = self.order("cgroup.freeze", "0", "frozen 0", limit);
+        thawed.map_err(failed("thaw"))
+    }
+
+    /// Kills every process of the tree, frozen or not, and waits until none is left. Whatever is cloned into the group from
+    /// then on is killed as well (Linux 6.18): a room that was killed is removed and made anew.
+    ///
+    /// # Errors
+    /// `kill`, with the errno; ETIMEDOUT after `limit`.
     pub fn kill(&self, limit: Duration) -> Result<(), GroupError> {
-        self.write("cgroup.kill", "1")?;
-        self.wait_event("populated", 0, "empty", limit)
+        let killed = self.order("cgroup.kill", "1", "populated 0", limit);
+        killed.map_err(failed("kill"))
     }
 
-    /// Removes the group and the groups below it; all must be empty.
+    /// Whether any process is left in the tree, frozen or not.
     ///
     /// # Errors
-    /// [`GroupError::Io`] naming the first directory that would not go.
-    pub fn remove(self) -> Result<(), GroupError> {
-        remove_tree(&self.path, MAX_TREE)
+    /// `read`, with the errno.
+    pub fn populated(&self) -> Result<bool, GroupError> {
+        self.shows("populated 1").map_err(failed("read"))
     }
 
-    fn write(&self, file: &str, value: &str) -> Result<(), GroupError> {
-        let path = self.path.join(file);
-        write_knob(&path, value).map_err(|err| GroupError::Io("write", path, err))
-    }
-
-    fn value(&self, file: &str, key: &str) -> Result<u64, GroupError> {
-        let path = self.path.join(file);
-        let found = fs::read_to_string(&path).and_then(|text| {
-            let value = text
-                .lines()
-                .find_map(|line| line.strip_prefix(key)?.trim().parse().ok());
-            value.ok_or_else(|| io::Error::other(format!("no {key} in it")))
-        });
-        found.map_err(|err| GroupError::Io("read", path, err))
-    }
-
-    fn wait_event(
-        &self,
-        key: &str,
-        want: u64,
-        state: &'static str,
-        limit: Duration,
-    ) -> Result<(), GroupError> {
-        let path = self.path.join("cgroup.events");
-        let events = File::open(&path).map_err(|err| GroupError::Io("open", path, err))?;
-        let begun = Instant::now();
-        while self.value("cgroup.events", key)? != want {
-            if begun.elapsed() >= limit {
-                return Err(GroupError::TimedOut(state, self.path.clone(), limit));
+    /// The groups directly below.
+    ///
+    /// # Errors
+    /// `read` or `open`, with the errno.
+    pub fn below(&self) -> Result<Vec<Group>, GroupError> {
+        let mut groups = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(failed("read"))? {
+            let path = entry.map_err(failed("read"))?.path();
+            if path.is_dir() {
+                groups.push(Group::open(path)?);
             }
-            let timeout = PollTimeout::try_from(REREAD).unwrap_or(PollTimeout::ZERO);
-            let _ = poll(
-                &mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)],
-                timeout,
-            );
+        }
+        Ok(groups)
+    }
+
+    /// Kills every process of the tree, waits until none is left, and removes the group and the groups below it.
+    ///
+    /// # Errors
+    /// As [`Group::kill`] and [`Group::below`]; `remove`, with the errno.
+    pub fn remove(self, limit: Duration) -> Result<(), GroupError> {
+        let killed = self.kill(limit);
+        killed.and(self.remove_tree(MAX_TREE))
+    }
+
+    fn remove_tree(&self, levels: usize) -> Result<(), GroupError> {
+        let levels = levels.checked_sub(1);
+        let levels = levels.ok_or(GroupError("remove", Errno::ELOOP))?;
+        for group in self.below()? {
+            group.remove_tree(levels)?;
+        }
+        fs::remove_dir(&self.path).map_err(failed("remove"))
+    }
+
+    /// Writes `value` to `file` and waits until `event` shows.
+    fn order(&self, file: &str, value: &str, event: &str, limit: Duration) -> io::Result<()> {
+        let begun = Instant::now();
+        let mut knob = File::options().write(true).open(self.path.join(file))?;
+        knob.write_all(value.as_bytes())?;
+        while !self.shows(event)? {
+            if begun.elapsed() >= limit {
+                return Err(Errno::ETIMEDOUT.into());
+            }
+            sleep(REREAD);
         }
         Ok(())
     }
-}
 
-/// Where cgroup v2 is mounted: the Spine's `/sys/fs/cgroup`, or wherever a host has it.
-pub fn cgroup2_root() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    mounts.lines().find_map(|line| {
-        // mountinfo(5): the mount point is the fifth field; the type follows the lone hyphen.
-        let (left, right) = line.split_once(" - ")?;
-        right
-            .starts_with("cgroup2 ")
-            .then(|| left.split(' ').nth(4).map(PathBuf::from))?
-    })
-}
-
-fn remove_tree(path: &Path, depth: usize) -> Result<(), GroupError> {
-    let named = |err| GroupError::Io("remove cgroup", path.to_owned(), err);
-    let deeper = depth
-        .checked_sub(1)
-        .ok_or_else(|| named(io::Error::other("nested too deep")))?;
-    for entry in fs::read_dir(path).map_err(named)?.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_tree(&entry.path(), deeper)?;
-        }
+    /// Whether this is a line of `cgroup.events`.
+    fn shows(&self, event: &str) -> io::Result<bool> {
+        let events = fs::read_to_string(self.path.join("cgroup.events"))?;
+        Ok(events.lines().any(|line| line == event))
     }
-    fs::remove_dir(path).map_err(named)
+}
+
+/// Where cgroup v2 is mounted: the Spine's `/sys/fs/cgroup`, or beside the older version on a hybrid host.
+pub fn cgroup2_root() -> Option<PathBuf> {
+    let places = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from);
+    let is_v2 = |place: &PathBuf| place.join("cgroup.controllers").exists();
+    places.into_iter().find(is_v2)
+}
+
+fn failed(operation: &'static str) -> impl Fn(io::Error) -> GroupError {
+    move |err| GroupError(operation, Errno::try_from(err).unwrap_or(Errno::EIO))
 }
 
 #[cfg(test)]

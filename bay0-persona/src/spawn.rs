@@ -5,22 +5,21 @@
 //! PID 1 scan it quadratically.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::pipe2;
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::unistd::{dup2_raw, pipe2, setsid};
+use nix::{errno::Errno, fcntl::OFlag, libc};
 
 /// `clone3(2)`; the constant of the libc crate is too narrow for its value and reads as 0.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// A child process, held by its pidfd: a stale handle fails instead of hitting a stranger (`pidfd_open(2)`).
+/// A child process, held by its pidfd: a stale handle fails instead of hitting a stranger (`pidfd_open(2)`). Dropping it ends
+/// the process: nothing runs on that nobody waits for.
 #[derive(Debug)]
 pub struct Child {
     /// Process id, for the log and for matching what `waitid` reports; never used to send a signal.
@@ -29,22 +28,22 @@ pub struct Child {
     pub pidfd: OwnedFd,
 }
 
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
+
 impl Child {
     /// Sends SIGKILL. A process that is gone already is not an error.
     ///
     /// # Errors
     /// The errno of `pidfd_send_signal(2)`.
     pub fn kill(&self) -> nix::Result<()> {
+        let (pidfd, none) = (self.pidfd.as_raw_fd(), ptr::null::<libc::siginfo_t>());
+        let call = libc::SYS_pidfd_send_signal;
         // SAFETY: the call reads no memory of ours (the siginfo pointer is null), and the fd is owned by self.
-        let sent = unsafe {
-            libc::syscall(
-                libc::SYS_pidfd_send_signal,
-                self.pidfd.as_raw_fd(),
-                Signal::SIGKILL as libc::c_int,
-                std::ptr::null::<libc::siginfo_t>(),
-                0,
-            )
-        };
+        let sent = unsafe { libc::syscall(call, pidfd, libc::SIGKILL, none, 0) };
         match Errno::result(sent) {
             Ok(_) | Err(Errno::ESRCH) => Ok(()),
             Err(errno) => Err(errno),
@@ -57,30 +56,20 @@ impl Child {
         let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
         matches!(poll(&mut fds, timeout), Ok(1))
     }
-
-    /// Reaps the process if it has exited: its exit code, or 128 plus the signal that ended it. None while it runs, and
-    /// when somebody else has reaped it.
-    pub fn reap(&self) -> Option<i32> {
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
-        match waitid(Id::PIDFd(self.pidfd.as_fd()), flags) {
-            Ok(WaitStatus::Exited(_, code)) => Some(code),
-            Ok(WaitStatus::Signaled(_, signal, _)) => Some((signal as i32).saturating_add(128)),
-            _ => None,
-        }
-    }
 }
 
 /// Starts a child that runs `body` and exits with what it returns.
 ///
 /// In the child: a session of its own, every signal unblocked, and no descriptor but 0–2 and `keep`, which `body` receives as
-/// descriptor 3. With `cgroup` (an open cgroup v2 directory) the child is born inside that group. The caller reaps it.
+/// descriptor 3. With `cgroup` (an open cgroup v2 directory) the child is born inside that group. Whoever reaps the caller's
+/// children reaps it.
 ///
 /// Must be called from a single-threaded process: the child goes on with a copy of the caller's memory.
 ///
 /// # Errors
 /// The errno of `clone3(2)`.
 pub fn spawn(
-    cgroup: Option<BorrowedFd<'_>>,
+    cgroup: Option<&File>,
     keep: Option<BorrowedFd<'_>>,
     body: impl FnOnce(Option<OwnedFd>) -> i32,
 ) -> nix::Result<Child> {
@@ -94,17 +83,14 @@ pub fn spawn(
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = u64::try_from(group.as_raw_fd()).map_err(|_| Errno::EBADF)?;
     }
+    let size = size_of::<libc::clone_args>();
     // SAFETY: args outlives the call and its size is passed; without CLONE_VM the child has its own copy of everything, and
     // the caller has one thread, so no lock can be held by a thread the child lacks.
-    let pid = unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            &raw mut args,
-            size_of::<libc::clone_args>(),
-        )
-    };
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size) };
     if Errno::result(pid)? == 0 {
-        let code = in_child(keep, body);
+        let _ = setsid();
+        let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+        let code = body(keep_only(keep));
         // SAFETY: ends the child without running destructors or exit handlers, which belong to the parent's copy.
         unsafe { libc::_exit(code) };
     }
@@ -123,13 +109,6 @@ pub struct Teller {
     pub pipe: File,
 }
 
-impl Drop for Teller {
-    /// A child that nobody listens to any more has nothing left to do.
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-    }
-}
-
 /// Starts a child that tells what `body` returns: at most 64 KiB, in one write, so that one read has it all.
 ///
 /// # Errors
@@ -144,43 +123,34 @@ pub fn spawn_teller(body: impl FnOnce() -> String) -> nix::Result<Teller> {
     Ok(Teller { child, pipe })
 }
 
-fn in_child(keep: Option<BorrowedFd<'_>>, body: impl FnOnce(Option<OwnedFd>) -> i32) -> i32 {
-    let _ = nix::unistd::setsid();
-    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
-    body(keep_only(keep))
-}
-
 /// Closes every descriptor above 2 but `keep`, which becomes descriptor 3.
 fn keep_only(keep: Option<BorrowedFd<'_>>) -> Option<OwnedFd> {
-    let kept = keep.and_then(|fd| {
-        if fd.as_raw_fd() == 3 {
-            return Some(3);
-        }
-        // SAFETY: dup2 onto 3 closes what stood there, which belongs to the parent's copy; nothing in the child uses it.
-        Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), 3) }).ok()
-    });
+    // SAFETY: what stood at 3 belongs to the parent's copy, and nothing else in the child uses it; so the new one has one owner.
+    let kept = keep.and_then(|fd| unsafe { dup2_raw(fd, 3) }.ok());
     let first: libc::c_uint = if kept.is_some() { 4 } else { 3 };
     // SAFETY: closes descriptors whose owners are the parent's copies and are never dropped here (the child ends in _exit).
     unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
-    // SAFETY: descriptor 3 was just made by dup2 (or is the kept one itself) and has no other live owner in the child.
-    kept.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Writes `value` to a file of `/proc` or `/sys` in one call, as those files want it.
-///
-/// # Errors
-/// Whatever opening or writing returns.
-pub fn write_knob(path: &std::path::Path, value: &str) -> io::Result<()> {
-    io::Write::write_all(
-        &mut File::options().write(true).open(path)?,
-        value.as_bytes(),
-    )
+    kept
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
     use std::io::Read;
+
+    impl Child {
+        /// Its exit code, or 128 plus the signal that ended it; then it is gone for good. None before and after.
+        pub(crate) fn reap(&self) -> Option<i32> {
+            let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+            match waitid(Id::PIDFd(self.pidfd.as_fd()), flags) {
+                Ok(WaitStatus::Exited(_, code)) => Some(code),
+                Ok(WaitStatus::Signaled(_, signal, _)) => Some(128 + signal as i32),
+                _ => None,
+            }
+        }
+    }
 
     #[test]
     fn k03_a_child_returns_its_code_and_is_reaped_by_its_pidfd() {

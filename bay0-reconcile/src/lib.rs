@@ -13,7 +13,7 @@
 //! remedy (C06). A removal that fails is reported and changes nothing else: the persona is stopped all the same, and what is
 //! left of it is *stopped × something* for the next boot.
 
-use std::io;
+use std::collections::BTreeMap;
 
 use bay0_persona::PersonaName;
 use bay0_state::{Persona, State};
@@ -21,11 +21,11 @@ use bay0_state::{Persona, State};
 pub mod native;
 pub mod podman;
 
-pub use native::Native;
-pub use podman::Podman;
-
 const UNLISTED: &str = "what it holds counts as gone; next: look at it, then reboot";
 const UNREMOVED: &str = "it is still there; next: reboot to try again";
+
+/// What went wrong with a runtime: a group, a tool, or what it said. Only ever shown.
+pub type Trouble = Box<dyn std::error::Error>;
 
 /// Something that runs rooms.
 pub trait Runtime {
@@ -36,13 +36,13 @@ pub trait Runtime {
     ///
     /// # Errors
     /// What could not be read or believed; never a part of the list.
-    fn list(&self) -> io::Result<Vec<Found>>;
+    fn list(&self) -> Result<Vec<Found>, Trouble>;
 
     /// Ends and removes what it calls `id`.
     ///
     /// # Errors
     /// What could not be done.
-    fn remove(&self, id: &str) -> io::Result<()>;
+    fn remove(&self, id: &str) -> Result<(), Trouble>;
 }
 
 /// Something a runtime has.
@@ -60,59 +60,48 @@ pub struct Found {
 
 impl Found {
     fn new(runtime: &'static str, id: &str, called: &str, running: bool) -> Found {
-        let (id, name) = (id.to_owned(), PersonaName::from_internal(called).ok());
         Found {
             runtime,
-            id,
-            name,
+            id: id.to_owned(),
+            name: PersonaName::from_internal(called),
             running,
         }
     }
 }
 
-/// One step towards agreement.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Action {
-    /// Remove this, for this reason.
-    Remove(Found, &'static str),
-    /// Record this persona as stopped, for this reason.
-    Stop(PersonaName, &'static str),
-}
+/// What to do something about, each with its reason.
+pub type Reasons<T> = BTreeMap<T, &'static str>;
 
-/// Decides the whole table. Pure; ordered: removals by runtime and id, then records by name; once its actions are done it
-/// returns none.
-pub fn plan(desired: &[Persona], found: &[Found]) -> Vec<Action> {
+/// Decides the whole table: what to remove, and whom to record as stopped. Pure; once that is done it decides nothing more.
+pub fn plan(desired: &[Persona], found: &[Found]) -> (Reasons<Found>, Reasons<PersonaName>) {
     let wrong = |name: Option<&PersonaName>| {
         let record = desired.iter().find(|it| Some(&it.name) == name);
         let things = found.iter().filter(|it| it.name.as_ref() == name);
-        let things: Vec<&Found> = things.collect();
-        Some(match (name, record.map(|it| it.state), things.as_slice()) {
+        let runs: Vec<bool> = things.map(|it| it.running).collect();
+        Some(match (name, record.map(|it| it.state), runs.as_slice()) {
             (None, ..) => "its name is not a persona's",
             (_, None, _) => "no such persona is known",
             (_, Some(State::Stopped), _) => "it should be stopped",
             (_, Some(State::Starting), _) => "its start was cut short",
             (_, Some(State::Running), []) => "it should run and is gone",
-            (_, Some(State::Running), [one]) if one.running => return None,
-            (_, Some(State::Running), [_]) => "it should run and is only half there",
+            (_, Some(State::Running), [true]) => return None,
+            (_, Some(State::Running), [false]) => "it should run and is only half there",
             (_, Some(State::Running), _) => "it is there more than once",
         })
     };
-    let remove = |it: &Found| Some(Action::Remove(it.clone(), wrong(it.name.as_ref())?));
-    let stop = |it: &Persona| Some(Action::Stop(it.name.clone(), wrong(Some(&it.name))?));
-    let mut actions: Vec<Action> = found.iter().filter_map(remove).collect();
+    let remove = |it: &Found| Some((it.clone(), wrong(it.name.as_ref())?));
+    let stop = |it: &Persona| Some((it.name.clone(), wrong(Some(&it.name))?));
     let live = desired.iter().filter(|it| it.state != State::Stopped);
-    actions.extend(live.filter_map(stop));
-    actions.sort();
-    actions
+    let remove = found.iter().filter_map(remove).collect();
+    (remove, live.filter_map(stop).collect())
 }
 
-/// Lists every runtime, decides, and does it; returns a line for each runtime that could not be listed and for each action,
-/// those that failed beginning with `FAIL: `. `set_state` says itself what to do next when it fails. Takes at most the sum of the runtimes' deadlines.
-pub fn run(
-    desired: &[Persona],
-    runtimes: &[&dyn Runtime],
-    set_state: &mut dyn FnMut(&PersonaName, State) -> Result<(), String>,
-) -> Vec<String> {
+/// How a persona's state is recorded; says itself what to do next when that fails.
+pub type SetState<'a> = &'a mut dyn FnMut(&PersonaName, State) -> Result<(), String>;
+
+/// Lists every runtime, decides, and does it; returns a line for each runtime that could not be listed and for each step,
+/// those that failed beginning with `FAIL: `. Takes at most the sum of the runtimes' deadlines.
+pub fn run(desired: &[Persona], runtimes: &[&dyn Runtime], set_state: SetState) -> Vec<String> {
     let (mut lines, mut found) = (Vec::new(), Vec::new());
     for runtime in runtimes {
         match runtime.list() {
@@ -120,19 +109,18 @@ pub fn run(
             Err(err) => lines.push(format!("FAIL: list {}: {err}; {UNLISTED}", runtime.name())),
         }
     }
-    for action in plan(desired, &found) {
-        lines.push(match action {
-            Action::Remove(Found { runtime, id, .. }, why) => {
-                let mut owner = runtimes.iter().filter(|owner| owner.name() == runtime);
-                match owner.try_for_each(|owner| owner.remove(&id)) {
-                    Ok(()) => format!("{runtime} {id}: {why}; removed"),
-                    Err(err) => format!("FAIL: remove {runtime} {id} ({why}): {err}; {UNREMOVED}"),
-                }
-            }
-            Action::Stop(name, why) => match set_state(&name, State::Stopped) {
-                Ok(()) => format!("{name}: {why}; recorded as stopped"),
-                Err(err) => format!("FAIL: record {name} as stopped ({why}): {err}"),
-            },
+    let (remove, stop) = plan(desired, &found);
+    for (Found { runtime, id, .. }, why) in remove {
+        let mut owner = runtimes.iter().filter(|owner| owner.name() == runtime);
+        lines.push(match owner.try_for_each(|owner| owner.remove(&id)) {
+            Ok(()) => format!("{runtime} {id}: {why}; removed"),
+            Err(err) => format!("FAIL: remove {runtime} {id} ({why}): {err}; {UNREMOVED}"),
+        });
+    }
+    for (name, why) in stop {
+        lines.push(match set_state(&name, State::Stopped) {
+            Ok(()) => format!("{name}: {why}; recorded as stopped"),
+            Err(err) => format!("FAIL: record {name} as stopped ({why}): {err}"),
         });
     }
     lines

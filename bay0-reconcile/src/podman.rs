@@ -11,94 +11,76 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::{Found, Runtime};
+use crate::{Found, Runtime, Trouble};
 
 /// Most bytes a listing may have: about 2500 containers.
 const MAX_OUTPUT: u64 = 256 * 1024;
 /// How often the tool is looked at.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// podman as a runtime.
+/// podman as a runtime: the program, by absolute path, and how long one invocation may take. The Spine has none, which is a
+/// fact and not an error (H13).
 #[derive(Debug)]
-pub struct Podman {
-    /// The program, by absolute path.
-    pub program: PathBuf,
-    /// How long one invocation may take.
-    pub deadline: Duration,
-}
-
-impl Default for Podman {
-    /// Where a host has it; the Spine has none, which is a fact and not an error (H13).
-    fn default() -> Podman {
-        let (program, deadline) = ("/usr/bin/podman".into(), Duration::from_secs(2));
-        Podman { program, deadline }
-    }
-}
+pub struct Podman(pub PathBuf, pub Duration);
 
 impl Runtime for Podman {
     fn name(&self) -> &'static str {
         "podman"
     }
 
-    fn list(&self) -> io::Result<Vec<Found>> {
-        if !self.program.exists() {
+    fn list(&self) -> Result<Vec<Found>, Trouble> {
+        if !self.0.exists() {
             return Ok(Vec::new());
         }
         let format = "{{.ID}}\t{{.Names}}\t{{.State}}";
         let output = self.run(&["ps", "--all", "--no-trunc", "--format", format])?;
-        parse(&output).map_err(io::Error::other)
+        Ok(parse(&output)?)
     }
 
-    fn remove(&self, id: &str) -> io::Result<()> {
+    fn remove(&self, id: &str) -> Result<(), Trouble> {
         self.run(&["rm", "--force", "--time", "0", id]).map(drop)
     }
 }
 
 impl Podman {
     /// Runs the tool in a process group of its own, so that a time-out ends its helpers too.
-    fn run(&self, arguments: &[&str]) -> io::Result<String> {
+    fn run(&self, arguments: &[&str]) -> Result<Vec<u8>, Trouble> {
         let (mut pipe, writer) = io::pipe()?;
         fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&self.0);
         command.args(arguments).stdin(Stdio::null()).stdout(writer);
         let mut child = command.stderr(Stdio::null()).process_group(0).spawn()?;
         let (begun, mut text) = (Instant::now(), Vec::new());
         loop {
+            sleep(LOOK);
             // Looked at before reading: what it wrote before it exited is in the pipe by now.
             let exited = child.try_wait()?;
             // It may write more than a pipe holds. A pipe's only error is that there is no more for now.
             let _ = pipe.by_ref().take(MAX_OUTPUT).read_to_end(&mut text);
             let wrong = match exited {
                 _ if text.len() as u64 >= MAX_OUTPUT => format!("over {MAX_OUTPUT} bytes, killed"),
-                Some(status) if status.success() => {
-                    let text = String::from_utf8(text);
-                    return text.map_err(|_| io::Error::other("it wrote no text"));
-                }
+                Some(status) if status.success() => return Ok(text),
                 Some(status) => status.to_string(),
-                None if begun.elapsed() < self.deadline => {
-                    sleep(LOOK);
-                    continue;
-                }
-                None => format!("not done after {} ms, killed", self.deadline.as_millis()),
+                None if begun.elapsed() < self.1 => continue,
+                None => format!("not done after {} ms, killed", self.1.as_millis()),
             };
             if exited.is_none() {
                 // Not reaped, so the number still names this group. Nobody waits for it: the reaper will have it.
-                let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
-                let _ = killpg(group, Signal::SIGKILL);
+                let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
             }
-            return Err(io::Error::other(wrong));
+            return Err(wrong.into());
         }
     }
 }
 
 /// The whole listing, or the first line that breaks its format, and how.
-fn parse(output: &str) -> Result<Vec<Found>, String> {
+fn parse(output: &[u8]) -> Result<Vec<Found>, String> {
+    let output = std::str::from_utf8(output).map_err(|_| "it wrote no text")?;
     let mut found: Vec<Found> = Vec::new();
-    for (number, line) in (1..).zip(output.split_inclusive('\n')) {
-        let thing = parse_line(line);
-        let thing = thing.map_err(|what| format!("line {number} is {what}"))?;
+    for (nth, line) in (1..).zip(output.split_inclusive('\n')) {
+        let thing = parse_line(line).map_err(|it| format!("line {nth} is {it}"))?;
         if found.iter().any(|known| known.id == thing.id) {
-            return Err(format!("line {number} repeats an id"));
+            return Err(format!("line {nth} repeats an id"));
         }
         found.push(thing);
     }
@@ -107,10 +89,8 @@ fn parse(output: &str) -> Result<Vec<Found>, String> {
 
 fn parse_line(line: &str) -> Result<Found, &'static str> {
     let line = line.strip_suffix('\n').ok_or("half a line")?;
-    let fields: Vec<&str> = line.split('\t').collect();
-    let &[id, called, state] = fields.as_slice() else {
-        return Err("not three fields");
-    };
+    let (id, rest) = line.split_once('\t').ok_or("not three fields")?;
+    let (called, state) = rest.split_once('\t').ok_or("not three fields")?;
     let hex = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if id.len() != 64 || !id.bytes().all(hex) {
         return Err("without an id of 64 hex digits");

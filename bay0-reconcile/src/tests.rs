@@ -7,7 +7,7 @@ fn name(text: &str) -> PersonaName {
 }
 
 fn thing(runtime: &'static str, id: &str, running: bool) -> Found {
-    let name = PersonaName::from_internal(id.trim_end_matches('+')).ok();
+    let name = PersonaName::from_internal(id.trim_end_matches('+'));
     Found {
         runtime,
         id: id.to_owned(),
@@ -25,13 +25,12 @@ fn cell(state: Option<State>, found: &[Found]) -> Vec<String> {
         })
         .into_iter()
         .collect();
-    let shown = plan(&desired, found)
-        .into_iter()
-        .map(|action| match action {
-            Action::Remove(thing, why) => format!("remove {} {}: {why}", thing.runtime, thing.id),
-            Action::Stop(name, why) => format!("stop {name}: {why}"),
-        });
-    shown.collect()
+    let (remove, stop) = plan(&desired, found);
+    let removals = remove
+        .iter()
+        .map(|(thing, why)| format!("remove {} {}: {why}", thing.runtime, thing.id));
+    let records = stop.iter().map(|(name, why)| format!("stop {name}: {why}"));
+    removals.chain(records).collect()
 }
 
 #[test]
@@ -115,13 +114,13 @@ impl Runtime for Toy {
         self.name
     }
 
-    fn list(&self) -> io::Result<Vec<Found>> {
+    fn list(&self) -> Result<Vec<Found>, Trouble> {
         Ok(self.has.borrow().clone())
     }
 
-    fn remove(&self, id: &str) -> io::Result<()> {
+    fn remove(&self, id: &str) -> Result<(), Trouble> {
         if self.stubborn {
-            return Err(io::Error::other("EBUSY"));
+            return Err("EBUSY".into());
         }
         self.has.borrow_mut().retain(|thing| thing.id != id);
         Ok(())
@@ -135,11 +134,11 @@ impl Runtime for Broken {
         "broken"
     }
 
-    fn list(&self) -> io::Result<Vec<Found>> {
-        Err(io::Error::other("line 3 is half a line"))
+    fn list(&self) -> Result<Vec<Found>, Trouble> {
+        Err("line 3 is half a line".into())
     }
 
-    fn remove(&self, _: &str) -> io::Result<()> {
+    fn remove(&self, _: &str) -> Result<(), Trouble> {
         panic!("nothing of it was listed")
     }
 }
@@ -151,11 +150,11 @@ impl Runtime for Missing {
         "missing"
     }
 
-    fn list(&self) -> io::Result<Vec<Found>> {
+    fn list(&self) -> Result<Vec<Found>, Trouble> {
         Ok(Vec::new())
     }
 
-    fn remove(&self, _: &str) -> io::Result<()> {
+    fn remove(&self, _: &str) -> Result<(), Trouble> {
         panic!("nothing of it was listed")
     }
 }
@@ -242,16 +241,13 @@ proptest! {
             .map(|(text, state)| Persona { name: name(text), state: *state })
             .collect();
         let mut found: Vec<Found> = found.iter().map(|(runtime, id, running)| thing(runtime, id, *running)).collect();
-        for action in plan(&desired, &found) {
-            match action {
-                Action::Remove(thing, _) => found.retain(|other| *other != thing),
-                Action::Stop(name, _) => {
-                    let mut records = desired.iter_mut();
-                    records.find(|persona| persona.name == name).unwrap().state = State::Stopped;
-                }
-            }
+        let (remove, stop) = plan(&desired, &found);
+        found.retain(|thing| !remove.contains_key(thing));
+        for persona in desired.iter_mut().filter(|persona| stop.contains_key(&persona.name)) {
+            persona.state = State::Stopped;
         }
-        prop_assert_eq!(plan(&desired, &found), []);
+        let (remove, stop) = plan(&desired, &found);
+        prop_assert!(remove.is_empty() && stop.is_empty());
         // What is left runs once, is known, and is recorded as running.
         for thing in &found {
             prop_assert!(thing.running);

@@ -1,16 +1,18 @@
 //! PID 1's side: a bounded client that opens no file and never waits without a deadline.
 
+use std::fmt::Display;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use bay0_persona::{Child, PersonaName, spawn};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::socket::{AddressFamily, MsgFlags, Shutdown, SockFlag, SockType};
+use nix::sys::socket::{recv, send, shutdown, socketpair};
 
 use crate::error::{DIRTY, KeeperError};
 use crate::keeper::{self, Config};
-use crate::wire::{MAX_MESSAGE, Opened, Persona, Reply, Request, State};
+use crate::wire::{MAX_MESSAGE, Opened, Persona, Reply, Request, State, Wire};
 
 /// How long a read that survival depends on may take (H06).
 pub const READ_DEADLINE: Duration = Duration::from_millis(200);
@@ -20,81 +22,67 @@ pub const OPEN_DEADLINE: Duration = Duration::from_secs(3);
 pub const APPEND_DEADLINE: Duration = Duration::from_secs(2);
 /// How long the last writes and the unmount may take.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
-/// The number of a dying PID 1's request; no ordinary one gets this far.
-const LAST_ID: u64 = u64::MAX;
 
 /// The outcome of a call.
 type Called<T> = Result<T, KeeperError>;
 
-/// The keeper process as PID 1 sees it.
+/// The keeper process as PID 1 sees it. Dropping it ends the process: one that nobody asks any more must not go on writing.
 #[derive(Debug)]
 pub struct Keeper {
     /// The process. Its pidfd is readable when it has ended; one that hangs in the disk goes when the disk lets it.
     pub child: Child,
     /// Readable when a reply to a [`Keeper::post`] has come, or the keeper has closed its end.
     pub socket: OwnedFd,
-    last_id: u64,
-    /// The posted request.
+    /// The request that waits for its reply; there is never more than one.
     flight: Option<Flight>,
-    /// Its reply, when a call received it.
-    landed: Option<Reply>,
 }
 
 /// A request that waits for its reply.
 #[derive(Clone, Copy, Debug)]
 struct Flight {
-    id: u64,
     op: &'static str,
     limit: Duration,
     started: Instant,
 }
 
-impl Drop for Keeper {
-    /// A keeper that nobody asks any more must not go on writing.
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-    }
-}
-
 impl Keeper {
     /// Starts a keeper. It touches no disk until [`Keeper::open`].
     pub fn start(config: &Config) -> Called<Self> {
-        Self::start_with(|socket| keeper::run(socket, config)).map_err(failed("start"))
+        Self::start_with(|socket| keeper::run(socket, config))
+            .map_err(|errno| failed("start", errno))
     }
 
-    /// Sends a request and waits for its reply, at most `limit` in all. The reply to a posted request may come first; it is
-    /// kept for [`Keeper::on_readable`].
+    /// Sends a request and waits for its reply, at most `limit` in all. If one was posted, its reply comes first and is
+    /// dropped. A request that got none in time stays in flight: [`Keeper::expired`] tells, and nothing more is asked, so
+    /// that no late reply is taken for another.
     pub fn call(&mut self, request: &Request, limit: Duration) -> Called<Reply> {
-        let call = self.send(request, limit)?;
-        while let Some((id, reply)) = receive(self.socket.as_fd(), call.op, call.left())? {
-            match reply {
-                reply if id != call.id => self.land(id, reply),
-                Reply::Refused(message) => return Err(KeeperError::Failed(message)),
-                reply => return Ok(reply),
-            }
+        if let Some(late) = self.expired() {
+            return Err(late);
         }
-        Err(call.timed_out())
+        let call = Flight::start(self.socket.as_fd(), request, limit)?;
+        if self.flight.replace(call).is_some() {
+            self.wait(call)?;
+            self.flight = Some(call);
+        }
+        match self.wait(call)? {
+            Reply::Refused(message) => Err(KeeperError::Failed(message)),
+            reply => Ok(reply),
+        }
     }
 
     /// Sends a request without waiting. At most one is in flight: a second is refused as busy.
     pub fn post(&mut self, request: &Request, limit: Duration) -> Called<()> {
-        if self.flight.is_some() || self.landed.is_some() {
-            return Err(failed(request.tag())(Errno::EAGAIN));
+        if self.flight.is_some() {
+            return Err(failed(request.tag(), Errno::EAGAIN));
         }
-        self.flight = Some(self.send(request, limit)?);
+        self.flight = Some(Flight::start(self.socket.as_fd(), request, limit)?);
         Ok(())
     }
 
-    /// Takes the reply to the posted request if it is there. Ask when the socket is readable, and after every
-    /// [`Keeper::call`], which may have received it.
+    /// Takes the reply to the posted request if it is there. Ask when the socket is readable.
     pub fn on_readable(&mut self) -> Called<Option<Reply>> {
         let op = self.flight.map_or("idle", |flight| flight.op);
-        while self.landed.is_none()
-            && let Some((id, reply)) = receive(self.socket.as_fd(), op, Duration::ZERO)?
-        {
-            self.land(id, reply);
-        }
-        Ok(self.landed.take())
+        self.receive(op, Duration::ZERO)
     }
 
     /// What is left of the posted request's limit, zero when it is over; `None` when nothing is in flight.
@@ -112,7 +100,7 @@ impl Keeper {
     pub fn open(&mut self, boot_id: &str) -> Called<Opened> {
         match self.call(&Request::Open(boot_id.into()), OPEN_DEADLINE)? {
             Reply::Opened(opened) => Ok(opened),
-            other => Err(unexpected(&other)),
+            other => Err(failed(other.tag(), Errno::EBADMSG)),
         }
     }
 
@@ -120,7 +108,7 @@ impl Keeper {
     pub fn personas(&mut self) -> Called<Vec<Persona>> {
         match self.call(&Request::Personas, READ_DEADLINE)? {
             Reply::Personas(list) => Ok(list),
-            other => Err(unexpected(&other)),
+            other => Err(failed(other.tag(), Errno::EBADMSG)),
         }
     }
 
@@ -130,7 +118,7 @@ impl Keeper {
         self.call(&request, APPEND_DEADLINE).map(drop)
     }
 
-    /// Records the end of the boot, and `now` (UNIX seconds), and unmounts; the keeper then exits.
+    /// Records the end of the boot, and `now` (UNIX seconds), and unmounts; nothing is open then.
     pub fn close(&mut self, how: &str, now: u64) -> Called<()> {
         let request = Request::Close(how.into(), now);
         self.call(&request, CLOSE_DEADLINE).map(drop)
@@ -143,40 +131,34 @@ impl Keeper {
         Ok(Self {
             child,
             socket,
-            last_id: 0,
             flight: None,
-            landed: None,
         })
     }
 
-    fn send(&mut self, request: &Request, limit: Duration) -> Called<Flight> {
-        self.last_id = self.last_id.wrapping_add(1);
-        Flight::start(self.socket.as_fd(), self.last_id, request, limit)
+    /// The reply to what is in flight, within the time that `call` has left.
+    fn wait(&mut self, call: Flight) -> Called<Reply> {
+        let reply = self.receive(call.op, call.left())?;
+        reply.ok_or_else(|| call.timed_out())
     }
 
-    /// Keeps the posted request's reply. A late reply to a call that was given up is dropped.
-    fn land(&mut self, id: u64, reply: Reply) {
-        if self.flight.take_if(|flight| flight.id == id).is_some() {
-            self.landed = Some(reply);
+    fn receive(&mut self, op: &'static str, limit: Duration) -> Called<Option<Reply>> {
+        let reply = receive(self.socket.as_fd(), limit);
+        self.flight.take_if(|_| reply.is_ok());
+        match reply {
+            Err(Errno::EAGAIN) => Ok(None),
+            reply => reply.map(Some).map_err(|errno| failed(op, errno)),
         }
     }
 }
 
 impl Flight {
-    /// Sends `request` under the number `id`.
-    fn start(to: BorrowedFd<'_>, id: u64, request: &Request, limit: Duration) -> Called<Self> {
+    fn start(to: BorrowedFd<'_>, request: &Request, limit: Duration) -> Called<Self> {
         let (op, started) = (request.tag(), Instant::now());
-        let unsent = |cause| format!("keeper {op}: {cause}; not sent; next: report this text");
-        let packet = request.encode(id).map_err(unsent);
-        let packet = packet.map_err(KeeperError::Failed)?;
+        let unsent = |cause| said(op, format!("{cause}; not sent; next: report this text"));
+        let packet = request.encode().map_err(unsent)?;
         let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-        send(to.as_raw_fd(), &packet, flags).map_err(failed(op))?;
-        Ok(Self {
-            id,
-            op,
-            limit,
-            started,
-        })
+        send(to.as_raw_fd(), &packet, flags).map_err(|errno| failed(op, errno))?;
+        Ok(Self { op, limit, started })
     }
 
     fn left(self) -> Duration {
@@ -184,8 +166,8 @@ impl Flight {
     }
 
     fn timed_out(self) -> KeeperError {
-        let (op, ms) = (self.op, self.limit.as_millis());
-        KeeperError::Failed(format!("keeper {op}: no answer in {ms} ms; {DIRTY}"))
+        let ms = self.limit.as_millis();
+        said(self.op, format!("no answer in {ms} ms; {DIRTY}"))
     }
 }
 
@@ -193,60 +175,39 @@ impl Flight {
 /// ignored, because nobody is left to hear of it. Called from the panic hook, where [`Keeper`] itself may be in use.
 pub fn last_words(socket: BorrowedFd<'_>, text: &str) {
     let request = Request::Append(vec![format!("end: {text}")]);
-    let Ok(flight) = Flight::start(socket, LAST_ID, &request, READ_DEADLINE) else {
-        return;
-    };
-    // The reply to what was in flight before may come first.
-    while let Ok(Some((id, _))) = receive(socket, flight.op, flight.left())
-        && id != LAST_ID
-    {}
-}
-
-/// The next reply and its request's number; `None` when there is none within `limit`.
-fn receive(fd: BorrowedFd<'_>, op: &'static str, limit: Duration) -> Called<Option<(u64, Reply)>> {
-    let started = Instant::now();
-    let mut packet = Vec::new();
-    loop {
-        let left = limit.saturating_sub(started.elapsed());
-        // Rounded up, or the last fraction of a millisecond would be spent spinning.
-        let milliseconds = left.as_micros().div_ceil(1000);
-        let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
-        let ready = poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout);
-        if ready == Ok(0) {
-            return Ok(None);
-        }
-        // Asked for its length first: PID 1 does not keep 64 KiB for replies of a few bytes.
-        let measure = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
-        let length = ready.and_then(|_| recv(fd.as_raw_fd(), &mut [], measure));
-        let read = length.and_then(|length| {
-            packet.resize(length.min(MAX_MESSAGE), 0);
-            recv(fd.as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT)
-        });
-        match read {
-            Ok(0) => return Err(KeeperError::Died(op)),
-            Ok(length) => {
-                let reply = Reply::decode(packet.get(..length).unwrap_or_default());
-                return reply.map(Some).map_err(|_| failed(op)(Errno::EPROTO));
-            }
-            Err(Errno::EINTR | Errno::EAGAIN) => {}
-            Err(errno) => return Err(failed(op)(errno)),
-        }
+    if let Ok(flight) = Flight::start(socket, &request, READ_DEADLINE) {
+        // The keeper answers all it was asked, then finds the end and exits, which ends our side as well.
+        let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
+        while receive(socket, flight.left()).is_ok() {}
     }
 }
 
-fn failed(op: &'static str) -> impl Fn(Errno) -> KeeperError {
-    move |errno| match errno {
+/// The next reply. EAGAIN when there is none within `limit`, EPIPE at the end of the stream. PID 1 handles no signal, so
+/// nothing interrupts the wait.
+fn receive(fd: BorrowedFd<'_>, limit: Duration) -> nix::Result<Reply> {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    ppoll(&mut fds, Some(limit.into()), None)?;
+    // Asked for its length first: PID 1 does not keep 64 KiB for replies of a few bytes.
+    let measure = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+    let length = recv(fd.as_raw_fd(), &mut [], measure)?;
+    let mut packet = vec![0; length.min(MAX_MESSAGE)];
+    match recv(fd.as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT)? {
+        0 => Err(Errno::EPIPE),
+        _ => Reply::decode(&packet).map_err(|_| Errno::EPROTO),
+    }
+}
+
+fn failed(op: &'static str, errno: Errno) -> KeeperError {
+    match errno {
         Errno::EPIPE | Errno::ECONNRESET => KeeperError::Died(op),
-        Errno::EAGAIN => {
-            KeeperError::Failed(format!("keeper {op}: busy; not sent; next: try again"))
-        }
-        _ => KeeperError::Failed(format!("keeper {op}: {errno:?}; {DIRTY}")),
+        Errno::EAGAIN => said(op, "busy; not sent; next: try again"),
+        Errno::EBADMSG => said(op, format!("reply to another question; {DIRTY}")),
+        _ => said(op, format!("{errno:?}; {DIRTY}")),
     }
 }
 
-fn unexpected(reply: &Reply) -> KeeperError {
-    let op = reply.tag();
-    KeeperError::Failed(format!("keeper {op}: reply to another question; {DIRTY}"))
+fn said(op: &'static str, cause: impl Display) -> KeeperError {
+    KeeperError::Failed(format!("keeper {op}: {cause}"))
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The few file operations that everything on `/persist` shares.
 
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File};
 use std::io::{self, Read};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
-use crate::error::{At, Fault};
+use crate::error::{Fault, at};
 
 /// Files set aside per name before the keeper gives up on it: they are evidence, and the disk is finite.
 const MAX_SET_ASIDE: usize = 5;
@@ -21,9 +21,8 @@ pub(crate) fn or_missing<T: Default>(result: io::Result<T>) -> io::Result<T> {
 /// The first `limit` bytes of a file; of a missing one, none.
 pub(crate) fn read(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    if let Some(file) = or_missing(File::open(path).map(Some))? {
-        file.take(limit as u64).read_to_end(&mut bytes)?;
-    }
+    let file = File::open(path).map(|file| file.take(limit as u64));
+    or_missing(file.and_then(|mut file| file.read_to_end(&mut bytes)))?;
     Ok(bytes)
 }
 
@@ -32,36 +31,29 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Renames `name`, and the WAL that SQLite keeps beside it, to `name.KIND-SECONDS-COUNT`, dated in UNIX seconds; the new
-/// name. Nothing is ever deleted: when [`MAX_SET_ASIDE`] are there, nothing is done.
-pub(crate) fn set_aside(dir: &Path, name: &str, kind: &str) -> Result<String, Fault> {
+/// Renames the damaged file `name`, and the WAL that SQLite keeps beside it, to `name.KIND-SECONDS-COUNT`, dated in UNIX
+/// seconds; answers the text that says so. Nothing is ever deleted: when [`MAX_SET_ASIDE`] are there, nothing is done.
+pub(crate) fn set_aside(dir: &Path, name: &str, kind: &str, damage: &str) -> Result<Fault, Fault> {
     let (what, prefix) = (format!("set aside {name}"), format!("{name}.{kind}-"));
-    let names = fs::read_dir(dir)
-        .at(&what)?
-        .flatten()
-        .map(|entry| entry.file_name());
-    let ours = |name: &String| name.starts_with(&prefix) && !name.ends_with("-wal");
-    let count = names
-        .filter_map(|name| name.into_string().ok())
-        .filter(ours)
-        .count();
+    let kept = |it: &DirEntry| it.file_name().to_string_lossy().starts_with(&prefix);
+    let entries = fs::read_dir(dir).map_err(at(&what))?;
+    let count = entries.flatten().filter(kept).count();
     if count >= MAX_SET_ASIDE {
-        let rest = "state cannot be kept; next: copy and remove them on another machine";
-        return Err(format!(
-            "{what}: {count} damaged ones are kept already; {rest}"
-        ));
+        let cause = format!("{count} damaged ones are kept already; state cannot be kept");
+        let rest = "next: copy and remove them on another machine";
+        return Err(format!("{what}: {cause}; {rest}"));
     }
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let aside = format!("{prefix}{}-{count}", since.as_secs());
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default();
+    let stamp = format!(".{kind}-{}-{count}", now.as_secs());
     // The WAL first: SQLite would delete one whose database is gone.
     for suffix in ["-wal", ""] {
-        let (from, to) = (format!("{name}{suffix}"), format!("{aside}{suffix}"));
-        or_missing(fs::rename(dir.join(from), dir.join(to))).at(&what)?;
+        let from = format!("{name}{suffix}");
+        let to = format!("{from}{stamp}");
+        or_missing(fs::rename(dir.join(from), dir.join(to))).map_err(at(&what))?;
     }
-    sync_dir(dir).at(&what)?;
-    Ok(aside)
+    sync_dir(dir).map_err(at(&what))?;
+    let rest = format!("begun afresh, the old one is {name}{stamp}; next: find out why");
+    Ok(format!("open {name}: {damage}; {rest}"))
 }
 
 /// For tests: the names of what was set aside, oldest first.

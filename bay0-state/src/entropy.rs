@@ -5,11 +5,10 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use nix::errno::Errno;
-use nix::libc::c_int;
+use nix::{errno::Errno, libc::c_int};
 
 use crate::db::Db;
-use crate::error::{At, Fault};
+use crate::error::{Fault, at};
 use crate::sha256::{hex, sha256};
 
 /// `struct rand_pool_info` of `random(4)` with room for one seed: its entropy in bits, its length in bytes, itself.
@@ -28,7 +27,7 @@ pub(crate) fn restore(db: &Db, device: &Path) -> Result<String, Fault> {
         return Ok("none".into());
     };
     let seed = sha256(&[&old, b"use"]);
-    credit(device, seed).at("credit entropy seed")?;
+    credit(device, seed).map_err(at("credit entropy seed"))?;
     Ok(format!("{:.16}", hex(&sha256(&[&seed]))))
 }
 
@@ -38,7 +37,7 @@ pub(crate) fn replace(db: &Db) -> Result<Option<[u8; 32]>, Fault> {
     let mut fresh = [0; 32];
     // Unlike getrandom(2) this never waits; what it lacks early in a boot, the old seed makes up for.
     let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut fresh));
-    read.at("read /dev/urandom")?;
+    read.map_err(at("read /dev/urandom"))?;
     db.set_seed(sha256(&[&old.unwrap_or_default(), &fresh, b"next"]))?;
     Ok(old)
 }

@@ -25,29 +25,23 @@ pub(crate) fn failed(what: impl Display, errno: Errno, consequence: &str) -> Fau
     format!("{what}: {errno:?}; {consequence}; next: {next}")
 }
 
-/// Says of a lower layer's error (`io` or SQLite) what was being done, and to what.
-pub(crate) trait At<T> {
-    fn at(self, what: impl Display) -> Result<T, Fault>;
-}
-
-impl<T, E: Error + 'static> At<T> for Result<T, E> {
-    fn at(self, what: impl Display) -> Result<T, Fault> {
-        self.map_err(|error| explain(what, &error))
-    }
+/// Says of a lower layer's error (a system call's, `io` or SQLite) what was being done, and to what: for `map_err`.
+pub(crate) fn at<E: Error + 'static>(what: impl Display) -> impl FnOnce(E) -> Fault {
+    move |error| explain(what, &error)
 }
 
 fn explain(what: impl Display, error: &(dyn Error + 'static)) -> Fault {
     let sql: Option<&rusqlite::Error> = error.downcast_ref();
     let system: Option<&io::Error> = error.downcast_ref();
+    let system = system.and_then(io::Error::raw_os_error);
+    let errno: Option<&Errno> = error.downcast_ref();
     let errno = match sql.and_then(rusqlite::Error::sqlite_error_code) {
         Some(DiskFull) => Some(Errno::ENOSPC),
         Some(ReadOnly) => Some(Errno::EROFS),
         Some(ConstraintViolation) => {
             return format!("{what}: {error}; nothing recorded; next: correct the value");
         }
-        _ => system
-            .and_then(io::Error::raw_os_error)
-            .map(Errno::from_raw),
+        _ => errno.copied().or(system.map(Errno::from_raw)),
     };
     match errno {
         Some(errno) => failed(what, errno, "state cannot be kept"),

@@ -15,7 +15,7 @@
 //! at the end, from the first line that whole sectors of zeros cut short. Nothing in it was ever acknowledged; it
 //! is zeroed and a record says so. Any other line that is not in order is *broken*: the file is set aside, RED.
 
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::disk;
-use crate::error::{At, Fault};
+use crate::error::{Fault, at};
 use crate::sha256::{hex, sha256};
 use crate::wire::Opened;
 
@@ -32,7 +32,7 @@ pub const LOG_NAME: &str = "genesis.log";
 /// Size of each file in bytes: small enough that every boot can check the whole chain of the newest one.
 pub const LOG_BYTES: usize = 256 * 1024;
 /// Most bytes that one write may carry, and so the most that a power cut can tear.
-pub const MAX_BATCH: usize = 8 * 1024;
+pub const MAX_BATCH: usize = 32 * 1024;
 /// Longest text of a record, in bytes; what is longer ends in `...`.
 pub const MAX_TEXT: usize = 512;
 /// Records of the previous boot shown at the next one.
@@ -43,10 +43,8 @@ const OPEN: &str = "open genesis.log";
 const APPEND: &str = "append genesis.log";
 
 /// What a log file holds, up to its end or its first line that is not in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Number of records.
-    pub records: usize,
     /// Sequence number of the first; 0 when there is none.
     pub first: u64,
     /// Sequence number of the last; 0 when there is none.
@@ -55,39 +53,63 @@ pub struct Summary {
     pub torn_bytes: usize,
     /// Bytes of the records: where in the file the next one goes.
     pub end: usize,
-    /// SHA-256 of the last line: what the next record continues.
-    pub hash: String,
+    /// SHA-256 of the last line, zeros when there is none: what the next record continues.
+    pub hash: [u8; 32],
+}
+
+/// Checks the chain of one log file (`bay0 verify-log FILE`). The error names the first line that is not in order, counted
+/// from 1, and what is wrong with it: `line 3 does not match its checksum`.
+pub fn verify_log(bytes: &[u8]) -> Result<Summary, String> {
+    let mut found = Summary::default();
+    found.scan(bytes).map(|()| found)
 }
 
 impl Summary {
+    /// Takes in a file line by line, up to its end or its first line that is not in order.
+    fn scan(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let used = bytes.iter().rposition(|byte| *byte != 0);
+        let data = used.and_then(|last| bytes.get(..=last)).unwrap_or_default();
+        for (line, number) in data.split_inclusive(|byte| *byte == b'\n').zip(1_u32..) {
+            match self.follow(line) {
+                Ok(seq) => self.advance(seq, line),
+                Err(_) if is_torn(bytes, self.end, line, data.len()) => {
+                    self.torn_bytes = data.len().saturating_sub(self.end);
+                    return Ok(());
+                }
+                Err(reason) => return Err(format!("line {number} {reason}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The line's sequence number, if it continues what is there so far. The first line of a file continues one that is not
+    /// here, unless it is number 1.
+    fn follow(&self, line: &[u8]) -> Result<u64, &'static str> {
+        let plain = line.strip_suffix(b"\n").ok_or("has no end")?;
+        if !plain.iter().all(|byte| (0x20..0x7f).contains(byte)) {
+            return Err("is not printable ASCII");
+        }
+        let text = std::str::from_utf8(plain).unwrap_or_default();
+        let fields: Vec<_> = text.splitn(6, ' ').collect();
+        let [number, boot, unix_ms, prev, _, text] = *fields.as_slice() else {
+            return Err("lacks a field");
+        };
+        if render(number, boot, unix_ms, prev, text).as_bytes() != line {
+            return Err("does not match its checksum");
+        }
+        let seq: u64 = number.parse().map_err(|_| "has no sequence number")?;
+        let follows = self.last.checked_add(1) == Some(seq) && hex(&self.hash) == prev;
+        let begins = self.end == 0 && seq > 1;
+        let fits = (follows || begins).then_some(seq);
+        fits.ok_or("does not continue the line before")
+    }
+
     fn advance(&mut self, seq: u64, line: &[u8]) {
-        self.first = if self.records == 0 { seq } else { self.first };
-        self.records = self.records.saturating_add(1);
+        self.first = if self.end == 0 { seq } else { self.first };
         self.last = seq;
         self.end = self.end.saturating_add(line.len());
-        self.hash = hex(&sha256(&[line]));
+        self.hash = sha256(&[line]);
     }
-}
-
-/// The first line that is not in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Break {
-    /// Line number, from 1.
-    pub line: usize,
-    /// What is wrong with it.
-    pub reason: &'static str,
-}
-
-impl Display for Break {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {} {}", self.line, self.reason)
-    }
-}
-
-/// Checks the chain of one log file (`bay0 verify-log FILE`).
-pub fn verify_log(bytes: &[u8]) -> Result<Summary, Break> {
-    let (found, broken) = scan(bytes);
-    broken.map_or(Ok(found), Err)
 }
 
 /// The log, open for appending.
@@ -97,8 +119,8 @@ pub struct Log {
     boot_id: String,
     /// None until the first record makes it.
     file: Option<File>,
-    /// A write failed: what the page cache and the disk hold may differ from now on, so nothing more is accepted.
-    failed: Option<Fault>,
+    /// Once a write failed, what the page cache and the disk hold may differ, so nothing more is accepted.
+    health: Result<(), Fault>,
     /// What the newest record left: where and how the next one goes on.
     tip: Summary,
     /// Size of a file: [`LOG_BYTES`].
@@ -106,85 +128,77 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log in `dir`, closing a torn tail or setting a broken file aside. Of [`Opened`], what the log knows.
-    pub fn open(dir: &Path, boot_id: &str) -> Result<(Self, Opened), Fault> {
-        let newest = disk::read(&dir.join(LOG_NAME), LOG_BYTES).at(OPEN)?;
-        let before = disk::read(&dir.join(format!("{LOG_NAME}.1")), LOG_BYTES).at(OPEN)?;
-        let (found, broken) = scan(&newest);
-        let (end, torn) = (found.end, found.torn_bytes);
-        // Without a record there, as after a cut in the middle of a rotation, the chain goes on from the file before.
-        let (past, tip) = match end {
-            0 => (&before, scan(&before).0),
-            _ => (&newest, found),
-        };
-        let mut opened = previous(past.get(..tip.end).unwrap_or_default(), boot_id);
+    /// Opens the log in `dir`, closing a torn tail or setting a broken file aside. What it tells goes into `opened`.
+    pub fn open(dir: &Path, boot_id: &str, opened: &mut Opened) -> Result<Self, Fault> {
+        let mut past = disk::read(&dir.join(LOG_NAME), LOG_BYTES).map_err(at(OPEN))?;
+        let mut tip = Summary::default();
+        let broken = tip.scan(&past).err();
+        let (end, torn) = (tip.end, tip.torn_bytes);
+        if end == 0 {
+            // Without a record there, as after a cut in the middle of a rotation, the chain goes on from the file before.
+            past = disk::read(&dir.join(format!("{LOG_NAME}.1")), LOG_BYTES).map_err(at(OPEN))?;
+            let _ = tip.scan(&past);
+        }
+        previous(past.get(..tip.end).unwrap_or_default(), boot_id, opened);
         let mut log = Self {
             dir: dir.into(),
             boot_id: boot_id.into(),
             file: None,
-            failed: None,
+            health: Ok(()),
             tip: Summary { end, ..tip },
             size: LOG_BYTES,
         };
         if let Some(cause) = broken {
-            let aside = disk::set_aside(dir, LOG_NAME, "broken")?;
-            let rest = format!("begun afresh, the old one is {aside}; next: find out why");
-            opened.trouble = vec![format!("{OPEN}: {cause}; {rest}")];
-            log.append(&opened.trouble)?;
+            let text = disk::set_aside(dir, LOG_NAME, "broken", &cause)?;
+            log.append(&[&text])?;
+            opened.trouble.push(text);
         } else {
             let file = File::options().write(true).open(dir.join(LOG_NAME));
-            log.file = disk::or_missing(file.map(Some)).at(OPEN)?;
+            log.file = disk::or_missing(file.map(Some)).map_err(at(OPEN))?;
         }
         if torn > 0 {
-            log.put(&vec![0; torn]).at(OPEN)?;
-            let last = log.seq();
+            log.put(&vec![0; torn]).map_err(at(OPEN))?;
+            let last = log.tip.last;
             let note = format!("log: closed a torn tail of {torn} bytes after record {last}");
             log.append(&[note])?;
         }
-        opened.log_seq = log.seq();
-        Ok((log, opened))
-    }
-
-    /// Sequence number of the newest record; 0 when there is none.
-    pub fn seq(&self) -> u64 {
-        self.tip.last
+        opened.log_seq = log.tip.last;
+        Ok(log)
     }
 
     /// Appends one record per text and makes them durable; the last one's sequence number. More than [`MAX_BATCH`] bytes
     /// go in several writes, so after an error a first part may be recorded, whole records always.
     pub fn append(&mut self, texts: &[impl AsRef<str>]) -> Result<u64, Fault> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let unix_ms = since.unwrap_or_default().as_millis().to_string();
-        let (mut batch, mut tip) = (Vec::new(), self.tip.clone());
+        let unix_ms = since.unwrap_or_default().as_millis();
+        let (mut batch, mut tip) = (Vec::new(), self.tip);
         for text in texts {
             let (seq, text) = (tip.last.saturating_add(1), printable(text.as_ref()));
-            let line = render(&seq.to_string(), &self.boot_id, &unix_ms, &tip.hash, &text);
+            let line = render(seq, &self.boot_id, unix_ms, &hex(&tip.hash), &text);
             if batch.len().saturating_add(line.len()) > MAX_BATCH {
-                self.write(&batch, &tip)?;
+                self.write(&batch, tip)?;
                 batch.clear();
             }
             tip.advance(seq, line.as_bytes());
             batch.extend(line.into_bytes());
         }
-        self.write(&batch, &tip)?;
-        Ok(self.seq())
+        self.write(&batch, tip)
     }
 
     /// Writes a batch that leads to `tip`, in the next file if this one is full.
-    fn write(&mut self, batch: &[u8], tip: &Summary) -> Result<(), Fault> {
-        if let Some(fault) = &self.failed {
-            return Err(fault.clone());
+    fn write(&mut self, batch: &[u8], tip: Summary) -> Result<u64, Fault> {
+        self.health.as_ref()?;
+        let full = self.tip.end.saturating_add(batch.len()) > self.size;
+        if full || self.file.is_none() {
+            let next = self.create().map_err(at(APPEND))?;
+            self.health = self.rotate(next).map_err(at(APPEND));
         }
-        let mut done = Ok(());
-        if self.file.is_none() || self.tip.end.saturating_add(batch.len()) > self.size {
-            let file = self.create().at(APPEND)?;
-            done = self.rotate(file);
-        }
-        let done = done.and_then(|()| self.put(batch)).at(APPEND);
-        done.inspect_err(|fault| self.failed = Some(fault.clone()))?;
+        let ready = self.health.clone();
+        self.health = ready.and_then(|()| self.put(batch).map_err(at(APPEND)));
+        self.health.as_ref()?;
         let end = self.tip.end.saturating_add(batch.len());
-        self.tip = Summary { end, ..tip.clone() };
-        Ok(())
+        self.tip = Summary { end, ..tip };
+        Ok(tip.last)
     }
 
     /// Overwrites what lies at the end, durably.
@@ -200,9 +214,8 @@ impl Log {
         let path = self.path(".new");
         let file = File::create(&path)?;
         let zeroed = file.write_all_at(&vec![0; self.size], 0);
-        let done = zeroed.and_then(|()| file.sync_all());
-        done.inspect_err(|_| drop(fs::remove_file(path)))?;
-        Ok(file)
+        let durable = zeroed.and_then(|()| file.sync_all()).map(|()| file);
+        durable.inspect_err(|_| drop(fs::remove_file(path)))
     }
 
     /// Gives the next file its name, and the older ones theirs; the oldest goes.
@@ -224,35 +237,28 @@ impl Log {
 }
 
 /// What the good part of a log says about the boot before `boot_id`.
-pub(crate) fn previous(good: &[u8], boot_id: &str) -> Opened {
+fn previous(good: &[u8], boot_id: &str, opened: &mut Opened) {
     let good = std::str::from_utf8(good).unwrap_or_default();
-    let records = good.lines().rev().map(|line| {
-        let mut fields = line.splitn(6, ' ').skip(1);
-        (fields.next(), fields.last().unwrap_or_default().to_owned())
-    });
-    let earlier = records.skip_while(|(boot, _)| *boot == Some(boot_id));
-    let mut tail: Vec<_> = earlier.map(|(_, text)| text).take(TAIL).collect();
-    tail.reverse();
-    let previous_end = match tail.last().map(|text| text.strip_prefix("end: ")) {
-        None => "none",
-        Some(Some(how)) => how,
-        Some(None) => "unclean: power cut, reset or kernel panic",
-    };
-    Opened {
-        first_boot: good.is_empty(),
-        previous_end: previous_end.into(),
-        tail,
-        ..Opened::default()
+    let ours = |line: &&str| line.split(' ').nth(1) == Some(boot_id);
+    let earlier = good.lines().rev().skip_while(ours).take(TAIL);
+    let texts = earlier.filter_map(|line| line.splitn(6, ' ').nth(5));
+    opened.tail = texts.map(str::to_owned).collect();
+    opened.tail.reverse();
+    let unclean = "unclean: power cut, reset or kernel panic";
+    if let Some(last) = opened.tail.last() {
+        opened.previous_end = last.strip_prefix("end: ").unwrap_or(unclean).into();
     }
 }
 
 /// The text as a record holds it: other than printable ASCII, and the backslash, as `\xNN`.
 fn printable(text: &str) -> String {
-    let escape = |byte| match byte {
-        b'\\' | 0..0x20 | 0x7f.. => format!("\\x{byte:02x}"),
-        _ => char::from(byte).to_string(),
-    };
-    let mut out: String = text.bytes().map(escape).collect();
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'\\' | 0..0x20 | 0x7f.. => out.extend(["\\x", &hex(&[byte])]),
+            _ => out.push(char::from(byte)),
+        }
+    }
     if out.len() > MAX_TEXT {
         out.truncate(MAX_TEXT.saturating_sub(3));
         out.push_str("...");
@@ -260,56 +266,10 @@ fn printable(text: &str) -> String {
     out
 }
 
-fn render(seq: &str, boot: &str, unix_ms: &str, prev: &str, text: &str) -> String {
-    let bare = format!("{seq} {boot} {unix_ms} {prev} {text}");
+fn render(seq: impl Display, boot: &str, ms: impl Display, prev: &str, text: &str) -> String {
+    let bare = format!("{seq} {boot} {ms} {prev} {text}");
     let sum = hex(&sha256(&[bare.as_bytes()]));
-    format!("{seq} {boot} {unix_ms} {prev} {sum:.8} {text}\n")
-}
-
-/// Reads a file line by line, up to its end or its first line that is not in order.
-fn scan(bytes: &[u8]) -> (Summary, Option<Break>) {
-    let used = bytes.iter().rposition(|byte| *byte != 0);
-    let data = used.and_then(|last| bytes.get(..=last)).unwrap_or_default();
-    let mut found = Summary {
-        hash: "0".repeat(64),
-        ..Summary::default()
-    };
-    for line in data.split_inclusive(|byte| *byte == b'\n') {
-        match parse(line, &found) {
-            Ok(seq) => found.advance(seq, line),
-            Err(_) if is_torn(bytes, found.end, line, data.len()) => {
-                found.torn_bytes = data.len().saturating_sub(found.end);
-                return (found, None);
-            }
-            Err(reason) => {
-                let line = found.records.saturating_add(1);
-                return (found, Some(Break { line, reason }));
-            }
-        }
-    }
-    (found, None)
-}
-
-/// The line's sequence number, if it continues what was `found` so far. The first line of a file continues one that is not
-/// here, unless it is number 1.
-fn parse(line: &[u8], found: &Summary) -> Result<u64, &'static str> {
-    let plain = line.strip_suffix(b"\n").ok_or("has no end")?;
-    if !plain.iter().all(|byte| (0x20..0x7f).contains(byte)) {
-        return Err("is not printable ASCII");
-    }
-    let text = std::str::from_utf8(plain).unwrap_or_default();
-    let fields: Vec<_> = text.splitn(6, ' ').collect();
-    let [number, boot, unix_ms, prev, _, text] = *fields.as_slice() else {
-        return Err("lacks a field");
-    };
-    if render(number, boot, unix_ms, prev, text).as_bytes() != line {
-        return Err("does not match its checksum");
-    }
-    let seq: u64 = number.parse().map_err(|_| "has no sequence number")?;
-    let follows = found.last.checked_add(1) == Some(seq) && found.hash == prev;
-    let begins = found.records == 0 && seq > 1;
-    let fits = (follows || begins).then_some(seq);
-    fits.ok_or("does not continue the line before")
+    format!("{seq} {boot} {ms} {prev} {sum:.8} {text}\n")
 }
 
 /// Whether the bad `line` at `start` is where sectors of the last batch are missing: it is cut short by zeros that begin

@@ -13,7 +13,7 @@
 //! | `genesis.log`, `.1` … `.3` | the hash-chained log | [`genesis`] |
 //! | `state.db`, `-wal` | personas, NACKs, clock floor, entropy seed | `db` |
 //! | `.probe` | there only while a probe runs | [`keeper`] |
-//! | `*.broken-N`, `*.corrupt-N` | set aside, N from 1 to 5, never deleted | `disk` |
+//! | `*.broken-SECONDS-N`, `*.corrupt-SECONDS-N` | set aside, dated, at most five of a kind, never deleted | `disk` |
 //!
 //! Invariant: a positive reply means that what was asked for survives a power cut (S04).
 
@@ -28,8 +28,8 @@ mod sha256;
 pub mod wire;
 
 pub use client::{APPEND_DEADLINE, CLOSE_DEADLINE, Keeper, last_words};
-pub use error::{Fault, KeeperError};
-pub use genesis::{Break, Summary, verify_log};
-pub use keeper::Config;
+pub use error::KeeperError;
+pub use genesis::{Summary, verify_log};
+pub use keeper::{Config, SPINE};
 pub use sha256::{hex, sha256};
 pub use wire::{Opened, Persona, Reply, Request, State};

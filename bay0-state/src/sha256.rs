@@ -28,18 +28,15 @@ pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
         compress(&mut state, block);
     }
     let mut digest = [0; 32];
-    for (out, word) in digest.as_chunks_mut().0.iter_mut().zip(state) {
-        *out = word.to_be_bytes();
-    }
+    digest.copy_from_slice(state.map(u32::to_be_bytes).as_flattened());
     digest
 }
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
+    let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let digits = nibbles.filter_map(|nibble| char::from_digit(nibble.into(), 16));
+    digits.collect()
 }
 
 fn sum<const N: usize>(words: [u32; N]) -> u32 {
@@ -47,28 +44,30 @@ fn sum<const N: usize>(words: [u32; N]) -> u32 {
 }
 
 fn compress(state: &mut [u32; 8], block: &[u8; 64]) {
-    // The schedule is kept as a window on its next 16 words, so that no index is computed.
-    let mut window = [0; 16];
-    for (word, bytes) in window.iter_mut().zip(block.as_chunks().0) {
+    let mut schedule = [0; 64];
+    for (word, bytes) in schedule.iter_mut().zip(block.as_chunks().0) {
         *word = u32::from_be_bytes(*bytes);
     }
-    let before = *state;
-    for constant in ROUND {
-        let [a, b, c, d, e, f, g, h] = *state;
+    for at in 0_usize..48 {
+        let part = schedule.get_mut(at..at.wrapping_add(17));
+        if let Some([w0, w1, .., w9, _, _, _, _, w14, _, next]) = part {
+            let small = w1.rotate_right(7) ^ w1.rotate_right(18) ^ (*w1 >> 3);
+            let large = w14.rotate_right(17) ^ w14.rotate_right(19) ^ (*w14 >> 10);
+            *next = sum([*w0, small, *w9, large]);
+        }
+    }
+    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = *state;
+    for (constant, word) in ROUND.into_iter().zip(schedule) {
         let turn = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
         let choice = (e & f) ^ (!e & g);
-        let first = sum([h, turn, choice, constant, window[0]]);
+        let first = sum([h, turn, choice, constant, word]);
         let turn = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
         let majority = (a & b) ^ (a & c) ^ (b & c);
-        let (top, fifth) = (sum([first, turn, majority]), sum([d, first]));
-        *state = [top, a, b, c, fifth, e, f, g];
-        let small = window[1].rotate_right(7) ^ window[1].rotate_right(18) ^ (window[1] >> 3);
-        let large = window[14].rotate_right(17) ^ window[14].rotate_right(19) ^ (window[14] >> 10);
-        window[0] = sum([window[0], small, window[9], large]);
-        window.rotate_left(1);
+        (h, g, f, e) = (g, f, e, sum([d, first]));
+        (d, c, b, a) = (c, b, a, sum([first, turn, majority]));
     }
-    for (word, old) in state.iter_mut().zip(before) {
-        *word = word.wrapping_add(old);
+    for (word, new) in state.iter_mut().zip([a, b, c, d, e, f, g, h]) {
+        *word = word.wrapping_add(new);
     }
 }
 

@@ -1,63 +1,61 @@
 //! What PID 1 and the keeper say to each other.
 //!
 //! One message per `SOCK_SEQPACKET` packet, at most [`MAX_MESSAGE`] bytes: UTF-8 fields joined by NUL. The first field is the
-//! request's decimal id, which its reply repeats; the second is the tag; the rest is the tag's own. A list is its length
-//! and then its items. A field cannot contain NUL: such a message is refused before it is sent. Decoding walks the
-//! fields and checks each, so no packet can make it panic (A16).
-
-use std::fmt;
-use std::str::Split;
+//! tag, the rest is the tag's own. A list is its length and then its items. One request is in flight at a time, so that a
+//! reply needs no number to be paired with it. A field cannot contain NUL: such a message is refused before it is sent.
+//! Decoding walks the fields and checks each, so no packet can make it panic (A16).
 
 use bay0_persona::PersonaName;
 
 /// Largest packet in bytes, either way: 256 personas with the longest names take 45 KiB.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
-/// Where a persona is in its life, as recorded (H12).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Not running, nothing left of it.
-    Stopped,
-    /// Half made; never trusted after a reboot.
-    Starting,
-    /// Running, as far as the record goes.
-    Running,
-}
-
-impl State {
-    /// The state that a word stands for.
-    pub fn parse(word: &str) -> Option<Self> {
-        let all = [Self::Stopped, Self::Starting, Self::Running];
-        all.into_iter().find(|state| state.to_string() == word)
-    }
-}
-
-impl fmt::Display for State {
-    /// The word that stands for it in messages, in the database and on the console.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Stopped => "stopped",
-            Self::Starting => "starting",
-            Self::Running => "running",
-        })
-    }
-}
+/// The end of the previous boot on a disk that held neither a database nor a log.
+pub const NEVER: &str = "never: first boot, /persist was empty";
 
 /// Why bytes are not a message, or a message not bytes.
 pub type WireError = &'static str;
 
-type Fields<'a> = Split<'a, char>;
+/// The fields of a packet that were not read yet.
+pub type Fields<'a> = dyn Iterator<Item = &'a str> + 'a;
 
 /// A value that knows its way into fields and back.
-trait Field: Sized {
+pub trait Wire: Sized {
+    /// Appends the value's fields.
     fn put(&self, out: &mut Vec<String>);
+
+    /// Takes the value's fields off the front.
     fn take(fields: &mut Fields<'_>) -> Result<Self, WireError>;
+
+    /// The packet that says this.
+    fn encode(&self) -> Result<Vec<u8>, WireError> {
+        let mut fields = Vec::new();
+        self.put(&mut fields);
+        let packet = fields.join("\0").into_bytes();
+        match packet.len() {
+            _ if fields.iter().any(|field| field.contains('\0')) => Err("a field contains NUL"),
+            0..=MAX_MESSAGE => Ok(packet),
+            _ => Err("longer than 64 KiB"),
+        }
+    }
+
+    /// What a packet says.
+    fn decode(packet: &[u8]) -> Result<Self, WireError> {
+        if packet.len() > MAX_MESSAGE {
+            return Err("longer than 64 KiB");
+        }
+        let text = std::str::from_utf8(packet).map_err(|_| "not UTF-8")?;
+        let mut fields = text.split('\0');
+        let message = Self::take(&mut fields)?;
+        let more = fields.next();
+        more.map_or(Ok(message), |_| Err("too many fields"))
+    }
 }
 
 /// Values that are one field: what `Display` writes.
 macro_rules! texts {
     ($($kind:ty: $parse:expr,)*) => { $(
-        impl Field for $kind {
+        impl Wire for $kind {
             fn put(&self, out: &mut Vec<String>) {
                 out.push(self.to_string());
             }
@@ -70,14 +68,12 @@ macro_rules! texts {
 
 texts! {
     bool: |word| word.parse().ok(),
-    u32: |word| word.parse().ok(),
     u64: |word| word.parse().ok(),
     String: |word| Some(word.to_owned()),
     PersonaName: |word| PersonaName::parse(word).ok(),
-    State: State::parse,
 }
 
-impl<T: Field> Field for Vec<T> {
+impl<T: Wire> Wire for Vec<T> {
     fn put(&self, out: &mut Vec<String>) {
         out.push(self.len().to_string());
         self.iter().for_each(|item| item.put(out));
@@ -96,12 +92,12 @@ macro_rules! records {
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct $name { $($(#[$meta])* pub $field: $kind,)* }
 
-        impl Field for $name {
+        impl Wire for $name {
             fn put(&self, out: &mut Vec<String>) {
                 $(self.$field.put(out);)*
             }
             fn take(fields: &mut Fields<'_>) -> Result<Self, WireError> {
-                Ok(Self { $($field: Field::take(fields)?,)* })
+                Ok(Self { $($field: Wire::take(fields)?,)* })
             }
         }
     )* };
@@ -119,17 +115,15 @@ records! {
     /// What opening `/persist` found.
     #[derive(Default)]
     Opened {
-        /// The disk held neither a database nor a log.
-        first_boot: bool,
         /// Schema version now in force; 0 when there is no usable database.
-        schema: u32,
+        schema: u64,
         /// Last-known-good time in UNIX seconds; 0 when none is known (H16).
         floor: u64,
         /// First 16 hex digits of the SHA-256 of the seed credited to the kernel; `none` when none was.
         seed: String,
         /// Sequence number of the newest record; 0 when there is none.
         log_seq: u64,
-        /// How the previous boot ended; `none` when no earlier boot is recorded.
+        /// How the previous boot ended; `none` when it is not recorded, [`NEVER`] when there was none.
         previous_end: String,
         /// The last records of the previous boot, at most ten, oldest first.
         tail: Vec<String>,
@@ -138,47 +132,51 @@ records! {
     }
 }
 
-/// Messages: an id, the tag of the variant, the variant's values in order.
-macro_rules! messages {
-    ($(#[$top:meta])* $name:ident {
+/// Values that are one of several: the tag of the variant, then the variant's own values in order.
+macro_rules! choices {
+    ($($(#[$top:meta])* $name:ident {
         $($(#[$meta:meta])* $variant:ident $(($($value:ident: $kind:ty),*))? = $tag:literal,)*
-    }) => {
+    })*) => { $(
         $(#[$top])*
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum $name { $($(#[$meta])* $variant $(($($kind),*))?,)* }
 
-        // The attributes of a variant stand at its arms as well, for the sake of `cfg`.
-        #[allow(unused_doc_comments)]
         impl $name {
-            /// The tag, which also names the message in errors.
+            /// The tag. It names a message in errors, a state in the database and on the console.
             pub fn tag(&self) -> &'static str {
-                match self { $($(#[$meta])* Self::$variant { .. } => $tag,)* }
-            }
-
-            /// The packet that says this; `id` pairs request and reply.
-            pub fn encode(&self, id: u64) -> Result<Vec<u8>, WireError> {
-                let mut out = vec![id.to_string(), self.tag().to_owned()];
-                match self {
-                    $($(#[$meta])* Self::$variant $(($($value),*))? => { $($($value.put(&mut out);)*)? })*
-                }
-                join(&out)
-            }
-
-            /// The message in a packet, and its id.
-            pub fn decode(packet: &[u8]) -> Result<(u64, Self), WireError> {
-                let mut fields = split(packet)?;
-                let id = Field::take(&mut fields)?;
-                let message = match fields.next() {
-                    $($(#[$meta])* Some($tag) => Self::$variant $(($(<$kind>::take(&mut fields)?),*))?,)*
-                    _ => return Err("unknown tag"),
-                };
-                fields.next().map_or(Ok((id, message)), |_| Err("too many fields"))
+                match self { $(Self::$variant { .. } => $tag,)* }
             }
         }
-    };
+
+        impl Wire for $name {
+            fn put(&self, out: &mut Vec<String>) {
+                out.push(self.tag().to_owned());
+                match self {
+                    $(Self::$variant $(($($value),*))? => { $($($value.put(out);)*)? })*
+                }
+            }
+            fn take(fields: &mut Fields<'_>) -> Result<Self, WireError> {
+                Ok(match fields.next() {
+                    $(Some($tag) => Self::$variant $(($(<$kind>::take(fields)?),*))?,)*
+                    _ => return Err("unknown tag"),
+                })
+            }
+        }
+    )* };
 }
 
-messages! {
+choices! {
+    /// Where a persona is in its life, as recorded (H12).
+    #[derive(Copy)]
+    State {
+        /// Not running, nothing left of it.
+        Stopped = "stopped",
+        /// Half made; never trusted after a reboot.
+        Starting = "starting",
+        /// Running, as far as the record goes.
+        Running = "running",
+    }
+
     /// What PID 1 asks. Times are UNIX seconds, a hash is the SHA-256 of a Spine in 64 lower-case hex digits.
     Request {
         /// Mount and open everything.
@@ -199,13 +197,8 @@ messages! {
         Probe = "probe",
         /// Record how this boot ended (`poweroff`, `reboot`), make everything durable, unmount.
         Close(how: String, now: u64) = "close",
-        /// Sleep this many milliseconds, as a slow disk would: test builds only.
-        #[cfg(feature = "fault")]
-        Stall(milliseconds: u64) = "stall",
     }
-}
 
-messages! {
     /// What the keeper answers.
     Reply {
         /// To `Open`.
@@ -221,28 +214,6 @@ messages! {
         /// Not done, and why: a whole message.
         Refused(message: String) = "refused",
     }
-}
-
-/// The id of a request that may be otherwise unreadable.
-pub(crate) fn id_of(packet: &[u8]) -> Option<u64> {
-    Field::take(&mut split(packet).ok()?).ok()
-}
-
-fn join(fields: &[String]) -> Result<Vec<u8>, WireError> {
-    let packet = fields.join("\0").into_bytes();
-    match packet.len() {
-        _ if fields.iter().any(|field| field.contains('\0')) => Err("a field contains NUL"),
-        0..=MAX_MESSAGE => Ok(packet),
-        _ => Err("longer than 64 KiB"),
-    }
-}
-
-fn split(packet: &[u8]) -> Result<Fields<'_>, WireError> {
-    if packet.len() > MAX_MESSAGE {
-        return Err("longer than 64 KiB");
-    }
-    let text = std::str::from_utf8(packet);
-    Ok(text.map_err(|_| "not UTF-8")?.split('\0'))
 }
 
 #[cfg(test)]

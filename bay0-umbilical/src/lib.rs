@@ -19,7 +19,7 @@ pub mod verb;
 
 pub use client::call;
 pub use server::{Call, ConnId, Server};
-pub use verb::{Authority, Verb, help};
+pub use verb::{Verb, help};
 
 /// Where the Spine listens.
 pub const SOCKET: &str = "/run/bay0/umbilical.sock";

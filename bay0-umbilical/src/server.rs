@@ -19,8 +19,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, getsockopt, recv, send, sockopt};
 
-use crate::verb::{Authority, Verb};
-use crate::{MAX_REQUEST, Refusal};
+use crate::{MAX_REQUEST, Refusal, Verb};
 
 /// Connections held at once.
 pub const CONNECTIONS: usize = 64;
@@ -44,9 +43,7 @@ pub struct ConnId(u64);
 pub struct Call {
     /// Where the answer goes.
     pub id: ConnId,
-    /// Who asks.
-    pub authority: Authority,
-    /// What is asked; `authority.may(&verb)` holds.
+    /// What is asked.
     pub verb: Verb,
 }
 
@@ -58,7 +55,6 @@ pub struct Server {
     epoll: Epoll,
     clients: BTreeMap<ConnId, Client>,
     last: u64,
-    now: Instant,
 }
 
 impl AsFd for Server {
@@ -73,17 +69,8 @@ impl Server {
     /// earlier life is removed, anything else is not.
     ///
     /// # Errors
-    /// Names the path and the errno.
-    pub fn bind(path: &Path) -> Result<Server, Refusal> {
-        Server::listen(path).map_err(|err| {
-            let errno = Errno::try_from(err).unwrap_or(Errno::EINVAL);
-            let path = path.display();
-            let reason = format!("listen at {path}: {errno:?}; rooms cannot reach bay0");
-            Refusal::new(reason, "free that path and reboot")
-        })
-    }
-
-    fn listen(path: &Path) -> io::Result<Server> {
+    /// Whatever keeps it from listening there.
+    pub fn bind(path: &Path) -> io::Result<Server> {
         fs::create_dir_all(path.parent().unwrap_or(path))?;
         if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
             fs::remove_file(path)?;
@@ -98,19 +85,17 @@ impl Server {
             epoll,
             clients: BTreeMap::new(),
             last: LISTENER,
-            now: Instant::now(),
         })
     }
 
     /// Does what is due, at most 32 events and 32 new connections, and returns the requests to be answered.
-    pub fn turn(&mut self, now: Instant) -> Vec<Call> {
-        self.now = now;
+    pub fn turn(&mut self) -> Vec<Call> {
         let mut events = [EpollEvent::empty(); PER_TURN];
         let ready = self.epoll.wait(&mut events, EpollTimeout::ZERO);
         let mut calls = Vec::new();
         for event in events.iter().take(ready.unwrap_or(0)) {
             match event.data() {
-                LISTENER => self.accept(),
+                LISTENER => drop(self.accept()),
                 id => match self.hear(ConnId(id)) {
                     Ok(call) => calls.push(call),
                     Err(Errno::EAGAIN) => {}
@@ -129,7 +114,7 @@ impl Server {
             return;
         };
         client.waiting = false;
-        client.since = self.now;
+        client.since = Instant::now();
         let (Ok(body) | Err(body)) = answer;
         let word = if answer.is_ok() { "ok" } else { "no" };
         let frame = format!("{word} {}\n{body}", body.len());
@@ -145,55 +130,46 @@ impl Server {
     /// Closes every client that has run out of [`PATIENCE`], and looks for new ones again if descriptors had run out. To be
     /// called about once a second.
     pub fn expire(&mut self, now: Instant) {
-        self.now = now;
         let in_time = |since| now.saturating_duration_since(since) < PATIENCE;
         self.clients.retain(|_, c| c.waiting || in_time(c.since));
-        self.accept();
+        let _ = self.accept();
     }
 
-    fn accept(&mut self) {
+    /// Takes new clients until none is left, or no descriptor for one: the next connection or the next expire() tries again.
+    fn accept(&mut self) -> io::Result<()> {
         for _ in 0..PER_TURN {
-            // None left, or no descriptor left for it: the next connection or the next expire() brings us back.
-            let Ok((stream, _)) = self.listener.accept() else {
-                return;
+            let (stream, _) = self.listener.accept()?;
+            let uid = getsockopt(&stream, sockopt::PeerCredentials)?.uid();
+            let process = getsockopt(&stream, sockopt::PeerPidfd).ok();
+            self.make_room(owner(uid));
+            self.last = self.last.saturating_add(1);
+            self.epoll.add(&stream, readable(self.last))?;
+            let client = Client {
+                stream,
+                process,
+                uid,
+                waiting: false,
+                since: Instant::now(),
             };
-            // Closed by being dropped if it fails, which is to say that the client is gone already.
-            let _ = self.admit(stream);
+            self.clients.insert(ConnId(self.last), client);
         }
-        // There may be more: asks for the event again. Cannot fail for a descriptor in the set, and expire() comes anyway.
-        let _ = self.epoll.modify(&self.listener, &mut readable(LISTENER));
-    }
-
-    fn admit(&mut self, stream: UnixStream) -> nix::Result<()> {
-        let uid = getsockopt(&stream, sockopt::PeerCredentials)?.uid();
-        let process = getsockopt(&stream, sockopt::PeerPidfd).ok();
-        self.make_room(owner(uid));
-        self.last = self.last.saturating_add(1);
-        self.epoll.add(&stream, readable(self.last))?;
-        let client = Client {
-            stream,
-            process,
-            authority: Authority::of_uid(uid),
-            owner: owner(uid),
-            waiting: false,
-            since: self.now,
-        };
-        self.clients.insert(ConnId(self.last), client);
-        Ok(())
+        // There may be more: asks for the event again.
+        Ok(self.epoll.modify(&self.listener, &mut readable(LISTENER))?)
     }
 
     /// Closes a connection if the newcomer's owner has his share, or if all are taken: then one of whoever has most. Of
     /// those, the one whose last request is longest ago.
     fn make_room(&mut self, newcomer: u32) {
-        let share = |owner| self.clients.values().filter(|c| c.owner == owner).count();
+        let clients = &self.clients;
+        let share = |who| clients.values().filter(|c| owner(c.uid) == who).count();
         let own = share(newcomer) >= PER_OWNER;
-        if own || self.clients.len() >= CONNECTIONS {
-            let all = self.clients.iter();
-            let suspects = all.filter(|(_, c)| !own || c.owner == newcomer);
-            let victim = suspects.max_by_key(|(id, c)| (share(c.owner), Reverse((c.since, **id))));
-            if let Some(id) = victim.map(|(id, _)| *id) {
-                self.clients.remove(&id);
-            }
+        if own || clients.len() >= CONNECTIONS {
+            let blame = |(id, c): &(&ConnId, &Client)| {
+                let (who, idle) = (owner(c.uid), Reverse((c.since, **id)));
+                (own && who == newcomer, share(who), idle)
+            };
+            let worst = clients.iter().max_by_key(blame).map(|(id, _)| *id);
+            self.clients.retain(|id, _| Some(*id) != worst);
         }
     }
 
@@ -204,8 +180,8 @@ impl Server {
         // Whatever it does until it is answered wakes nobody.
         self.epoll.delete(&client.stream)?;
         client.waiting = true;
-        match understand(id, client.authority, &line) {
-            Ok(call) => return Ok(call),
+        match understand(client.uid, &line) {
+            Ok(verb) => return Ok(Call { id, verb }),
             Err(why) => self.reply(id, Err(&why.to_string())),
         }
         // Too long: where its next request begins cannot be known.
@@ -219,27 +195,21 @@ fn readable(data: u64) -> EpollEvent {
     EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, data)
 }
 
-fn understand(id: ConnId, authority: Authority, line: &[u8]) -> Result<Call, Refusal> {
+fn understand(uid: u32, line: &[u8]) -> Result<Verb, Refusal> {
     let text = std::str::from_utf8(line.strip_suffix(b"\n").unwrap_or(line));
     let no_text = |_| Refusal::new("request is not UTF-8", "send plain text");
     let verb = text.map_err(no_text).and_then(Verb::parse)?;
-    if !authority.may(&verb) {
-        let next = "ask at the operator line";
-        return Err(Refusal::new("not for this uid to ask", next));
+    if verb.allowed(uid) {
+        return Ok(verb);
     }
-    Ok(Call {
-        id,
-        authority,
-        verb,
-    })
+    let next = "ask at the operator line";
+    Err(Refusal::new("not for this uid to ask", next))
 }
 
 /// Whose share a uid counts against: a room cannot multiply its own by connecting as each of its uids.
 fn owner(uid: u32) -> u32 {
-    match uid & !(UID_RANGE - 1) {
-        0 => uid,
-        first => first,
-    }
+    let first = uid & !(UID_RANGE - 1);
+    if first == 0 { uid } else { first }
 }
 
 /// One connection. Dropping it closes its descriptor, which takes it out of the epoll set.
@@ -248,8 +218,7 @@ struct Client {
     stream: UnixStream,
     /// The process that connected, where the kernel tells (`SO_PEERPIDFD`, Linux 6.5).
     process: Option<OwnedFd>,
-    authority: Authority,
-    owner: u32,
+    uid: u32,
     /// A request is with PID 1; meanwhile it is not in the epoll set.
     waiting: bool,
     /// When it connected or was last answered.
@@ -271,13 +240,11 @@ impl Client {
             None if count < MAX_REQUEST => return Err(Errno::EAGAIN),
             None => count,
         });
-        let count = recv(socket, &mut line, MsgFlags::MSG_DONTWAIT)?;
-        line.truncate(count);
+        recv(socket, &mut line, MsgFlags::MSG_DONTWAIT)?;
         // A descriptor handed on does not carry the authority of a process that has exited since.
-        let exited = self.process.as_ref().is_some_and(|process| {
-            let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-            poll(&mut fds, PollTimeout::ZERO) != Ok(0)
-        });
+        let process = self.process.as_ref().map(OwnedFd::as_fd);
+        let mut exit = process.map(|process| PollFd::new(process, PollFlags::POLLIN));
+        let exited = poll(exit.as_mut_slice(), PollTimeout::ZERO) != Ok(0);
         if exited { Err(Errno::ESRCH) } else { Ok(line) }
     }
 }

@@ -83,6 +83,15 @@ impl Verb {
             (None, _) => deny(format!("unknown verb {word:?}"), "type help"),
         }
     }
+
+    /// Whether a peer of this uid may say it. The operator is no peer: he may say everything.
+    pub fn allowed(&self, uid: u32) -> bool {
+        match self {
+            Verb::Hello => true,
+            Verb::Status | Verb::Validate => uid == 0,
+            _ => false,
+        }
+    }
 }
 
 /// The table of verbs, one a line.
@@ -92,36 +101,6 @@ pub fn help() -> String {
         format!("{word:<8} {name:<4} {what}\n")
     };
     VERBS.iter().map(line).collect()
-}
-
-/// In whose name a request is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Authority {
-    /// The serial line.
-    Operator,
-    /// uid 0: the Spine's own programs, such as the validator.
-    Spine,
-    /// Anyone else, by uid.
-    Guest(u32),
-}
-
-impl Authority {
-    /// The authority a peer's uid proves.
-    pub fn of_uid(uid: u32) -> Authority {
-        match uid {
-            0 => Authority::Spine,
-            _ => Authority::Guest(uid),
-        }
-    }
-
-    /// Whether this authority may say `verb`.
-    pub fn may(self, verb: &Verb) -> bool {
-        match self {
-            Authority::Operator => true,
-            Authority::Spine => matches!(verb, Verb::Hello | Verb::Status | Verb::Validate),
-            Authority::Guest(_) => matches!(verb, Verb::Hello),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -39,10 +39,8 @@ fn parse(body: &str) -> Result<Vec<Finding>, Refusal> {
         let reason = format!("bay0 reported {what}; nothing of it is believed");
         Refusal::new(reason, "use bay0 and its validator from one build")
     };
-    let mut findings = Vec::new();
-    for line in body.lines() {
-        findings.push(parse_line(line).ok_or_else(|| refuse(format!("{line:?}")))?);
-    }
+    let finding = |line| parse_line(line).ok_or_else(|| refuse(format!("{line:?}")));
+    let findings: Vec<Finding> = body.lines().map(finding).collect::<Result<_, _>>()?;
     for name in EXPECTED {
         let count = findings.iter().filter(|f| f.component == name).count();
         if count != 1 {
@@ -57,7 +55,8 @@ fn parse_line(line: &str) -> Option<Finding> {
     let &[level, component, reason, next] = fields.as_slice() else {
         return None;
     };
-    let level = Level::parse(level)?;
+    let levels = [Level::Green, Level::Yellow, Level::Red];
+    let level = levels.into_iter().find(|it| it.word() == level)?;
     let named = !component.is_empty() && component.bytes().all(|b| b.is_ascii_lowercase());
     // Whatever is not GREEN says why and what next, and GREEN has nothing to be done.
     let explained = (level == Level::Green) == next.is_empty() && !reason.is_empty();

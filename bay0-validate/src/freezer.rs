@@ -9,6 +9,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
 use crate::{Finding, Level};
+use Trouble::{Failed, Untried};
 
 /// How long freezing, thawing and killing may take each, and how long a runnable process may go without CPU: many scheduler
 /// ticks, even emulated.
@@ -26,29 +27,36 @@ const GROUP: &str = "validate";
 const REBOOT: &str = "reboot; if it stays, this kernel is not for the Spine";
 const AS_ROOT: &str = "run it as root on a host with cgroup v2";
 
+/// Why it is not GREEN.
+enum Trouble {
+    /// It could not be set up.
+    Untried(String),
+    /// It was, and does not work.
+    Failed(String),
+}
+
 /// Tries the freezer in a group of its own below `parent`. What cannot be set up is RED in the Spine, YELLOW elsewhere.
 pub(crate) fn feel(parent: Option<&Path>, in_spine: bool) -> Finding {
     let (level, reason, next) = match experiment(parent) {
-        Ok(Ok(note)) => (Level::Green, note, ""),
-        Err(why) if !in_spine => (Level::Yellow, why, AS_ROOT),
-        Err(why) | Ok(Err(why)) => (Level::Red, why, REBOOT),
+        Ok(note) => (Level::Green, note, ""),
+        Err(Untried(why)) if !in_spine => (Level::Yellow, why, AS_ROOT),
+        Err(Untried(why) | Failed(why)) => (Level::Red, why, REBOOT),
     };
     Finding::new("freezer", level, &reason, next)
 }
 
-/// What was found; the outer error is why it could not be tried.
-fn experiment(parent: Option<&Path>) -> Result<Result<String, String>, String> {
-    let parent = parent.ok_or("no cgroup2 is mounted; not tried")?;
-    if let Ok(leftover) = Group::open(parent.join(GROUP)) {
-        // What cannot be removed is used again, and shows in the experiment.
-        let _ = clean_up(leftover, None);
-    }
-    let group = so(Group::create(parent, GROUP), "not tried")?;
-    let burner = spawn(Some(group.fd()), None, |_| burn());
-    let observed = burner.as_ref().map(|burner| observe(&group, burner, || ()));
-    let cleaned = clean_up(group, burner.as_ref().ok());
-    let observed = observed.map_err(|errno| format!("clone a burner: {errno:?}; not tried"))?;
-    Ok(observed.and_then(|note| cleaned.map(|()| note)))
+/// What was measured. Leaves no group behind, and its burner dead: it is reaped once this process has ended.
+fn experiment(parent: Option<&Path>) -> Result<String, Trouble> {
+    let untried = |why: String| Untried(format!("{why}; not tried"));
+    let parent = parent.ok_or_else(|| untried("no cgroup2 is mounted".to_owned()))?;
+    // Made anew, since nothing lives in a group that was killed. One that cannot be removed is in the way and said to be.
+    let _ = Group::open(parent.join(GROUP)).and_then(|leftover| leftover.remove(LIMIT));
+    let group = Group::create(parent, GROUP).map_err(|err| untried(err.to_string()))?;
+    let burner = spawn(Some(&group.dir), None, |_| burn());
+    let burner = burner.map_err(|errno| untried(format!("clone a burner: {errno:?}")));
+    let observed = burner.and_then(|burner| observe(&group, &burner, || ()).map_err(Failed));
+    let removed = so(group.remove(LIMIT), "a room cannot be ended").map_err(Failed);
+    observed.and_then(|note| removed.map(|()| note))
 }
 
 /// The burner: in user space all the time, so that a freeze has to stop it rather than find it asleep.
@@ -65,7 +73,6 @@ fn burn() -> i32 {
 fn observe(group: &Group, burner: &Child, meanwhile: impl Fn()) -> Result<String, String> {
     const STUCK: &str = "a paused room stays paused";
     const LOOSE: &str = "rooms cannot be paused";
-    let path = group.path().display();
     let used = || so(group.usage_usec(), "rooms cannot be measured");
     let burns = |consequence| {
         let (begun, start) = (Instant::now(), used()?);
@@ -77,32 +84,22 @@ fn observe(group: &Group, burner: &Child, meanwhile: impl Fn()) -> Result<String
             }
         }
         let what = format!("used under {BURN_US} us of CPU in {} ms", LIMIT.as_millis());
-        Err(format!("{path} {what}; {consequence}"))
+        Err(format!("{what}; {consequence}"))
     };
     let burnt = burns("no room could run")?;
     let begun = Instant::now();
-    so(group.freeze(true, LIMIT), LOOSE)?;
+    so(group.freeze(LIMIT), LOOSE)?;
     let (took, before) = (begun.elapsed().as_micros(), used()?);
     burner.wait_exit(WATCH);
     let leaked = used()?.saturating_sub(before);
     if leaked > 0 {
-        return Err(format!("{path} used {leaked} us while frozen; {LOOSE}"));
+        return Err(format!("used {leaked} us while frozen; {LOOSE}"));
     }
     meanwhile();
-    so(group.freeze(false, LIMIT), STUCK)?;
+    so(group.thaw(LIMIT), STUCK)?;
     burns(STUCK)?;
     let note = format!("burnt {burnt} us, frozen in {took} us, then used 0 us");
     Ok(note)
-}
-
-/// Leaves nothing behind: frozen or not, the group is killed, its process reaped, its directory removed.
-fn clean_up(group: Group, burner: Option<&Child>) -> Result<(), String> {
-    let killed = group.kill(LIMIT);
-    if let Some(burner) = burner {
-        burner.wait_exit(LIMIT);
-        burner.reap();
-    }
-    so(killed.and(group.remove()), "a room cannot be ended")
 }
 
 /// The failure of a step, with what follows from it.

@@ -10,8 +10,10 @@
 //! within a second.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Instant;
+
+use bay0_umbilical::SOCKET;
 
 mod door;
 mod freezer;
@@ -32,11 +34,6 @@ impl Level {
     /// `GREEN`, `YELLOW`, `RED`.
     pub fn word(self) -> String {
         format!("{self:?}").to_uppercase()
-    }
-
-    fn parse(word: &str) -> Option<Level> {
-        let all = [Level::Green, Level::Yellow, Level::Red];
-        all.into_iter().find(|level| level.word() == word)
     }
 }
 
@@ -103,39 +100,25 @@ impl fmt::Display for Report {
     }
 }
 
-/// Where to feel; injected so that tests can point elsewhere.
-#[derive(Clone, Debug)]
-pub struct Paths {
-    /// The cgroup v2 directory under which the freezer's group is made, if the machine has one.
-    pub cgroup: Option<PathBuf>,
-    /// The umbilical's socket, which uid 0 must own and serve.
-    pub umbilical: PathBuf,
-    /// The file that names PID 1: `bay0` in the Spine.
-    pub comm: PathBuf,
-}
-
-impl Default for Paths {
-    fn default() -> Paths {
-        Paths {
-            cgroup: bay0_persona::cgroup2_root(),
-            umbilical: PathBuf::from(bay0_umbilical::SOCKET),
-            comm: PathBuf::from("/proc/1/comm"),
-        }
-    }
-}
-
 /// Runs every feeler. Must be called from a single-threaded process: the freezer's burner is cloned from it.
-pub fn run(paths: &Paths) -> Report {
+pub fn run() -> Report {
+    let (cgroup, umbilical) = (bay0_persona::cgroup2_root(), Path::new(SOCKET));
+    feel(cgroup.as_deref(), umbilical, Path::new("/proc/1/comm"))
+}
+
+/// In the cgroup v2 directory under which the freezer's group is made, if there is one; at the umbilical's socket, which uid 0
+/// must own and serve; and, for the Spine, `comm` is the file that names PID 1: `bay0` there.
+fn feel(cgroup: Option<&Path>, umbilical: &Path, comm: &Path) -> Report {
     let begun = Instant::now();
-    let comm = std::fs::read_to_string(&paths.comm).unwrap_or_default();
+    let comm = std::fs::read_to_string(comm).unwrap_or_default();
     let comm = comm.trim_end();
     let in_spine = comm == "bay0";
-    let mut findings = vec![freezer::feel(paths.cgroup.as_deref(), in_spine)];
+    let mut findings = vec![freezer::feel(cgroup, in_spine)];
     let reason = format!("PID 1 is {comm:?}, not bay0; not tried");
     let next = "run bay0 --validate inside the Spine";
     let untried = |component| Finding::new(component, Level::Yellow, &reason, next);
     findings.extend(match in_spine {
-        true => door::feel(&paths.umbilical, 0),
+        true => door::feel(umbilical, 0),
         false => door::COMPONENTS.map(untried).to_vec(),
     });
     let ms = begun.elapsed().as_millis();

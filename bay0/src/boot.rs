@@ -4,30 +4,32 @@
 //! disk is loaded by a child with a deadline, because probing a disk reads it, and a disk may hang (H06).
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use bay0_persona::spawn::{spawn_teller, write_knob};
-use bay0_persona::{ROOMS, cgroup2_root};
-use bay0_reconcile::{Native, Podman};
+use bay0_persona::{ROOMS, cgroup2_root, spawn_teller};
+use bay0_reconcile::{native::Native, podman::Podman};
 use bay0_state::Persona;
 use bay0_umbilical::{SOCKET, Server};
-use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
-use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sys::time::TimeSpec;
-use nix::time::{ClockId, clock_gettime, clock_settime};
+use nix::time::{ClockId, clock_settime};
+use nix::{errno::Errno, libc};
 
+use crate::care::hear;
 use crate::pid1::{Bay0, Event};
-use crate::watchdog::Watchdog;
+use crate::watchdog::{TIMEOUT_S, Watchdog};
 
 /// A step: what it is called, what it does, and, for errors that do not say it themselves, what follows from its failure
 /// and what to do then. The body answers the sentence for the log.
 pub type Phase = (&'static str, fn(&mut Bay0) -> Result<String>, &'static str);
+
+/// Starting the keeper, which may happen again later.
+pub const KEEPER: Phase = ("keeper", Bay0::open_keeper, UNTIMED);
 
 /// The boot.
 pub const PHASES: [Phase; 10] = [
@@ -36,10 +38,10 @@ pub const PHASES: [Phase; 10] = [
     ("oom", oom, MORTAL),
     ("modules", modules, UNSEALED),
     ("root", root, WRITABLE),
-    ("time", time, "the clock is wrong; next: set it"),
-    ("keeper", Bay0::open_keeper, ""),
+    ("time", time, UNTIMED),
+    KEEPER,
     ("reconcile", reconcile, UNTRUSTED),
-    ("umbilical", umbilical, ""),
+    ("umbilical", umbilical, UNREACHED),
     ("operator", operator, UNHEARD),
 ];
 
@@ -49,11 +51,17 @@ const MORTAL: &str = "PID 1 may be killed for memory; next: report this kernel";
 const HUNG: &str = "load disk drivers: a disk hangs; no disk; next: detach it, then reboot";
 const UNSEALED: &str = "a device is missing or loading open; next: rebuild the Spine";
 const WRITABLE: &str = "the root can be changed; next: report this kernel";
+const UNTIMED: &str = "the clock is wrong; next: set it";
 const UNTRUSTED: &str = "no persona starts; next: see the keeper's line";
+const UNREACHED: &str = "rooms cannot reach bay0; next: report this kernel";
 const UNHEARD: &str = "no operator line; next: attach a serial line, then reboot";
 
-/// Longest that finding the disks may take before the boot goes on without them.
-const DISK_DEADLINE: Duration = Duration::from_secs(2);
+/// The serial console, or whatever else the kernel was told to use.
+pub const CONSOLE: &str = "/dev/console";
+/// Where a host has it.
+const PODMAN: &str = "/usr/bin/podman";
+/// Longest that finding the disks, or a tool, may take before the boot goes on without.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 const QUIET: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
 const SEALED: MsFlags = QUIET.union(MsFlags::MS_NODEV);
@@ -73,19 +81,16 @@ fn watchdog(bay: &mut Bay0) -> Result<String> {
     let hard = load_list("watchdog").and_then(|()| Watchdog::arm());
     let soft = |_| load_list("softdog").and_then(|()| Watchdog::arm());
     let dog = hard.or_else(soft)?;
-    let text = format!("armed {}, time-out {} s read back", dog.name, dog.timeout_s);
-    bay.watchdog = Some(dog);
-    Ok(text)
+    let name = bay.watchdog.insert(dog).name.as_str();
+    Ok(format!("armed {name}, time-out {TIMEOUT_S} s read back"))
 }
 
-/// Mounts the kernel's file systems, then moves the log to a console that cannot block and to the kernel ring.
-fn mounts(bay: &mut Bay0) -> Result<String> {
+/// Mounts the kernel's file systems; one that fails does not keep the others from being tried.
+fn mounts(_: &mut Bay0) -> Result<String> {
     let done = MOUNTS.map(|(kind, at, flags, data)| {
         let done = mount(Some(kind), at, Some(kind), flags, Some(data));
         done.map_err(|errno| anyhow!("mount {at} ({kind}): {errno:?}"))
     });
-    let kmsg = File::options().write(true).open("/dev/kmsg").ok();
-    bay.log.attach(open_console()?, kmsg);
     done.into_iter().collect::<Result<()>>()?;
     Ok(MOUNTS.map(|(_, at, ..)| at).join(" "))
 }
@@ -97,13 +102,13 @@ fn oom(_: &mut Bay0) -> Result<String> {
 
 /// Loads the rest of the drivers, the disk's in a child with a deadline, then seals module loading for good (A07).
 fn modules(_: &mut Bay0) -> Result<String> {
-    let loaded = [load_list("early"), load_disk()];
+    let loaded = load_list("early").and(load_disk());
     let seal = "/proc/sys/kernel/modules_disabled";
     if !Path::new(seal).exists() {
         return Ok("monolithic kernel, nothing to load".to_owned());
     }
     let sealed = set(seal, "1")?;
-    loaded.into_iter().collect::<Result<()>>()?;
+    loaded?;
     let count = fs::read_to_string("/proc/modules")?.lines().count();
     Ok(format!("{count} loaded, loading sealed: {sealed}"))
 }
@@ -112,10 +117,8 @@ fn modules(_: &mut Bay0) -> Result<String> {
 fn root(_: &mut Bay0) -> Result<String> {
     let (none, flags) = (None::<&str>, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
     mount(none, "/", none, flags, none).context("remount /")?;
-    match File::create("/.write-probe") {
-        Err(err) if err.kind() == ErrorKind::ReadOnlyFilesystem => {
-            Ok("read-only, a write answers EROFS".to_owned())
-        }
+    match File::create("/.write-probe").map_err(|err| err.kind()) {
+        Err(ErrorKind::ReadOnlyFilesystem) => Ok("read-only, a write answers EROFS".to_owned()),
         other => bail!("write to /: {other:?}"),
     }
 }
@@ -123,9 +126,9 @@ fn root(_: &mut Bay0) -> Result<String> {
 /// Reads what the factory baked in, and puts the clock at or after the image's own build (H16).
 fn time(bay: &mut Bay0) -> Result<String> {
     bay.facts = fs::read_to_string("/etc/spine").context("read /etc/spine")?;
-    let mut lines = bay.facts.lines();
-    let epoch = lines.find_map(|line| line.strip_prefix("epoch="));
-    raise_clock(epoch.context("no epoch in /etc/spine")?.parse()?)
+    let epoch = bay.facts.lines().find_map(|it| it.strip_prefix("epoch="));
+    let epoch = epoch.and_then(|epoch| epoch.parse().ok());
+    raise_clock(epoch.context("no epoch in /etc/spine")?)
 }
 
 /// Converges what the database wants and what is really there (H12).
@@ -133,24 +136,24 @@ fn reconcile(bay: &mut Bay0) -> Result<String> {
     let keeper = bay.keeper.as_mut().context("no database")?;
     let desired = keeper.personas()?;
     let root = cgroup2_root().context("no cgroup2")?.join(ROOMS);
-    let mut set = |name: &_, state| {
-        let set = keeper.set_state(name, state);
-        set.map_err(|error| error.to_string())
-    };
-    let (native, podman) = (Native { root }, Podman::default());
+    let mut set = |name: &_, state| keeper.set_state(name, state).map_err(|e| e.to_string());
+    let (native, podman) = (Native(root), Podman(PODMAN.into(), PATIENCE));
     let lines = bay0_reconcile::run(&desired, &[&native, &podman], &mut set);
     for line in &lines {
         bay.log.say(format!("reconcile: {line}"));
     }
+    if lines.iter().any(|line| line.starts_with("FAIL: ")) {
+        bay.failed.push("reconcile");
+    }
     let list = keeper.personas()?;
-    let show = |p: &Persona| format!("{} {}\n", p.name, p.state);
-    bay.tally.personas = list.iter().map(show).collect();
-    let (personas, fixed) = (list.len(), lines.len());
-    Ok(format!("{personas} personas, {fixed} corrections"))
+    let show = |p: &Persona| format!("{} {}\n", p.name, p.state.tag());
+    bay.personas = list.iter().map(show).collect();
+    let (personas, done) = (list.len(), lines.len());
+    Ok(format!("{personas} personas, {done} corrections"))
 }
 
 fn umbilical(bay: &mut Bay0) -> Result<String> {
-    let server = Server::bind(Path::new(SOCKET))?;
+    let server = Server::bind(Path::new(SOCKET)).context("listen at its socket")?;
     bay.watch(&server, Event::Umbilical);
     bay.umbilical = Some(server);
     Ok(format!("listening on {SOCKET}"))
@@ -161,7 +164,7 @@ fn umbilical(bay: &mut Bay0) -> Result<String> {
 /// # Errors
 /// There is no console to read.
 pub fn operator(bay: &mut Bay0) -> Result<String> {
-    let console = open_console()?;
+    let console = open_device(CONSOLE)?;
     bay.watch(&console, Event::Operator);
     bay.console = Some(console);
     Ok("ready, type help".to_owned())
@@ -178,28 +181,29 @@ pub fn raise_clock(floor: u64) -> Result<String> {
     }
     let time = TimeSpec::new(libc::time_t::try_from(floor)?, 0);
     clock_settime(ClockId::CLOCK_REALTIME, time).context("set the clock")?;
-    Ok(format!(
-        "clock {now} was behind, moved forward to the floor {floor}"
-    ))
+    let text = format!("clock {now} was behind, moved forward to the floor {floor}");
+    Ok(text)
 }
 
 /// Wall-clock time in Unix seconds.
 pub fn unix_seconds() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, |now| now.tv_sec());
-    u64::try_from(now).unwrap_or(0)
+    UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs())
 }
 
-/// The console, opened so that no read or write can block.
-fn open_console() -> Result<File> {
+/// Opens a device so that no read or write of it can block.
+///
+/// # Errors
+/// Names the device and the reason.
+pub fn open_device(path: &str) -> Result<File> {
     let mut options = File::options();
     options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-    let console = options.read(true).write(true).open("/dev/console");
-    console.context("open /dev/console")
+    let device = options.read(true).write(true).open(path);
+    device.with_context(|| format!("open {path}"))
 }
 
 /// Writes a value to a file of the kernel and reads it back.
 fn set(path: &str, value: &str) -> Result<String> {
-    write_knob(Path::new(path), value).with_context(|| format!("write {path}"))?;
+    fs::write(path, value).with_context(|| format!("write {path}"))?;
     let read = fs::read_to_string(path)?;
     ensure!(read.trim_end() == value, "{path} reads back {read:?}");
     Ok(format!("{value} read back"))
@@ -213,18 +217,14 @@ fn load_list(list: &str) -> Result<()> {
         Err(errno) => bail!("load {path}: {errno:?}"),
     };
     let paths = fs::read_to_string(format!("/lib/modules/{list}")).unwrap_or_default();
-    let loaded: Vec<Result<()>> = paths.lines().map(load).collect();
-    loaded.into_iter().collect()
+    paths.lines().map(load).fold(Ok(()), Result::and)
 }
 
 /// Loads the disk's drivers in a child: a disk that hangs while it is probed holds the child up, not PID 1.
 fn load_disk() -> Result<()> {
     let load = || load_list("disk").map_or_else(|error| error.to_string(), |()| String::new());
     let mut loader = spawn_teller(load).context("start the disk loader")?;
-    let ended = loader.child.wait_exit(DISK_DEADLINE);
-    ensure!(ended, HUNG);
-    let (mut text, _) = (String::new(), loader.child.reap());
-    loader.pipe.read_to_string(&mut text)?;
+    let text = hear(&mut loader, PATIENCE).context(HUNG)?;
     ensure!(text.is_empty(), text);
     Ok(())
 }

@@ -1,6 +1,7 @@
-//! PID 1's care for the keeper: start it, feed it the log, notice when it dies or hangs (H06, decision 3).
+//! PID 1's care for its children: the keeper (H06, decision 3), which is started, fed the log and watched, and the validator
+//! (H15), which is `bay0 --validate` in a process of its own, so that a feeler that hangs costs a deadline and nothing else.
 //!
-//! | what happens | what follows |
+//! | what happens to the keeper | what follows |
 //! | --- | --- |
 //! | it cannot mount or open | dirty boot: it is killed, every report is RED, the machine goes on |
 //! | it dies | started again, at most [`RESTARTS`] times a boot, then dirty |
@@ -10,29 +11,30 @@
 //! event.
 
 use std::fs;
-use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::io::Read;
+use std::panic::set_hook;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use bay0_state::{APPEND_DEADLINE, Config, Keeper, KeeperError, Opened, Reply, Request};
+use bay0_persona::{Teller, spawn_teller};
+use bay0_state::{APPEND_DEADLINE, Keeper, KeeperError, Opened, Reply, Request, SPINE};
 
-use crate::boot::{raise_clock, unix_seconds};
+use crate::boot::{KEEPER, raise_clock, unix_seconds};
+use crate::last_words;
+use crate::log::boot_ms;
 use crate::pid1::{Bay0, Event};
 
 /// How often a keeper that died is started again within one boot.
 const RESTARTS: u32 = 3;
-/// Where the panic hook finds the keeper's socket; -1 when there is none. [`Bay0::install`] keeps it true.
-pub static KEEPER_FD: AtomicI32 = AtomicI32::new(-1);
+/// How often the last-known-good time is written, in milliseconds.
+const FLOOR_MS: u64 = 60_000;
+/// Longest that a validation may take. A healthy one takes well under a second.
+const VALIDATION_DEADLINE: Duration = Duration::from_secs(6);
+/// The report of a validator that has none.
+const NO_REPORT: &str = "RED validate: no report; next: validate again, then reboot";
 
-/// What the keeper is busy with.
-pub enum Task {
-    /// Appending log lines up to this number.
-    Append(u64),
-    /// Writing its marker and a log record for a validation.
-    Probe,
-    /// Raising the last-known-good time.
-    Floor,
-}
+/// A validation under way, and since when; dropping it ends it.
+pub type Validator = (Teller, Instant);
 
 impl Bay0 {
     /// Starts the keeper and opens `/persist`.
@@ -40,50 +42,51 @@ impl Bay0 {
     /// # Errors
     /// The reason in the house form; the boot is dirty then.
     pub fn open_keeper(&mut self) -> Result<String> {
-        let opened = self.start_keeper();
-        let opened = opened.inspect_err(|error| self.tally.trouble.push(error.to_string()))?;
-        for text in &opened.trouble {
+        let mut opened = self.start_keeper();
+        while let Err(error) = &opened
+            && self.may_restart(error)
+        {
+            opened = self.start_keeper();
+        }
+        let opened = opened.inspect_err(|error| self.trouble.push(error.to_string()))?;
+        for text in opened.trouble {
             self.log.say(format!("keeper: FAIL: {text}"));
+            self.trouble.push(text);
         }
-        if opened.first_boot {
-            self.log.say("keeper: first boot, /persist was empty");
+        // How the boot before this one ended, and its last lines, which nobody could read then.
+        if self.log_seq == 0 {
+            for text in opened.tail {
+                self.log.say(format!("previous: | {text}"));
+            }
+            let fired = self.watchdog.as_ref().is_some_and(|dog| dog.fired);
+            let cause = if fired { " (watchdog reset)" } else { "" };
+            let end = opened.previous_end;
+            self.log.say(format!("previous: ended {end}{cause}"));
         }
-        if self.tally.restarts == 0 {
-            self.say_previous(&opened);
-        }
+        self.log_seq = opened.log_seq;
         let clock = raise_clock(opened.floor)?;
-        let (schema, seq, seed) = (opened.schema, opened.log_seq, &opened.seed);
+        let (schema, seq, seed) = (opened.schema, opened.log_seq, opened.seed);
         let log = format!("schema {schema}, log verified to record {seq}");
         Ok(format!("/persist open: {log}, seed {seed}, {clock}"))
     }
 
-    /// Says how the boot before this one ended, and shows its last lines, which nobody could read then.
-    fn say_previous(&mut self, opened: &Opened) {
-        for text in &opened.tail {
-            self.log.say(format!("previous: | {text}"));
-        }
-        let fired = self.watchdog.as_ref().is_some_and(|dog| dog.fired);
-        let cause = if fired { " (watchdog reset)" } else { "" };
-        let end = &opened.previous_end;
-        self.log.say(format!("previous: ended {end}{cause}"));
-    }
-
     fn start_keeper(&mut self) -> Result<Opened, KeeperError> {
-        let mut keeper = Keeper::start(&Config::default())?;
-        let opened = keeper.open(&boot_id())?;
+        // The kernel's id of this boot (`random(4)`).
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        let mut keeper = Keeper::start(&SPINE)?;
+        let opened = keeper.open(boot_id.as_deref().unwrap_or("unknown").trim_end())?;
         self.watch(&keeper.socket, Event::Keeper);
         self.watch(&keeper.child.pidfd, Event::Keeper);
         self.install(Some(keeper));
-        self.tally.log_seq = opened.log_seq;
-        self.tally.trouble.extend_from_slice(&opened.trouble);
         Ok(opened)
     }
 
-    /// Puts another keeper, or none, in the place of the one that was; answers that one, which dies when it is dropped.
-    pub fn install(&mut self, keeper: Option<Keeper>) -> Option<Keeper> {
-        let socket = keeper.as_ref().map(|keeper| keeper.socket.as_raw_fd());
-        KEEPER_FD.store(socket.unwrap_or(-1), Ordering::Relaxed);
-        std::mem::replace(&mut self.keeper, keeper)
+    /// Puts another keeper, or none, in the place of the one that was, which dies with that; the panic hook gets a socket of
+    /// its own, because the keeper may be in use when it is called.
+    pub fn install(&mut self, keeper: Option<Keeper>) {
+        let socket = keeper.as_ref().and_then(|it| it.socket.try_clone().ok());
+        set_hook(Box::new(move |info| last_words(info, socket.as_ref())));
+        self.keeper = keeper;
     }
 
     /// Notices a missed deadline, then gives an idle keeper its next request: a probe before the floor before the log, so
@@ -98,50 +101,48 @@ impl Bay0 {
         if keeper.time_left().is_some() {
             return;
         }
-        let (task, request) = if !self.tally.asked.is_empty() {
-            (Task::Probe, Request::Probe)
-        } else if std::mem::take(&mut self.tally.floor_due) {
-            (Task::Floor, Request::Clock(unix_seconds()))
-        } else if let Some((lines, next)) = self.log.unkept() {
-            (Task::Append(next), Request::Append(lines))
+        let request = if !self.asked.is_empty() {
+            Request::Probe
+        } else if boot_ms().saturating_sub(self.floor_ms) >= FLOOR_MS {
+            self.floor_ms = boot_ms();
+            Request::Clock(unix_seconds())
+        } else if let Some(lines) = self.log.hand_over() {
+            Request::Append(lines)
         } else {
             return;
         };
         match keeper.post(&request, APPEND_DEADLINE) {
-            Ok(()) => self.tally.task = Some(task),
+            Ok(()) => self.task = Some(request),
             Err(error) => self.lose_keeper(&error),
         }
     }
 
     /// The keeper's reply, or its end.
     pub fn on_keeper(&mut self) {
-        match self.keeper.as_mut().map(Keeper::on_readable) {
-            Some(Ok(Some(reply))) => self.settle(reply),
-            Some(Err(error)) => self.lose_keeper(&error),
-            _ => {}
+        let reply = match self.keeper.as_mut().map(Keeper::on_readable) {
+            Some(Ok(Some(reply))) => reply,
+            Some(Err(error)) => return self.lose_keeper(&error),
+            _ => return,
+        };
+        if let Reply::Recorded(seq) = reply {
+            self.log_seq = seq;
         }
-    }
-
-    fn settle(&mut self, reply: Reply) {
-        match (self.tally.task.take(), reply) {
-            (Some(Task::Append(next)), Reply::Recorded(seq)) => {
-                (self.tally.log_seq, self.tally.log_refused) = (seq, false);
-                self.log.kept(next);
+        match (self.task.take(), reply) {
+            (Some(Request::Append(_)), Reply::Recorded(_)) => {
+                self.log.taken();
                 #[cfg(feature = "fault")]
-                self.acknowledged(seq);
+                self.acknowledged();
             }
-            (Some(Task::Append(next)), Reply::Refused(text)) => {
-                // These lines stay in the ring and on the console; said once, or each refusal would make the next line.
-                self.log.kept(next);
-                if !std::mem::replace(&mut self.tally.log_refused, true) {
+            // These lines stay in the ring and on the console; said once, or each refusal would make the next line.
+            (Some(Request::Append(_)), Reply::Refused(text)) => {
+                self.log.taken();
+                if !self.failed.contains(&"log") {
+                    self.failed.push("log");
                     self.log.say(format!("log: FAIL: {text}"));
                 }
             }
-            (Some(Task::Probe), Reply::Recorded(seq)) => {
-                self.tally.log_seq = seq;
-                self.answer_validations(Ok(seq));
-            }
-            (Some(Task::Probe), Reply::Refused(text)) => self.answer_validations(Err(text)),
+            (Some(Request::Probe), Reply::Recorded(seq)) => self.answer_validations(Ok(seq)),
+            (Some(Request::Probe), Reply::Refused(text)) => self.answer_validations(Err(text)),
             (_, Reply::Refused(text)) => self.log.say(format!("time: FAIL: {text}")),
             _ => {}
         }
@@ -149,22 +150,113 @@ impl Bay0 {
 
     /// The keeper died or hangs: see the table above.
     fn lose_keeper(&mut self, error: &KeeperError) {
-        self.tally.task = None;
-        drop(self.install(None));
-        self.log.say(format!("keeper: FAIL: {error}"));
-        let again = self.tally.restarts < RESTARTS && self.end.is_none();
-        if again && matches!(error, KeeperError::Died { .. }) {
-            let nth = self.tally.restarts.saturating_add(1);
-            self.tally.restarts = nth;
-            self.log.say(format!("keeper: restart {nth} of {RESTARTS}"));
-            return self.phase(("keeper", Bay0::open_keeper, ""));
+        self.install(None);
+        if self.may_restart(error) {
+            return self.phase(KEEPER);
         }
-        self.tally.trouble.push(error.to_string());
+        self.log.say(format!("keeper: FAIL: {error}"));
+        self.trouble.push(error.to_string());
+    }
+
+    /// Whether the keeper may be started again after this, which is said.
+    fn may_restart(&mut self, error: &KeeperError) -> bool {
+        let died = matches!(error, KeeperError::Died { .. });
+        let may = died && self.restarts < RESTARTS && self.end.is_none();
+        if may {
+            self.restarts = self.restarts.saturating_add(1);
+            let nth = format!("restart {} of {RESTARTS}", self.restarts);
+            self.log.say(format!("keeper: FAIL: {error}"));
+            self.log.say(format!("keeper: {nth}"));
+        }
+        may
+    }
+
+    /// Starts a validation, unless one is under way.
+    pub fn start_validator(&mut self) {
+        if self.validator.is_none() {
+            match spawn_teller(validate) {
+                Ok(teller) => self.validator = Some((teller, Instant::now())),
+                Err(err) => self.validated(&format!("RED validate: start: {err:?}; next: again")),
+            }
+        }
+    }
+
+    /// Takes the report of a validator that has ended, or whose deadline has come. Done in each turn: its end is a signal.
+    pub fn check_validator(&mut self) {
+        let Some((teller, begun)) = self.validator.as_mut() else {
+            return;
+        };
+        let report = hear(teller, Duration::ZERO);
+        if report.is_none() && begun.elapsed() <= VALIDATION_DEADLINE {
+            return;
+        }
+        // It has died, or is late.
+        let report = report.filter(|report| !report.is_empty());
+        self.validated(report.as_deref().unwrap_or(NO_REPORT));
+    }
+
+    /// A validation ended: says each finding, then the summary, whose first word is the verdict, then what a dev build lacks.
+    fn validated(&mut self, report: &str) {
+        self.validator = None;
+        let last = report.lines().last().unwrap_or_default();
+        self.verdict = last.split(' ').next().unwrap_or("RED").to_owned();
+        let dev = !self.facts.contains("profile=release");
+        let notice = dev.then_some("dev profile: /persist not encrypted");
+        for line in report.lines().chain(notice) {
+            self.log.say(format!("validate: {line}"));
+        }
+        self.validated_ms.get_or_insert_with(boot_ms);
     }
 }
 
-/// The kernel's id of this boot (`random(4)`).
-fn boot_id() -> String {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    text.map_or("unknown".to_owned(), |id| id.trim_end().to_owned())
+/// What a child told, once it has ended; waits for that at most `limit`.
+pub fn hear(teller: &mut Teller, limit: Duration) -> Option<String> {
+    let mut text = String::new();
+    let ended = teller.child.wait_exit(limit);
+    let heard = ended && teller.pipe.read_to_string(&mut text).is_ok();
+    heard.then_some(text)
+}
+
+/// In the child. PID 1's own exemption from the kernel's memory killer is not for it.
+fn validate() -> String {
+    let _ = fs::write("/proc/self/oom_score_adj", "0");
+    bay0_validate::run().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+
+    #[test]
+    fn h15_a_child_is_heard_once_it_has_ended_even_if_it_was_reaped_meanwhile() {
+        let long = Duration::from_secs(5);
+        let mut teller = spawn_teller(|| "GREEN".to_owned()).unwrap();
+        assert!(teller.child.wait_exit(long));
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        let reaped = waitid(Id::All, flags).unwrap();
+        assert!(matches!(reaped, WaitStatus::Exited(_, 0)));
+        let told = hear(&mut teller, Duration::ZERO);
+        assert_eq!(told.as_deref(), Some("GREEN"));
+        let mut teller = spawn_teller(String::new).unwrap();
+        assert_eq!(hear(&mut teller, long).as_deref(), Some(""));
+    }
+
+    #[test]
+    fn h15_a_validator_that_dies_is_red_and_one_that_is_slow_is_waited_for() {
+        let mut bay = Bay0::default();
+        let forever = || {
+            loop {
+                nix::unistd::pause();
+            }
+        };
+        bay.validator = Some((spawn_teller(forever).unwrap(), Instant::now()));
+        bay.check_validator();
+        let (slow, _) = bay.validator.as_ref().unwrap();
+        slow.child.kill().unwrap();
+        assert!(slow.child.wait_exit(Duration::from_secs(5)));
+        bay.check_validator();
+        assert!(bay.validator.is_none() && bay.verdict == "RED");
+        assert!(bay.log.text().contains(NO_REPORT));
+    }
 }

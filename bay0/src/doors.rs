@@ -3,31 +3,32 @@
 use std::fmt::Display;
 use std::fs;
 use std::io::Read;
-use std::time::Instant;
 
+use bay0_state::Keeper;
 use bay0_umbilical::{Call, Verb, help};
 
-use crate::log::{PROMPT, boot_ms};
+use crate::log::boot_ms;
 use crate::pid1::Bay0;
 use crate::shutdown::{POWER_OFF, REBOOT};
 
 /// The answer to `hello`.
 const HELLO: &str = concat!("bay0 ", env!("CARGO_PKG_VERSION"), "\n");
-/// The answer to `rooms` where no persona is recorded.
-const NOBODY: &str = "no personas\n";
+/// The answer to `start`, `stop` and `focus`.
+const NO_ROOMS: &str = "this Spine has no rooms yet; next: wait for a later version\n";
 /// The longest line a terminal hands over (`termios(3)`): one read has all of it, so that no rest is taken for a verb.
 const LINE_BYTES: usize = 4096;
 
 impl Bay0 {
-    pub(crate) fn on_umbilical(&mut self) {
+    /// Answers the umbilical's clients.
+    pub fn on_umbilical(&mut self) {
         let Some(mut server) = self.umbilical.take() else {
             return;
         };
-        for Call { id, verb, .. } in server.turn(Instant::now()) {
+        for Call { id, verb } in server.turn() {
             match verb {
                 Verb::Hello => server.reply(id, Ok(HELLO)),
                 Verb::Status => server.reply(id, Ok(&self.status())),
-                Verb::Validate => self.tally.asked.push(id),
+                Verb::Validate => self.asked.push(id),
                 _ => server.reply(id, Err("not at this door; next: use the operator line")),
             }
         }
@@ -36,16 +37,7 @@ impl Bay0 {
 
     /// Answers every validation that waits with what PID 1 itself knows of its health, in the form the validator reads:
     /// each component once.
-    pub(crate) fn answer_validations(&mut self, probed: Result<u64, String>) {
-        let report = self.findings(probed);
-        for id in std::mem::take(&mut self.tally.asked) {
-            if let Some(server) = self.umbilical.as_mut() {
-                server.reply(id, Ok(&report));
-            }
-        }
-    }
-
-    fn findings(&self, probed: Result<u64, String>) -> String {
+    pub fn answer_validations(&mut self, probed: Result<u64, String>) {
         let marked = Ok("marker written and read back".to_owned());
         let untried = Err("not tried; next: see persist".to_owned());
         let (persist, log) = match probed {
@@ -54,16 +46,25 @@ impl Bay0 {
             Err(text) => (Err(text), untried),
         };
         // A boot that began dirty stays dirty, whatever works by now.
-        let trouble = self.tally.trouble.first().cloned();
-        let persist = trouble.map_or(persist, Err);
+        let persist = self.trouble.first().cloned().map_or(persist, Err);
         let none = "none is armed; next: add a watchdog device, then reboot";
         let dog = self.watchdog.as_ref().map(|dog| dog.name.clone());
-        let watchdog = dog.ok_or(none.to_owned());
-        row("persist", persist) + &row("log", log) + &row("watchdog", watchdog)
+        let dog = row("watchdog", dog.ok_or(none.to_owned()));
+        let steps = self.failed.join(", ");
+        let boot = match steps.is_empty() {
+            true => Ok("every step done".to_owned()),
+            false => Err(format!("failed: {steps}; next: see why with log")),
+        };
+        let report = row("persist", persist) + &row("log", log) + &dog + &row("boot", boot);
+        if let Some(server) = self.umbilical.as_mut() {
+            for id in self.asked.drain(..) {
+                server.reply(id, Ok(&report));
+            }
+        }
     }
 
-    /// Obeys what was typed: the terminal hands over whole lines.
-    pub(crate) fn on_operator(&mut self) {
+    /// Does what was typed, and shows the answer. The terminal hands over whole lines.
+    pub fn on_operator(&mut self) {
         let mut typed = [0; LINE_BYTES];
         let Some(Ok(length @ 1..)) = self.console.as_mut().map(|c| c.read(&mut typed)) else {
             // Control-D, a hang-up or an error: opened again at the next tick, so that none of them can make the loop spin.
@@ -71,92 +72,65 @@ impl Bay0 {
             return;
         };
         let text = String::from_utf8_lossy(typed.get(..length).unwrap_or_default());
+        // It was typed after the prompt.
         self.log.prompt = false;
-        let answer = self.obey(text.trim());
-        self.log.draw(&answer);
-        if self.end.is_none() {
-            self.log.draw(PROMPT);
-            self.log.prompt = true;
-        }
-    }
-
-    /// Does what the operator typed; answers what to show.
-    fn obey(&mut self, line: &str) -> String {
-        #[cfg(feature = "fault")]
-        if let Some(what) = line.strip_prefix("fault ") {
-            return self.inject(what);
-        }
-        let verb = match Verb::parse(line) {
-            Ok(verb) => verb,
-            Err(_) if line.is_empty() => return String::new(),
-            Err(error) => return format!("{error}\n"),
+        let line = text.trim();
+        let answer = match Verb::parse(line) {
+            Ok(Verb::Help) => help(),
+            Ok(Verb::Hello) => HELLO.to_owned(),
+            Ok(Verb::Status) => self.status(),
+            Ok(Verb::Log) => self.log.text(),
+            Ok(Verb::Rooms) if self.personas.is_empty() => "no personas\n".to_owned(),
+            Ok(Verb::Rooms) => self.personas.clone(),
+            Ok(Verb::Validate) => return self.start_validator(),
+            Ok(Verb::Poweroff) => return self.shut_down(POWER_OFF, "operator"),
+            Ok(Verb::Reboot) => return self.shut_down(REBOOT, "operator"),
+            Ok(Verb::Start(_) | Verb::Stop(_) | Verb::Focus(_)) => NO_ROOMS.to_owned(),
+            #[cfg(feature = "fault")]
+            Err(_) if line.starts_with("fault ") => self.inject(line),
+            Err(_) if line.is_empty() => return,
+            Err(error) => format!("{error}\n"),
         };
-        match verb {
-            Verb::Help => return help(),
-            Verb::Hello => return HELLO.to_owned(),
-            Verb::Status => return self.status(),
-            Verb::Log => return self.log.text(),
-            Verb::Rooms if self.tally.personas.is_empty() => return NOBODY.to_owned(),
-            Verb::Rooms => return self.tally.personas.clone(),
-            Verb::Validate => self.start_validator(),
-            Verb::Poweroff => self.shut_down(POWER_OFF, "operator"),
-            Verb::Reboot => self.shut_down(REBOOT, "operator"),
-            Verb::Start(_) | Verb::Stop(_) | Verb::Focus(_) => {
-                return "this Spine has no rooms yet; next: wait for a later version\n".to_owned();
-            }
-        }
-        String::new()
+        self.log.draw(&answer);
     }
 
     /// What the factory baked in, and figures about PID 1 and its keeper: `key=value` lines, in milliseconds and kB.
     fn status(&self) -> String {
-        let tally = &self.tally;
-        let keeper = self
-            .keeper
-            .as_ref()
-            .map(|keeper| keeper.child.pid.to_string());
-        let dog = self.watchdog.as_ref().map(|dog| dog.name.as_str());
-        let dirty: String = tally
-            .trouble
-            .iter()
-            .map(|t| format!("dirty={t}\n"))
-            .collect();
-        let rows: [(&str, &dyn Display); 15] = [
-            ("verdict", &tally.verdict),
+        let since = |ms: Option<u64>| ms.unwrap_or(0).saturating_sub(self.exec_ms);
+        let up = if self.keeper.is_some() { "up" } else { "down" };
+        let memory = |keeper: &Keeper| format!("{}/smaps_rollup", keeper.child.pid);
+        let keeper = self.keeper.as_ref().map(memory).unwrap_or_default();
+        let dog = self.watchdog.as_ref().map_or("none", |dog| &dog.name);
+        let rows: [(&str, &dyn Display); 16] = [
+            ("verdict", &self.verdict),
             ("uptime_ms", &boot_ms()),
-            ("kernel_ms", &tally.exec_ms),
-            (
-                "operator_ms",
-                &tally.operator_ms.saturating_sub(tally.exec_ms),
-            ),
-            (
-                "validated_ms",
-                &tally.validated_ms.saturating_sub(tally.exec_ms),
-            ),
-            ("pss_kb", &memory("self", "Pss:")),
-            ("anon_kb", &memory("self", "Pss_Anon:")),
-            ("keeper", if keeper.is_some() { &"up" } else { &"down" }),
-            (
-                "keeper_pss_kb",
-                &memory(&keeper.unwrap_or_default(), "Pss:"),
-            ),
-            ("keeper_restarts", &tally.restarts),
-            ("log_seq", &tally.log_seq),
-            ("watchdog", &dog.unwrap_or("none")),
+            ("kernel_ms", &self.exec_ms),
+            ("operator_ms", &since(self.operator_ms)),
+            ("validated_ms", &since(self.validated_ms)),
+            ("threads", &figure("self/status", "Threads:")),
+            ("pss_kb", &figure("self/smaps_rollup", "Pss:")),
+            ("anon_kb", &figure("self/smaps_rollup", "Pss_Anon:")),
+            ("keeper", &up),
+            ("keeper_pss_kb", &figure(&keeper, "Pss:")),
+            ("keeper_restarts", &self.restarts),
+            ("log_seq", &self.log_seq),
+            ("watchdog", &dog),
             ("addresses", &addresses()),
-            ("reaped", &tally.reaped),
+            ("reaped", &self.reaped),
             ("console_lost", &self.log.lost),
         ];
         let rows = rows.map(|(key, value)| format!("{key}={value}\n"));
+        let dirty = |text| format!("dirty={text}\n");
+        let dirty: String = self.trouble.iter().map(dirty).collect();
         self.facts.clone() + &rows.concat() + &dirty
     }
 }
 
-/// A figure of a process's memory (`proc_pid_smaps(5)`); `unknown` on a kernel without it.
-fn memory(process: &str, key: &str) -> String {
-    let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap_or_default();
+/// A figure of a process (`proc_pid_smaps(5)`, `proc_pid_status(5)`); `unknown` on a kernel without it.
+fn figure(file: &str, key: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{file}")).unwrap_or_default();
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(key));
-    let figure = lines.find_map(|rest| rest.trim().strip_suffix(" kB"));
+    let figure = lines.find_map(|rest| rest.split_whitespace().next());
     figure.unwrap_or("unknown").to_owned()
 }
 
@@ -190,7 +164,8 @@ mod tests {
 
     #[test]
     fn h20_memory_is_read_where_the_kernel_tells_it() {
-        assert!(memory("self", "Pss:").parse::<u64>().is_ok());
-        assert_eq!(memory("nobody", "Pss:"), "unknown");
+        assert!(figure("self/smaps_rollup", "Pss:").parse::<u64>().is_ok());
+        assert!(figure("self/status", "Threads:").parse::<u64>().is_ok());
+        assert_eq!(figure("nobody/smaps_rollup", "Pss:"), "unknown");
     }
 }

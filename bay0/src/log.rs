@@ -14,62 +14,48 @@ const RING_LINES: usize = 512;
 /// Longest line, in bytes; the rest is cut.
 const LINE_BYTES: usize = 400;
 /// Bytes that wait for a slow console. What does not fit is dropped and counted: a serial line never holds PID 1 up.
-const BACKLOG_BYTES: usize = 64 * 1024;
+/// The whole ring fits.
+const BACKLOG_BYTES: usize = 256 * 1024;
 /// Lines handed to the keeper in one append; with [`LINE_BYTES`] this stays inside the keeper's batch.
 const BATCH_LINES: usize = 12;
 /// What invites the operator to type.
 pub const PROMPT: &str = "bay0> ";
 
 /// The log. Lines are numbered from 0 and no number repeats within a boot.
+#[derive(Default)]
 pub struct Log {
-    console: File,
-    kmsg: Option<File>,
+    /// The console, which must not block.
+    pub console: Option<File>,
+    /// The kernel ring.
+    pub kmsg: Option<File>,
     ring: VecDeque<String>,
     /// Number of the oldest line in the ring.
-    first: u64,
-    /// Number of the first line that the genesis log has not acknowledged.
-    kept: u64,
+    first: usize,
+    /// Number of the first line that the keeper has not taken.
+    kept: usize,
+    /// What [`Log::kept`] is once the keeper has taken what it was handed.
+    handed: usize,
     /// Written, but not yet taken by the console.
-    backlog: VecDeque<u8>,
+    backlog: Vec<u8>,
     /// Writes that found no room in the backlog.
     pub lost: u64,
-    /// The prompt is shown: each line is drawn over it and shows it again.
+    /// The prompt is shown: the next line is drawn over it.
     pub prompt: bool,
 }
 
 impl Log {
-    /// Takes over `console`.
-    pub fn new(console: File) -> Log {
-        Log {
-            console,
-            kmsg: None,
-            ring: VecDeque::new(),
-            first: 0,
-            kept: 0,
-            backlog: VecDeque::new(),
-            lost: 0,
-            prompt: false,
-        }
-    }
-
-    /// Goes on with another console (the first one blocks, this one must not) and joins the kernel ring, which is given
-    /// what was said before.
-    pub fn attach(&mut self, console: File, kmsg: Option<File>) {
-        self.console = console;
-        self.kmsg = kmsg;
-        for line in &self.ring {
-            to_kernel(self.kmsg.as_mut(), line);
-        }
-    }
-
     /// Says a line: `COMPONENT: TEXT`, or `COMPONENT: FAIL: ` with operation, object, errno, consequence and next action.
+    /// Everything but printable ASCII becomes `?`: no text can move the cursor or forge a second line.
     pub fn say(&mut self, text: impl Display) {
         let ms = boot_ms();
-        let full = format!("bay0 {}.{:03} {text}", ms / 1000, ms % 1000);
-        let line: String = full.chars().map(printable).take(LINE_BYTES).collect();
-        to_kernel(self.kmsg.as_mut(), &line);
-        match self.prompt {
-            true => self.draw(&format!("\r\x1b[K{line}\n{PROMPT}")),
+        let odd = |c: char| !c.is_ascii_graphic() && c != ' ';
+        let line = format!("bay0 {}.{:03} {text}", ms / 1000, ms % 1000);
+        let mut line = line.replace(odd, "?");
+        line.truncate(LINE_BYTES);
+        // One write is one record (kernel doc: ABI/testing/dev-kmsg); a full ring overwrites, it never blocks.
+        let _ = self.kmsg.as_mut().map(|to| to.write_all(line.as_bytes()));
+        match std::mem::take(&mut self.prompt) {
+            true => self.draw(&format!("\r\x1b[K{line}\n")),
             false => self.draw(&format!("{line}\n")),
         }
         if self.ring.len() >= RING_LINES {
@@ -81,23 +67,18 @@ impl Log {
 
     /// Writes to the console alone: what the operator asked for, and the prompt.
     pub fn draw(&mut self, text: &str) {
-        if self.backlog.len().saturating_add(text.len()) > BACKLOG_BYTES {
-            self.lost = self.lost.saturating_add(1);
-            return;
+        match self.backlog.len().saturating_add(text.len()) {
+            0..=BACKLOG_BYTES => self.backlog.extend(text.bytes()),
+            _ => self.lost = self.lost.saturating_add(1),
         }
-        self.backlog.extend(text.bytes());
         self.flush();
     }
 
-    /// Gives the console what it takes now; true if nothing is left over.
-    pub fn flush(&mut self) -> bool {
-        loop {
-            let (front, _) = self.backlog.as_slices();
-            match self.console.write(front) {
-                _ if front.is_empty() => return true,
-                Ok(n) if n > 0 => drop(self.backlog.drain(..n)),
-                _ => return false,
-            }
+    /// Gives the console what it takes now.
+    pub fn flush(&mut self) {
+        let console = self.console.as_mut().filter(|_| !self.backlog.is_empty());
+        if let Some(Ok(count)) = console.map(|console| console.write(&self.backlog)) {
+            self.backlog.drain(..count);
         }
     }
 
@@ -108,37 +89,29 @@ impl Log {
 
     /// The lines still in memory, oldest first, after a word on how many were dropped.
     pub fn text(&self) -> String {
-        let mut text = match self.first {
-            0 => String::new(),
-            gone => format!("({gone} older lines dropped)\n"),
-        };
-        for line in &self.ring {
-            text.extend([line, "\n"]);
-        }
-        text
+        let note = || format!("({} older lines dropped)", self.first);
+        let gone = (self.first > 0).then(note);
+        let lines = gone.iter().chain(&self.ring);
+        lines.map(|line| format!("{line}\n")).collect()
     }
 
-    /// A batch of lines that the genesis log has not acknowledged, and the number after the last of them. Lines that left
-    /// the ring before the keeper could take them are replaced by one that says how many.
-    pub fn unkept(&self) -> Option<(Vec<String>, u64)> {
-        let from = self.kept.max(self.first);
-        let skip = usize::try_from(from.saturating_sub(self.first)).ok()?;
-        let ring = self.ring.iter().skip(skip).take(BATCH_LINES);
-        let mut lines: Vec<String> = ring.cloned().collect();
-        let next = from.saturating_add(u64::try_from(lines.len()).ok()?);
-        let gone = from.saturating_sub(self.kept);
-        if gone > 0 {
-            lines.insert(
-                0,
-                format!("log: {gone} lines dropped before the keeper took them"),
-            );
-        }
-        (next > from).then_some((lines, next))
+    /// A batch of lines that the keeper has not taken, if there are any. Lines that left the ring before it could are
+    /// replaced by one that says how many.
+    pub fn hand_over(&mut self) -> Option<Vec<String>> {
+        let gone = self.first.saturating_sub(self.kept);
+        let from = self.first.max(self.kept);
+        let batch = self.ring.iter().skip(from.saturating_sub(self.first));
+        let batch = batch.take(BATCH_LINES);
+        self.handed = from.saturating_add(batch.len());
+        let note = || format!("log: {gone} lines dropped before the keeper took them");
+        let note = (gone > 0).then(note).into_iter();
+        let lines: Vec<String> = note.chain(batch.cloned()).collect();
+        (!lines.is_empty()).then_some(lines)
     }
 
-    /// The genesis log has everything before line `next`.
-    pub fn kept(&mut self, next: u64) {
-        self.kept = self.kept.max(next);
+    /// The keeper has taken what it was handed.
+    pub fn taken(&mut self) {
+        self.kept = self.handed;
     }
 }
 
@@ -148,20 +121,6 @@ pub fn boot_ms() -> u64 {
     now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(0))
 }
 
-/// Everything but printable ASCII becomes `?`: no text can move the cursor or forge a second line.
-fn printable(c: char) -> char {
-    if c.is_ascii_graphic() || c == ' ' {
-        c
-    } else {
-        '?'
-    }
-}
-
-fn to_kernel(kmsg: Option<&mut File>, line: &str) {
-    // One write is one record (kernel doc: ABI/testing/dev-kmsg); a full ring overwrites, it never blocks.
-    let _ = kmsg.map(|kmsg| kmsg.write_all(line.as_bytes()));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,7 +128,12 @@ mod tests {
 
     fn log() -> (Log, File) {
         let file = tempfile::tempfile().unwrap();
-        (Log::new(file.try_clone().unwrap()), file)
+        let console = Some(file.try_clone().unwrap());
+        let log = Log {
+            console,
+            ..Log::default()
+        };
+        (log, file)
     }
 
     fn shown(mut file: File) -> String {
@@ -206,13 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn h04_a_line_is_drawn_above_the_prompt() {
+    fn h04_a_line_is_drawn_over_the_prompt() {
         let (mut log, file) = log();
         log.prompt = true;
         log.say("x: y");
+        assert!(!log.prompt);
         let text = shown(file);
         assert!(
-            text.starts_with("\r\x1b[Kbay0 ") && text.ends_with("x: y\nbay0> "),
+            text.starts_with("\r\x1b[Kbay0 ") && text.ends_with("x: y\n"),
             "{text:?}"
         );
     }
@@ -225,16 +190,28 @@ mod tests {
         }
         assert!(log.text().starts_with("(3 older lines dropped)\n"));
         assert_eq!(log.text().lines().count(), RING_LINES + 1);
-        let (lines, next) = log.unkept().unwrap();
+        let lines = log.hand_over().unwrap();
         assert_eq!(
             lines.first().unwrap(),
             "log: 3 lines dropped before the keeper took them"
         );
-        assert_eq!(
-            (lines.len(), next),
-            (BATCH_LINES + 1, 3 + BATCH_LINES as u64)
-        );
-        log.kept(u64::MAX);
-        assert_eq!(log.unkept(), None);
+        assert_eq!(lines.len(), BATCH_LINES + 1);
+    }
+
+    #[test]
+    fn h19_the_keeper_is_handed_each_line_until_it_has_taken_it() {
+        let (mut log, _file) = log();
+        for n in 0..BATCH_LINES + 1 {
+            log.say(n);
+        }
+        let lines = log.hand_over().unwrap();
+        assert_eq!(lines.len(), BATCH_LINES);
+        // Not taken: a keeper that died is followed by one that gets the same lines.
+        assert_eq!(log.hand_over(), Some(lines));
+        log.taken();
+        let lines = log.hand_over().unwrap();
+        assert!(matches!(lines.as_slice(), [line] if line.ends_with(" 12")));
+        log.taken();
+        assert_eq!(log.hand_over(), None);
     }
 }

@@ -6,26 +6,30 @@
 mod boot;
 mod care;
 mod doors;
+// The test build's damage: no part of what ships, so it neither lies in src nor counts as code of the Spine.
 #[cfg(feature = "fault")]
+#[path = "../testing/fault.rs"]
 mod fault;
 mod log;
 mod pid1;
 mod shutdown;
-mod validator;
 mod watchdog;
 
-use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io::{Write, stderr, stdout};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use bay0_state::verify_log;
-use bay0_validate::{Paths, json};
+use bay0_validate::{Report, json};
 use nix::libc;
+use nix::unistd::getpid;
+
+use boot::{CONSOLE, open_device};
+use log::boot_ms;
+use pid1::Bay0;
 
 const USAGE: &str = "\
 bay0: PID 1 of the Spine. Run by hand it is:
@@ -39,73 +43,67 @@ Examples:
   bay0 verify-log genesis.log";
 
 fn main() -> ExitCode {
-    if nix::unistd::getpid().as_raw() == 1 {
+    if getpid().as_raw() == 1 {
         // PID 1 never returns: whatever happens here ends in a reboot (C03).
         let Err(error) = init();
         let _ = writeln!(stderr(), "bay0: FAIL: start: {error}; the machine reboots");
         return ExitCode::FAILURE;
     }
-    let args = std::env::args_os().skip(1);
-    let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or("?")).collect();
     command(&args).unwrap_or_else(|error| {
         let _ = writeln!(stderr(), "bay0: {error:#}");
         ExitCode::FAILURE
     })
 }
 
-/// Boots, serves, ends; returns only if it could not even begin: without a console nothing else is trusted.
-fn init() -> anyhow::Result<Infallible> {
-    let exec_ms = log::boot_ms();
-    std::panic::set_hook(Box::new(last_words));
+/// Boots, serves, ends; returns only if it could not even begin. A machine without a console is served all the same.
+fn init() -> anyhow::Result<std::convert::Infallible> {
+    let mut bay = Bay0::default();
+    bay.exec_ms = boot_ms();
+    bay.install(None);
     // The validator tells the Spine from a plain host by this name.
     let _ = nix::sys::prctl::set_name(c"bay0");
-    // Descriptor 2 is the console that the kernel opened.
-    let console = stderr().as_fd().try_clone_to_owned()?;
-    let mut log = log::Log::new(File::from(console));
+    // The image has these two devices before anything is mounted.
+    bay.log.console = open_device(CONSOLE).ok();
+    bay.log.kmsg = File::options().write(true).open("/dev/kmsg").ok();
     let (version, name) = (env!("CARGO_PKG_VERSION"), nix::sys::utsname::uname()?);
     let kernel = name.release().to_string_lossy();
-    log.say(format!(
-        "bay0: version {version} is PID 1 (kernel {kernel})"
-    ));
-    let (bay, end) = pid1::Bay0::new(log, exec_ms)?.run();
-    shutdown::run(bay, end)
+    let text = format!("bay0: version {version} is PID 1 (kernel {kernel})");
+    bay.log.say(text);
+    Ok(bay.run()?)
 }
 
 /// The panic hook: says where on the console and, through the keeper, in the genesis log; then ends PID 1, so that the
 /// kernel panics and reboots (C03).
-fn last_words(info: &PanicHookInfo<'_>) {
+fn last_words(info: &PanicHookInfo<'_>, keeper: Option<&OwnedFd>) {
     let place = info.location().map(ToString::to_string);
     let text = format!("bay0 panic at {}", place.unwrap_or_default());
     let _ = writeln!(stderr(), "bay0: FAIL: {text}; the machine reboots");
-    let keeper = care::KEEPER_FD.load(Ordering::Relaxed);
-    if nix::unistd::getpid().as_raw() == 1 && keeper >= 0 {
-        // SAFETY: one thread, which is here; Bay0::install stores -1 before the descriptor is closed.
-        let keeper = unsafe { BorrowedFd::borrow_raw(keeper) };
-        bay0_state::last_words(keeper, &text);
+    // A child has inherited the hook, but not the socket.
+    if let Some(keeper) = keeper.filter(|_| getpid().as_raw() == 1) {
+        bay0_state::last_words(keeper.as_fd(), &text);
     }
     // SAFETY: ends the process without unwinding; nothing of it may run on after a panic.
     unsafe { libc::_exit(101) }
 }
 
 fn command(args: &[&str]) -> anyhow::Result<ExitCode> {
+    let validate = |render: fn(&Report) -> String| {
+        let report = bay0_validate::run();
+        (render(&report), report.exit_code())
+    };
     let (text, code) = match args {
-        ["--validate"] => {
-            let report = bay0_validate::run(&Paths::default());
-            (report.to_string(), report.exit_code())
-        }
-        ["--validate", "--json"] => {
-            let report = bay0_validate::run(&Paths::default());
-            (json::render(&report), report.exit_code())
-        }
+        ["--validate"] => validate(Report::to_string),
+        ["--validate", "--json"] => validate(json::render),
         ["verify-log", file] => {
-            let found = verify_log(&fs::read(file).with_context(|| format!("read {file}"))?);
+            let bytes = fs::read(file);
+            let bytes = bytes.map_err(|err| anyhow!("read {file}: {err}; next: name a log"))?;
+            let found = verify_log(&bytes);
             let found = found.map_err(|broken| anyhow!("{file}: {broken}; next: keep the file"))?;
-            let (first, last, torn) = (found.first, found.last, found.torn_bytes);
-            (
-                format!("{file}: records {first} to {last}, chain intact, {torn} torn bytes"),
-                0,
-            )
+            let records = format!("records {} to {}", found.first, found.last);
+            let rest = format!("chain intact, {} torn bytes", found.torn_bytes);
+            (format!("{file}: {records}, {rest}"), 0)
         }
         ["--version"] => (concat!("bay0 ", env!("CARGO_PKG_VERSION")).to_owned(), 0),
         ["--help" | "-h"] => (USAGE.to_owned(), 0),

@@ -1,35 +1,32 @@
 //! PID 1 (A11): one thread, one `match` over a closed enum of events, and the only place that feeds the watchdog (A12).
 
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File};
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bay0_state::Keeper;
+use bay0_state::{Keeper, Request};
 use bay0_umbilical::{ConnId, Server};
 use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SIGCHLD, SIGINT, SIGTERM, SigSet, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
-use crate::boot::{self, PHASES, Phase};
-use crate::care::Task;
+use crate::boot::{self, PHASES, Phase, open_device};
+use crate::care::Validator;
 use crate::log::{Log, PROMPT, boot_ms};
-use crate::shutdown::{End, POWER_OFF, REBOOT};
-use crate::validator::{self, Validator};
+use crate::shutdown::{self, End, POWER_OFF, REBOOT};
 use crate::watchdog::Watchdog;
 
 /// Most zombies reaped before the loop looks at its other events again.
 const REAP_BATCH: usize = 256;
-/// How often the last-known-good time is written, in ticks of a second.
-const FLOOR_TICKS: u64 = 60;
+/// Longest that the log's last lines are waited for at the end, to the next tick.
+const LAST_LINES: Duration = Duration::from_secs(1);
 /// How soon a console that was full is tried again.
-const CONSOLE_RETRY: Duration = Duration::from_millis(10);
+pub const CONSOLE_RETRY: Duration = Duration::from_millis(10);
 /// How a press of the power button ends the 24 bytes of its record (`input-event-codes.h`): EV_KEY, KEY_POWER, 1.
 const POWER_PRESSED: [u8; 8] = [1, 0, 116, 0, 1, 0, 0, 0];
 
@@ -40,138 +37,108 @@ pub enum Event {
     Signal,
     /// A second has passed.
     Tick,
-    /// The keeper's socket or its pidfd: a reply, or its end.
+    /// The keeper's reply, or its end.
     Keeper,
-    /// The umbilical's own epoll descriptor.
+    /// A client of the umbilical.
     Umbilical,
     /// A line on the console.
     Operator,
-    /// A part of the validator's report, or its end.
-    Validator,
-    /// The power button.
+    /// A power button.
     Button,
 }
 
 impl Event {
-    const ALL: [Event; 7] = {
+    const ALL: [Event; 6] = {
         use Event::*;
-        [Signal, Tick, Keeper, Umbilical, Operator, Validator, Button]
+        [Signal, Tick, Keeper, Umbilical, Operator, Button]
     };
 }
 
-/// Everything PID 1 holds.
-pub struct Bay0 {
-    pub(crate) log: Log,
-    epoll: Epoll,
-    signals: SignalFd,
-    timer: TimerFd,
-    pub(crate) watchdog: Option<Watchdog>,
-    /// What the factory baked in: `soil=`, `profile=`, `epoch=` lines.
-    pub(crate) facts: String,
-    /// None while the boot is dirty.
-    pub(crate) keeper: Option<Keeper>,
-    pub(crate) umbilical: Option<Server>,
-    pub(crate) console: Option<File>,
-    pub(crate) validator: Option<Validator>,
-    buttons: Vec<File>,
-    pub(crate) end: Option<End>,
-    pub(crate) tally: Tally,
-}
-
-/// What PID 1 remembers besides; all of it begins empty.
+/// Everything PID 1 holds and remembers. All of it begins empty.
 #[derive(Default)]
-pub struct Tally {
+pub struct Bay0 {
+    /// What is waited for; none before [`Bay0::run`].
+    epoll: Option<Epoll>,
+    /// Where everything is said.
+    pub log: Log,
+    /// None while nothing would reset a machine that is stuck.
+    pub watchdog: Option<Watchdog>,
+    /// What the factory baked in: `soil=`, `profile=`, `epoch=` lines.
+    pub facts: String,
+    /// None while the boot is dirty.
+    pub keeper: Option<Keeper>,
     /// What the keeper is busy with.
-    pub task: Option<Task>,
+    pub task: Option<Request>,
     /// How often the keeper was started again.
     pub restarts: u32,
     /// Why this boot is dirty, in the house form; empty when it is not.
     pub trouble: Vec<String>,
-    /// Validations that wait for the keeper's probe.
-    pub asked: Vec<ConnId>,
-    /// The last-known-good time is to be written.
-    pub floor_due: bool,
-    /// The genesis log refuses records, which has been said.
-    pub log_refused: bool,
+    /// What failed since the boot began: steps of it, or the log, once it has refused a record.
+    pub failed: Vec<&'static str>,
+    /// When the last-known-good time was last written.
+    pub floor_ms: u64,
     /// Last genesis record that was acknowledged.
     pub log_seq: u64,
     /// The personas and their states, a line each, as the boot left them.
     pub personas: String,
+    /// The socket for rooms and for the Spine's own programs.
+    pub umbilical: Option<Server>,
+    /// Its clients whose validation waits for the keeper's probe.
+    pub asked: Vec<ConnId>,
+    /// Where the operator types.
+    pub console: Option<File>,
+    buttons: Vec<File>,
+    /// The validation under way.
+    pub validator: Option<Validator>,
     /// The last validation's verdict.
     pub verdict: String,
+    /// How the machine is to go down, and since when, once somebody has asked for it.
+    pub end: Option<(End, Instant)>,
     /// bay0's first instruction, in milliseconds since the kernel started.
     pub exec_ms: u64,
     /// When the operator line was offered.
-    pub operator_ms: u64,
-    /// When the first validation ended; 0 before.
-    pub validated_ms: u64,
+    pub operator_ms: Option<u64>,
+    /// When the first validation ended.
+    pub validated_ms: Option<u64>,
     /// Children reaped since the loop began.
-    pub reaped: u64,
-    /// Seconds since the loop began.
-    pub ticks: u64,
-    /// The last reaping stopped at its batch, not at the last zombie.
-    pub more_to_reap: bool,
-    /// Every acknowledged record is to bring the next one.
-    #[cfg(feature = "fault")]
-    pub write_load: bool,
+    pub reaped: usize,
 }
 
 impl Bay0 {
-    /// Takes over the process's signals and starts the tick.
+    /// Boots, serves events until the machine is to go down, and takes it down.
     ///
     /// # Errors
     /// The errno of the system call without which there can be no loop.
-    pub fn new(log: Log, exec_ms: u64) -> nix::Result<Bay0> {
+    pub fn run(mut self) -> nix::Result<std::convert::Infallible> {
         // Every signal is blocked: none can interrupt, and those that mean something arrive as events.
         SigSet::all().thread_block()?;
-        let wanted = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT];
-        let signals = SignalFd::with_flags(&SigSet::from_iter(wanted), SfdFlags::all())?;
+        let wanted = SigSet::from_iter([SIGCHLD, SIGTERM, SIGINT]);
+        let signals = SignalFd::with_flags(&wanted, SfdFlags::all())?;
         let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::all())?;
         let second = Expiration::Interval(TimeSpec::new(1, 0));
         timer.set(second, TimerSetTimeFlags::empty())?;
         // Control-alt-delete asks PID 1 instead of resetting the machine; where that cannot be set, it resets.
         let _ = nix::sys::reboot::set_cad_enabled(false);
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        add(&epoll, &signals, Event::Signal)?;
-        add(&epoll, &timer, Event::Tick)?;
-        let mut tally = Tally::default();
-        (tally.exec_ms, tally.more_to_reap) = (exec_ms, true);
-        Ok(Bay0 {
-            log,
-            epoll,
-            signals,
-            timer,
-            watchdog: None,
-            facts: String::new(),
-            keeper: None,
-            umbilical: None,
-            console: None,
-            validator: None,
-            buttons: Vec::new(),
-            end: None,
-            tally,
-        })
-    }
-
-    /// Boots, then serves events until the machine is to go down.
-    pub fn run(mut self) -> (Bay0, End) {
+        self.epoll = Some(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
+        self.watch(&signals, Event::Signal);
+        self.watch(&timer, Event::Tick);
         for phase in PHASES {
             self.phase(phase);
         }
-        self.tally.operator_ms = boot_ms();
-        self.log.draw(PROMPT);
-        self.log.prompt = true;
+        self.operator_ms = Some(boot_ms());
         for button in power_buttons() {
             self.watch(&button, Event::Button);
             self.buttons.push(button);
         }
         self.start_validator();
         loop {
-            self.turn();
-            // The log gets a last chance to reach the disk, this end's own lines included.
-            let kept = self.keeper.is_none() || self.log.unkept().is_none();
-            if let Some(end) = self.end.filter(|_| kept) {
-                return (self, end);
+            self.turn(&signals, &timer);
+            // A keeper that has nothing to do has every line of the log, this end's own included.
+            let idle = self.keeper.as_ref().and_then(Keeper::time_left).is_none();
+            if let Some((end, since)) = self.end
+                && (idle || since.elapsed() > LAST_LINES)
+            {
+                shutdown::run(self, end);
             }
         }
     }
@@ -181,46 +148,40 @@ impl Bay0 {
         let begun = boot_ms();
         let outcome = body(self);
         let ms = boot_ms().saturating_sub(begun);
-        let text = outcome.unwrap_or_else(|error| {
-            let text = format!("FAIL: {error:#}");
-            let complete = text.contains("; next: ");
-            if complete {
-                text
-            } else {
-                text + "; " + otherwise
-            }
-        });
+        let outcome = outcome.inspect_err(|_| self.failed.push(name));
+        let text = match outcome.map_err(|error| format!("FAIL: {error:#}")) {
+            Err(text) if !text.contains("; next: ") => format!("{text}; {otherwise}"),
+            Ok(text) | Err(text) => text,
+        };
         self.log.say(format!("{name}: {text} ({ms} ms)"));
     }
 
-    /// Adds a source of events.
+    /// Adds a source of events. It goes when it is closed (`epoll(7)`).
     pub fn watch(&mut self, source: impl AsFd, event: Event) {
-        if let Err(errno) = add(&self.epoll, source, event) {
+        let readable = EpollEvent::new(EpollFlags::EPOLLIN, event as u64);
+        let add = |epoll: &Epoll| epoll.add(source, readable);
+        if let Some(Err(errno)) = self.epoll.as_ref().map(add) {
             let text = format!("{event:?}: {errno:?}; it goes unheard; next: reboot");
             self.log.say(format!("bay0: FAIL: watch {text}"));
         }
     }
 
-    fn turn(&mut self) {
-        let mut ready = [EpollEvent::empty(); Event::ALL.len()];
-        // EINTR and its like make an empty turn, which is harmless.
-        let count = self.epoll.wait(&mut ready, self.timeout()).unwrap_or(0);
-        for event in ready.iter().take(count) {
-            let index = usize::try_from(event.data()).unwrap_or(usize::MAX);
-            match Event::ALL.get(index) {
-                Some(Event::Signal) => self.on_signal(),
-                Some(Event::Tick) => self.on_tick(),
-                Some(Event::Keeper) => self.on_keeper(),
-                Some(Event::Umbilical) => self.on_umbilical(),
-                Some(Event::Operator) => self.on_operator(),
-                Some(Event::Validator) => self.check_validator(),
-                Some(Event::Button) => self.on_button(),
-                None => {}
+    fn turn(&mut self, signals: &SignalFd, timer: &TimerFd) {
+        if self.end.is_none() && !self.log.prompt {
+            self.log.prompt = true;
+            self.log.draw(PROMPT);
+        }
+        for event in self.wait() {
+            match event {
+                Event::Signal => self.on_signal(signals),
+                Event::Tick => self.on_tick(timer),
+                Event::Keeper => self.on_keeper(),
+                Event::Umbilical => self.on_umbilical(),
+                Event::Operator => self.on_operator(),
+                Event::Button => self.on_button(),
             }
         }
-        if self.tally.more_to_reap {
-            self.reap();
-        }
+        self.reap();
         self.check_validator();
         self.pump();
         self.log.flush();
@@ -231,22 +192,24 @@ impl Bay0 {
         }
     }
 
-    /// Until the nearest deadline; rounded up, or a fraction of a millisecond would make the loop spin.
-    fn timeout(&self) -> EpollTimeout {
-        let waits = [
-            self.keeper.as_ref().and_then(Keeper::time_left),
-            self.validator.as_ref().map(validator::time_left),
-            self.log.is_behind().then_some(CONSOLE_RETRY),
-            self.tally.more_to_reap.then_some(Duration::ZERO),
-        ];
-        let wait = waits.into_iter().flatten().min();
-        let wait = wait.map(|wait| wait.as_micros().div_ceil(1000));
-        let wait = wait.and_then(|ms| u16::try_from(ms).ok());
-        wait.map_or(EpollTimeout::NONE, EpollTimeout::from)
+    /// Waits for what can wake PID 1, at most until the keeper's deadline or the console's next try; answers what did.
+    fn wait(&self) -> Vec<Event> {
+        let reply = self.keeper.as_ref().and_then(Keeper::time_left);
+        let retry = self.log.is_behind().then_some(CONSOLE_RETRY);
+        let wait = reply.into_iter().chain(retry).min();
+        // Rounded up, or a fraction of a millisecond would make the loop spin.
+        let wait = wait.map(|wait| wait.saturating_add(Duration::from_micros(999)));
+        let limit = wait.and_then(|wait| EpollTimeout::try_from(wait).ok());
+        let mut ready = [EpollEvent::empty(); Event::ALL.len()];
+        // EINTR and its like make an empty turn, which is harmless.
+        let wait = |epoll: &Epoll| epoll.wait(&mut ready, limit.unwrap_or(EpollTimeout::NONE));
+        let count = self.epoll.as_ref().map_or(Ok(0), wait).unwrap_or(0);
+        let event = |it: &EpollEvent| Event::ALL.into_iter().find(|e| *e as u64 == it.data());
+        ready.iter().take(count).filter_map(event).collect()
     }
 
-    fn on_signal(&mut self) {
-        while let Ok(Some(info)) = self.signals.read_signal() {
+    fn on_signal(&mut self, signals: &SignalFd) {
+        while let Ok(Some(info)) = signals.read_signal() {
             match i32::try_from(info.ssi_signo) {
                 Ok(libc::SIGTERM) => self.shut_down(POWER_OFF, "SIGTERM"),
                 // The kernel sends SIGINT for control-alt-delete.
@@ -254,13 +217,10 @@ impl Bay0 {
                 _ => {}
             }
         }
-        self.reap();
     }
 
-    fn on_tick(&mut self) {
-        let _ = self.timer.wait();
-        self.tally.ticks = self.tally.ticks.saturating_add(1);
-        self.tally.floor_due |= self.tally.ticks.is_multiple_of(FLOOR_TICKS);
+    fn on_tick(&mut self, timer: &TimerFd) {
+        let _ = timer.wait();
         if let Some(server) = self.umbilical.as_mut() {
             server.expire(Instant::now());
         }
@@ -268,54 +228,45 @@ impl Bay0 {
             // Without a console there is nobody to tell either.
             let _ = boot::operator(self);
         }
-        // A signal can be lost among many; the sweep finds what it announced (H07).
-        self.reap();
     }
 
-    /// Reaps a batch of zombies, whoever's they were, in constant memory (H07).
+    /// Reaps a batch of zombies, whoever's they were, in constant memory (H07). It is done in each turn, because a signal
+    /// can be lost among many; if there may be more, the next turn comes at once.
     fn reap(&mut self) {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         let reap = || waitid(Id::All, flags).is_ok_and(|s| s != WaitStatus::StillAlive);
         let count = (0..REAP_BATCH).take_while(|_| reap()).count();
-        self.tally.reaped = self.tally.reaped.saturating_add(count as u64);
-        self.tally.more_to_reap = count == REAP_BATCH;
+        self.reaped = self.reaped.saturating_add(count);
+        if count == REAP_BATCH {
+            let _ = raise(SIGCHLD);
+        }
     }
 
     fn on_button(&mut self) {
         let mut record = [0; 24];
-        let mut pressed = false;
-        for button in &mut self.buttons {
-            while matches!(button.read(&mut record), Ok(24)) {
-                pressed |= record.ends_with(&POWER_PRESSED);
+        for mut button in &self.buttons {
+            if button.read(&mut record).is_ok() && record.ends_with(&POWER_PRESSED) {
+                return self.shut_down(POWER_OFF, "power button");
             }
-        }
-        if pressed {
-            self.shut_down(POWER_OFF, "power button");
         }
     }
 
-    /// Lets the loop end after this turn.
+    /// Lets the loop end once the log is on the disk.
     pub fn shut_down(&mut self, end: End, by: &str) {
-        if self.end.replace(end).is_none() {
-            self.log.prompt = false;
+        if self.end.is_none() {
+            self.end = Some((end, Instant::now()));
             self.log
                 .say(format!("shutdown: {} requested by {by}", end.0));
         }
     }
 }
 
-fn add(epoll: &Epoll, source: impl AsFd, event: Event) -> nix::Result<()> {
-    epoll.add(source, EpollEvent::new(EpollFlags::EPOLLIN, event as u64))
-}
-
 /// Every ACPI power button, found by the name its driver gives it.
 fn power_buttons() -> Vec<File> {
-    let open = |entry: fs::DirEntry| {
-        let name = fs::read_to_string(entry.path().join("device/name")).ok()?;
-        let node = Path::new("/dev/input").join(entry.file_name());
-        let mut options = File::options();
-        options.read(true).custom_flags(libc::O_NONBLOCK);
-        (name.trim_end() == "Power Button").then(|| options.open(node).ok())?
+    let open = |input: DirEntry| {
+        let name = fs::read_to_string(input.path().join("device/name")).ok()?;
+        let node = format!("/dev/input/{}", input.file_name().display());
+        (name == "Power Button\n").then(|| open_device(&node).ok())?
     };
     let inputs = fs::read_dir("/sys/class/input").into_iter().flatten();
     inputs.flatten().filter_map(open).collect()
@@ -324,11 +275,83 @@ fn power_buttons() -> Vec<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{PipeWriter, Write, pipe};
+    use std::os::fd::OwnedFd;
+
+    fn source() -> (File, PipeWriter) {
+        let (read, write) = pipe().unwrap();
+        (File::from(OwnedFd::from(read)), write)
+    }
+
+    fn record(key: u8) -> [u8; 24] {
+        let mut record = [7; 24];
+        record[16..].copy_from_slice(&[1, 0, key, 0, 1, 0, 0, 0]);
+        record
+    }
+
+    fn waiting() -> Bay0 {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+        Bay0 {
+            epoll: Some(epoll),
+            ..Bay0::default()
+        }
+    }
 
     #[test]
-    fn a11_every_event_finds_itself_by_its_number() {
-        for (index, event) in Event::ALL.iter().enumerate() {
-            assert_eq!(*event as usize, index);
+    fn a11_what_is_ready_is_the_event_that_is_handled() {
+        let mut bay = waiting();
+        for event in Event::ALL {
+            let (source, mut other) = source();
+            bay.watch(&source, event);
+            other.write_all(b"x").unwrap();
+            assert_eq!(bay.wait(), [event]);
         }
+        // What has ended is an event too, or nobody would notice; what is closed is none any more.
+        let (source, other) = source();
+        bay.watch(&source, Event::Keeper);
+        drop(other);
+        assert_eq!(bay.wait(), [Event::Keeper]);
+    }
+
+    #[test]
+    fn a11_a_console_that_is_behind_bounds_the_wait() {
+        let mut bay = waiting();
+        bay.log.draw("nobody takes this yet");
+        assert_eq!(bay.wait(), []);
+    }
+
+    #[test]
+    fn h08_only_a_press_of_the_power_key_ends_the_machine() {
+        let mut bay = Bay0::default();
+        let (button, mut keys) = source();
+        bay.buttons = vec![button];
+        keys.write_all(&record(30)).unwrap();
+        bay.on_button();
+        assert!(bay.end.is_none());
+        keys.write_all(&record(116)).unwrap();
+        bay.on_button();
+        assert!(bay.end.is_some_and(|((word, _), _)| word == "power off"));
+        let text = bay.log.text();
+        assert!(text.ends_with("shutdown: power off requested by power button\n"));
+    }
+
+    #[test]
+    fn h19_a_failed_phase_says_what_follows_unless_its_error_does() {
+        let mut bay = Bay0::default();
+        bay.phase(("x", |_| anyhow::bail!("a: EIO"), "b; next: c"));
+        bay.phase(("x", |_| anyhow::bail!("a: EIO; d; next: e"), "b; next: c"));
+        bay.phase(("x", |_| Ok("well".to_owned()), "b; next: c"));
+        let text = bay.log.text();
+        let said: Vec<_> = text
+            .lines()
+            .filter_map(|it| it.split_once(" x: "))
+            .collect();
+        let said: Vec<_> = said
+            .iter()
+            .filter_map(|(_, it)| it.split_once(" ("))
+            .collect();
+        let said: Vec<_> = said.iter().map(|(it, _)| *it).collect();
+        let first = "FAIL: a: EIO; b; next: c";
+        assert_eq!(said, [first, "FAIL: a: EIO; d; next: e", "well"]);
     }
 }

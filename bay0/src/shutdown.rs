@@ -1,24 +1,18 @@
 //! The end (H08): bounded steps, each with its deadline, each logged; under five seconds together.
 
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bay0_persona::{Group, ROOMS, cgroup2_root};
-use nix::poll::PollTimeout;
 use nix::sys::reboot::{RebootMode, reboot};
 
-use crate::boot::{Phase, unix_seconds};
-use crate::pid1::Bay0;
+use crate::boot::unix_seconds;
+use crate::pid1::{Bay0, CONSOLE_RETRY};
 
-/// The steps, after the event loop has waited for the log's last lines, at most the keeper's append deadline.
-const STEPS: [Phase; 2] = [
-    ("shutdown", rooms, "they end with the machine; next: none"),
-    (
-        "shutdown",
-        persist,
-        "seed, time and log of this boot are lost; next: see why above",
-    ),
-];
+const UNSTOPPED: &str = "they end with the machine; next: none";
+const UNKEPT: &str = "seed, time and log of this boot are lost; next: see why above";
+
 /// Longest that killing every room may take.
 const ROOMS_DEADLINE: Duration = Duration::from_millis(500);
 /// Longest that the console may take for the last lines.
@@ -31,24 +25,23 @@ pub const POWER_OFF: End = ("power off", RebootMode::RB_POWER_OFF);
 /// Start again.
 pub const REBOOT: End = ("reboot", RebootMode::RB_AUTOBOOT);
 
-/// Takes the machine down. The watchdog stays armed: if a step hangs all the same, it ends the machine.
+/// Takes the machine down, after the event loop has waited for the log's last lines.
+/// The watchdog stays armed: if a step hangs all the same, it ends the machine.
 pub fn run(mut bay: Bay0, (word, mode): End) -> ! {
     bay.validator = None;
-    for step in STEPS {
-        bay.phase(step);
-    }
+    bay.phase(("shutdown", rooms, UNSTOPPED));
+    bay.phase(("shutdown", persist, UNKEPT));
     bay.log.say(format!("shutdown: {word}"));
     let begun = Instant::now();
-    while !bay.log.flush() && begun.elapsed() < CONSOLE_DEADLINE {
-        let _ = nix::poll::poll(&mut [], PollTimeout::from(5u8));
+    while bay.log.is_behind() && begun.elapsed() < CONSOLE_DEADLINE {
+        sleep(CONSOLE_RETRY);
+        bay.log.flush();
     }
     let Err(errno) = reboot(mode);
-    bay.log.say(format!(
-        "shutdown: FAIL: {errno:?}; a reset follows; next: none"
-    ));
-    loop {
-        nix::unistd::pause();
-    }
+    let text = format!("{errno:?}; a reset follows; next: none");
+    bay.log.say(format!("shutdown: FAIL: {text}"));
+    // Without PID 1 the kernel panics, which is a reset too.
+    std::process::exit(1);
 }
 
 fn rooms(_: &mut Bay0) -> Result<String> {
@@ -61,8 +54,8 @@ fn rooms(_: &mut Bay0) -> Result<String> {
 }
 
 fn persist(bay: &mut Bay0) -> Result<String> {
-    let mut keeper = bay.install(None).context("no keeper")?;
-    let (word, _) = bay.end.unwrap_or(POWER_OFF);
+    let keeper = bay.keeper.as_mut().context("no keeper")?;
+    let word = bay.end.map_or("", |((word, _), _)| word);
     keeper.close(word, unix_seconds())?;
     Ok("seed and time written, database checkpointed, /persist unmounted".to_owned())
 }

@@ -102,7 +102,7 @@ proptest! {
 
     #[test]
     fn h14_the_internal_spelling_is_the_only_one_its_parser_accepts(text in "(sys|p)(__|://|_)[ab/_]{0,9}") {
-        if let Ok(name) = PersonaName::from_internal(&text) {
+        if let Some(name) = PersonaName::from_internal(&text) {
             prop_assert_eq!(name.internal(), text);
         }
     }

@@ -1,5 +1,6 @@
 use super::*;
 use bay0_persona::{PersonaName, cgroup2_root, spawn};
+use std::fs;
 
 /// A made tree of the shape the kernel shows.
 fn tree() -> (tempfile::TempDir, Native) {
@@ -11,7 +12,7 @@ fn tree() -> (tempfile::TempDir, Native) {
         fs::write(root.join(room).join("cgroup.events"), events).unwrap();
     }
     fs::write(root.join("cgroup.procs"), "").unwrap();
-    (dir, Native { root })
+    (dir, Native(root))
 }
 
 #[test]
@@ -40,17 +41,16 @@ fn h12_a_room_is_a_group_and_runs_if_it_has_processes() {
 #[test]
 fn h13_no_rooms_group_is_a_fact_and_not_an_error() {
     let (dir, _) = tree();
-    let native = Native {
-        root: dir.path().join("nowhere"),
-    };
+    let native = Native(dir.path().join("nowhere"));
     assert_eq!(native.list().unwrap(), []);
 }
 
 #[test]
 fn h12_a_group_that_cannot_be_read_spoils_the_list() {
     let (_dir, native) = tree();
-    fs::remove_file(native.root.join("p__work/cgroup.events")).unwrap();
-    assert_eq!(native.list().unwrap_err().kind(), io::ErrorKind::NotFound);
+    fs::remove_file(native.0.join("p__work/cgroup.events")).unwrap();
+    let err = native.list().unwrap_err();
+    assert_eq!(err.to_string(), "read cgroup: ENOENT");
 }
 
 #[test]
@@ -77,16 +77,14 @@ fn c12_nothing_but_a_direct_child_is_ever_removed() {
 fn h12_rooms_running_frozen_nested_and_empty_are_found_and_removed() {
     let parent = cgroup2_root().unwrap();
     let root = Group::create(&parent, &format!("reconcile-{}", std::process::id())).unwrap();
-    let native = Native {
-        root: root.path().to_owned(),
-    };
+    let native = Native(root.path.clone());
     let limit = Duration::from_secs(5);
-    let running = Group::create(&native.root, "p__running").unwrap();
-    let frozen = Group::create(&native.root, "p__frozen").unwrap();
-    let nested = Group::create(frozen.path(), "inner").unwrap();
-    Group::create(&native.root, "p__empty").unwrap();
+    let running = Group::create(&native.0, "p__running").unwrap();
+    let frozen = Group::create(&native.0, "p__frozen").unwrap();
+    let nested = Group::create(&frozen.path, "inner").unwrap();
+    Group::create(&native.0, "p__empty").unwrap();
     let sleep = |group: &Group| {
-        let child = spawn(Some(group.fd()), None, |_| {
+        let child = spawn(Some(&group.dir), None, |_| {
             loop {
                 nix::unistd::pause();
             }
@@ -94,7 +92,7 @@ fn h12_rooms_running_frozen_nested_and_empty_are_found_and_removed() {
         child.unwrap()
     };
     let children = [sleep(&running), sleep(&nested)];
-    frozen.freeze(true, limit).unwrap();
+    frozen.freeze(limit).unwrap();
 
     let mut found = native.list().unwrap();
     found.sort();
@@ -117,6 +115,6 @@ fn h12_rooms_running_frozen_nested_and_empty_are_found_and_removed() {
     for child in children {
         assert!(child.wait_exit(limit));
     }
-    root.remove().unwrap();
+    root.remove(limit).unwrap();
     assert_eq!(native.list().unwrap(), []);
 }

@@ -3,7 +3,6 @@ use bay0_persona::PersonaName;
 use nix::libc;
 use proptest::prelude::*;
 use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -24,7 +23,7 @@ fn stand_in(script: &str) -> Scene {
     let deadline = Duration::from_secs(5);
     Scene {
         dir,
-        podman: Podman { program, deadline },
+        podman: Podman(program, deadline),
     }
 }
 
@@ -35,7 +34,7 @@ fn refused(script: &str) -> String {
 #[test]
 fn h13_no_podman_is_a_fact_and_not_an_error() {
     let mut scene = stand_in("");
-    scene.podman.program = scene.dir.path().join("nowhere");
+    scene.podman.0 = scene.dir.path().join("nowhere");
     assert_eq!(scene.podman.list().unwrap(), []);
 }
 
@@ -66,7 +65,9 @@ fn h13_a_listing_is_read_whole() {
 
 #[test]
 fn h13_the_sentences_of_an_older_podman_are_understood() {
-    let says = |state: &str| parse(&format!("{ID}\tp__a\t{state}\n")).map(|found| found[0].running);
+    let says = |state: &str| {
+        parse(format!("{ID}\tp__a\t{state}\n").as_bytes()).map(|found| found[0].running)
+    };
     for state in [
         "running",
         "Up 5 seconds ago",
@@ -110,7 +111,7 @@ fn h13_it_is_asked_in_a_machine_readable_format() {
 fn h13_a_tool_that_hangs_is_killed_with_its_helpers() {
     let mut scene =
         stand_in("exec 9>\"${0%/*}/fifo\"; (sleep 3; echo survived >&9) & sleep 3; wait");
-    scene.podman.deadline = Duration::from_millis(200);
+    scene.podman.1 = Duration::from_millis(200);
     let fifo = scene.dir.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let mut options = fs::File::options();
@@ -131,7 +132,7 @@ fn h13_a_tool_that_hangs_is_killed_with_its_helpers() {
 #[test]
 fn h13_a_tool_that_closes_its_output_and_hangs_is_killed() {
     let mut scene = stand_in("exec >&-; sleep 1000");
-    scene.podman.deadline = Duration::from_millis(200);
+    scene.podman.1 = Duration::from_millis(200);
     let err = scene.podman.list().unwrap_err();
     assert_eq!(err.to_string(), "not done after 200 ms, killed");
 }
@@ -184,9 +185,9 @@ fn h13_lies_spoil_the_list() {
 #[test]
 fn h13_a_file_that_cannot_be_run_is_an_error() {
     let scene = stand_in("");
-    fs::set_permissions(&scene.podman.program, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(&scene.podman.0, fs::Permissions::from_mode(0o644)).unwrap();
     let err = scene.podman.list().unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::PermissionDenied);
+    assert_eq!(err.to_string(), "Permission denied (os error 13)");
 }
 
 proptest! {
@@ -195,11 +196,11 @@ proptest! {
         junk in ".*",
         cut in any::<prop::sample::Index>(),
     ) {
-        let _ = parse(&junk);
+        let _ = parse(junk.as_bytes());
         let whole = format!("{ID}\tp__work\trunning\n");
         let cut = cut.index(whole.len().saturating_sub(1)).saturating_add(1);
-        prop_assert!(parse(whole.get(..cut).unwrap()).is_err());
-        prop_assert_eq!(parse(&whole).unwrap().len(), 1);
+        prop_assert!(parse(&whole.as_bytes()[..cut]).is_err());
+        prop_assert_eq!(parse(whole.as_bytes()).unwrap().len(), 1);
     }
 }
 
@@ -208,7 +209,7 @@ fn real() -> Scene {
     let mut scene = stand_in(
         "exec /usr/bin/podman --runtime=/usr/sbin/runc --cgroup-manager=cgroupfs --storage-driver=vfs \"$@\"",
     );
-    scene.podman.deadline = Duration::from_secs(60);
+    scene.podman.1 = Duration::from_secs(60);
     scene
 }
 

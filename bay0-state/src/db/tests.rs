@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use tempfile::{TempDir, tempdir};
 
 fn open(dir: &TempDir) -> Db {
-    let (db, trouble) = Db::open(dir.path()).unwrap();
-    assert_eq!(trouble, None);
+    let mut trouble = vec![];
+    let db = Db::open(dir.path(), &mut trouble).unwrap();
+    assert!(trouble.is_empty(), "{trouble:?}");
     db
 }
 
@@ -130,15 +131,11 @@ fn h11_a_migration_that_is_cut_off_happens_at_the_next_open() {
 #[test]
 fn h11_a_step_that_fails_leaves_the_version_before() {
     let dir = tempdir().unwrap();
-    let mut conn = of_version(&dir, 1);
-    assert!(
-        migrate(
-            &mut conn,
-            "CREATE TABLE half (a); CREATE TABLE persona (a)",
-            2
-        )
-        .is_err()
-    );
+    let conn = of_version(&dir, 1);
+    let step = "CREATE TABLE half (a); CREATE TABLE persona (a)";
+    assert!(migrate(&conn, step, 2).is_err());
+    drop(conn);
+    let conn = Connection::open(dir.path().join(DB_NAME)).unwrap();
     assert_eq!(
         conn.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0)),
         Ok(1)
@@ -159,7 +156,7 @@ fn h11_a_newer_schema_is_refused_and_not_one_byte_is_touched() {
             .any(|(name, bytes)| name == "state.db-wal" && !bytes.is_empty()),
         "a WAL to be tempted by"
     );
-    let error = Db::open(dir.path()).err().unwrap().to_string();
+    let error = Db::open(dir.path(), &mut vec![]).err().unwrap().to_string();
     assert_eq!(
         error,
         "open state.db: schema 99 is newer than 3, the newest known; left untouched; next: boot the newer Spine"
@@ -192,8 +189,9 @@ fn h11_a_corrupt_database_is_set_aside_whole_and_a_fresh_one_made() {
     for (bytes, cause) in cases {
         let dir = tempdir().unwrap();
         fs::write(dir.path().join(DB_NAME), &bytes).unwrap();
-        let (db, trouble) = Db::open(dir.path()).unwrap();
-        let text = trouble.unwrap();
+        let mut trouble = vec![];
+        let db = Db::open(dir.path(), &mut trouble).unwrap();
+        let [text] = trouble.try_into().unwrap();
         assert!(
             text.starts_with(&format!("open state.db: {cause}")),
             "{text}"
@@ -217,14 +215,17 @@ fn h11_the_sixth_corrupt_database_stays_where_it_is() {
             "not a database, as anyone can see",
         )
         .unwrap();
-        assert!(Db::open(dir.path()).unwrap().1.is_some());
+        let mut trouble = vec![];
+        let db = Db::open(dir.path(), &mut trouble).unwrap();
+        db.close().unwrap();
+        assert_eq!(trouble.len(), 1);
     }
     fs::write(
         dir.path().join(DB_NAME),
         "not a database, as anyone can see",
     )
     .unwrap();
-    let error = Db::open(dir.path()).err().unwrap().to_string();
+    let error = Db::open(dir.path(), &mut vec![]).err().unwrap().to_string();
     assert_eq!(
         error,
         "set aside state.db: 5 damaged ones are kept already; state cannot be kept; next: copy and remove them on another \
@@ -315,7 +316,7 @@ fn h16_the_floor_only_rises() {
     }
     let sql = db
         .conn
-        .execute("UPDATE clock SET floor = 5", [])
+        .execute("UPDATE machine SET floor = 5", [])
         .unwrap_err();
     assert_eq!(sql.to_string(), "the clock floor only rises");
 }
@@ -363,7 +364,7 @@ fn h17_a_nack_is_remembered_by_a_whole_hash_only() {
 fn h06_a_keeper_that_was_killed_and_still_holds_the_database_keeps_its_successor_out() {
     let dir = tempdir().unwrap();
     let first = open(&dir);
-    let error = Db::open(dir.path()).err().unwrap().to_string();
+    let error = Db::open(dir.path(), &mut vec![]).err().unwrap().to_string();
     assert_eq!(
         error,
         "open state.db: database is locked; state is dirty; next: check the disk, then reboot"
@@ -438,10 +439,10 @@ fn h14_sql_refuses_a_state_or_row_of_another_kind() {
         "INSERT INTO persona (name, state) VALUES ('p://a', NULL)",
         "INSERT INTO persona (name, state) VALUES (7, 'stopped')",
         "INSERT INTO persona (name, state) VALUES (x'702f2f61', 'stopped')",
-        "INSERT INTO clock VALUES (2, 0)",
-        "UPDATE clock SET floor = 'soon'",
-        "INSERT INTO seed VALUES (1, zeroblob(31))",
-        "INSERT INTO seed VALUES (2, zeroblob(32))",
+        "INSERT INTO machine VALUES (2, 0, NULL)",
+        "UPDATE machine SET floor = 'soon'",
+        "UPDATE machine SET seed = zeroblob(31)",
+        "UPDATE machine SET seed = 'text of thirty-two bytes, exactly'",
     ] {
         assert!(db.conn.execute(sql, []).is_err(), "{sql}");
     }
@@ -509,7 +510,7 @@ fn h11_a_migration_without_space_is_refused_and_touches_nothing() {
     let dir = crate::client::tests::tmpfs("1024k");
     drop(of_version(&dir, 2));
     let before = files(&dir);
-    let error = Db::open(dir.path()).err().unwrap().to_string();
+    let error = Db::open(dir.path(), &mut vec![]).err().unwrap().to_string();
     let free = statvfs(dir.path()).unwrap();
     let free = free.blocks_available() * free.fragment_size();
     let need = 2 * fs::metadata(dir.path().join(DB_NAME)).unwrap().len() + 1024 * 1024;

@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
-use std::time::Instant;
 
 const WELL: &str = "GREEN\tpersist\tmarker read back\t\nGREEN\tlog\trecord 7 appended\t\n";
 const STUCK: &str = "SOCK: no answer in time; bay0 is stuck or busy; next: ask again";
@@ -60,7 +59,7 @@ impl Scene {
                 if fds[1].any() == Some(true) {
                     return;
                 }
-                for call in server.turn(Instant::now()) {
+                for call in server.turn() {
                     match (call.verb, body) {
                         (Verb::Hello, _) => server.reply(call.id, Ok("bay0 0.1.0\n")),
                         (_, Some(body)) => server.reply(call.id, Ok(body)),
@@ -213,6 +212,18 @@ fn h15_a_bay0_that_refuses_to_validate_is_red() {
 
 fn refused(body: &str) -> String {
     parse(body).unwrap_err().to_string()
+}
+
+#[test]
+fn h15_the_words_of_the_levels_are_read_back_and_no_others() {
+    let read = |word: &str, next| parse_line(&format!("{word}\tlog\tx\t{next}"));
+    for (level, next) in [(Level::Green, ""), (Level::Yellow, "y"), (Level::Red, "y")] {
+        assert_eq!(read(&level.word(), next).unwrap().level, level);
+    }
+    assert_eq!(
+        ["green", "", "GREEN "].map(|word| read(word, "")),
+        [const { None }; 3]
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
     let lines = valid(&mut script);
     let original = lines.concat();
     let good = consistent(&padded(original.clone())).expect("a valid log verifies");
-    assert_eq!((good.records, good.end), (lines.len(), original.len()));
+    assert_eq!(good.end, original.len());
     let damaged = damage(&mut script, lines);
     if let Some(found) = consistent(&damaged) {
         let kept = &damaged[..found.end];
@@ -34,15 +34,18 @@ fn consistent(bytes: &[u8]) -> Option<Summary> {
     let lines = bytes[..used].split_inclusive(|b| *b == b'\n').count();
     match verify_log(bytes) {
         Err(found) => {
-            assert!((1..=lines).contains(&found.line), "{found}, {lines} lines");
+            let mut named = (1..=lines).map(|line| format!("line {line} "));
+            assert!(
+                named.any(|line| found.starts_with(&line)),
+                "{found}, {lines} lines"
+            );
             None
         }
         Ok(found) => {
             assert_eq!(found.end + found.torn_bytes, used, "{found:?}");
             assert!(found.torn_bytes <= MAX_BATCH, "{found:?}");
             let records = bytes[..found.end].split_inclusive(|b| *b == b'\n');
-            assert_eq!(records.count(), found.records);
-            let span = found.records as u64;
+            let span = records.count() as u64;
             assert!(span == 0 || found.last - found.first + 1 == span);
             Some(found)
         }
@@ -72,8 +75,8 @@ fn valid(script: &mut Script) -> Vec<Vec<u8>> {
     } else {
         hex(&sha256(&[b"the file before"]))
     };
-    // Sixteen of the longest are more than a batch, and hashing is what takes the time.
-    let count = script.byte() % 16;
+    // Sixty-four may be more than a batch; no more, for hashing is what takes the time.
+    let count = script.byte() % 64;
     let mut lines = Vec::new();
     for seq in first..first + count as u64 {
         let letter = char::from(b' ' + (script.byte() % 95) as u8);

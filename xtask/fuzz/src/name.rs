@@ -16,9 +16,9 @@ fuzz_target!(|data: &[u8]| {
         Err(error) => located(&error, text),
     }
     let parsed = PersonaName::from_internal(text);
-    assert_eq!(parsed.is_ok(), obeys(data, b"__", b"__"), "{parsed:?}");
-    if let Ok(name) = parsed {
-        spellings(&name, name.as_str(), text);
+    assert_eq!(parsed.is_some(), obeys(data, b"__", b"__"), "{parsed:?}");
+    if let Some(name) = parsed {
+        spellings(&name, &name.to_string(), text);
     }
 });
 
@@ -45,18 +45,10 @@ fn obeys(text: &[u8], first: &[u8], joint: &[u8]) -> bool {
 
 /// Everything a name says about itself agrees.
 fn spellings(name: &PersonaName, external: &str, internal: &str) {
-    assert_eq!(name.as_str(), external);
     assert_eq!(name.to_string(), external);
     assert_eq!(name.internal(), internal);
     assert_eq!(PersonaName::parse(external).as_ref(), Ok(name));
-    assert_eq!(PersonaName::from_internal(internal).as_ref(), Ok(name));
-    match name.parent() {
-        Some(parent) => {
-            assert_eq!(parent.depth() + 1, name.depth());
-            assert!(external.starts_with(&format!("{parent}/")));
-        }
-        None => assert_eq!(name.depth(), 1),
-    }
+    assert_eq!(PersonaName::from_internal(internal).as_ref(), Some(name));
 }
 
 /// A refusal points into the text, at what it names.

@@ -3,27 +3,23 @@
 
 use std::fmt::Debug;
 
-use bay0_state::wire::WireError;
+use bay0_state::wire::Wire;
 use bay0_state::{Reply, Request};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|packet: &[u8]| {
-    stable(packet, Request::decode, |message, id| message.encode(id));
-    stable(packet, Reply::decode, |message, id| message.encode(id));
+    stable::<Request>(packet);
+    stable::<Reply>(packet);
 });
 
 /// Decoded, encoded and decoded it is the same message; its packet is then the same too, and no longer than the first one.
-fn stable<M: Debug + PartialEq>(
-    packet: &[u8],
-    decode: fn(&[u8]) -> Result<(u64, M), WireError>,
-    encode: fn(&M, u64) -> Result<Vec<u8>, WireError>,
-) {
-    let Ok((id, message)) = decode(packet) else {
+fn stable<M: Wire + Debug + PartialEq>(packet: &[u8]) {
+    let Ok(message) = M::decode(packet) else {
         return;
     };
-    let again = encode(&message, id).expect("what was decoded can be said");
+    let again = message.encode().expect("what was decoded can be said");
     assert!(again.len() <= packet.len(), "{message:?} has grown");
-    let (same_id, same) = decode(&again).expect("what was encoded can be read");
-    assert_eq!((same_id, &same), (id, &message));
-    assert_eq!(encode(&same, id).as_ref(), Ok(&again));
+    let same = M::decode(&again).expect("what was encoded can be read");
+    assert_eq!(same, message);
+    assert_eq!(same.encode().as_ref(), Ok(&again));
 }

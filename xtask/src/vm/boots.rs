@@ -79,8 +79,7 @@ pub fn h05_first_boot_on_an_empty_disk_then_the_second_knows_it(lab: &Lab) -> Re
     let disk = lab.disk()?;
     let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
     guest.expect_all(&[
-        "keeper: first boot, /persist was empty",
-        "previous: ended none",
+        "previous: ended never: first boot, /persist was empty",
         r"keeper: /persist open: schema \d+, .*seed none",
     ])?;
     guest.verdict("GREEN")?;

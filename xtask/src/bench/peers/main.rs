@@ -22,6 +22,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use bay0_state::Opened;
 use bay0_state::genesis::{LOG_BYTES, LOG_NAME, Log};
 use bay0_umbilical::Server;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -71,7 +72,8 @@ fn door(dir: &Path, samples: u32) -> Result<()> {
 fn log(dir: &Path, samples: u32) -> Result<()> {
     let text = "x".repeat(TEXT_BYTES);
     let group = vec![text.as_str(); GROUP];
-    let (mut log, _) = Log::open(dir, "00000000-0000-0000-0000-000000000000").map_err(said)?;
+    let boot = "00000000-0000-0000-0000-000000000000";
+    let mut log = Log::open(dir, boot, &mut Opened::default()).map_err(said)?;
     log.append(&[&text]).map_err(said)?;
     let bytes = fs::read(dir.join(LOG_NAME))?;
     let newline = bytes.iter().position(|b| *b == b'\n');
@@ -140,7 +142,7 @@ fn serve(mut server: Server) -> Result<()> {
     let mut ready = [EpollEvent::empty(); 8];
     loop {
         epoll.wait(&mut ready, EpollTimeout::NONE)?;
-        for call in server.turn(Instant::now()) {
+        for call in server.turn() {
             server.reply(call.id, Ok(ANSWER));
         }
     }

@@ -1,26 +1,28 @@
 //! Fault injection for the VM scenarios. Compiled only with the feature `fault`; the factory refuses to put such a bay0
 //! into a release Spine, and a release Spine knows no verb `fault`.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bay0_persona::spawn;
-use bay0_state::{Keeper, Request};
-use nix::sys::signal::{Signal, raise};
+use bay0_state::Keeper;
+use nix::sys::signal::{Signal, kill, raise};
+use nix::unistd::Pid;
 
 use crate::pid1::Bay0;
 
 /// What the factory looks for.
 const MARK: &str = "FAULT-INJECTION-BUILD";
-/// How long a keeper is made to stall, in milliseconds.
-const STALL_MS: u64 = 60_000;
-const STALL_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Every acknowledged record is to bring the next one.
+static WRITE_LOAD: AtomicBool = AtomicBool::new(false);
 
 impl Bay0 {
-    /// Does the damage that `what` names; answers what was done.
+    /// Does the damage that `line` names after the word `fault`; answers what was done.
     #[allow(clippy::panic)]
-    pub(crate) fn inject(&mut self, what: &str) -> String {
+    pub fn inject(&mut self, line: &str) -> String {
+        let what = line.trim_start_matches("fault ");
         let keeper = self.keeper.as_mut();
-        let stall = |keeper: &mut Keeper| keeper.post(&Request::Stall(STALL_MS), STALL_DEADLINE);
+        let stop = |keeper: &mut Keeper| kill(Pid::from_raw(keeper.child.pid), Signal::SIGSTOP);
         let done = match what.split_once(' ').unwrap_or((what, "")) {
             ("hang", _) => loop {
                 std::hint::spin_loop();
@@ -29,10 +31,14 @@ impl Bay0 {
             ("exit", _) => std::process::exit(0),
             ("term", _) => format!("{:?}", raise(Signal::SIGTERM)),
             ("kill-keeper", _) => format!("{:?}", keeper.map(|keeper| keeper.child.kill())),
-            ("slow-keeper", _) => format!("{:?}", keeper.map(stall)),
+            ("slow-keeper", _) => {
+                // A stopped keeper is as slow as a disk can be; the line is what it is then asked to record.
+                self.log.say("fault: slow keeper");
+                format!("{:?}", keeper.map(stop))
+            }
             ("orphans", count) => orphans(count.parse().unwrap_or(1)),
             ("write-load", state) => {
-                self.tally.write_load = state == "on";
+                WRITE_LOAD.store(state == "on", Ordering::Relaxed);
                 self.log.say("fault: load");
                 format!("write load {state}")
             }
@@ -42,8 +48,9 @@ impl Bay0 {
     }
 
     /// Under write load each acknowledgement is shown and brings the next record.
-    pub(crate) fn acknowledged(&mut self, seq: u64) {
-        if self.tally.write_load && self.end.is_none() {
+    pub fn acknowledged(&mut self) {
+        if WRITE_LOAD.load(Ordering::Relaxed) && self.end.is_none() {
+            let seq = self.log_seq;
             self.log.draw(&format!("fault: ack seq={seq}\n"));
             self.log.say("fault: load");
         }
@@ -58,5 +65,7 @@ fn orphans(count: usize) -> String {
             .count();
         i32::from(made < count)
     });
+    // It is to outlive this handle.
+    let parent = parent.map(std::mem::ManuallyDrop::new);
     format!("{:?}", parent.map(|child| child.pid))
 }
