@@ -202,28 +202,57 @@ fn a_path_of_a_developers_machine_is_found_and_a_persona_is_not_one() {
     }
 }
 
+fn lacks(tree: &Tree, id: &str) -> bool {
+    let id = id.to_uppercase();
+    ids(tree).contains(&format!(
+        "{id}: no test's name begins with {}_; next: write one",
+        id.to_lowercase()
+    ))
+}
+
 #[test]
 fn a_requirement_without_a_test_and_a_test_that_is_only_claimed_are_found() {
-    let needed = ids(&tree(&[(
+    let tests = tree(&[(
         "a.rs",
-        "fn h14_names() {} fn k01_k02_both() {} fn not_h13_this() {}",
-    )]));
-    let lacks = |id: &str| {
-        needed.contains(&format!(
-            "{}: no test's name begins with {id}_; next: write one",
-            id.to_uppercase()
-        ))
-    };
-    assert!(!lacks("h14") && !lacks("k01") && !lacks("k02"));
-    assert!(lacks("h13") && lacks("c03") && lacks("t07"));
+        "#[test] fn h14_names() {} mod m { #[test] #[ignore] fn k01_k02_both() {} } #[test] fn not_h13_this() {}",
+    )]);
+    assert!(!lacks(&tests, "h14") && !lacks(&tests, "k01") && !lacks(&tests, "k02"));
+    assert!(lacks(&tests, "h13") && lacks(&tests, "c03") && lacks(&tests, "t07"));
     let claimed = tree(&[
-        ("a.rs", "fn h14_names() {}"),
+        ("a.rs", "#[test] fn h14_names() {}"),
         ("README.md", "`h14_names` and `h14_lies`"),
     ]);
     assert!(
         ids(&claimed).contains(
             &"README.md: there is no test h14_lies; next: name the one there is".to_owned()
         )
+    );
+}
+
+#[test]
+fn a_name_shows_a_requirement_only_where_something_runs() {
+    let names = |path: &str, code: &str| !lacks(&tree(&[(path, code)]), "h14");
+    let table = "scenarios! { boots::h14_row: \"a promise\", }";
+    assert!(names("xtask/src/vm/mod.rs", table));
+    assert!(names(
+        "a.rs",
+        "proptest! { #![cases(9)] /// Says.\n #[test]\n fn h14_any(x in 0..9) {} }"
+    ));
+    for (path, code) in [
+        ("a.rs", "fn h14_unmarked() {}"),
+        ("a.rs", "const A: &str = \"#[test] fn h14_string() {}\";"),
+        ("a.rs", "// #[test] fn h14_comment() {}"),
+        ("a.rs", "m! { #[test] fn h14_of_another_macro() {} }"),
+        ("a.rs", "proptest! { fn h14_unmarked(x in 0..9) {} }"),
+        ("a.rs", table),
+        ("xtask/src/vm/mod.rs", "// boots::h14_row: \"a promise\","),
+    ] {
+        assert!(!names(path, code), "{path}: {code}");
+    }
+    let broken = ids(&tree(&[("a.rs", "fn f( {")])).concat();
+    assert!(
+        broken.contains("a.rs: ") && broken.contains("; next: make it compile"),
+        "{broken}"
     );
 }
 

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::Result;
 use regex::Regex;
 
-use super::{RUNTIME, Tree};
+use super::{RUNTIME, Tree, shown};
 use crate::count;
 
 /// Requirements that must have a test by now: letter, first and last number.
@@ -112,22 +112,14 @@ pub fn words(tree: &Tree) -> Vec<String> {
 
 /// Requirements that no test's name begins with, and tests that a document names and nobody wrote.
 pub fn ids(tree: &Tree) -> Vec<String> {
-    let test = constant(r"\bfn (((?:[khtcas]\d\d_)+)\w+)");
-    let hits: Vec<_> = tree
-        .ending(".rs")
-        .flat_map(|(_, text)| test.captures_iter(text))
-        .collect();
-    let names = hits
+    let (names, unread) = shown::names(tree);
+    let begins = constant(r"^((?:[khtcas]\d\d_)+)");
+    let ids = names
         .iter()
-        .filter_map(|hit| hit.get(1))
-        .map(|name| name.as_str())
-        .collect();
-    let ids = hits
-        .iter()
-        .filter_map(|hit| hit.get(2))
+        .filter_map(|name| begins.captures(name)?.get(1))
         .flat_map(|ids| ids.as_str().split('_'))
         .collect();
-    [untested(&ids), unwritten(tree, &names)].concat()
+    [unread, untested(&ids), unwritten(tree, &names)].concat()
 }
 
 fn untested(shown: &BTreeSet<&str>) -> Vec<String> {
@@ -149,7 +141,7 @@ fn untested(shown: &BTreeSet<&str>) -> Vec<String> {
         .collect()
 }
 
-fn unwritten(tree: &Tree, tests: &BTreeSet<&str>) -> Vec<String> {
+fn unwritten(tree: &Tree, tests: &BTreeSet<String>) -> Vec<String> {
     let cited = constant(r"`([khtcas]\d\d_\w+)`");
     let mut found = Vec::new();
     for (path, text) in tree.ending(".md") {
@@ -157,7 +149,7 @@ fn unwritten(tree: &Tree, tests: &BTreeSet<&str>) -> Vec<String> {
             .captures_iter(text)
             .filter_map(|hit| hit.get(1))
             .map(|name| name.as_str());
-        let unknown = names.filter(|name| !tests.contains(name));
+        let unknown = names.filter(|name| !tests.contains(*name));
         found.extend(
             unknown.map(|name| {
                 format!("{path}: there is no test {name}; next: name the one there is")
