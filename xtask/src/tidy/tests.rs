@@ -272,6 +272,29 @@ fn c02_only_one_file_makes_processes_or_namespaces() {
 }
 
 #[test]
+fn a11_t07_no_thread_is_built_and_no_internet_socket_opened() {
+    for (code, name) in [
+        ("thread::Builder::new().spawn(f)", "Builder"),
+        ("std::thread::scope(|s| f(s))", "scope"),
+        ("libc::pthread_create(a, b, c, d)", "pthread_create"),
+        ("socket(AddressFamily::Inet, t, f, None)", "Inet"),
+        ("socket(AddressFamily::Inet6, t, f, None)", "Inet6"),
+        ("socket(AddressFamily::Packet, t, f, None)", "Packet"),
+        ("libc::socket(libc::AF_INET, t, 0)", "AF_INET"),
+        ("libc::socket(libc::AF_INET6, t, 0)", "AF_INET6"),
+        ("libc::socket(libc::AF_PACKET, t, 0)", "AF_PACKET"),
+    ] {
+        let (_, crates) = with(&format!("fn f() {{ {code}; }}"), ("README.md", ""));
+        assert_eq!(
+            absences(&crates.iter().collect::<Vec<_>>()),
+            [format!(
+                "bay0/src/main.rs: uses {name}; next: leave that to its own file"
+            )]
+        );
+    }
+}
+
+#[test]
 fn k04_a_size_that_is_no_longer_true_is_found() {
     let code = "fn a() {}\n".repeat(100);
     let said = |lines: usize| {
@@ -326,7 +349,7 @@ fn a10_a_crate_that_steps_out_of_the_lints_is_found() {
     );
     assert_eq!(
         of(&deny(&LINTS), "#[allow(clippy::panic)]\nfn f() {}"),
-        ["bay0/src/main.rs: allows what would panic; next: write it so that it cannot"]
+        ["bay0/src/main.rs: allows what is denied; next: write it without"]
     );
     assert_eq!(lints(&tree(&[])).len(), LINTS.len() + RUNTIME.len());
 }
