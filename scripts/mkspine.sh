@@ -3,11 +3,27 @@
 #
 # Outside, with network and compiler: the soil is fetched and checked, bay0 and a static xtask are built (`cargo xtask stage`).
 # Inside, with neither: the image is assembled from the staged folder alone. The bytes are those of `cargo xtask spine`.
-#
-# The image is pinned in xtask/soil.lock by its linux/amd64 digest. IMAGE=… names another one: a mirror's copy, or a local
-# image where no registry can be reached. ENGINE=… is the engine with its own options; RUN_ARGS=… adds options of `run`.
 set -eu
 cd "$(dirname "$0")/.."
+
+usage() {
+    cat <<'END'
+Makes the Spine with the assembly inside the pinned container, without network.
+
+Usage: scripts/mkspine.sh [--soil debian|alpine]
+
+  debian (default)  ./vmlinuz and ./build/spine.img
+  alpine            ./build/alpine/vmlinuz and ./build/alpine/spine.img
+
+Environment:
+  IMAGE=…     another image than the one pinned in xtask/soil.lock: a mirror's copy, or a local one
+  ENGINE=…    podman or docker with its own options (default: whichever is installed)
+  RUN_ARGS=…  more options of `run`
+END
+}
+for word in "$@"; do
+    case $word in -h | --help) usage && exit 0 ;; esac
+done
 
 engine=${ENGINE:-$(command -v podman || command -v docker)} || {
     echo "mkspine: neither podman nor docker; next: install one, or: cargo xtask spine" >&2
@@ -15,10 +31,18 @@ engine=${ENGINE:-$(command -v podman || command -v docker)} || {
 }
 stage=$(cargo xtask stage "$@")
 image=${IMAGE:-$(cat "$stage/image")}
-mkdir -p build/contained
+out=$PWD/build/contained
+rm -rf "$out"
+mkdir -p "$out"
 # shellcheck disable=SC2086 # Both are lists of words.
 $engine run --rm --network=none --read-only ${RUN_ARGS:-} \
-    --volume "$stage:/in:ro" --volume "$PWD/build/contained:/out" \
-    "$image" /in/xtask assemble /in /out "$@"
-mv build/contained/vmlinuz vmlinuz
-mv build/contained/spine.img build/spine.img
+    --volume "$stage:/in:ro" --volume "$out:/out" \
+    "$image" /in/xtask assemble /in /out "$@" || {
+    echo "mkspine: $engine could not assemble in $image; next: IMAGE=… names another image, or: cargo xtask spine" >&2
+    exit 1
+}
+kernel=$(cat "$stage/kernel")
+initrd=$(cat "$stage/initrd")
+mkdir -p "$(dirname "$kernel")" "$(dirname "$initrd")"
+mv "$out/vmlinuz" "$kernel"
+mv "$out/spine.img" "$initrd"

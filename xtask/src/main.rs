@@ -17,6 +17,7 @@ mod budget;
 mod count;
 mod fetch;
 mod fuzz;
+mod help;
 mod host;
 mod image;
 mod layout;
@@ -42,7 +43,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
 
 use crate::accel::Choice;
@@ -51,22 +52,16 @@ use crate::soil::Soil;
 
 /// Builds, boots, tests and measures the Spine.
 #[derive(Parser)]
-#[command(name = "cargo xtask", after_help = EXAMPLES)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = help::ALL)]
 struct Cli {
     #[command(subcommand)]
     command: Task,
 }
 
-const EXAMPLES: &str = "Examples:
-  cargo xtask qemu                    set everything up and boot on this terminal (Ctrl-A X leaves)
-  cargo xtask qemu --smoke            boot headless; exit 0 GREEN, 1 YELLOW, 2 RED, 3 no verdict
-  cargo xtask test                    everything that is checked, with its own set-up
-  cargo xtask spine                   ./vmlinuz and ./build/spine.img
-  cargo xtask persist --size 1G --force";
-
 #[derive(Subcommand)]
 enum Task {
     /// Build ./vmlinuz and ./build/spine.img
+    #[command(after_help = help::SPINE)]
     Spine {
         /// Where the kernel comes from
         #[arg(long, value_enum, default_value_t)]
@@ -76,20 +71,25 @@ enum Task {
         fault: bool,
     },
     /// Boot the Spine under QEMU, one scenario per promise
+    #[command(after_help = help::VM)]
     Vm(vm::VmArgs),
     /// Long seeded runs: power cuts, names, wire formats, the log; goes on where the last one stopped
+    #[command(after_help = help::SOAK)]
     Soak(soak::SoakArgs),
     /// Coverage-guided fuzzing of what parses foreign bytes; a crash is kept and can be repeated
     Fuzz(fuzz::FuzzArgs),
     /// Measure the Spine beside its peers: boots, memory, orphans, round trips, durable writes, size
+    #[command(after_help = help::BENCH)]
     Bench(bench::BenchArgs),
     /// Gather every input of an assembly in build/stage (what scripts/mkspine.sh does before the container)
+    #[command(after_help = help::STAGE)]
     Stage {
         /// Where the kernel comes from
         #[arg(long, value_enum, default_value_t)]
         soil: Soil,
     },
     /// Make vmlinuz and spine.img from a staged folder alone, without network or compiler
+    #[command(after_help = help::ASSEMBLE)]
     Assemble {
         /// The staged folder
         stage: PathBuf,
@@ -100,6 +100,7 @@ enum Task {
         soil: Soil,
     },
     /// Set everything up and boot on the serial console
+    #[command(after_help = help::QEMU)]
     Qemu(QemuArgs),
     /// Print code lines and dependencies against what the design allows; fail when over
     Budget,
@@ -111,12 +112,14 @@ enum Task {
     /// Build the Spine again in another folder and compare the bytes
     Reproduce,
     /// Make the newest archived kernel of a soil the pinned one; rewrites xtask/soil.lock
+    #[command(after_help = help::REPIN)]
     Repin {
         /// Which pin; alpine's files are pinned by hand, from the release's own checksum file
         #[arg(value_parser = ["debian"])]
         soil: String,
     },
     /// Make the sparse ext4 disk behind /persist, build/persist.img
+    #[command(after_help = help::PERSIST)]
     Persist {
         /// Size of the disk: 10G, 512M, …
         #[arg(long, default_value = "10G", value_parser = persist::parse_size)]
@@ -133,7 +136,7 @@ struct QemuArgs {
     #[arg(long)]
     smoke: bool,
     /// Seconds --smoke waits for the verdict
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 60, requires = "smoke")]
     timeout: u64,
     /// What executes the guest; auto believes KVM only after a guest ran on it
     #[arg(long, value_enum, default_value_t)]
@@ -164,7 +167,7 @@ fn run(task: Task) -> Result<u8> {
             "{}",
             spine::describe(&stage::assemble(&stage, &out, soil)?)?
         ),
-        Task::Vm(args) => return vm::command(&layout, &args),
+        Task::Vm(args) => return scenarios(&layout, &args),
         Task::Soak(args) => return soak::command(&layout, &args),
         Task::Fuzz(args) => return fuzz::command(&layout, &args),
         Task::Bench(args) => return bench::command(&layout, &args),
@@ -179,11 +182,72 @@ fn run(task: Task) -> Result<u8> {
     Ok(0)
 }
 
+/// A filter that names nothing is refused before anything is built for it, and by `--list` as well.
+fn scenarios(layout: &Layout, args: &vm::VmArgs) -> Result<u8> {
+    let filter = args.filter.as_deref().unwrap_or_default();
+    ensure!(
+        vm::SCENARIOS.iter().any(|s| s.name.contains(filter)),
+        "no scenario has {filter:?} in its name; next: cargo xtask vm --list"
+    );
+    vm::command(layout, args)
+}
+
 fn boot(layout: &Layout, args: &QemuArgs) -> Result<u8> {
     let cfg = qemu::set_up(layout, args.soil, args.accel)?;
     if args.smoke {
         smoke::run(&cfg, Duration::from_secs(args.timeout))
     } else {
         qemu::interactive(&cfg)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn k06_every_command_with_options_of_its_own_shows_examples() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands() {
+            let plain = command.get_arguments().next().is_none();
+            assert!(
+                plain || command.get_after_help().is_some(),
+                "{}",
+                command.get_name()
+            );
+        }
+    }
+
+    #[test]
+    fn k06_usage_is_what_a_person_types() {
+        let help = |args: &[&str]| match Cli::try_parse_from(args) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        let said = help(&["xtask", "qemu", "--help"]);
+        assert!(
+            said.contains("Usage: cargo xtask qemu [OPTIONS]\n"),
+            "{said}"
+        );
+        let said = help(&["xtask", "qemu", "--timeout", "5"]);
+        assert!(said.contains("--smoke"), "{said}");
+        assert_eq!(help(&["xtask", "qemu", "--smoke", "--timeout", "5"]), "");
+        assert_eq!(help(&["xtask", "qemu"]), "");
+    }
+
+    #[test]
+    fn k06_a_filter_without_a_scenario_is_refused_before_anything_is_built() {
+        for args in [
+            &["xtask", "vm", "nosuch"][..],
+            &["xtask", "vm", "--list", "nosuch"],
+        ] {
+            let cli = Cli::try_parse_from(args).unwrap();
+            assert_eq!(
+                run(cli.command).unwrap_err().to_string(),
+                "no scenario has \"nosuch\" in its name; next: cargo xtask vm --list"
+            );
+        }
     }
 }

@@ -10,10 +10,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 use crate::accel::Choice;
+use crate::help;
 use crate::layout::Layout;
 use crate::vm::lab::{Bench, Lab};
 use crate::vm::rng::Rng;
@@ -95,14 +96,8 @@ impl Soak<'_> {
 /// `cargo xtask soak`: 0 when the time is over and no case failed, 1 at the first failure.
 pub fn command(layout: &Layout, args: &SoakArgs) -> Result<u8> {
     let kept = layout.build().join("soak.json");
+    let topics = help::matching("topic", args.filter.as_deref(), &TOPICS)?;
     let mut progress = begin(&kept, args)?;
-    let chosen = |name: &str| args.filter.as_deref().is_none_or(|f| name.contains(f));
-    let topics: Vec<_> = TOPICS.iter().filter(|(name, _)| chosen(name)).collect();
-    ensure!(
-        !topics.is_empty(),
-        "no topic has {:?} in its name",
-        args.filter
-    );
     println!(
         "soak: seed {}, {} s in {}",
         progress.seed,

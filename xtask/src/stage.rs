@@ -29,11 +29,18 @@ pub fn stage(layout: &Layout, soil: Soil) -> Result<PathBuf> {
         fs::copy(from, stage.join(name))
             .with_context(|| format!("copy {} into the stage", from.display()))?;
     }
-    fs::write(
-        stage.join("image"),
-        format!("{}@{}\n", lock.builder.image, lock.builder.digest),
-    )
-    .context("write image")?;
+    // For the script: the image to run, and where the two files belong. Each soil has its own place.
+    let place = layout.spine(soil, false);
+    for (name, text) in [
+        (
+            "image",
+            format!("{}@{}", lock.builder.image, lock.builder.digest),
+        ),
+        ("kernel", place.kernel.display().to_string()),
+        ("initrd", place.initrd.display().to_string()),
+    ] {
+        fs::write(stage.join(name), text + "\n").with_context(|| format!("write {name}"))?;
+    }
     Ok(stage)
 }
 

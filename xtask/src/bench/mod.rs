@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 use crate::accel::Choice;
+use crate::help;
 use crate::host;
 use crate::layout::Layout;
 use crate::lock::Lock;
@@ -53,13 +54,7 @@ const GROUPS: [(&str, Group); 5] = [
 /// Measures what the arguments name; always 0.
 pub fn command(layout: &Layout, args: &BenchArgs) -> Result<u8> {
     ensure!(args.runs > 0, "--runs 0 measures nothing");
-    let chosen = |name: &str| args.filter.as_deref().is_none_or(|f| name.contains(f));
-    let groups: Vec<_> = GROUPS.iter().filter(|(name, _)| chosen(name)).collect();
-    ensure!(
-        !groups.is_empty(),
-        "no group has {:?} in its name",
-        args.filter
-    );
+    let groups = help::matching("group", args.filter.as_deref(), &GROUPS)?;
     let guests = Guests::prepare(layout, args.accel)?;
     let begun = load()?;
     let mut figures = Vec::new();

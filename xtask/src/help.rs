@@ -1,0 +1,85 @@
+//! What `--help` shows below the options, and the refusal of a filter that names nothing.
+
+use anyhow::{Result, bail};
+
+pub const ALL: &str = "Examples:
+  cargo xtask qemu                    set everything up and boot on this terminal (Ctrl-A X leaves)
+  cargo xtask qemu --smoke            boot headless; exit 0 GREEN, 1 YELLOW, 2 RED, 3 no verdict
+  cargo xtask test                    everything that is checked, with its own set-up
+  cargo xtask spine                   ./vmlinuz and ./build/spine.img
+  cargo xtask persist --size 1G --force";
+
+pub const SPINE: &str = "Examples:
+  cargo xtask spine                   ./vmlinuz and ./build/spine.img, from Debian's kernel
+  cargo xtask spine --soil alpine     build/alpine/vmlinuz and build/alpine/spine.img
+  cargo xtask spine --fault           the test build, in build/fault/";
+
+pub const STAGE: &str = "Example:
+  cargo xtask stage                   prints the staged folder: the first argument of `assemble`";
+
+pub const ASSEMBLE: &str = "Example:
+  cargo xtask assemble build/stage out    out/vmlinuz and out/spine.img, the bytes of `cargo xtask spine`";
+
+pub const VM: &str = "Examples:
+  cargo xtask vm --list               names and promises
+  cargo xtask vm h06                  the scenarios of one requirement
+  cargo xtask vm s04 --cuts 100 --seed 7 --jobs 1";
+
+pub const SOAK: &str = "Examples:
+  cargo xtask soak --for 8h           every topic by turns; the next run goes on where this one stopped
+  cargo xtask soak names --seed 7 --from 123 --for 1s    one case again";
+
+pub const BENCH: &str = "Examples:
+  cargo xtask bench                   every figure, as a table
+  cargo xtask bench boot --runs 9 --json";
+
+pub const QEMU: &str = "Examples:
+  cargo xtask qemu                    boot on this terminal (Ctrl-A X leaves)
+  cargo xtask qemu --smoke --timeout 120
+  cargo xtask qemu --soil alpine --accel tcg";
+
+pub const REPIN: &str = "Example:
+  cargo xtask repin debian            then cargo xtask test, and commit xtask/soil.lock";
+
+pub const PERSIST: &str = "Examples:
+  cargo xtask persist                 build/persist.img, 10G and sparse, where there is none
+  cargo xtask persist --size 512M --force    another one in its place";
+
+/// What has `filter` in its name, of `all`; an error that lists the names if nothing has.
+pub fn matching<'a, T>(
+    what: &str,
+    filter: Option<&str>,
+    all: &'a [(&'static str, T)],
+) -> Result<Vec<&'a (&'static str, T)>> {
+    let chosen: Vec<_> = all
+        .iter()
+        .filter(|(name, _)| filter.is_none_or(|f| name.contains(f)))
+        .collect();
+    if chosen.is_empty() {
+        let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+        bail!(
+            "no {what} has {:?} in its name; next: one of {}",
+            filter.unwrap_or_default(),
+            names.join(", ")
+        );
+    }
+    Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_names_nothing_is_refused_with_the_names_there_are() {
+        let all = [("boot", 1), ("size", 2)];
+        assert_eq!(matching("group", None, &all).unwrap().len(), 2);
+        assert_eq!(matching("group", Some("oo"), &all).unwrap(), [&("boot", 1)]);
+        assert_eq!(
+            matching("group", Some("nosuch"), &all)
+                .unwrap_err()
+                .to_string(),
+            "no group has \"nosuch\" in its name; next: one of boot, size"
+        );
+    }
+}
