@@ -4,10 +4,12 @@ use anyhow::{Result, bail};
 
 pub const ALL: &str = "Examples:
   cargo xtask qemu                    set everything up and boot on this terminal (Ctrl-A X leaves)
-  cargo xtask qemu --smoke            boot headless; exit 0 GREEN, 1 YELLOW, 2 RED, 3 no verdict
+  cargo xtask qemu --smoke            boot headless; exit 0 GREEN, 1 YELLOW, 2 RED, 3 no verdict, 4 not tried
   cargo xtask test                    everything that is checked, with its own set-up
   cargo xtask spine                   ./vmlinuz and ./build/spine.img
-  cargo xtask persist --size 1G --force";
+  cargo xtask persist --size 1G --force
+
+Exit codes: 0 all well, 1 a check failed, 4 the command could not do its work; those of `qemu --smoke` above";
 
 pub const SPINE: &str = "Examples:
   cargo xtask spine                   ./vmlinuz and ./build/spine.img, from Debian's kernel
@@ -36,7 +38,10 @@ pub const BENCH: &str = "Examples:
 pub const QEMU: &str = "Examples:
   cargo xtask qemu                    boot on this terminal (Ctrl-A X leaves)
   cargo xtask qemu --smoke --timeout 120
-  cargo xtask qemu --soil alpine --accel tcg";
+  cargo xtask qemu --soil alpine --accel tcg
+
+Exit codes of --smoke: 0 GREEN, 1 YELLOW, 2 RED or after its verdict without an answer, 3 no verdict in time, 4 not tried
+(wrong option, failed set-up or build)";
 
 pub const REPIN: &str = "Example:
   cargo xtask repin debian            then cargo xtask test, and commit xtask/soil.lock";

@@ -146,14 +146,25 @@ struct QemuArgs {
     soil: Soil,
 }
 
+/// Exit code of a command that could not do its work: a wrong option, a failed set-up or build. 1 and 2 are verdicts of
+/// `qemu --smoke`, 3 is none in time, and 1 elsewhere is a check that failed.
+const NOT_DONE: u8 = 4;
+
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
+    let code = match Cli::try_parse() {
+        Ok(cli) => run(cli.command).unwrap_or_else(|error| {
             eprintln!("xtask: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+            NOT_DONE
+        }),
+        Err(error) => shown(&error),
+    };
+    ExitCode::from(code)
+}
+
+/// Prints help or what is wrong with the options; clap's own exit code for the latter is 2, which means RED here.
+fn shown(error: &clap::Error) -> u8 {
+    let _ = error.print();
+    if error.use_stderr() { NOT_DONE } else { 0 }
 }
 
 fn run(task: Task) -> Result<u8> {
@@ -235,6 +246,13 @@ mod tests {
         assert!(said.contains("--smoke"), "{said}");
         assert_eq!(help(&["xtask", "qemu", "--smoke", "--timeout", "5"]), "");
         assert_eq!(help(&["xtask", "qemu"]), "");
+    }
+
+    #[test]
+    fn k06_a_wrong_option_is_no_verdict() {
+        let code = |args: &[&str]| Cli::try_parse_from(args).map_or_else(|e| shown(&e), |_| 99);
+        assert_eq!(code(&["xtask", "qemu", "--smok"]), 4);
+        assert_eq!(code(&["xtask", "qemu", "--help"]), 0);
     }
 
     #[test]
