@@ -51,6 +51,16 @@ pub const TOOL_CXX: Tool = Tool {
     program: "c++",
     packages: ["g++", "gcc-c++", "build-base", "gcc"],
 };
+/// Knows which files are the sources, for the second build of `reproduce`.
+pub const TOOL_GIT: Tool = Tool {
+    program: "git",
+    packages: ["git"; 4],
+};
+/// Starts tests as another user, where root runs them.
+pub const TOOL_SETPRIV: Tool = Tool {
+    program: "setpriv",
+    packages: ["util-linux", "util-linux", "setpriv", "util-linux"],
+};
 /// A runtime that `bay0-reconcile` asks; its tests that need root ask a real one.
 pub const TOOL_PODMAN: Tool = Tool {
     program: "podman",

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::fetch::fresh_dir;
+use crate::host;
 use crate::layout::{Layout, Spine};
 use crate::lock::Lock;
 use crate::soil::Soil;
@@ -23,6 +24,7 @@ const OTHER: [(&str, &str); 4] = [
 
 /// Builds twice and compares; 0 when both files are the same.
 pub fn command(layout: &Layout) -> Result<u8> {
+    host::need(&[host::TOOL_GIT])?;
     let here = spine::build(layout, Soil::Debian, false)?;
     // Another depth as well as another name: a path's length must not show either.
     let other = Layout {
@@ -57,7 +59,7 @@ fn compare(here: &Spine, there: &Spine) -> Result<Vec<String>> {
 
 /// Everything git has or would take.
 fn copy_sources(from: &Layout, to: &Layout) -> Result<()> {
-    let output = Command::new("git")
+    let output = host::command("git")?
         .args([
             "ls-files",
             "-z",

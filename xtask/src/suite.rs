@@ -22,9 +22,15 @@ pub fn command(layout: &Layout) -> Result<u8> {
         host::TOOL_MKE2FS,
         host::TOOL_DEPMOD,
         host::TOOL_CC,
+        host::TOOL_GIT,
     ])?;
     if nix::unistd::geteuid().is_root() {
-        host::need(&[host::TOOL_PODMAN, host::TOOL_RUNC, host::TOOL_BUSYBOX])?;
+        host::need(&[
+            host::TOOL_PODMAN,
+            host::TOOL_RUNC,
+            host::TOOL_BUSYBOX,
+            host::TOOL_SETPRIV,
+        ])?;
     }
     let mut results = Vec::new();
     for step in steps(layout) {
@@ -97,7 +103,10 @@ fn tests(name: &'static str, ignored: bool) -> Step {
 fn nobody(layout: &Layout) -> Step {
     let name = "tests as nobody";
     let runner = format!("setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups");
-    let reachable = Command::new("setpriv")
+    let Some(setpriv) = host::find("setpriv") else {
+        return Step::skipped(name, "setpriv is not installed; next: install util-linux");
+    };
+    let reachable = Command::new(setpriv)
         .args(runner.split(' ').skip(1))
         .args(["test", "-r"])
         .arg(layout.root.join("Cargo.toml"))
