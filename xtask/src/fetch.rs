@@ -28,7 +28,7 @@ pub fn debian(lock: &Debian, cache: &Path) -> Result<PathBuf> {
     if !apt_download(&wanted, &part, pin.bytes)? {
         apt_update()?;
         if !apt_download(&wanted, &part, pin.bytes)? {
-            bail!("{}", gone(&wanted, &pin, cache));
+            bail!("{}", gone(lock, cache));
         }
     }
     keep(&pin, &part, cache, "cargo xtask repin debian")
@@ -167,18 +167,31 @@ fn check_archive(os_release: &str, has_apt: bool, lock: &Debian) -> Result<()> {
     };
     bail!(
         "fetch {} (pinned in xtask/soil.lock): this host is {archive}, the package is in Debian {}'s archive; next: \
-         cargo xtask spine --soil alpine, or put {} into build/cache",
+         cargo xtask qemu --soil alpine, or put {} into build/cache: {}",
         lock.package,
         lock.release,
-        lock.file_name()
+        lock.file_name(),
+        sources(lock)
     )
 }
 
-fn gone(wanted: &str, pin: &Pin, cache: &Path) -> String {
+/// Where a person finds the package without this host's apt client.
+fn sources(lock: &Debian) -> String {
     format!(
-        "fetch {wanted} (pinned in xtask/soil.lock): apt does not have it, even after apt-get update; the archive drops old \
-         kernels; next: cargo xtask repin debian, or put the file at {}",
-        cache.join(&pin.name).display()
+        "on a machine with Debian {release}, apt-get download {package}={}; or by hand from Debian's page of that package, or, \
+         once the archive dropped it, from Debian's snapshot archive",
+        lock.version,
+        release = lock.release,
+        package = lock.package
+    )
+}
+
+fn gone(lock: &Debian, cache: &Path) -> String {
+    let (package, version) = (&lock.package, &lock.version);
+    format!(
+        "fetch {package}={version} (pinned in xtask/soil.lock): apt does not have it, even after apt-get update; the archive drops \
+         old kernels; next: cargo xtask repin debian, or put the file at {}: it stays in Debian's snapshot archive",
+        cache.join(lock.file_name()).display()
     )
 }
 
@@ -236,8 +249,10 @@ mod tests {
         assert_eq!(
             check_archive(os, true, &lock()).unwrap_err().to_string(),
             "fetch linux-image-6.12.1+deb12-cloud-amd64 (pinned in xtask/soil.lock): this host is ubuntu noble, the package is in \
-             Debian bookworm's archive; next: cargo xtask spine --soil alpine, or put \
-             linux-image-6.12.1+deb12-cloud-amd64_6.12.1-1~deb12u1_amd64.deb into build/cache"
+             Debian bookworm's archive; next: cargo xtask qemu --soil alpine, or put \
+             linux-image-6.12.1+deb12-cloud-amd64_6.12.1-1~deb12u1_amd64.deb into build/cache: on a machine with Debian bookworm, \
+             apt-get download linux-image-6.12.1+deb12-cloud-amd64=6.12.1-1~deb12u1; or by hand from Debian's page of that package, or, \
+             once the archive dropped it, from Debian's snapshot archive"
         );
         let error = check_archive("ID=fedora\n", false, &lock())
             .unwrap_err()
@@ -254,9 +269,11 @@ mod tests {
     #[test]
     fn h01_a_pin_the_archive_dropped_names_the_repin_command() {
         assert_eq!(
-            gone("p=1", &lock().pin(), Path::new("/c")),
-            "fetch p=1 (pinned in xtask/soil.lock): apt does not have it, even after apt-get update; the archive drops old kernels; \
-             next: cargo xtask repin debian, or put the file at /c/linux-image-6.12.1+deb12-cloud-amd64_6.12.1-1~deb12u1_amd64.deb"
+            gone(&lock(), Path::new("/c")),
+            "fetch linux-image-6.12.1+deb12-cloud-amd64=6.12.1-1~deb12u1 (pinned in xtask/soil.lock): apt does not have it, even \
+             after apt-get update; the archive drops old kernels; next: cargo xtask repin debian, or put the file at \
+             /c/linux-image-6.12.1+deb12-cloud-amd64_6.12.1-1~deb12u1_amd64.deb: it stays in \
+             Debian's snapshot archive"
         );
     }
 
