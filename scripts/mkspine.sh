@@ -38,7 +38,7 @@ mkdir -p "$out"
 $engine run --rm --network=none --read-only ${RUN_ARGS:-} \
     --volume "$stage:/in:ro" --volume "$out:/out" \
     "$image" /in/xtask assemble /in /out "$@" || {
-    echo "mkspine: $engine could not assemble in $image; next: IMAGE=… names another image, or: cargo xtask spine" >&2
+    echo "mkspine: $engine could not assemble in $image; next: IMAGE=… names another image, cargo xtask repin builder pins another, cargo xtask spine needs none" >&2
     exit 1
 }
 kernel=$(cat "$stage/kernel")

@@ -117,28 +117,29 @@ fn keep(pin: &Pin, part: &Path, cache: &Path, repin: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Where the files of an Alpine release are kept.
+pub fn netboot(cache: &Path, version: &str) -> PathBuf {
+    cache.join(format!("netboot-{version}"))
+}
+
+/// Fetches `url` into `dir` as `name`; true when the server had it.
+pub fn curl(url: &str, name: &str, dir: &Path, bytes: u64) -> Result<bool> {
+    host::need(&[host::TOOL_CURL])?;
+    let retries = ["-fsSL", "--retry", "2", "--connect-timeout", "15"];
+    let mut curl = host::command("curl")?;
+    curl.args(retries).args(["-o", name, url]).current_dir(dir);
+    Ok(with_bar(&mut curl, name, dir, bytes)?.success())
+}
+
 fn alpine_file(lock: &Alpine, pin: &Pin, cache: &Path) -> Result<PathBuf> {
-    let repin = "put the hash of the release's own checksum file into xtask/soil.lock";
-    let cache = cache.join(format!("netboot-{}", lock.version));
+    let repin = &format!("cargo xtask repin alpine {}", lock.base_url);
+    let cache = netboot(cache, &lock.version);
     if let Some(path) = cached(pin, &cache, repin)? {
         return Ok(path);
     }
-    host::need(&[host::TOOL_CURL])?;
     let part = fresh_dir(&cache.join("part"))?;
     let url = format!("{}/{}", lock.base_url, pin.name);
-    let mut curl = host::command("curl")?;
-    curl.args([
-        "-fsSL",
-        "--retry",
-        "2",
-        "--connect-timeout",
-        "15",
-        "-o",
-        &pin.name,
-        &url,
-    ])
-    .current_dir(&part);
-    if !with_bar(&mut curl, &pin.name, &part, pin.bytes)?.success() {
+    if !curl(&url, &pin.name, &part, pin.bytes)? {
         let at = cache.join(&pin.name);
         bail!(
             "fetch {url}: failed; next: check the network, or put the file at {}",

@@ -43,8 +43,12 @@ pub const QEMU: &str = "Examples:
 Exit codes of --smoke: 0 GREEN, 1 YELLOW, 2 RED or after its verdict without an answer, 3 no verdict in time, 4 not tried
 (wrong option, failed set-up or build)";
 
-pub const REPIN: &str = "Example:
-  cargo xtask repin debian            then cargo xtask test, and commit xtask/soil.lock";
+pub const REPIN: &str = "Examples:
+  cargo xtask repin debian            the newest kernel of the series
+  cargo xtask repin alpine https://dl-cdn.alpinelinux.org/alpine/v3.24/releases/x86_64/netboot-3.24.2
+  cargo xtask repin alpine DIR --version 3.24.2    the same from local files
+  cargo xtask repin builder sha256:DIGEST --version 3.24.2
+Then: cargo xtask test, and commit xtask/soil.lock";
 
 pub const PERSIST: &str = "Examples:
   cargo xtask persist                 build/persist.img, 10G and sparse, where there is none

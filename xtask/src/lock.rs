@@ -122,6 +122,8 @@ impl Pin {
 pub struct Builder {
     /// Short name.
     pub image: String,
+    /// Its version, for people: the digest decides.
+    pub version: String,
     /// linux/amd64 manifest digest.
     pub digest: String,
 }

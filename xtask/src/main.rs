@@ -111,12 +111,11 @@ enum Task {
     Test,
     /// Build the Spine again in another folder and compare the bytes
     Reproduce,
-    /// Make the newest archived kernel of a soil the pinned one; rewrites xtask/soil.lock
+    /// Make another input the pinned one; rewrites its values in xtask/soil.lock
     #[command(after_help = help::REPIN)]
     Repin {
-        /// Which pin; alpine's files are pinned by hand, from the release's own checksum file
-        #[arg(value_parser = ["debian"])]
-        soil: String,
+        #[command(subcommand)]
+        which: repin::Which,
     },
     /// Make the sparse ext4 disk behind /persist, build/persist.img
     #[command(after_help = help::PERSIST)]
@@ -185,7 +184,7 @@ fn run(task: Task) -> Result<u8> {
         Task::Budget => return budget::command(&layout),
         Task::Tidy => return tidy::command(&layout),
         Task::Test => return suite::command(&layout),
-        Task::Repin { .. } => repin::debian(&layout)?,
+        Task::Repin { which } => repin::command(&layout, &which)?,
         Task::Reproduce => return reproduce::command(&layout),
         Task::Qemu(args) => return boot(&layout, &args),
         Task::Persist { size, force } => persist::make(&layout.persist(), size, force)?,

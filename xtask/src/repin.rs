@@ -1,5 +1,8 @@
-//! `cargo xtask repin debian`: the newest kernel of the pinned series in the host's archive becomes the pin. A person runs this and
-//! commits what it changed; no build ever does.
+//! `cargo xtask repin`: another input becomes the pin, with its version, size and SHA-256 worked out and written into
+//! `xtask/soil.lock`. A person runs this and commits what it changed; no build ever does.
+
+mod alpine;
+mod builder;
 
 use std::fs;
 use std::path::Path;
@@ -15,8 +18,49 @@ use crate::stamp;
 /// The series of the release kernel as well; another one is a decision, not a re-pin.
 const SERIES: &str = "6.12";
 
-/// Finds, fetches and pins the newest package; the lock's comments stay.
-pub fn debian(layout: &Layout) -> Result<()> {
+/// What to pin anew.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Which {
+    /// The newest kernel package of the pinned series in this host's archive
+    Debian,
+    /// vmlinuz-virt and modloop-virt of one netboot folder
+    Alpine {
+        /// Address of a versioned folder (…/netboot-3.24.2), or a local folder with both files
+        source: String,
+        /// The release that local files are of, where their folder is not called netboot-VERSION
+        #[arg(long)]
+        version: Option<String>,
+    },
+    /// The container image of scripts/mkspine.sh
+    Builder {
+        /// The linux/amd64 digest (sha256:…), or a file with the image's index or manifest as the registry has it
+        source: String,
+        /// The image's version, for people: the digest decides
+        #[arg(long)]
+        version: String,
+        /// Another image than the one pinned so far
+        #[arg(long)]
+        image: Option<String>,
+    },
+}
+
+/// Pins one input anew; the rest of the lock, comments included, stays as it is.
+pub fn command(layout: &Layout, which: &Which) -> Result<()> {
+    match which {
+        Which::Debian => debian(layout)?,
+        Which::Alpine { source, version } => alpine::pin(layout, source, version.as_deref())?,
+        Which::Builder {
+            source,
+            version,
+            image,
+        } => builder::pin(layout, source, version, image.as_deref())?,
+    }
+    println!("repin: next: cargo xtask test, then commit xtask/soil.lock");
+    Ok(())
+}
+
+/// Finds, fetches and pins the newest package.
+fn debian(layout: &Layout) -> Result<()> {
     fetch::apt_update()?;
     let names = apt_cache(&["pkgnames", &format!("linux-image-{SERIES}")])?;
     let Some(package) = newest(&names) else {
@@ -30,6 +74,23 @@ pub fn debian(layout: &Layout) -> Result<()> {
     if !fetch::apt_download(&format!("{package}={version}"), &part, 0)? {
         bail!("repin debian: apt-get download {package}={version} failed; next: check the network");
     }
+    let pin = keep(layout, &part, package, version)?;
+    let values = [
+        ("package", quoted(&pin.package)),
+        ("version", quoted(&pin.version)),
+        ("sha256", quoted(&pin.sha256)),
+        ("bytes", pin.bytes.to_string()),
+    ];
+    write(layout, &[("debian", &values)])?;
+    println!(
+        "repin: {} {} sha256 {} ({} bytes)",
+        pin.package, pin.version, pin.sha256, pin.bytes
+    );
+    Ok(())
+}
+
+/// Moves the fetched package into the cache; what the lock says of it.
+fn keep(layout: &Layout, part: &Path, package: String, version: String) -> Result<Debian> {
     let mut pin = Debian {
         release: String::new(),
         package,
@@ -45,21 +106,26 @@ pub fn debian(layout: &Layout) -> Result<()> {
         .len();
     fs::rename(&file, layout.cache().join(pin.file_name()))
         .context("move the package into the cache")?;
-    let text = fs::read_to_string(layout.lock()).context("read the lock")?;
-    let text = rewrite(&text, &pin);
-    toml::from_str::<Lock>(&text)
-        .context("repin debian: the rewritten lock does not parse; it is left as it was")?;
-    write(&layout.lock(), &text)?;
-    println!(
-        "repin: {} {} sha256 {} ({} bytes)",
-        pin.package, pin.version, pin.sha256, pin.bytes
-    );
-    println!("repin: next: cargo xtask test, then commit xtask/soil.lock");
-    Ok(())
+    Ok(pin)
 }
 
-fn write(lock: &Path, text: &str) -> Result<()> {
-    fs::write(lock, text).with_context(|| format!("write {}", lock.display()))
+/// New values, as TOML, of keys of one table.
+type Values<'a> = [(&'a str, String)];
+
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+/// Writes new values of some tables into the lock, if what comes out still is one.
+fn write(layout: &Layout, tables: &[(&str, &Values)]) -> Result<()> {
+    let path = layout.lock();
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let text = tables
+        .iter()
+        .fold(text, |text, (table, values)| rewrite(&text, table, values));
+    toml::from_str::<Lock>(&text)
+        .context("repin: the rewritten lock does not parse; it is left as it was")?;
+    fs::write(&path, text).with_context(|| format!("write {}", path.display()))
 }
 
 fn apt_cache(args: &[&str]) -> Result<String> {
@@ -91,25 +157,19 @@ fn candidate(policy: &str) -> Option<String> {
     (version != "(none)").then(|| version.to_owned())
 }
 
-/// Replaces the values of the `[debian]` table and nothing else.
-fn rewrite(lock: &str, pin: &Debian) -> String {
+/// Replaces values of one table and nothing else.
+fn rewrite(lock: &str, table: &str, values: &Values) -> String {
     let mut inside = false;
     let mut out = String::new();
     for line in lock.lines() {
         if line.starts_with('[') {
-            inside = line == "[debian]";
+            inside = line == format!("[{table}]");
         }
-        let value = match line
-            .split_once(" = ")
-            .map(|(key, _)| key)
-            .filter(|_| inside)
-        {
-            Some("package") => Some(format!("package = \"{}\"", pin.package)),
-            Some("version") => Some(format!("version = \"{}\"", pin.version)),
-            Some("sha256") => Some(format!("sha256 = \"{}\"", pin.sha256)),
-            Some("bytes") => Some(format!("bytes = {}", pin.bytes)),
-            _ => None,
-        };
+        let key = line.split_once(" = ").map(|(key, _)| key);
+        let value = values
+            .iter()
+            .find(|(name, _)| inside && Some(*name) == key)
+            .map(|(name, value)| format!("{name} = {value}"));
         out.push_str(value.as_deref().unwrap_or(line));
         out.push('\n');
     }
@@ -142,18 +202,36 @@ mod tests {
     }
 
     #[test]
-    fn h01_only_the_debian_table_is_rewritten() {
-        let lock = "# Kept.\n[debian]\nrelease = \"bookworm\"\npackage = \"a\"\nversion = \"1\"\nsha256 = \"x\"\nbytes = 1\n\n\
-                    [alpine]\nversion = \"3\"\nsha256 = \"y\"\n";
-        let pin = Debian {
-            release: String::new(),
-            package: "b".into(),
-            version: "2".into(),
-            sha256: "z".into(),
-            bytes: 9,
+    fn h01_only_the_named_table_is_rewritten() {
+        let lock = "# Kept.\n[debian]\nrelease = \"bookworm\"\nsha256 = \"x\"\nbytes = 1\n\n\
+                    [debian.more]\nversion = \"3\"\nsha256 = \"y\"\n";
+        let new = "# Kept.\n[debian]\nrelease = \"bookworm\"\nsha256 = \"z\"\nbytes = 9\n\n\
+                   [debian.more]\nversion = \"3\"\nsha256 = \"y\"\n";
+        let values = [("sha256", quoted("z")), ("bytes", "9".to_owned())];
+        assert_eq!(rewrite(lock, "debian", &values), new);
+    }
+
+    /// A tree of its own with a copy of the lock.
+    pub fn tree(root: &std::path::Path) -> Layout {
+        let layout = Layout {
+            root: root.to_owned(),
         };
-        let new = "# Kept.\n[debian]\nrelease = \"bookworm\"\npackage = \"b\"\nversion = \"2\"\nsha256 = \"z\"\nbytes = 9\n\n\
-                   [alpine]\nversion = \"3\"\nsha256 = \"y\"\n";
-        assert_eq!(rewrite(lock, &pin), new);
+        fs::create_dir_all(layout.lock().parent().unwrap()).unwrap();
+        fs::copy(Layout::find().lock(), layout.lock()).unwrap();
+        layout
+    }
+
+    #[test]
+    fn h01_a_lock_that_would_not_parse_is_left_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = tree(dir.path());
+        let before = fs::read_to_string(layout.lock()).unwrap();
+        let values = [("bytes", "many".to_owned())];
+        let error = write(&layout, &[("debian", &values)]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "repin: the rewritten lock does not parse; it is left as it was"
+        );
+        assert_eq!(fs::read_to_string(layout.lock()).unwrap(), before);
     }
 }

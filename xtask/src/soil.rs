@@ -188,4 +188,4 @@ fn unpack_data(data: impl Read, work: &Path) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

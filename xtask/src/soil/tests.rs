@@ -45,7 +45,7 @@ fn kernel(path: &Path) {
 }
 
 /// An upstream folder and a lock that pins what is in it.
-fn upstream(dir: &Path) -> Alpine {
+pub fn upstream(dir: &Path) -> Alpine {
     kernel(&dir.join("vmlinuz-virt"));
     modloop(&dir.join("modloop-virt"));
     let pin = |name: &str| Pin {
