@@ -14,6 +14,7 @@ mod accel;
 mod assemble;
 mod bench;
 mod budget;
+mod contained;
 mod count;
 mod fetch;
 mod fuzz;
@@ -111,6 +112,8 @@ enum Task {
     Test,
     /// Build the Spine again in another folder and compare the bytes
     Reproduce,
+    /// Run scripts/mkspine.sh in a container made here and compare the bytes (root and podman)
+    Contained,
     /// Make another input the pinned one; rewrites its values in xtask/soil.lock
     #[command(after_help = help::REPIN)]
     Repin {
@@ -185,6 +188,7 @@ fn run(task: Task) -> Result<u8> {
         Task::Tidy => return tidy::command(&layout),
         Task::Test => return suite::command(&layout),
         Task::Repin { which } => repin::command(&layout, &which)?,
+        Task::Contained => return contained::command(&layout),
         Task::Reproduce => return reproduce::command(&layout),
         Task::Qemu(args) => return boot(&layout, &args),
         Task::Persist { size, force } => persist::make(&layout.persist(), size, force)?,

@@ -45,8 +45,8 @@ pub fn command(layout: &Layout) -> Result<u8> {
     Ok(u8::from(!differences.is_empty()))
 }
 
-/// What differs, each with both hashes and where the second build was left.
-fn compare(here: &Spine, there: &Spine) -> Result<Vec<String>> {
+/// What differs, each with both hashes and both places.
+pub fn compare(here: &Spine, there: &Spine) -> Result<Vec<String>> {
     let mut differences = Vec::new();
     for (a, b) in [(&here.kernel, &there.kernel), (&here.initrd, &there.initrd)] {
         let (first, second) = (stamp::sha256_file(a)?, stamp::sha256_file(b)?);

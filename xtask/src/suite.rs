@@ -14,6 +14,8 @@ use step::{Outcome, Step, run};
 
 /// An unprivileged user that every Linux has.
 const NOBODY: u32 = 65534;
+/// Why a step did not run.
+const NOT_ROOT: &str = "not root; next: sudo env PATH=\"$PATH\" cargo xtask test";
 
 /// Runs every step; 0 when nothing failed.
 pub fn command(layout: &Layout) -> Result<u8> {
@@ -58,8 +60,7 @@ fn steps(layout: &Layout) -> Vec<Step> {
         steps.push(nobody(layout));
         steps.push(tests("tests that need root", true));
     } else {
-        let why = "not root; next: sudo env PATH=\"$PATH\" cargo xtask test";
-        steps.push(Step::skipped("tests that need root", why));
+        steps.push(Step::skipped("tests that need root", NOT_ROOT));
     }
     // nextest leaves the examples in the documentation out.
     steps.push(Step::cargo(
@@ -67,6 +68,11 @@ fn steps(layout: &Layout) -> Vec<Step> {
         &["test", "--doc", "--workspace", "--quiet"],
     ));
     steps.push(Step::own("the same bytes twice", &["reproduce"]));
+    steps.push(if root {
+        Step::own("the same bytes in a container", &["contained"])
+    } else {
+        Step::skipped("the same bytes in a container", NOT_ROOT)
+    });
     steps.push(Step::own("a boot to GREEN", &["qemu", "--smoke"]));
     steps.push(Step::own("VM scenarios", &["vm"]));
     steps
@@ -163,6 +169,20 @@ mod tests {
              root                             NOT RUN: not root\n\
              42 passed, 1 failed\n"
         );
+    }
+
+    #[test]
+    fn h01_the_container_is_a_step_that_as_root_runs_and_else_is_said() {
+        let steps = steps(&Layout::find());
+        let step = steps.iter().find(|s| s.name.ends_with("in a container"));
+        let shown = step.unwrap().shown();
+        let root = nix::unistd::geteuid().is_root();
+        let said = if root {
+            "cargo xtask contained"
+        } else {
+            "NOT RUN"
+        };
+        assert!(shown.starts_with(said), "{shown}");
     }
 
     #[test]
