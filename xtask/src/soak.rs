@@ -1,19 +1,21 @@
 //! `cargo xtask soak`: long seeded runs of what is random by nature. Each topic is an endless row of numbered cases; a case
-//! depends on the seed and its number alone, so a failure is repeated with `--seed S --from N FILTER`. Where a run
-//! stopped is kept in `build/soak.json`, and the next one goes on from there.
+//! depends on the seed and its number alone (of `fuzz`: on the corpus as well), so a failure is repeated with `--seed S --from N FILTER`.
+//! Where a run stopped is kept in `build/soak.json`, and the next one goes on from there; a seed of one's own has a file of its
+//! own, and a repetition leaves no trace.
 
 mod cases;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 use crate::accel::Choice;
+use crate::fuzz;
 use crate::help;
 use crate::layout::Layout;
 use crate::vm::lab::{Bench, Lab};
@@ -28,17 +30,17 @@ const CUTS: u64 = 10;
 /// What `cargo xtask soak` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SoakArgs {
-    /// Only the topics whose name contains this: cuts, names, wire, genesis, umbilical
+    /// Only the topics whose name contains this: cuts, names, wire, genesis, umbilical, fuzz
     pub filter: Option<String>,
     /// How long: 90s, 30m, 8h
     #[arg(long = "for", default_value = "1h", value_parser = duration)]
     pub length: Duration,
-    /// Begin anew with this seed instead of going on
+    /// The cases of this seed, in build/soak-SEED.json
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Number of the first case, with --seed: repeats a failure
-    #[arg(long, requires = "seed", default_value_t = 0)]
-    pub from: u64,
+    /// Number of the first case, with --seed: repeats a failure and keeps nothing
+    #[arg(long, requires = "seed")]
+    pub from: Option<u64>,
 }
 
 /// What is kept between runs.
@@ -56,12 +58,14 @@ struct Soak<'a> {
     seed: u64,
     /// Built when the first power cut needs it.
     bench: Option<Bench>,
+    /// The folder of the fuzz targets, built when the first case needs them.
+    fuzzers: Option<PathBuf>,
     layout: &'a Layout,
 }
 
 type Case = fn(&mut Soak, u64) -> Result<()>;
 
-const TOPICS: [(&str, Case); 5] = [
+const TOPICS: [(&str, Case); 6] = [
     ("names", |soak, number| {
         cases::names(&mut Rng::new(soak.seed, number))
     }),
@@ -82,6 +86,11 @@ const TOPICS: [(&str, Case); 5] = [
             number * CUTS,
         )
     }),
+    ("fuzz", |soak, number| {
+        let seed = Rng::new(soak.seed, number).below(1 << 32) as u32;
+        let layout = soak.layout;
+        fuzz::case(layout, soak.fuzzers()?, seed, number, TURN)
+    }),
 ];
 
 impl Soak<'_> {
@@ -91,33 +100,44 @@ impl Soak<'_> {
         }
         self.bench.as_ref().context("the Spines were just built")
     }
+
+    fn fuzzers(&mut self) -> Result<&PathBuf> {
+        if self.fuzzers.is_none() {
+            self.fuzzers = Some(fuzz::build(self.layout)?);
+        }
+        self.fuzzers.as_ref().context("the targets were just built")
+    }
 }
 
 /// `cargo xtask soak`: 0 when the time is over and no case failed, 1 at the first failure.
 pub fn command(layout: &Layout, args: &SoakArgs) -> Result<u8> {
-    let kept = layout.build().join("soak.json");
     let topics = help::matching("topic", args.filter.as_deref(), &TOPICS)?;
-    let mut progress = begin(&kept, args)?;
-    println!(
-        "soak: seed {}, {} s in {}",
-        progress.seed,
-        args.length.as_secs(),
-        kept.display()
-    );
+    let kept = kept(layout, args);
+    let mut progress = begin(kept.as_deref(), args)?;
+    let place = kept.as_ref().map_or("nothing kept".to_owned(), |path| {
+        format!("{} s in {}", progress.seconds, path.display())
+    });
+    println!("soak: seed {}, {place}", progress.seed);
     let mut soak = Soak {
         seed: progress.seed,
         bench: None,
+        fuzzers: None,
         layout,
     };
     let begun = Instant::now();
     let before = progress.seconds;
     while begun.elapsed() < args.length {
         for (name, case) in &topics {
-            let next = progress.next.entry((*name).to_owned()).or_insert(args.from);
-            let failed = turn(&mut soak, name, *case, next);
+            let first = args.from.unwrap_or(0);
+            let next = progress.next.entry((*name).to_owned()).or_insert(first);
+            let time = TURN.min(args.length.saturating_sub(begun.elapsed()));
+            let failed = turn(&mut soak, name, *case, next, time);
             println!("soak: {name} {next} cases, {} s", begun.elapsed().as_secs());
             progress.seconds = before + begun.elapsed().as_secs();
-            fs::write(&kept, serde_json::to_vec_pretty(&progress)?).context("write soak.json")?;
+            if let Some(path) = &kept {
+                fs::write(path, serde_json::to_vec_pretty(&progress)?)
+                    .with_context(|| format!("write {}", path.display()))?;
+            }
             if let Some(text) = failed {
                 println!("{text}");
                 return Ok(1);
@@ -127,10 +147,11 @@ pub fn command(layout: &Layout, args: &SoakArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// Runs cases of one topic until its turn is over; what to say if one failed. `next` is the case that failed, or the next.
-fn turn(soak: &mut Soak, name: &str, case: Case, next: &mut u64) -> Option<String> {
+/// Runs cases of one topic, one at least, until its time is over; what to say if one failed. `next` is the case that failed, or the
+/// next.
+fn turn(soak: &mut Soak, name: &str, case: Case, next: &mut u64, time: Duration) -> Option<String> {
     let begun = Instant::now();
-    while begun.elapsed() < TURN {
+    loop {
         let outcome = catch_unwind(AssertUnwindSafe(|| case(soak, *next)));
         if let Err(error) = outcome.unwrap_or_else(|_| Err(anyhow!("panicked"))) {
             let repeat = format!("cargo xtask soak {name} --seed {} --from {next}", soak.seed);
@@ -139,25 +160,34 @@ fn turn(soak: &mut Soak, name: &str, case: Case, next: &mut u64) -> Option<Strin
             ));
         }
         *next += 1;
+        if begun.elapsed() >= time {
+            return None;
+        }
     }
-    None
 }
 
-fn begin(kept: &PathBuf, args: &SoakArgs) -> Result<Progress> {
-    if let Some(seed) = args.seed {
-        return Ok(Progress {
-            seed,
-            ..Progress::default()
-        });
+/// Where progress is kept: of all runs without a seed together, of each seed by itself, of a repetition nowhere.
+fn kept(layout: &Layout, args: &SoakArgs) -> Option<PathBuf> {
+    let name = match (args.seed, args.from) {
+        (_, Some(_)) => return None,
+        (Some(seed), None) => format!("soak-{seed}.json"),
+        (None, None) => "soak.json".to_owned(),
+    };
+    Some(layout.build().join(name))
+}
+
+/// Where the last run stopped, else the beginning.
+fn begin(kept: Option<&Path>, args: &SoakArgs) -> Result<Progress> {
+    if let Some(path) = kept
+        && let Ok(bytes) = fs::read(path)
+    {
+        return serde_json::from_slice(&bytes)
+            .with_context(|| format!("read {}; next: remove it", path.display()));
     }
-    match fs::read(kept) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .with_context(|| format!("read {}; next: remove it", kept.display())),
-        Err(_) => Ok(Progress {
-            seed: vm::new_seed(),
-            ..Progress::default()
-        }),
-    }
+    Ok(Progress {
+        seed: args.seed.unwrap_or_else(vm::new_seed),
+        ..Progress::default()
+    })
 }
 
 /// `90s`, `30m`, `8h`.
@@ -204,6 +234,41 @@ mod tests {
     #[test]
     fn c03_a16_umbilical_sample() {
         sample(100, cases::umbilical);
+    }
+
+    /// The files of a build folder after a soak of `names`, by name.
+    fn soaked(layout: &Layout, seed: Option<u64>, from: Option<u64>) -> BTreeMap<String, String> {
+        let args = SoakArgs {
+            filter: Some("names".to_owned()),
+            length: Duration::from_millis(1),
+            seed,
+            from,
+        };
+        assert_eq!(command(layout, &args).unwrap(), 0);
+        let files = fs::read_dir(layout.build()).unwrap().flatten();
+        let text = |path: PathBuf| fs::read_to_string(path).unwrap();
+        files
+            .map(|f| (f.file_name().into_string().unwrap(), text(f.path())))
+            .collect()
+    }
+
+    #[test]
+    fn soak_that_repeats_a_failure_leaves_what_is_kept_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout {
+            root: dir.path().to_owned(),
+        };
+        fs::create_dir(layout.build()).unwrap();
+        let going_on = soaked(&layout, None, None);
+        assert_eq!(going_on.keys().collect::<Vec<_>>(), ["soak.json"]);
+        assert_eq!(soaked(&layout, Some(7), Some(3)), going_on);
+        let own = soaked(&layout, Some(7), None);
+        assert_eq!(own.keys().collect::<Vec<_>>(), ["soak-7.json", "soak.json"]);
+        assert_eq!(own["soak.json"], going_on["soak.json"]);
+        let next = |text: &str| serde_json::from_str::<Progress>(text).unwrap().next["names"];
+        let later = soaked(&layout, Some(7), None);
+        assert!(next(&later["soak-7.json"]) > next(&own["soak-7.json"]));
+        assert_eq!(later["soak.json"], going_on["soak.json"]);
     }
 
     #[test]

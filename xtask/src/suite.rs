@@ -67,6 +67,10 @@ fn steps(layout: &Layout) -> Vec<Step> {
         "examples in the documentation",
         &["test", "--doc", "--workspace", "--quiet"],
     ));
+    steps.push(Step::own(
+        "a sample of fuzzing",
+        &["fuzz", "--runs", "20000", "--seed", "1"],
+    ));
     steps.push(Step::own("the same bytes twice", &["reproduce"]));
     steps.push(if root {
         Step::own("the same bytes in a container", &["contained"])
