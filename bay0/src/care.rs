@@ -127,11 +127,12 @@ impl Bay0 {
         if let Reply::Recorded(seq) = reply {
             self.log_seq = seq;
         }
-        match (self.task.take(), reply) {
+        let task = self.task.take();
+        #[cfg(feature = "fault")]
+        self.acknowledged(task.as_ref(), &reply);
+        match (task, reply) {
             (Some(Request::Append(_)), Reply::Recorded(_)) => {
                 self.log.taken();
-                #[cfg(feature = "fault")]
-                self.acknowledged();
             }
             // These lines stay in the ring and on the console; said once, or each refusal would make the next line.
             (Some(Request::Append(_)), Reply::Refused(text)) => {

@@ -1,13 +1,16 @@
 //! Fault injection for the VM scenarios. Compiled only with the feature `fault`; the factory refuses to put such a bay0
 //! into a release Spine, and a release Spine knows no verb `fault`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bay0_persona::spawn;
-use bay0_state::Keeper;
+use bay0_state::{APPEND_DEADLINE, Keeper, Reply, Request};
+use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::Pid;
 
+use crate::boot::unix_seconds;
 use crate::pid1::Bay0;
 
 /// What the factory looks for.
@@ -15,6 +18,8 @@ const MARK: &str = "FAULT-INJECTION-BUILD";
 
 /// Every acknowledged record is to bring the next one.
 static WRITE_LOAD: AtomicBool = AtomicBool::new(false);
+/// The last floor of the clock that the write load asked for.
+static FLOOR: AtomicU64 = AtomicU64::new(0);
 
 impl Bay0 {
     /// Does the damage that `line` names after the word `fault`; answers what was done.
@@ -36,6 +41,7 @@ impl Bay0 {
                 self.log.say("fault: slow keeper");
                 format!("{:?}", keeper.map(stop))
             }
+            ("load-module", path) => format!("{:?}", File::open(path).map(load_module)),
             ("orphans", count) => orphans(count.parse().unwrap_or(1)),
             ("write-load", state) => {
                 WRITE_LOAD.store(state == "on", Ordering::Relaxed);
@@ -47,14 +53,34 @@ impl Bay0 {
         done + "\n"
     }
 
-    /// Under write load each acknowledgement is shown and brings the next record.
-    pub fn acknowledged(&mut self) {
-        if WRITE_LOAD.load(Ordering::Relaxed) && self.end.is_none() {
-            let seq = self.log_seq;
-            self.log.draw(&format!("fault: ack seq={seq}\n"));
-            self.log.say("fault: load");
+    /// Under write load each acknowledged record is shown and brings a write to the database, a floor one second higher; that
+    /// is shown too, and brings the next record.
+    pub fn acknowledged(&mut self, task: Option<&Request>, reply: &Reply) {
+        if !WRITE_LOAD.load(Ordering::Relaxed) || self.end.is_some() {
+            return;
+        }
+        match (task, reply) {
+            (Some(Request::Append(_)), Reply::Recorded(seq)) => {
+                self.log.draw(&format!("fault: ack seq={seq}\n"));
+                let next = unix_seconds().max(FLOOR.load(Ordering::Relaxed).saturating_add(1));
+                FLOOR.store(next, Ordering::Relaxed);
+                let request = Request::Clock(next);
+                let keeper = self.keeper.as_mut();
+                let sent = keeper.map(|keeper| keeper.post(&request, APPEND_DEADLINE));
+                self.task = matches!(sent, Some(Ok(()))).then_some(request);
+            }
+            (Some(Request::Clock(floor)), Reply::Done) => {
+                self.log.draw(&format!("fault: ack floor={floor}\n"));
+                self.log.say("fault: load");
+            }
+            _ => {}
         }
     }
+}
+
+/// What the kernel says to a module: it must be that loading is sealed.
+fn load_module(module: File) -> nix::Result<()> {
+    finit_module(module, c"", ModuleInitFlags::empty())
 }
 
 /// Makes `count` orphans that exit at once, all when their parent does.
