@@ -88,7 +88,7 @@ pub fn h06_disk_that_recovers_is_kept_again_after_a_reboot(lab: &Lab) -> Result<
     guest.verdict("GREEN")?;
     guest.power_off()?;
     disk.settle()?;
-    lab.verify_log(&disk).map(drop)
+    lab.verify_log(&disk)
 }
 
 pub fn h15_read_only_disk_is_red_and_says_attach_it_writable(lab: &Lab) -> Result<()> {
@@ -132,7 +132,7 @@ pub fn h15_disk_that_filled_up_keeps_the_log_and_is_red(lab: &Lab) -> Result<()>
     ensure!(recorded > 0, "nothing was recorded on the full disk");
     guest.power_off()?;
     disk.settle()?;
-    lab.verify_log(&disk).map(drop)
+    lab.verify_log(&disk)
 }
 
 pub fn h05_unformatted_disk_is_refused_and_never_formatted(lab: &Lab) -> Result<()> {

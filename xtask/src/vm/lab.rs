@@ -1,5 +1,6 @@
 //! What every scenario has: its own directory, its own console log, disks, and machines it can talk to.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,6 +13,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::chain;
 use super::disk::Disk;
 use crate::layout::Spine;
 use crate::machine::{Accel, Machine, MachineConfig};
@@ -137,27 +139,37 @@ impl Lab {
         Ok(guest)
     }
 
-    /// Runs `bay0 verify-log` on every file of the genesis log in `disk`, oldest first; how many files there were.
-    pub fn verify_log(&self, disk: &Disk) -> Result<usize> {
+    /// Runs `bay0 verify-log` on every file of the genesis log in `disk`, oldest first, and checks that each continues the
+    /// one before.
+    pub fn verify_log(&self, disk: &Disk) -> Result<()> {
         let mut names = disk.names()?;
-        names.retain(|n| {
-            n == "genesis.log"
-                || n.strip_prefix("genesis.log.")
-                    .is_some_and(|s| s.parse::<u32>().is_ok())
-        });
+        names.retain(|name| age(name).is_some());
+        names.sort_by_key(|name| Reverse(age(name)));
         ensure!(
             !names.is_empty(),
             "no genesis.log in {}",
             disk.path.display()
         );
+        let mut older: Option<Vec<u8>> = None;
         for name in &names {
-            let path = self.path(name);
-            fs::write(&path, disk.read(name)?)
-                .with_context(|| format!("write {}", path.display()))?;
+            let (path, bytes) = (self.path(name), disk.read(name)?);
+            fs::write(&path, &bytes).with_context(|| format!("write {}", path.display()))?;
             super::disk::run(Command::new(&self.bench.bay0).arg("verify-log").arg(&path))
                 .with_context(|| format!("the chain of {name} does not verify"))?;
+            if let Some(older) = older {
+                chain::continues(&older, &bytes).with_context(|| format!("{name}: a gap"))?;
+            }
+            older = Some(bytes);
         }
-        Ok(names.len())
+        Ok(())
+    }
+}
+
+/// How often a file of the genesis log was rotated: 0 for `genesis.log`, 2 for `genesis.log.2`, none for other names.
+fn age(name: &str) -> Option<u32> {
+    match name.strip_prefix("genesis.log")? {
+        "" => Some(0),
+        suffix => suffix.strip_prefix('.')?.parse().ok(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`SCENARIOS`]. It gets a [`lab::Lab`], boots what it needs, and returns the reason if the promise does not hold. Every
 //! wait is for a line or a QMP event; every console is kept in `build/vm/<name>.log`.
 
+pub mod chain;
 pub mod cutlog;
 pub mod cuts;
 pub mod disk;

@@ -1,0 +1,79 @@
+//! The files of a genesis log as one chain: `bay0 verify-log` checks each file alone, this checks where one follows another.
+
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
+
+/// Position of the hash of the line before in a record: `SEQ BOOT_ID UNIX_MS PREV SUM TEXT`.
+const PREV: usize = 3;
+
+/// Fails unless the first record of `newer` continues the last one of `older`: the next number, and its hash. A file that
+/// no record has reached yet continues anything.
+pub fn continues(older: &[u8], newer: &[u8]) -> Result<()> {
+    let Some(first) = lines(newer).next() else {
+        return Ok(());
+    };
+    let last = lines(older).last().context("the older file is empty")?;
+    let (before, after) = (number(last)?, number(first)?);
+    ensure!(
+        after == before + 1,
+        "record {before} is followed by record {after}"
+    );
+    let hash: String = Sha256::digest(last)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    ensure!(
+        field(first, PREV)? == hash,
+        "record {after} does not continue the line of record {before}"
+    );
+    Ok(())
+}
+
+/// The records, each with its newline; what lies behind the last newline is not one.
+fn lines(file: &[u8]) -> impl Iterator<Item = &[u8]> {
+    file.split_inclusive(|byte| *byte == b'\n')
+        .filter(|line| line.ends_with(b"\n"))
+}
+
+fn number(line: &[u8]) -> Result<u64> {
+    field(line, 0)?.parse().context("a record has no number")
+}
+
+fn field(line: &[u8], nth: usize) -> Result<&str> {
+    let text = std::str::from_utf8(line).context("a record is not text")?;
+    text.split(' ').nth(nth).context("a record lacks a field")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of two records, the first of which claims to follow `prev`.
+    fn file(first: u64, prev: &str) -> Vec<u8> {
+        let line = |seq: u64, prev: &str| format!("{seq} boot 0 {prev} 00000000 text\n");
+        let mut bytes = (line(first, prev) + &line(first + 1, "-")).into_bytes();
+        bytes.extend([0; 100]);
+        bytes
+    }
+
+    /// SHA-256 of `2 boot 0 - 00000000 text` and a newline, from coreutils.
+    const HASH: &str = "c43dcf5249ef938cd71e6f096c1f8083de6c7b714d8e583674c3d5deb0408482";
+
+    #[test]
+    fn s02_a_file_that_continues_the_one_before_passes() {
+        continues(&file(1, "x"), &file(3, HASH)).unwrap();
+        continues(&file(1, "x"), &[0; 100]).unwrap();
+    }
+
+    #[test]
+    fn s02_a_gap_between_two_files_is_found() {
+        let error = |newer: &[u8]| continues(&file(1, "x"), newer).unwrap_err().to_string();
+        assert_eq!(error(&file(4, HASH)), "record 2 is followed by record 4");
+        assert_eq!(
+            error(&file(3, &HASH.replace('0', "1"))),
+            "record 3 does not continue the line of record 2"
+        );
+        let error = continues(&[0; 100], &file(3, HASH)).unwrap_err();
+        assert_eq!(error.to_string(), "the older file is empty");
+    }
+}
