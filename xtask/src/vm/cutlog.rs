@@ -1,12 +1,15 @@
 //! What a power cut may leave of a disk.
 //!
 //! Killing QEMU alone loses nothing: the host keeps every write the guest made. Here every write also goes, in order, to
-//! a log (QEMU's `blklogwrites` driver, the format of the kernel's dm-log-writes), and after the cut [`rebuild`] makes the
-//! disk again from what it was at boot: every write up to the last completed flush, and of the later ones, which a real
-//! disk may still have held in its cache, a random choice, sector by sector. So a keeper that acknowledges before its
-//! flush has returned is found out.
+//! a log (QEMU's `blklogwrites` driver, the format of the kernel's dm-log-writes), and after the kill [`rebuild`] makes the
+//! disk again from what it was at boot. The instant of the cut is a place in that log, chosen at random: what was written
+//! after it never happened. Of what was written before it there is every write up to the last completed flush, and of the
+//! later ones, which a real disk may still have held in its cache, a random choice, sector by sector. So a keeper that
+//! acknowledges before its flush has returned is found out. The kill's own instant would not do: a flush follows each write
+//! so closely that hardly any kill hits between the two.
 
 use std::fs::{File, OpenOptions};
+use std::ops::AddAssign;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -57,6 +60,17 @@ pub struct Loss {
     pub in_doubt: usize,
     /// Sectors of those that were lost.
     pub sectors_lost: u64,
+    /// Where in the write log the cut was, in bytes.
+    pub at: u64,
+}
+
+impl AddAssign for Loss {
+    fn add_assign(&mut self, more: Loss) {
+        self.flushed += more.flushed;
+        self.in_doubt += more.in_doubt;
+        self.sectors_lost += more.sectors_lost;
+        self.at = more.at;
+    }
 }
 
 struct Entry {
@@ -68,17 +82,25 @@ struct Entry {
     data: u64,
 }
 
-/// Turns `image`, the disk as it was when the machine started, into what the cut left of it. `None`, and `image` as it was,
-/// if the log has a hole: the kill hit while QEMU was writing one entry and had already written a later one.
-pub fn rebuild(image: &Path, log: &Path, rng: &mut Rng) -> Result<Option<Loss>> {
+impl Entry {
+    /// Where the next entry begins in the log.
+    fn end(&self) -> u64 {
+        self.data + self.length
+    }
+}
+
+/// Turns `image`, the disk as it was when the machine started, into what a cut left of it, somewhere in `log` behind its
+/// first `from` bytes.
+pub fn rebuild(image: &Path, log: &Path, from: u64, rng: &mut Rng) -> Result<Loss> {
     let log = File::open(log).with_context(|| format!("open write log {}", log.display()))?;
     let disk = OpenOptions::new()
         .write(true)
         .open(image)
         .with_context(|| format!("open {}", image.display()))?;
-    let Some(entries) = read_entries(&log)? else {
-        return Ok(None);
-    };
+    let mut entries = read_entries(&log)?;
+    let before = entries.partition_point(|e| e.end() <= from);
+    let after = (entries.len() - before) as u64;
+    entries.truncate(before + rng.below(after + 1) as usize);
     let flushed = entries
         .iter()
         .rposition(|e| e.flags & FLUSH != 0)
@@ -87,6 +109,7 @@ pub fn rebuild(image: &Path, log: &Path, rng: &mut Rng) -> Result<Option<Loss>> 
         flushed,
         in_doubt: entries.len() - flushed,
         sectors_lost: 0,
+        at: entries.last().map_or(0, Entry::end),
     };
     for (index, entry) in entries.iter().enumerate() {
         if entry.flags & DISCARD != 0 {
@@ -104,7 +127,7 @@ pub fn rebuild(image: &Path, log: &Path, rng: &mut Rng) -> Result<Option<Loss>> 
         };
         loss.sectors_lost += apply(&disk, entry.at, &data, fate, rng)?;
     }
-    Ok(Some(loss))
+    Ok(loss)
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -141,13 +164,13 @@ fn apply(disk: &File, at: u64, data: &[u8], fate: Fate, rng: &mut Rng) -> Result
     Ok(lost)
 }
 
-/// Entries in order. The log ends where the file does, or inside an entry whose writing the kill interrupted: a write the
-/// guest was never told of. A hole before the end cannot be stepped over, and may hide a flush: `None`.
-fn read_entries(log: &File) -> Result<Option<Vec<Entry>>> {
+/// Entries in order. They end where the file does, or inside an entry whose writing the kill interrupted, a write the guest
+/// was never told of; or at a hole, where the kill hit while QEMU was writing one entry and had already written a later one.
+fn read_entries(log: &File) -> Result<Vec<Entry>> {
     let size = log.metadata().context("size of the write log")?.len();
     let mut entries = Vec::new();
     if size < SECTOR {
-        return Ok(Some(entries));
+        return Ok(entries);
     }
     let head = words(log, 0)?;
     // The superblock is written at the first flush; before that the sector is zeros.
@@ -159,7 +182,7 @@ fn read_entries(log: &File) -> Result<Option<Vec<Entry>>> {
     while at + SECTOR <= size {
         let [sector, sectors, flags, _] = words(log, at)?;
         if sector == 0 && sectors == 0 && flags == 0 {
-            return Ok(None);
+            break;
         }
         let length = if flags & DISCARD != 0 {
             0
@@ -178,7 +201,7 @@ fn read_entries(log: &File) -> Result<Option<Vec<Entry>>> {
         });
         at = data + length;
     }
-    Ok(Some(entries))
+    Ok(entries)
 }
 
 /// The four little-endian words that begin the superblock and every entry.
@@ -196,6 +219,7 @@ fn words(log: &File, at: u64) -> Result<[u64; 4]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     struct Rig {
         dir: tempfile::TempDir,
@@ -220,11 +244,15 @@ mod tests {
         }
 
         /// First byte of each of the first eight sectors after the cut.
-        fn cut(&self, seed: u64) -> ([u8; 8], Option<Loss>) {
+        fn cut(&self, seed: u64) -> ([u8; 8], Loss) {
+            self.cut_after(u64::MAX, seed)
+        }
+
+        fn cut_after(&self, from: u64, seed: u64) -> ([u8; 8], Loss) {
             let (image, log) = (self.dir.path().join("disk"), self.dir.path().join("log"));
             std::fs::write(&image, vec![0; 8 * SECTOR as usize]).unwrap();
             std::fs::write(&log, &self.log).unwrap();
-            let loss = rebuild(&image, &log, &mut Rng::new(seed, 0)).unwrap();
+            let loss = rebuild(&image, &log, from, &mut Rng::new(seed, 0)).unwrap();
             let disk = std::fs::read(&image).unwrap();
             (std::array::from_fn(|n| disk[n * SECTOR as usize]), loss)
         }
@@ -238,15 +266,22 @@ mod tests {
         for seed in 0..50 {
             let (disk, loss) = rig.cut(seed);
             assert_eq!(disk, [0, 0, 0, 0, 1, 1, 1, 1]);
-            assert_eq!(
-                loss,
-                Some(Loss {
-                    flushed: 2,
-                    in_doubt: 0,
-                    sectors_lost: 0
-                })
-            );
+            assert_eq!((loss.flushed, loss.in_doubt, loss.sectors_lost), (2, 0, 0));
         }
+    }
+
+    #[test]
+    fn s04_the_cut_is_anywhere_behind_what_must_be_there() {
+        let mut rig = Rig::new();
+        for fill in 1..=3 {
+            rig.entry(4, 1, FUA, fill);
+        }
+        let first = 3 * SECTOR;
+        let cuts = (0..100).map(|seed| rig.cut_after(first, seed));
+        let seen: BTreeSet<_> = cuts
+            .map(|(disk, loss)| (disk[4], loss.at / SECTOR))
+            .collect();
+        assert_eq!(seen, [(1, 3), (2, 5), (3, 7)].into());
     }
 
     #[test]
@@ -255,7 +290,7 @@ mod tests {
         rig.entry(4, 4, 0, 1);
         rig.entry(0, 0, FLUSH, 0);
         rig.entry(4, 4, 0, 2);
-        let seen: std::collections::BTreeSet<_> = (0..200).map(|seed| rig.cut(seed).0).collect();
+        let seen: BTreeSet<_> = (0..200).map(|seed| rig.cut(seed).0).collect();
         assert!(
             seen.iter()
                 .all(|d| d[..4] == [0; 4] && d[4..].iter().all(|b| [1, 2].contains(b)))
@@ -281,19 +316,20 @@ mod tests {
         rig.entry(4, 2, 0, 0xc0);
         let at = 2 * SECTOR as usize;
         rig.log[at..at + 8].copy_from_slice(&JOURNAL_HEAD);
-        let seen: std::collections::BTreeSet<_> = (0..100).map(|seed| rig.cut(seed).0).collect();
+        let seen: BTreeSet<_> = (0..100).map(|seed| rig.cut(seed).0).collect();
         assert_eq!(seen, [[0; 8], [0, 0, 0, 0, 0xc0, 0xc0, 0, 0]].into());
     }
 
     #[test]
-    fn s04_an_entry_the_kill_cut_off_is_ignored_and_a_hole_leaves_the_disk_alone() {
+    fn s04_an_entry_the_kill_cut_off_and_what_is_behind_a_hole_never_happened() {
         let mut rig = Rig::new();
         rig.entry(4, 1, FUA, 1);
         rig.entry(5, 2, FUA, 1);
         rig.log.truncate(rig.log.len() - 1);
         assert_eq!(rig.cut(1).0, [0, 0, 0, 0, 1, 0, 0, 0]);
-        rig.log.extend([0; 2000]);
-        rig.entry(4, 1, 0, 1);
-        assert_eq!(rig.cut(1), ([0; 8], None));
+        rig.log.truncate(3 * SECTOR as usize);
+        rig.log.extend([0; SECTOR as usize]);
+        rig.entry(5, 1, FUA, 1);
+        assert_eq!(rig.cut(1).0, [0, 0, 0, 0, 1, 0, 0, 0]);
     }
 }

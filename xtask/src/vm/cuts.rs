@@ -1,24 +1,28 @@
 //! Power cuts under write load (S04, H20): what was acknowledged is there after every one of them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use regex::Regex;
 
-use super::cutlog;
+use super::cutlog::{self, Loss};
 use super::disk::Disk;
+use super::ends::floor;
 use super::lab::{Build, Guest, Lab};
 use super::rng::Rng;
 
 /// Longest that a machine writes before its power goes.
 const LOAD_MS: u64 = 1500;
+/// How often the acknowledgements are looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(2);
 /// A cut during boot comes at most this long after a line of bay0's: the rest of a boot is shorter under load.
 const BOOT_MS: u64 = 800;
 /// One boot in this many is cut before it has finished.
 const BOOT_CUT_EVERY: u64 = 4;
+/// About one cut in three loses a sector; when none of this many does, that is no chance: the cuts would cut nothing.
+const CUTS_THAT_LOSE: u64 = 20;
 
 pub fn s04_power_cuts_lose_nothing_acknowledged_first_chain(lab: &Lab) -> Result<()> {
     let all = u64::from(lab.bench.cuts);
@@ -35,8 +39,18 @@ pub struct Chain<'a> {
     lab: &'a Lab,
     seed: u64,
     disk: Disk,
-    /// The last record any machine acknowledged on its console.
-    acknowledged: u64,
+    acknowledged: Acknowledged,
+    /// What all cuts so far took from the disk.
+    loss: Loss,
+}
+
+/// The last writes that any machine acknowledged on its console.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Acknowledged {
+    /// Number of a record in the log.
+    seq: u64,
+    /// Floor of the clock in the database, in Unix seconds.
+    floor: u64,
 }
 
 /// Cuts `from..from + n` of the run that `seed` names, on a fresh disk; then a boot, a clean power-off, and a look at the
@@ -47,12 +61,13 @@ pub fn power_cuts(lab: &Lab, seed: u64, n: u64, from: u64) -> Result<()> {
         lab,
         seed,
         disk: lab.disk()?,
-        acknowledged: 0,
+        acknowledged: Acknowledged::default(),
+        loss: Loss::default(),
     };
     for number in from..from + n {
         chain.cut(number).map_err(|e| chain.blame(number, e))?;
     }
-    chain.finish().map_err(|e| chain.blame(from + n, e))
+    chain.finish(n).map_err(|e| chain.blame(from + n, e))
 }
 
 impl Chain<'_> {
@@ -65,6 +80,7 @@ impl Chain<'_> {
         let mut config = self.lab.config(Build::Fault);
         config.extra_args = cutlog::drive_args(&work, &log);
         let mut guest = self.lab.start(&config)?;
+        let mut load = Vec::new();
         if rng.below(BOOT_CUT_EVERY) == 0 {
             let line = rng.pick(&["bay0: version", "modules: ", "keeper: ", "validate: "]);
             guest.expect(line)?;
@@ -72,33 +88,43 @@ impl Chain<'_> {
         } else {
             self.check(&mut guest)?;
             guest.machine.send_line("fault write-load on")?;
-            guest.expect("fault: ack seq=")?;
-            // The one sleep that is the test: the instant of the cut.
-            thread::sleep(Duration::from_millis(rng.below(LOAD_MS)));
+            guest.expect("fault: ack floor=")?;
+            load = watch(&mut guest, &log, Duration::from_millis(rng.below(LOAD_MS)))?;
         }
         guest.machine.kill()?;
-        self.acknowledged = last_acknowledged(&guest.machine.text()).unwrap_or(self.acknowledged);
-        if cutlog::rebuild(&base.path, &log, &mut rng)?.is_none() {
-            // The order of the last writes is unknown: take the machine's own disk, with nothing lost.
-            fs::copy(&work, &base.path).context("copy the disk")?;
+        let from = load.first().map_or(0, |(bytes, _)| *bytes);
+        let loss = cutlog::rebuild(&base.path, &log, from, &mut rng)?;
+        // What was acknowledged after the cut never was.
+        if let Some((_, last)) = load.iter().rfind(|(bytes, _)| *bytes <= loss.at) {
+            self.acknowledged = *last;
         }
+        self.loss += loss;
         fs::rename(&base.path, &self.disk.path).context("the disk after the cut")
     }
 
     /// The machine is healthy and has everything that was ever acknowledged.
     fn check(&self, guest: &mut Guest) -> Result<()> {
+        let floor = floor(&guest.expect("keeper: /persist open: ")?)?;
         guest.verdict("GREEN")?;
-        let kept = guest.figure("log_seq")?;
-        let acknowledged = self.acknowledged;
+        let kept = Acknowledged {
+            seq: guest.figure("log_seq")?,
+            floor,
+        };
         ensure!(
-            kept >= acknowledged,
-            "record {acknowledged} was acknowledged, the log ends at {kept}"
+            kept.seq >= self.acknowledged.seq && kept.floor >= self.acknowledged.floor,
+            "acknowledged was {:?}, kept is {kept:?}",
+            self.acknowledged
         );
         // A torn tail is closed without a word of failure; anything set aside would be one.
         guest.never(r"FAIL|broken|corrupt|set aside")
     }
 
-    fn finish(&mut self) -> Result<()> {
+    fn finish(&mut self, cuts: u64) -> Result<()> {
+        ensure!(
+            cuts < CUTS_THAT_LOSE || self.loss.sectors_lost > 0,
+            "{cuts} cuts took nothing from the disk: {:?}",
+            self.loss
+        );
         let mut guest = self
             .lab
             .start(&self.lab.config_with(Build::Fault, &self.disk))?;
@@ -134,11 +160,36 @@ impl Chain<'_> {
     }
 }
 
-/// The number in the last whole `fault: ack seq=N` line.
-fn last_acknowledged(console: &str) -> Option<u64> {
-    let pattern = Regex::new(r"fault: ack seq=(\d+)\n").ok()?;
-    let last = pattern.captures_iter(console).last()?;
-    last.get(1)?.as_str().parse().ok()
+/// Looks at a machine under load for `time`: each look tells how long the write log was when so much had been acknowledged.
+/// A cut behind that place in the log must leave it there.
+fn watch(guest: &mut Guest, log: &Path, time: Duration) -> Result<Vec<(u64, Acknowledged)>> {
+    let end = Instant::now() + time;
+    let mut seen = Vec::new();
+    loop {
+        // In this order: what was acknowledged by now is in the log by now.
+        let acknowledged = Acknowledged::last(&guest.machine.text());
+        let bytes = fs::metadata(log).context("size of the write log")?.len();
+        seen.extend(acknowledged.map(|last| (bytes, last)));
+        if Instant::now() >= end {
+            return Ok(seen);
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+impl Acknowledged {
+    /// What a machine acknowledged last, if it did: whole lines `fault: ack KEY=N`.
+    fn last(console: &str) -> Option<Acknowledged> {
+        let (whole, _) = console.rsplit_once('\n')?;
+        let last = |key: &str| {
+            let (_, rest) = whole.rsplit_once(&format!("fault: ack {key}="))?;
+            rest.lines().next()?.parse().ok()
+        };
+        Some(Acknowledged {
+            seq: last("seq")?,
+            floor: last("floor")?,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -147,10 +198,10 @@ mod tests {
 
     #[test]
     fn s04_only_a_whole_acknowledgement_counts() {
-        assert_eq!(
-            last_acknowledged("a\nfault: ack seq=12\nfault: ack seq=13\nfault: ack seq=1"),
-            Some(13)
-        );
-        assert_eq!(last_acknowledged("fault: ack seq=1"), None);
+        let before = "a\nfault: ack seq=12\nfault: ack floor=7\nfault: ack seq=13";
+        let last = |seq| Some(Acknowledged { seq, floor: 7 });
+        assert_eq!(Acknowledged::last(before), last(12));
+        assert_eq!(Acknowledged::last(&format!("{before}\nfau")), last(13));
+        assert_eq!(Acknowledged::last("fault: ack seq=12\n"), None);
     }
 }
