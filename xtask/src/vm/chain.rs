@@ -6,6 +6,14 @@ use sha2::{Digest, Sha256};
 /// Position of the hash of the line before in a record: `SEQ BOOT_ID UNIX_MS PREV SUM TEXT`.
 const PREV: usize = 3;
 
+/// How often a file of the genesis log was rotated: 0 for `genesis.log`, 2 for `genesis.log.2`, none for other names.
+pub fn age(name: &str) -> Option<u32> {
+    match name.strip_prefix("genesis.log")? {
+        "" => Some(0),
+        suffix => suffix.strip_prefix('.')?.parse().ok(),
+    }
+}
+
 /// Fails unless the first record of `newer` continues the last one of `older`: the next number, and its hash. A file that
 /// no record has reached yet continues anything.
 pub fn continues(older: &[u8], newer: &[u8]) -> Result<()> {
@@ -18,15 +26,34 @@ pub fn continues(older: &[u8], newer: &[u8]) -> Result<()> {
         after == before + 1,
         "record {before} is followed by record {after}"
     );
-    let hash: String = Sha256::digest(last)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
     ensure!(
-        field(first, PREV)? == hash,
+        field(first, PREV)? == hash(last),
         "record {after} does not continue the line of record {before}"
     );
     Ok(())
+}
+
+/// Appends records to `file` where zeros are, until not even the shortest fits.
+pub fn fill(file: &mut [u8]) -> Result<()> {
+    let last = lines(file).last().context("the log is empty")?;
+    let (mut seq, boot) = (number(last)?, field(last, 1)?.to_owned());
+    let (mut prev, mut end) = (hash(last), lines(file).map(<[u8]>::len).sum::<usize>());
+    loop {
+        seq += 1;
+        let bare = format!("{seq} {boot} 0 {prev}");
+        let sum = hash(format!("{bare} x").as_bytes());
+        let line = format!("{bare} {sum:.8} x\n");
+        let Some(room) = file.get_mut(end..end + line.len()) else {
+            return Ok(());
+        };
+        room.copy_from_slice(line.as_bytes());
+        (prev, end) = (hash(line.as_bytes()), end + line.len());
+    }
+}
+
+fn hash(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The records, each with its newline; what lies behind the last newline is not one.
@@ -75,5 +102,30 @@ mod tests {
         );
         let error = continues(&[0; 100], &file(3, HASH)).unwrap_err();
         assert_eq!(error.to_string(), "the older file is empty");
+    }
+
+    #[test]
+    fn h19_a_filled_log_verifies_and_has_no_room() {
+        let mut file = b"1 boot 0 ".to_vec();
+        file.extend([b'0'; 64]);
+        let sum = hash(&[file.as_slice(), b" x"].concat());
+        file.extend(format!(" {sum:.8} x\n").bytes());
+        file.resize(4096, 0);
+        fill(&mut file).unwrap();
+        let found = bay0_state::verify_log(&file).unwrap();
+        assert_eq!(found.records, 47);
+        assert!(4096 - found.end < file.len() / found.records, "{found:?}");
+    }
+
+    #[test]
+    fn h19_the_files_of_the_log_are_told_by_their_age() {
+        let ages = [
+            "genesis.log",
+            "genesis.log.3",
+            "genesis.log.new",
+            "genesis.log.broken-1-0",
+            "state.db",
+        ];
+        assert_eq!(ages.map(age), [Some(0), Some(3), None, None, None]);
     }
 }

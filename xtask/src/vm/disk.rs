@@ -98,7 +98,7 @@ impl Disk {
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let input = self.path.with_extension(format!("in-{name}"));
         fs::write(&input, bytes).with_context(|| format!("write {}", input.display()))?;
-        self.debugfs(&["-w", "-R", &format!("rm /{name}")])?;
+        self.remove(name)?;
         self.debugfs(&["-w", "-R", &format!("write {} {name}", input.display())])?;
         fs::remove_file(&input).with_context(|| format!("remove {}", input.display()))?;
         // debugfs reports failures in words only.
@@ -127,6 +127,27 @@ impl Disk {
             self.path.display()
         );
         Ok(())
+    }
+
+    /// Takes every free block away but `blocks`.
+    pub fn fill_but(&self, blocks: usize) -> Result<()> {
+        let block: usize = BLOCK.parse()?;
+        self.write("spare", &vec![0x5a; blocks * block])?;
+        self.fill()?;
+        self.remove("spare")?;
+        let left = self.free_blocks()?;
+        ensure!(
+            left == blocks,
+            "{} has {left} free blocks, not {blocks}",
+            self.path.display()
+        );
+        Ok(())
+    }
+
+    /// Removes a file from the root directory.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        self.debugfs(&["-w", "-R", &format!("rm /{name}")])
+            .map(drop)
     }
 
     fn free_blocks(&self) -> Result<usize> {
@@ -194,6 +215,17 @@ mod tests {
         disk.fill().unwrap();
         assert_eq!(disk.free_blocks().unwrap(), 0);
         disk.settle().unwrap();
+    }
+
+    #[test]
+    fn h15_a_nearly_filled_disk_has_the_blocks_left_that_were_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::ext4(dir.path().join("disk.img"), 16).unwrap();
+        disk.fill_but(3).unwrap();
+        disk.settle().unwrap();
+        disk.remove("ballast").unwrap();
+        assert!(disk.free_blocks().unwrap() > 1000);
+        assert_eq!(disk.names().unwrap(), [] as [&str; 0]);
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub fn h20_power_cut_is_named_as_the_previous_end(lab: &Lab) -> Result<()> {
     let disk = lab.disk()?;
     lab.boot(Build::Release, &disk)?.machine.kill()?;
     let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
-    guest.expect("previous: ended unclean")?;
+    guest.says("previous: ended unclean: power cut, reset or kernel panic")?;
     guest.verdict("GREEN")?;
     guest.power_off()
 }

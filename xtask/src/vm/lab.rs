@@ -143,8 +143,8 @@ impl Lab {
     /// one before.
     pub fn verify_log(&self, disk: &Disk) -> Result<()> {
         let mut names = disk.names()?;
-        names.retain(|name| age(name).is_some());
-        names.sort_by_key(|name| Reverse(age(name)));
+        names.retain(|name| chain::age(name).is_some());
+        names.sort_by_key(|name| Reverse(chain::age(name)));
         ensure!(
             !names.is_empty(),
             "no genesis.log in {}",
@@ -162,14 +162,6 @@ impl Lab {
             older = Some(bytes);
         }
         Ok(())
-    }
-}
-
-/// How often a file of the genesis log was rotated: 0 for `genesis.log`, 2 for `genesis.log.2`, none for other names.
-fn age(name: &str) -> Option<u32> {
-    match name.strip_prefix("genesis.log")? {
-        "" => Some(0),
-        suffix => suffix.strip_prefix('.')?.parse().ok(),
     }
 }
 
@@ -205,6 +197,16 @@ impl Guest {
         patterns
             .iter()
             .try_for_each(|pattern| self.expect(pattern).map(drop))
+    }
+
+    /// Waits for exactly this line of bay0's, after its time; `N` stands for any number, as in the documents.
+    pub fn says(&mut self, line: &str) -> Result<String> {
+        self.expect(&whole(line)?)
+    }
+
+    /// Waits for these lines in this order, other lines between them.
+    pub fn says_all(&mut self, lines: &[&str]) -> Result<()> {
+        lines.iter().try_for_each(|line| self.says(line).map(drop))
     }
 
     /// The next summary of a validation; fails unless the verdict is `word`.
@@ -332,6 +334,52 @@ impl Guest {
     }
 }
 
+/// The pattern of a whole line of bay0's in which `N` stands for any number.
+fn whole(line: &str) -> Result<String> {
+    let line = regex::escape(line);
+    let line = regex(r"\bN\b")?.replace_all(&line, r"\d+");
+    Ok(format!(r"^bay0 \d+\.\d{{3}} {line}$"))
+}
+
+/// Whether `said` is exactly this line of bay0's, in the spelling of [`Guest::says`].
+pub fn is_whole(said: &str, line: &str) -> Result<bool> {
+    Ok(regex(&whole(line)?)?.is_match(said))
+}
+
 fn regex(pattern: &str) -> Result<Regex> {
     Regex::new(pattern).with_context(|| format!("pattern {pattern}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h19_a_whole_line_is_told_from_part_of_one_and_from_another() {
+        let line = "keeper: FAIL: a (b); next: NEVER a.1-N (N ms)";
+        for (said, is) in [
+            (
+                "bay0 1.234 keeper: FAIL: a (b); next: NEVER a.1-7 (20 ms)",
+                true,
+            ),
+            (
+                "bay0 1.234 keeper: FAIL: a (b); next: NEVER a.1-7 (20 ms) x",
+                false,
+            ),
+            (
+                "x bay0 1.234 keeper: FAIL: a (b); next: NEVER a.1-7 (20 ms)",
+                false,
+            ),
+            (
+                "bay0 1.234 keeper: FAIL: a (b); next: NEVER ax1-7 (20 ms)",
+                false,
+            ),
+            (
+                "bay0 1.234 keeper: FAIL: a (b); next: 7EVER a.1-7 (20 ms)",
+                false,
+            ),
+        ] {
+            assert_eq!(is_whole(said, line).unwrap(), is, "{said}");
+        }
+    }
 }

@@ -84,6 +84,7 @@ scenarios! {
     disks::h15_read_only_disk_is_red_and_says_attach_it_writable: "a read-only disk is RED and stays as it is",
     disks::h15_full_disk_at_first_boot_is_red_and_names_enospc: "no room for the first log and database",
     disks::h15_disk_that_filled_up_keeps_the_log_and_is_red: "no room for the marker, while the log goes on",
+    disks::h15_full_log_that_cannot_rotate_is_red_until_there_is_room: "the log is full and the disk too: said once, RED, and GREEN when there is room again",
     disks::h05_unformatted_disk_is_refused_and_never_formatted: "zeros stay zeros",
     ends::h08_operator_poweroff_is_clean: "poweroff: steps, seed, time, checkpoint, unmount; next boot says clean",
     ends::h08_power_button_is_a_clean_poweroff: "the same by the ACPI button",
