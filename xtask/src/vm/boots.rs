@@ -4,7 +4,9 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 use regex::Regex;
+use serde_json::json;
 
+use super::card;
 use super::disk::Disk;
 use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE};
 
@@ -108,26 +110,33 @@ pub fn a07_modules_are_sealed_before_the_keeper_starts(lab: &Lab) -> Result<()> 
     guest.power_off()
 }
 
+/// The Spine carries no network driver, so the card would be as good as absent: this image has one more module list.
 pub fn t07_the_spine_sends_nothing_even_with_a_network_card(lab: &Lab) -> Result<()> {
     /// A pcap file without a packet: its header.
     const EMPTY_CAPTURE: u64 = 24;
     let capture = lab.path("net.pcap");
     let mut config = lab.config_with(Build::Release, &lab.disk()?);
+    config.initrd = card::driven(lab, &config.initrd)?;
+    let dump = format!("filter-dump,id=dump,netdev=net,file={}", capture.display());
     let device = [
         "-netdev",
         "user,id=net",
         "-device",
-        "virtio-net-pci,netdev=net",
+        "virtio-net-pci,netdev=net,id=card",
         "-object",
-    ]
-    .map(String::from);
-    config.extra_args.extend(device);
-    config.extra_args.push(format!(
-        "filter-dump,id=dump,netdev=net,file={}",
-        capture.display()
-    ));
+        &dump,
+    ];
+    config.extra_args.extend(device.map(String::from));
     let mut guest = lab.start(&config)?;
     guest.verdict("GREEN")?;
+    let path = json!({ "path": "/machine/peripheral/card/virtio-backend" });
+    let card = guest.machine.qmp("x-query-virtio-status", path)?;
+    ensure!(
+        card.to_string().contains("VIRTIO_CONFIG_S_DRIVER_OK"),
+        "the kernel does not drive the card: {card}"
+    );
+    let addresses = guest.figure("addresses")?;
+    ensure!(addresses == 0, "the Spine has {addresses} addresses");
     guest.power_off()?;
     let size = fs::metadata(&capture)?.len();
     ensure!(

@@ -12,6 +12,7 @@ pub mod lab;
 pub mod rng;
 
 mod boots;
+mod card;
 mod disks;
 mod ends;
 mod faults;
@@ -97,7 +98,7 @@ scenarios! {
     boots::h09_pid1_is_exempt_from_the_memory_killer: "the kernel panics rather than kill PID 1 for memory",
     boots::h04_the_first_line_on_the_console_is_bay0s_version: "bay0's first word is who it is",
     boots::a07_modules_are_sealed_before_the_keeper_starts: "no module can be loaded after boot",
-    boots::t07_the_spine_sends_nothing_even_with_a_network_card: "not one packet leaves, with a card present",
+    boots::t07_the_spine_sends_nothing_even_with_a_network_card: "not one packet leaves and no address is taken, with a card that the kernel drives",
     boots::h18_unknown_kernel_arguments_are_harmless: "no argument opens a shell, a rescue mode or another path",
     boots::h20_80_mib_of_memory_are_enough: "GREEN with the least memory this soil's kernel unpacks in",
     boots::h20_two_disks_the_first_is_persist_and_the_second_is_untouched: "only /dev/vda is /persist",
