@@ -10,6 +10,8 @@ const STORM_MIB: u32 = 2048;
 const ORPHANS: u64 = 10_000;
 /// How often a keeper that dies is started again within one boot.
 const RESTARTS: usize = 3;
+/// The least that could be kept of an orphan: its number.
+const LEAST_BYTES: u64 = 8;
 const UNCLEAN: &str = "previous: ended unclean: power cut, reset or kernel panic$";
 const STALLED: &str =
     "keeper append: no answer in N ms; state is dirty; next: check the disk, then reboot";
@@ -117,7 +119,7 @@ pub fn h07_ten_thousand_orphans_are_reaped_while_the_line_answers(lab: &Lab) -> 
     config.mem_mb = STORM_MIB;
     let mut guest = lab.start(&config)?;
     guest.verdict("GREEN")?;
-    let before = guest.figure("reaped")?;
+    let (before, memory) = (guest.figure("reaped")?, guest.figure("anon_kb")?);
     guest.ask(&format!("fault orphans {ORPHANS}"))?;
     // Every question is answered while they are made and while they end; none is left in the end.
     let end = std::time::Instant::now() + super::lab::PATIENCE;
@@ -136,7 +138,37 @@ pub fn h07_ten_thousand_orphans_are_reaped_while_the_line_answers(lab: &Lab) -> 
             reaped - before
         );
     }
+    let now = guest.figure("anon_kb")?;
+    ensure!(
+        now < memory + ORPHANS * LEAST_BYTES / 1024,
+        "PID 1 kept something of each orphan: {memory} kB before them, {now} kB after"
+    );
     guest.ask("validate")?;
     guest.verdict("GREEN")?;
+    guest.power_off()
+}
+
+pub fn h09_the_memory_killer_takes_the_keeper_and_never_pid1(lab: &Lab) -> Result<()> {
+    let mut config = lab.config_with(Build::Release, &lab.disk()?);
+    config.append_extra = "sysrq_always_enabled loglevel=5".into();
+    let mut guest = lab.start(&config)?;
+    guest.says("oom: -1000 read back (N ms)")?;
+    guest.verdict("GREEN")?;
+    // Asked by the keyboard, the kernel kills for memory whatever may be killed, and says what at this log level.
+    for nth in 1..=RESTARTS + 1 {
+        guest.press(&["alt", "sysrq", "f"])?;
+        died(&mut guest)?;
+        if nth <= RESTARTS {
+            guest.says(&format!("keeper: restart {nth} of {RESTARTS}"))?;
+            guest.expect("keeper: /persist open")?;
+        }
+    }
+    guest.press(&["alt", "sysrq", "f"])?;
+    guest.expect("Out of memory and no killable processes")?;
+    let status = guest.status()?;
+    ensure!(
+        status.get("keeper").is_some_and(|k| k == "down"),
+        "nothing was killed: {status:?}"
+    );
     guest.power_off()
 }

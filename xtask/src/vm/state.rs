@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rusqlite::Connection;
@@ -10,9 +13,11 @@ use rusqlite::Connection;
 use super::cutlog::SECTOR;
 use super::disk::Disk;
 use super::ends::{clock, floor};
-use super::lab::{Build, Guest, Lab};
+use super::lab::{Build, Guest, Lab, PATIENCE};
 
 const DATABASE: &str = "state.db";
+/// How often a running machine's disk is looked at.
+const LOOK: Duration = Duration::from_secs(2);
 const GENESIS: &str = "genesis.log";
 /// A schema that no Spine knows.
 const FUTURE: u32 = 999;
@@ -173,10 +178,33 @@ pub fn h19_changed_log_record_is_red_and_set_aside(lab: &Lab) -> Result<()> {
     let aside = names.iter().find(|n| n.starts_with("genesis.log.broken-"));
     let aside = aside.with_context(|| format!("nothing was set aside: {names:?}"))?;
     ensure!(disk.read(aside)? == log, "{aside} is not what lay there");
+    broken_in_line_3(lab, aside, &log)?;
     lab.verify_log(&disk)?;
     let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
     guest.verdict("GREEN")?;
     guest.power_off()
+}
+
+/// `bay0 verify-log` says the same of the file on another machine.
+fn broken_in_line_3(lab: &Lab, name: &str, log: &[u8]) -> Result<()> {
+    let path = lab.path(name);
+    fs::write(&path, log)?;
+    let checked = Command::new(&lab.bench.bay0)
+        .arg("verify-log")
+        .arg(&path)
+        .output()
+        .context("start bay0 verify-log")?;
+    let said = String::from_utf8_lossy(&checked.stderr);
+    let broken = format!(
+        "bay0: {}: line 3 does not match its checksum; next: keep the file\n",
+        path.display()
+    );
+    ensure!(
+        checked.status.code() == Some(1) && checked.stdout.is_empty() && said == broken,
+        "verify-log said {said:?}, {}",
+        checked.status
+    );
+    Ok(())
 }
 
 /// A boot with the machine's own clock set to `rtc`; where the clock stood when bay0 was done with it, and the floor.
@@ -226,6 +254,48 @@ pub fn h16_clock_in_the_past_never_starts_behind_the_floor(lab: &Lab) -> Result<
         "the clock started at {past}, behind the floor {floor}"
     );
     Ok(())
+}
+
+pub fn h16_floor_is_written_every_minute(lab: &Lab) -> Result<()> {
+    let disk = lab.disk()?;
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    let began = clock(&guest.expect("keeper: /persist open: ")?)?;
+    guest.verdict("GREEN")?;
+    // Nothing is said about it: the image is looked at beside the running machine until the floor stands there.
+    let end = Instant::now() + PATIENCE;
+    let written = loop {
+        match floor_in(lab, &disk) {
+            Ok(floor) if floor > 0 => break floor,
+            _ => ensure!(Instant::now() < end, "no floor was written"),
+        }
+        thread::sleep(LOOK);
+    };
+    guest.machine.kill()?;
+    ensure!(
+        written > began,
+        "the floor {written} is not of this boot, which began at {began}"
+    );
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    let found = floor(&guest.expect("keeper: /persist open: ")?)?;
+    ensure!(
+        found >= written,
+        "the floor {written} was written, {found} is found"
+    );
+    guest.verdict("GREEN")?;
+    guest.power_off()
+}
+
+/// The clock's floor in the database of a disk that may be in use.
+fn floor_in(lab: &Lab, disk: &Disk) -> Result<u64> {
+    let copy = disk.copy_to(lab.path("copy.img"))?;
+    // Without this, what ext4's journal alone has is not there. Errors are those of a file system in use.
+    let _ = copy.settle();
+    for name in [DATABASE, "state.db-wal"] {
+        fs::write(lab.path(name), copy.read(name)?)?;
+    }
+    let database = Connection::open(lab.path(DATABASE))?;
+    let floor = database.query_row("SELECT floor FROM clock", [], |row| row.get::<_, u32>(0));
+    Ok(floor?.into())
 }
 
 pub fn h16_seed_never_serves_twice(lab: &Lab) -> Result<()> {
