@@ -99,6 +99,13 @@ pub fn h04_the_kernel_ring_hears_every_line(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+pub fn a11_pid1_has_one_thread(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Release, &lab.disk()?)?;
+    let threads = guest.figure("threads")?;
+    ensure!(threads == 1, "PID 1 has {threads} threads");
+    guest.power_off()
+}
+
 pub fn h05_first_boot_on_an_empty_disk_then_the_second_knows_it(lab: &Lab) -> Result<()> {
     let disk = lab.disk()?;
     let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;

@@ -98,6 +98,7 @@ scenarios! {
     boots::h20_clean_boot_is_green: "every phase in order, no FAIL, GREEN, power-off",
     faults::h09_the_memory_killer_takes_the_keeper_and_never_pid1: "the kernel's memory killer finds the keeper, and after it nothing",
     boots::h04_the_kernel_ring_hears_every_line: "each line of the console is in the kernel's ring too",
+    boots::a11_pid1_has_one_thread: "PID 1 counts its threads and finds one",
     boots::h04_the_first_line_on_the_console_is_bay0s_version: "bay0's first word is who it is",
     boots::a07_modules_are_sealed_before_the_keeper_starts: "no module can be loaded after boot",
     boots::t07_the_spine_sends_nothing_even_with_a_network_card: "not one packet leaves and no address is taken, with a card that the kernel drives",
