@@ -53,7 +53,7 @@ fn only_persist_is_red(guest: &mut Guest, trouble: &str) -> Result<()> {
     guest.says_all(&[
         &format!("keeper: FAIL: {trouble}"),
         &format!("validate: RED persist: {trouble}"),
-        "validate: RED (N ms): freezer GREEN, umbilical GREEN, persist RED, log GREEN, watchdog GREEN",
+        "validate: RED (N ms): freezer GREEN, umbilical GREEN, persist RED, log GREEN, watchdog GREEN, boot GREEN",
     ])
 }
 
@@ -294,7 +294,7 @@ fn floor_in(lab: &Lab, disk: &Disk) -> Result<u64> {
         fs::write(lab.path(name), copy.read(name)?)?;
     }
     let database = Connection::open(lab.path(DATABASE))?;
-    let floor = database.query_row("SELECT floor FROM clock", [], |row| row.get::<_, u32>(0));
+    let floor = database.query_row("SELECT floor FROM machine", [], |row| row.get::<_, u32>(0));
     Ok(floor?.into())
 }
 
