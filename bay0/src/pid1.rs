@@ -24,7 +24,7 @@ use crate::watchdog::Watchdog;
 /// Most zombies reaped before the loop looks at its other events again.
 const REAP_BATCH: usize = 256;
 /// Longest that the log's last lines are waited for at the end, to the next tick.
-const LAST_LINES: Duration = Duration::from_secs(1);
+pub const LAST_LINES: Duration = Duration::from_secs(1);
 /// How soon a console that was full is tried again.
 pub const CONSOLE_RETRY: Duration = Duration::from_millis(10);
 /// How a press of the power button ends the 24 bytes of its record (`input-event-codes.h`): EV_KEY, KEY_POWER, 1.

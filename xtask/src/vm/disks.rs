@@ -20,6 +20,9 @@ pub(super) const LOST: &str = "shutdown: FAIL: no keeper; seed, time and log of 
 /// The summary of a boot that cannot keep anything.
 const NOTHING_KEPT: &str = "validate: RED (N ms): freezer GREEN, umbilical GREEN, persist RED, log RED, watchdog GREEN, boot RED";
 
+/// The same, but the boot itself went well.
+const LOST_LATER: &str = "validate: RED (N ms): freezer GREEN, umbilical GREEN, persist RED, log RED, watchdog GREEN, boot GREEN";
+
 /// The boot is dirty because of `cause`, says so on every side, and the operator line still works to the end.
 fn dirty_but_alive(guest: &mut Guest, cause: &str) -> Result<()> {
     guest.says_all(&[
@@ -27,20 +30,25 @@ fn dirty_but_alive(guest: &mut Guest, cause: &str) -> Result<()> {
         "reconcile: FAIL: no database; no persona starts; next: see the keeper's line (N ms)",
         "operator: ready, type help (N ms)",
     ])?;
-    red_and_alive(guest, cause)?;
+    red(guest, cause)?;
+    guest.says("validate: RED boot: failed: keeper, reconcile; next: see why with log")?;
+    alive(guest, cause)?;
     guest.machine.send_line("poweroff")?;
     guest.says_all(&[LOST, "shutdown: power off"])?;
     ensure!(guest.ended()?.success(), "qemu did not end cleanly");
     Ok(())
 }
 
-/// A validation says `cause`, and so does `status`.
-fn red_and_alive(guest: &mut Guest, cause: &str) -> Result<()> {
+/// A validation says `cause`.
+fn red(guest: &mut Guest, cause: &str) -> Result<()> {
     guest.says_all(&[
         &format!("validate: RED persist: {cause}"),
         "validate: RED log: not tried; next: see persist",
-        NOTHING_KEPT,
-    ])?;
+    ])
+}
+
+/// `status` says `cause`.
+fn alive(guest: &mut Guest, cause: &str) -> Result<()> {
     let status = guest.status()?;
     for (key, value) in [("verdict", "RED"), ("keeper", "down"), ("dirty", cause)] {
         ensure!(
@@ -74,7 +82,9 @@ pub fn h06_disk_that_hangs_from_the_start_is_a_dirty_boot(lab: &Lab) -> Result<(
         hung(&line)?
     };
     guest.says("operator: ready, type help (N ms)")?;
-    red_and_alive(&mut guest, &cause)?;
+    red(&mut guest, &cause)?;
+    guest.says(NOTHING_KEPT)?;
+    alive(&mut guest, &cause)?;
     ends_though_the_disk_hangs(&mut guest)
 }
 
@@ -96,10 +106,14 @@ pub fn h06_disk_that_hangs_later_makes_the_state_dirty(lab: &Lab) -> Result<()> 
 
 fn dirty_after_hang(guest: &mut Guest) -> Result<()> {
     let cause = hung(&guest.expect("keeper: FAIL: ")?)?;
-    red_and_alive(guest, &cause)?;
+    red(guest, &cause)?;
+    guest.says(LOST_LATER)?;
+    alive(guest, &cause)?;
     // PID 1 keeps serving: a second question has its answer too.
     guest.ask("validate")?;
-    red_and_alive(guest, &cause)
+    red(guest, &cause)?;
+    guest.says(LOST_LATER)?;
+    alive(guest, &cause)
 }
 
 /// The operator's word still ends the machine: bay0's own steps are bounded, and the kernel's are watched by the watchdog.
@@ -151,7 +165,7 @@ pub fn h15_full_disk_at_first_boot_is_red_and_names_enospc(lab: &Lab) -> Result<
     let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
     guest.says_all(&[
         &format!("keeper: FAIL: {no_database}"),
-        "previous: ended none",
+        "previous: ended never: first boot, /persist was empty",
         &format!("reconcile: FAIL: {no_database} (N ms)"),
         &format!("log: {no_log}"),
         &format!("validate: RED persist: {no_database}"),

@@ -72,6 +72,34 @@ pub fn h08_sigterm_is_a_clean_poweroff(lab: &Lab) -> Result<()> {
     })
 }
 
+/// A keeper that hangs when the machine is to go down is waited for in bounded steps: together under five seconds.
+pub fn h08_a_keeper_that_hangs_holds_the_end_up_a_bounded_time(lab: &Lab) -> Result<()> {
+    const BOUND: f64 = 5.0;
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.machine.send_line("fault slow-keeper")?;
+    guest.machine.send_line("poweroff")?;
+    let begun = seconds(&guest.expect("shutdown: power off requested by operator$")?)?;
+    guest.expect(r"shutdown: FAIL: keeper close: no answer in \d+ ms; ")?;
+    let ended = seconds(&guest.expect("shutdown: power off$")?)?;
+    ensure!(
+        ended - begun < BOUND,
+        "the end took {} s, its deadlines allow {BOUND}",
+        ended - begun
+    );
+    ensure!(guest.ended()?.success(), "qemu did not end cleanly");
+    Ok(())
+}
+
+/// When bay0 said a line, in seconds since the kernel started.
+fn seconds(line: &str) -> Result<f64> {
+    let time = line
+        .split("bay0 ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    let time = time.with_context(|| format!("no time in {line:?}"))?;
+    time.parse().with_context(|| format!("no time in {line:?}"))
+}
+
 pub fn h08_operator_reboot_is_clean(lab: &Lab) -> Result<()> {
     reboots(lab, Build::Release, "operator", |guest| {
         guest.machine.send_line("reboot")

@@ -91,6 +91,7 @@ scenarios! {
     ends::h08_operator_poweroff_is_clean: "poweroff: steps, seed, time, checkpoint, unmount; next boot says clean",
     ends::h08_power_button_is_a_clean_poweroff: "the same by the ACPI button",
     ends::h08_sigterm_is_a_clean_poweroff: "the same by SIGTERM",
+    ends::h08_a_keeper_that_hangs_holds_the_end_up_a_bounded_time: "poweroff while the keeper is stopped: every step has its deadline",
     ends::h08_operator_reboot_is_clean: "reboot: the machine comes back and says clean",
     ends::h08_control_alt_delete_is_a_clean_reboot: "the same by control-alt-delete",
     ends::h20_power_cut_is_named_as_the_previous_end: "a cut is told apart from a clean end",

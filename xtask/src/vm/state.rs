@@ -48,12 +48,12 @@ fn change_database(lab: &Lab, disk: &Disk, sql: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The keeper opens with this trouble, which a validation repeats; the log works.
-fn only_persist_is_red(guest: &mut Guest, trouble: &str) -> Result<()> {
+/// The keeper opens with this trouble, which a validation repeats; the log works. `boot` is how well the boot's steps did.
+fn persist_is_red(guest: &mut Guest, trouble: &str, boot: &str) -> Result<()> {
     guest.says_all(&[
         &format!("keeper: FAIL: {trouble}"),
         &format!("validate: RED persist: {trouble}"),
-        "validate: RED (N ms): freezer GREEN, umbilical GREEN, persist RED, log GREEN, watchdog GREEN, boot GREEN",
+        &format!("validate: RED (N ms): freezer GREEN, umbilical GREEN, persist RED, log GREEN, watchdog GREEN, boot {boot}"),
     ])
 }
 
@@ -63,7 +63,7 @@ pub fn h11_corrupt_database_is_set_aside_and_red(lab: &Lab) -> Result<()> {
     disk.write(DATABASE, &garbage)?;
     let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
     let found = "open state.db: file is not a database; begun afresh, the old one is state.db.corrupt-N-N; next: find out why";
-    only_persist_is_red(&mut guest, found)?;
+    persist_is_red(&mut guest, found, "GREEN")?;
     guest.power_off()?;
     let names = disk.names()?;
     let aside = names.iter().find(|n| {
@@ -87,7 +87,7 @@ pub fn h11_newer_schema_is_refused_and_not_touched(lab: &Lab) -> Result<()> {
     let found = format!(
         "open state.db: schema {FUTURE} is newer than {SCHEMA}, the newest known; left untouched; next: boot the newer Spine"
     );
-    only_persist_is_red(&mut guest, &found)?;
+    persist_is_red(&mut guest, &found, "RED")?;
     guest.power_off()?;
     ensure!(
         disk.read(DATABASE)? == before,
@@ -172,7 +172,7 @@ pub fn h19_changed_log_record_is_red_and_set_aside(lab: &Lab) -> Result<()> {
     disk.write(GENESIS, &log)?;
     let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
     let found = "open genesis.log: line 3 does not match its checksum; begun afresh, the old one is genesis.log.broken-N-N; next: find out why";
-    only_persist_is_red(&mut guest, found)?;
+    persist_is_red(&mut guest, found, "GREEN")?;
     guest.power_off()?;
     let names = disk.names()?;
     let aside = names.iter().find(|n| n.starts_with("genesis.log.broken-"));
