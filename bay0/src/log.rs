@@ -84,7 +84,7 @@ impl Log {
 
     /// The console has yet to take something.
     pub fn is_behind(&self) -> bool {
-        !self.backlog.is_empty()
+        self.console.is_some() && !self.backlog.is_empty()
     }
 
     /// The lines still in memory, oldest first, after a word on how many were dropped.

@@ -316,6 +316,7 @@ mod tests {
     #[test]
     fn a11_a_console_that_is_behind_bounds_the_wait() {
         let mut bay = waiting();
+        bay.log.console = File::options().write(true).open("/dev/full").ok();
         bay.log.draw("nobody takes this yet");
         assert_eq!(bay.wait(), []);
     }
