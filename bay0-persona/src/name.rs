@@ -27,23 +27,23 @@ const JOINT: &str = "__";
 pub struct PersonaName(String);
 
 /// Why a name was refused. Positions are byte offsets into what was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NameError {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameError<'a> {
     /// Neither `sys://` nor `p://` stands in front.
     Scheme,
     /// An empty segment begins at this position.
     Empty(usize),
     /// This byte is not allowed at this position.
     Byte(u8, usize),
-    /// An upper-case letter at this position; the whole name in lower case follows.
-    UpperCase(u8, usize, String),
+    /// An upper-case letter at this position of this text; the message has the whole in lower case.
+    UpperCase(u8, usize, &'a str),
     /// The segment that begins here is longer than [`MAX_SEGMENT`].
     LongSegment(usize),
     /// The segment that begins here is one too many ([`MAX_DEPTH`]).
     TooDeep(usize),
 }
 
-impl fmt::Display for NameError {
+impl fmt::Display for NameError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NameError::Scheme => write!(f, "a name begins with sys:// or p://"),
@@ -52,8 +52,9 @@ impl fmt::Display for NameError {
                 let (shown, rule) = (byte.escape_ascii(), "only a-z and 0-9 are allowed");
                 write!(f, "byte '{shown}' at byte {at}: {rule}")
             }
-            NameError::UpperCase(byte, at, lower) => {
-                let (shown, lower) = (byte.escape_ascii(), lower.escape_default());
+            NameError::UpperCase(byte, at, text) => {
+                let (shown, lower) = (byte.escape_ascii(), text.to_ascii_lowercase());
+                let lower = lower.escape_default();
                 write!(f, "upper-case '{shown}' at byte {at}: write {lower}")
             }
             NameError::LongSegment(at) => {
@@ -67,14 +68,14 @@ impl fmt::Display for NameError {
     }
 }
 
-impl std::error::Error for NameError {}
+impl std::error::Error for NameError<'_> {}
 
 impl PersonaName {
     /// Parses the external spelling, such as `p://work/mail`.
     ///
     /// # Errors
     /// [`NameError`] names the first offending byte and its position.
-    pub fn parse(text: &str) -> Result<Self, NameError> {
+    pub fn parse(text: &str) -> Result<Self, NameError<'_>> {
         let path = SCHEMES.iter().find_map(|it| text.strip_prefix(it));
         let path = path.ok_or(NameError::Scheme)?;
         let mut at = text.len().saturating_sub(path.len());
@@ -84,9 +85,7 @@ impl PersonaName {
             let wrong = match bytes.find(|(_, byte)| !allowed(*byte)) {
                 _ if depth >= MAX_DEPTH => NameError::TooDeep(at),
                 _ if segment.is_empty() => NameError::Empty(at),
-                Some((at, byte @ b'A'..=b'Z')) => {
-                    NameError::UpperCase(byte, at, text.to_ascii_lowercase())
-                }
+                Some((at, byte @ b'A'..=b'Z')) => NameError::UpperCase(byte, at, text),
                 Some((at, byte)) => NameError::Byte(byte, at),
                 None if segment.len() > MAX_SEGMENT => NameError::LongSegment(at),
                 None => {

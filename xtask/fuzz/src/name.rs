@@ -52,7 +52,7 @@ fn spellings(name: &PersonaName, external: &str, internal: &str) {
 }
 
 /// A refusal points into the text, at what it names.
-fn located(error: &NameError, text: &str) {
+fn located(error: &NameError<'_>, text: &str) {
     let bytes = text.as_bytes();
     let begins = |at: usize| at <= bytes.len() && bytes[at - 1] == b'/';
     assert!(match error {
