@@ -72,8 +72,9 @@ impl Bay0 {
             return;
         };
         let text = String::from_utf8_lossy(typed.get(..length).unwrap_or_default());
-        // It was typed after the prompt.
+        // It was typed after the prompt; one that was drawn again meanwhile stands where the answer begins.
         self.log.prompt = false;
+        self.log.draw("\r\x1b[K");
         let line = text.trim();
         let answer = match Verb::parse(line) {
             Ok(Verb::Help) => help(),
