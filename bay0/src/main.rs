@@ -21,7 +21,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
-use anyhow::{anyhow, bail};
+use anyhow::{anyhow, bail, ensure};
 use bay0_state::verify_log;
 use bay0_validate::{Report, json};
 use nix::libc;
@@ -101,6 +101,7 @@ fn command(args: &[&str]) -> anyhow::Result<ExitCode> {
             let bytes = bytes.map_err(|err| anyhow!("read {file}: {err}; next: name a log"))?;
             let found = verify_log(&bytes);
             let found = found.map_err(|broken| anyhow!("{file}: {broken}; next: keep the file"))?;
+            ensure!(found.last > 0, "{file}: no records; next: name a log");
             let records = format!("records {} to {}", found.first, found.last);
             let rest = format!("chain intact, {} torn bytes", found.torn_bytes);
             (format!("{file}: {records}, {rest}"), 0)

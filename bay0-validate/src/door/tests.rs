@@ -9,7 +9,8 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
-const WELL: &str = "GREEN\tpersist\tmarker read back\t\nGREEN\tlog\trecord 7 appended\t\n";
+const WELL: &str =
+    "GREEN\tpersist\tmarker written and read back\t\nGREEN\tlog\trecord 7 is durable\t\n";
 const STUCK: &str = "SOCK: no answer in time; bay0 is stuck or busy; next: ask again";
 
 struct Scene {
@@ -150,8 +151,8 @@ fn h15_a_fake_server_is_red() {
 fn h15_all_well_is_green() {
     let expected = [
         "GREEN umbilical: bay0 0.1.0",
-        "GREEN persist: marker read back",
-        "GREEN log: record 7 appended",
+        "GREEN persist: marker written and read back",
+        "GREEN log: record 7 is durable",
     ];
     assert_eq!(scene().felt_with(Some(WELL)), expected);
 }
@@ -169,12 +170,12 @@ fn h15_read_only_full_and_hung_disk_and_full_log_are_told_as_bay0_tells_them() {
             "free space on /persist",
         ),
         (
-            "probe: no answer from the keeper in 200 ms; keeper killed, state is dirty",
+            "keeper probe: no answer in 2000 ms; state is dirty",
             "check the disk, then reboot",
         ),
     ];
     let log = (
-        "append genesis.log: ENOSPC; what happens is not recorded",
+        "append genesis.log: ENOSPC; state cannot be kept",
         "free space on /persist",
     );
     for (reason, next) in disk {
