@@ -50,6 +50,14 @@ pub const REPIN: &str = "Examples:
   cargo xtask repin builder sha256:DIGEST --version 3.24.2
 Then: cargo xtask test, and commit xtask/soil.lock";
 
+pub const POLICY: &str = "Examples:
+  cargo xtask policy check            every finding in all policies
+  cargo xtask policy show p://web     what that room may, in plain words
+  cargo xtask policy diff p://web p://dev    what p://dev may beyond p://web, and the reverse
+  cargo xtask policy check --dir DIR  other policies than those in bay0-persona/policies
+
+Exit codes: 0 all policies are in order, 1 one is not, 4 the command could not do its work";
+
 pub const PERSIST: &str = "Examples:
   cargo xtask persist                 build/persist.img, 10G and sparse, where there is none
   cargo xtask persist --size 512M --force    another one in its place";

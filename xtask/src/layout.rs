@@ -49,6 +49,11 @@ impl Layout {
         self.root.join("xtask/soil.lock")
     }
 
+    /// What each room may, one file for each.
+    pub fn policies(&self) -> PathBuf {
+        self.root.join("bay0-persona/policies")
+    }
+
     /// The default soil's release Spine is the product (K05); others stand beside it and never replace it.
     pub fn spine(&self, soil: Soil, fault: bool) -> Spine {
         let (kernel_dir, dir) = match (soil, fault) {

@@ -26,6 +26,7 @@ mod lock;
 mod machine;
 mod modules;
 mod persist;
+mod policy;
 mod qemu;
 mod qmp;
 mod repin;
@@ -107,6 +108,9 @@ enum Task {
     Budget,
     /// Check that the documents say what the code does, and every requirement has its test
     Tidy,
+    /// Check, explain and compare what each room may; no room can be started yet
+    #[command(after_help = help::POLICY)]
+    Policy(policy::PolicyArgs),
     /// Run everything that is checked: budget, tidy, format, lints, tests, a boot, VM scenarios
     #[command(visible_alias = "ci")]
     Test,
@@ -186,6 +190,7 @@ fn run(task: Task) -> Result<u8> {
         Task::Bench(args) => return bench::command(&layout, &args),
         Task::Budget => return budget::command(&layout),
         Task::Tidy => return tidy::command(&layout),
+        Task::Policy(args) => return policy::command(&layout, &args),
         Task::Test => return suite::command(&layout),
         Task::Repin { which } => repin::command(&layout, &which)?,
         Task::Contained => return contained::command(&layout),

@@ -1,0 +1,323 @@
+//! One policy file: TOML in, a [`Policy`] or every finding out, each with line and column. An unknown field is a finding and never
+//! passed over.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, Deserializer};
+
+use super::rule::{Grant, Restart};
+use super::spelled::{Again, Raw, cut};
+use super::terms::{self, Term};
+
+/// What a file says of one room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The image its files come from.
+    pub image: String,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// The program's environment, the whole of it.
+    pub environment: BTreeMap<String, String>,
+    /// What it may.
+    pub grant: Grant,
+}
+
+/// What is not in order, and where. They sort as a person reads files.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// The file.
+    pub file: String,
+    /// Line and column, from 1; none where it is about the whole.
+    pub at: Option<(usize, usize)>,
+    /// What is wrong, and the next action.
+    pub what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.at {
+            Some((line, column)) => write!(f, "{}:{line}:{column}: {}", self.file, self.what),
+            None => write!(f, "{}: {}", self.file, self.what),
+        }
+    }
+}
+
+/// Reads `text`, the content of `file`.
+pub fn parse(file: &str, text: &str) -> Result<Policy, Vec<Finding>> {
+    let mut reader = Reader {
+        file,
+        text,
+        cut: Vec::new(),
+        findings: Vec::new(),
+    };
+    let policy = reader.raw().map(|raw| reader.policy(raw));
+    reader.findings.sort();
+    match policy {
+        Some(policy) if reader.findings.is_empty() => Ok(policy),
+        _ => Err(reader.findings),
+    }
+}
+
+/// What is known of a file while it is read.
+pub struct Reader<'a> {
+    file: &'a str,
+    text: &'a str,
+    /// Fields that were refused already: they are not missing as well.
+    cut: Vec<String>,
+    findings: Vec<Finding>,
+}
+
+impl Reader<'_> {
+    /// One more finding, at a byte of the text.
+    pub fn found(&mut self, at: Option<usize>, what: String) {
+        let place = |at: usize| {
+            let before = self.text.get(..at).unwrap_or(self.text);
+            let line = before.rsplit('\n').next().unwrap_or_default();
+            (before.matches('\n').count() + 1, line.chars().count() + 1)
+        };
+        self.findings.push(Finding {
+            file: self.file.to_owned(),
+            at: at.map(place),
+            what,
+        });
+    }
+
+    /// What serde refuses is taken out, and the rest is asked again: one run shows every finding.
+    fn raw(&mut self) -> Option<Raw> {
+        let (mut table, errors) = DeTable::parse_recoverable(self.text);
+        for error in &errors {
+            let at = error.span().map_or(0, |span| span.start);
+            self.found(
+                Some(at),
+                format!("not TOML: {}; next: correct it", error.message()),
+            );
+        }
+        if !errors.is_empty() {
+            return None;
+        }
+        loop {
+            let error = match Raw::deserialize(Deserializer::from(table.clone())) {
+                Ok(raw) => return Some(raw),
+                Err(error) => error,
+            };
+            let at = error.span().map_or(0, |span| span.start);
+            let what = error
+                .message()
+                .replace("expected i64", "expected a whole number");
+            self.found(Some(at), format!("{what}; next: correct or remove it"));
+            let cut = cut(table.get_mut(), at)?;
+            self.cut.push(cut);
+        }
+    }
+
+    fn policy(&mut self, raw: Raw) -> Policy {
+        let tmpfs_at = raw.tmpfs.as_ref().map(|tmpfs| tmpfs.span().start);
+        let policy = Policy {
+            image: self.image(raw.image),
+            command: self.command(raw.command),
+            environment: self.environment(raw.environment),
+            grant: Grant {
+                cpu_quota: self.number("cpu.quota", raw.cpu.quota, terms::CPU_QUOTA, None),
+                cpu_weight: self.number(
+                    "cpu.weight",
+                    raw.cpu.weight,
+                    terms::CPU_WEIGHT,
+                    Some(terms::ORDINARY_WEIGHT),
+                ),
+                memory_max: self.size("memory.max", raw.memory.max, terms::MEMORY),
+                pids: self.number("pids", raw.pids, terms::PIDS, None),
+                open_files: self.number("open_files", raw.open_files, terms::OPEN_FILES, None),
+                tmpfs: self.size("tmpfs", raw.tmpfs, terms::TMPFS),
+                seccomp: self.seccomp(raw.seccomp),
+                capabilities: self.set("capabilities", raw.capabilities, &terms::CAPABILITIES),
+                network: self.network(raw.network),
+                devices: self.set("devices", raw.devices, &terms::DEVICES),
+                terminal: raw.terminal,
+                autostart: raw.autostart,
+                restart: self.restart(raw.restart),
+            },
+        };
+        self.room_for_tmpfs(&policy.grant, tmpfs_at);
+        policy
+    }
+
+    fn room_for_tmpfs(&mut self, grant: &Grant, at: Option<usize>) {
+        if grant.tmpfs >= grant.memory_max && grant.memory_max > 0 {
+            let why = "files in memory count as memory: full, they must be \"disk full\" and not the end of a program";
+            self.found(
+                at,
+                format!("tmpfs is not less than memory.max: {why}; next: lower tmpfs"),
+            );
+        }
+    }
+
+    /// A field that has to be set and is not.
+    pub fn missing(&mut self, field: &str, set: &str) {
+        let refused = |cut: &String| field == cut || field.starts_with(&format!("{cut}."));
+        if !self.cut.iter().any(refused) {
+            self.found(None, format!("{field} is missing; next: set {set}"));
+        }
+    }
+
+    /// Out of bounds or missing is a finding, and 0 stands for it.
+    fn number(
+        &mut self,
+        field: &str,
+        value: Option<Spanned<i64>>,
+        bounds: RangeInclusive<u64>,
+        default: Option<u64>,
+    ) -> u64 {
+        let (low, high) = (bounds.start(), bounds.end());
+        match (value, default) {
+            (None, Some(default)) => default,
+            (None, None) => {
+                self.missing(field, &format!("a number from {low} to {high}"));
+                0
+            }
+            (Some(value), _) => {
+                let held = u64::try_from(*value.get_ref()).ok();
+                held.filter(|n| bounds.contains(n)).unwrap_or_else(|| {
+                    let what = format!("{field} is {}", value.get_ref());
+                    let next = format!("a number from {low} to {high}");
+                    self.found(
+                        Some(value.span().start),
+                        format!("{what}; next: set {next}"),
+                    );
+                    0
+                })
+            }
+        }
+    }
+
+    /// Bytes with a unit; 0 stands for a finding.
+    fn size(
+        &mut self,
+        field: &str,
+        value: Option<Spanned<String>>,
+        bounds: RangeInclusive<u64>,
+    ) -> u64 {
+        let next = format!(
+            "a whole number with its unit from \"{}\" to \"{}\"",
+            unit(*bounds.start()),
+            unit(*bounds.end())
+        );
+        let Some(value) = value else {
+            self.missing(field, &next);
+            return 0;
+        };
+        bytes(value.get_ref())
+            .filter(|n| bounds.contains(n))
+            .unwrap_or_else(|| {
+                let what = format!("{field} is {:?}", value.get_ref());
+                self.found(
+                    Some(value.span().start),
+                    format!("{what}; next: set {next}"),
+                );
+                0
+            })
+    }
+
+    fn term(&mut self, field: &str, value: &Spanned<String>, terms: &[Term]) -> u32 {
+        terms::number(terms, value.get_ref()).unwrap_or_else(|| {
+            let what = format!("{field} knows no {:?}", value.get_ref());
+            let next = terms::words(terms);
+            self.found(
+                Some(value.span().start),
+                format!("{what}; next: one of {next}"),
+            );
+            0
+        })
+    }
+
+    fn set(&mut self, field: &str, values: Vec<Spanned<String>>, terms: &[Term]) -> u64 {
+        let mut bits = 0;
+        for value in values {
+            let bit = 1 << self.term(field, &value, terms);
+            let known = terms::number(terms, value.get_ref()).is_some();
+            if known && bits & bit != 0 {
+                let what = format!("{field} has {:?} twice; next: remove one", value.get_ref());
+                self.found(Some(value.span().start), what);
+            }
+            bits |= bit;
+        }
+        bits
+    }
+
+    fn seccomp(&mut self, value: Option<Spanned<String>>) -> u64 {
+        let Some(value) = value else {
+            let next = format!("one of {}", terms::words(&terms::SECCOMP));
+            self.missing("seccomp", &next);
+            return 0;
+        };
+        u64::from(self.term("seccomp", &value, &terms::SECCOMP))
+    }
+
+    fn network(&mut self, value: Option<Spanned<String>>) -> u64 {
+        let Some(value) = value else { return 0 };
+        if value.get_ref() == terms::NO_NETWORK {
+            return 0;
+        }
+        if terms::number(&terms::NETWORK, value.get_ref()).is_none() {
+            let next = format!("{}, {}", terms::NO_NETWORK, terms::words(&terms::NETWORK));
+            let what = format!(
+                "network knows no {:?}; next: one of {next}",
+                value.get_ref()
+            );
+            self.found(Some(value.span().start), what);
+            return 0;
+        }
+        1 << self.term("network", &value, &terms::NETWORK)
+    }
+
+    fn restart(&mut self, raw: Again) -> Option<Restart> {
+        let when = raw.when.as_ref().map(|when| when.get_ref().as_str());
+        match when {
+            Some("on-failure") => Some(Restart {
+                tries: self.number("restart.tries", raw.tries, terms::TRIES, None),
+                delay_ms: self.number("restart.delay_ms", raw.delay_ms, terms::DELAY_MS, None),
+            }),
+            None | Some("never") => {
+                for (field, value) in [("tries", raw.tries), ("delay_ms", raw.delay_ms)] {
+                    if let Some(value) = value {
+                        let what = format!(
+                            "restart.{field} has no use in a room that is not started again"
+                        );
+                        let next = "remove it, or set restart.when to \"on-failure\"";
+                        self.found(Some(value.span().start), format!("{what}; next: {next}"));
+                    }
+                }
+                None
+            }
+            Some(other) => {
+                let at = raw.when.as_ref().map(|when| when.span().start);
+                let what =
+                    format!("restart.when knows no {other:?}; next: one of never, on-failure");
+                self.found(at, what);
+                None
+            }
+        }
+    }
+}
+
+/// `512MiB` as bytes.
+fn bytes(text: &str) -> Option<u64> {
+    let (digits, factor) = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)]
+        .iter()
+        .find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)))?;
+    let whole = digits.chars().all(|c| c.is_ascii_digit());
+    let number: u64 = whole.then(|| digits.parse().ok())??;
+    number.checked_mul(factor)
+}
+
+/// Bytes with the greatest unit that leaves a whole number.
+pub fn unit(bytes: u64) -> String {
+    match bytes {
+        n if n.is_multiple_of(1 << 30) => format!("{}GiB", n >> 30),
+        n if n.is_multiple_of(1 << 20) => format!("{}MiB", n >> 20),
+        n => format!("{}KiB", n >> 10),
+    }
+}

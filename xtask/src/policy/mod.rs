@@ -1,0 +1,121 @@
+//! `cargo xtask policy`: what each room may, checked, explained and compared. Host side: nothing at run time reads TOML.
+//!
+//! [`file`] reads one file (with [`spelled`] and [`texts`]), [`set`] a folder of them, [`rule`] says what a nested room may never have, [`words`] tells it to a person.
+
+#[cfg(test)]
+mod fields;
+mod file;
+mod rule;
+mod set;
+mod spelled;
+mod terms;
+mod texts;
+mod words;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use bay0_persona::PersonaName;
+use clap::{Args, Subcommand};
+
+use crate::help;
+use crate::layout::Layout;
+use file::Policy;
+use set::Loaded;
+
+/// What `cargo xtask policy` takes.
+#[derive(Args)]
+pub struct PolicyArgs {
+    #[command(subcommand)]
+    which: Which,
+    /// The folder of policies [default: bay0-persona/policies]
+    #[arg(long, global = true, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Which {
+    /// Check every policy; shows all findings, with file, line and column
+    #[command(after_help = help::POLICY)]
+    Check,
+    /// Say in plain words what one room may
+    #[command(after_help = help::POLICY)]
+    Show {
+        /// p://web, or p__web
+        #[arg(value_parser = name)]
+        name: PersonaName,
+    },
+    /// Say in plain words what B may that A may not, and the reverse
+    #[command(after_help = help::POLICY)]
+    Diff {
+        /// The one room
+        #[arg(value_parser = name)]
+        a: PersonaName,
+        /// The other room
+        #[arg(value_parser = name)]
+        b: PersonaName,
+    },
+}
+
+/// Either spelling of a name.
+fn name(text: &str) -> Result<PersonaName, String> {
+    let internal = || PersonaName::from_internal(text);
+    PersonaName::parse(text)
+        .or_else(|error| internal().ok_or(format!("{error}; next: p://web, say")))
+}
+
+/// Does it; 1 when a policy is not in order.
+pub fn command(layout: &Layout, args: &PolicyArgs) -> Result<u8> {
+    let dir = args.dir.clone().unwrap_or_else(|| layout.policies());
+    let shown = dir.strip_prefix(&layout.root).unwrap_or(&dir);
+    let loaded = set::load(&dir, &shown.display().to_string())?;
+    match &args.which {
+        Which::Check => {
+            let code = refused(&loaded);
+            println!("{}", checked(&loaded));
+            return Ok(code);
+        }
+        Which::Show { name } => match chosen(&loaded, name)? {
+            Some(policy) => print!("{}", words::show(name, policy)),
+            None => return Ok(refused(&loaded)),
+        },
+        Which::Diff { a, b } => match (chosen(&loaded, a)?, chosen(&loaded, b)?) {
+            (Some(first), Some(second)) => print!("{}", words::diff((a, first), (b, second))),
+            _ => return Ok(refused(&loaded)),
+        },
+    }
+    Ok(refused(&loaded))
+}
+
+/// Shows every finding; the exit code that says whether there was one.
+fn refused(loaded: &Loaded) -> u8 {
+    for finding in &loaded.findings {
+        eprintln!("policy: {finding}");
+    }
+    u8::from(!loaded.findings.is_empty())
+}
+
+fn checked(loaded: &Loaded) -> String {
+    let (policies, findings) = (loaded.policies.len(), loaded.findings.len());
+    format!("policy: {policies} can be read, {findings} to mend")
+}
+
+/// The policy of that room; none if its file is there and not in order.
+fn chosen<'a>(loaded: &'a Loaded, name: &PersonaName) -> Result<Option<&'a Policy>> {
+    if let Some(policy) = loaded.policies.get(name) {
+        return Ok(Some(policy));
+    }
+    let base = format!("/{}.toml", name.internal());
+    if loaded
+        .findings
+        .iter()
+        .any(|finding| finding.file.ends_with(&base))
+    {
+        return Ok(None);
+    }
+    let there: Vec<_> = loaded.policies.keys().map(ToString::to_string).collect();
+    bail!("no policy of {name}; next: one of {}", there.join(", "))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! What a room may never have beyond the room it is nested in (A05): one pure function over plain values, without a dependency,
+//! so that the build asks it now and the place that starts rooms can ask the same one later.
+//!
+//! | field | a child stays within its parent when its value is |
+//! | --- | --- |
+//! | `cpu.quota` | not greater |
+//! | `cpu.weight` | not greater |
+//! | `memory.max` | not greater |
+//! | `pids` | not greater |
+//! | `open_files` | not greater |
+//! | `tmpfs` | not greater |
+//! | `seccomp` | not higher: each profile allows all that the one below it allows |
+//! | `capabilities` | a part of the parent's |
+//! | `network` | `none`, or the same: each way out is another power, none of them holds another |
+//! | `devices` | a part of the parent's |
+//! | `terminal` | false, or both true |
+//! | `autostart` | false, or both true |
+//! | `restart` | `never`, or not more `tries` and not less `delay_ms` than a parent that restarts |
+//!
+//! Image, command and environment are not here: whatever runs in a room is held by these fields. Nor is swap: no room has any.
+//! How deep rooms nest is the name's business (`bay0_persona::name::MAX_DEPTH`).
+
+/// What a room may do, as far as more or less can be said of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Processor time, in percent of one processor.
+    pub cpu_quota: u64,
+    /// Share of the processors where rooms compete.
+    pub cpu_weight: u64,
+    /// Memory, in bytes.
+    pub memory_max: u64,
+    /// Processes and threads at once.
+    pub pids: u64,
+    /// Open files of one process.
+    pub open_files: u64,
+    /// Files kept in memory, in bytes.
+    pub tmpfs: u64,
+    /// Which profile, by its place in the row from strict to wide.
+    pub seccomp: u64,
+    /// One bit for each capability, at the kernel's number.
+    pub capabilities: u64,
+    /// One bit for each way out.
+    pub network: u64,
+    /// One bit for each kind of device.
+    pub devices: u64,
+    /// Whether a person can enter it.
+    pub terminal: bool,
+    /// Whether it is started with the machine.
+    pub autostart: bool,
+    /// Whether it is started again after a failure.
+    pub restart: Option<Restart>,
+}
+
+/// How a room that failed is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// How often at most.
+    pub tries: u64,
+    /// How long before the first time, in milliseconds.
+    pub delay_ms: u64,
+}
+
+/// The fields in which `child` may more than `parent`, in the order of the table; none when it stays within it.
+pub fn beyond(child: &Grant, parent: &Grant) -> Vec<&'static str> {
+    let part = |child: u64, parent: u64| child & !parent == 0;
+    let restart = match (child.restart, parent.restart) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(c), Some(p)) => c.tries <= p.tries && c.delay_ms >= p.delay_ms,
+    };
+    let within = [
+        ("cpu.quota", child.cpu_quota <= parent.cpu_quota),
+        ("cpu.weight", child.cpu_weight <= parent.cpu_weight),
+        ("memory.max", child.memory_max <= parent.memory_max),
+        ("pids", child.pids <= parent.pids),
+        ("open_files", child.open_files <= parent.open_files),
+        ("tmpfs", child.tmpfs <= parent.tmpfs),
+        ("seccomp", child.seccomp <= parent.seccomp),
+        (
+            "capabilities",
+            part(child.capabilities, parent.capabilities),
+        ),
+        ("network", part(child.network, parent.network)),
+        ("devices", part(child.devices, parent.devices)),
+        ("terminal", child.terminal <= parent.terminal),
+        ("autostart", child.autostart <= parent.autostart),
+        ("restart", restart),
+    ];
+    let over = within.into_iter().filter(|(_, held)| !held);
+    over.map(|(field, _)| field).collect()
+}

@@ -1,0 +1,161 @@
+//! A folder of policies: each file on its own, then what must be true of all together.
+//!
+//! A file is called by the internal form of its room's name: `p__work__mail.toml` is `p://work/mail`, a room inside `p://work`. So no
+//! two files can claim one name, no file can disagree with itself, and the parent needs no field.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use bay0_persona::PersonaName;
+
+use super::file::{self, Finding, Policy};
+use super::{rule, terms, words};
+
+/// All policies by their rooms' names.
+pub type Policies = BTreeMap<PersonaName, Policy>;
+
+/// What a folder holds.
+#[derive(Default)]
+pub struct Loaded {
+    /// The policies that are in order by themselves.
+    pub policies: Policies,
+    /// Everything that is not, sorted.
+    pub findings: Vec<Finding>,
+}
+
+/// Reads every file of `dir`, which is called `shown` in findings.
+pub fn load(dir: &Path, shown: &str) -> Result<Loaded> {
+    let mut loaded = Loaded::default();
+    let mut broken = Vec::new();
+    for entry in fs::read_dir(dir).with_context(|| format!("read {}", dir.display()))? {
+        let path = entry?.path();
+        let base = path.file_name().unwrap_or_default().to_string_lossy();
+        let shown = format!("{shown}/{base}");
+        match name(&base) {
+            Err(what) => loaded.findings.push(whole(&shown, what)),
+            Ok(name) => match read(&path, &shown) {
+                Ok(policy) => drop(loaded.policies.insert(name, policy)),
+                Err(findings) => {
+                    loaded.findings.extend(findings);
+                    broken.push(name);
+                }
+            },
+        }
+    }
+    loaded
+        .findings
+        .extend(together(&loaded.policies, &broken, shown));
+    loaded.findings.sort();
+    Ok(loaded)
+}
+
+/// The room that a file is about.
+fn name(base: &str) -> Result<PersonaName, String> {
+    let next = "call it as p__work__mail.toml for p://work/mail";
+    let Some(stem) = base.strip_suffix(".toml") else {
+        return Err(format!("not a policy; next: {next}, or move it away"));
+    };
+    PersonaName::from_internal(stem).ok_or_else(|| {
+        let external = stem.replacen("__", "://", 1).replace("__", "/");
+        let why = PersonaName::parse(&external)
+            .map_or_else(|e| e.to_string(), |_| "not its own spelling".into());
+        format!("names no room: {external}: {why}; next: {next}")
+    })
+}
+
+fn read(path: &Path, shown: &str) -> Result<Policy, Vec<Finding>> {
+    let refused = |what: String| vec![whole(shown, what)];
+    let about =
+        fs::symlink_metadata(path).map_err(|e| refused(format!("{e}; next: make it readable")))?;
+    if !about.is_file() || about.len() > terms::MAX_FILE as u64 {
+        let what = format!(
+            "not a file of at most {} bytes; next: make it one",
+            terms::MAX_FILE
+        );
+        return Err(refused(what));
+    }
+    let text = fs::read_to_string(path)
+        .map_err(|e| refused(format!("{e}; next: make it readable UTF-8")))?;
+    file::parse(shown, &text)
+}
+
+/// What no file can show by itself. A file that is broken is there all the same: it is not missing as well.
+fn together(policies: &Policies, broken: &[PersonaName], dir: &str) -> Vec<Finding> {
+    let there = |name: &PersonaName| policies.contains_key(name) || broken.contains(name);
+    let mut found = Vec::new();
+    for (name, policy) in policies {
+        let mut told = ways_out(name, policy, policies, &there);
+        if let Some(parent) = name.parent() {
+            match policies.get(&parent) {
+                Some(above) => told.extend(exceeds(name, policy, &parent, above)),
+                None if there(&parent) => {}
+                None => {
+                    let next = format!("write {}", path(dir, &parent));
+                    told.push(format!(
+                        "no policy of {parent}, which {name} is in; next: {next}"
+                    ));
+                }
+            }
+        }
+        found.extend(told.into_iter().map(|what| whole(&path(dir, name), what)));
+    }
+    found
+}
+
+/// A card is in one room, and the room that is a way out has it.
+fn ways_out(
+    name: &PersonaName,
+    policy: &Policy,
+    policies: &Policies,
+    there: &dyn Fn(&PersonaName) -> bool,
+) -> Vec<String> {
+    let has_card = |policy: &Policy| policy.grant.network == terms::NIC;
+    let gate = PersonaName::parse(terms::GATE).ok();
+    let opens = |gate: &PersonaName| there(gate) && policies.get(gate).is_none_or(has_card);
+    let mut told = Vec::new();
+    if policy.grant.network == terms::VIA && !gate.as_ref().is_some_and(opens) {
+        let what = format!("network goes through {}, which has no card", terms::GATE);
+        told.push(format!(
+            "{what}; next: give that room network = \"nic\", or this one none"
+        ));
+    }
+    let first = policies.iter().find(|(_, policy)| has_card(policy));
+    if let Some((first, _)) = first.filter(|(first, _)| has_card(policy) && *first != name) {
+        let what = format!("network is the card, which {first} has: a card is in one room");
+        told.push(format!(
+            "{what}; next: network = \"via {}\" or none",
+            terms::GATE
+        ));
+    }
+    told
+}
+
+/// One finding for each field in which a room may more than the room it is in.
+fn exceeds(
+    name: &PersonaName,
+    policy: &Policy,
+    parent: &PersonaName,
+    above: &Policy,
+) -> Vec<String> {
+    let fields = rule::beyond(&policy.grant, &above.grant);
+    let told = fields.into_iter().map(|field| {
+        let (more, less) = (words::of(field, policy), words::of(field, above));
+        let next = "take it from this room, or give it to that one too";
+        format!("{field}: {name} has more than {parent}, which it is in: {more}; there: {less}; next: {next}")
+    });
+    told.collect()
+}
+
+fn path(dir: &str, name: &PersonaName) -> String {
+    format!("{dir}/{}.toml", name.internal())
+}
+
+fn whole(file: &str, what: String) -> Finding {
+    Finding {
+        file: file.to_owned(),
+        at: None,
+        what,
+    }
+}

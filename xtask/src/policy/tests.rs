@@ -1,0 +1,304 @@
+//! What a policy file may say and what a folder of them may hold.
+
+mod document;
+mod folder;
+mod order;
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::policy::fields::FIELDS;
+use crate::policy::rule::{Grant, Restart};
+
+/// The least that a file has to say.
+const LEAST: &str = r#"image = "dev"
+command = ["/bin/sh"]
+pids = 64
+open_files = 64
+tmpfs = "1MiB"
+seccomp = "strict"
+cpu.quota = 50
+memory.max = "16MiB"
+"#;
+
+fn findings(text: &str) -> Vec<String> {
+    let found = file::parse("p__x.toml", text).err().unwrap_or_default();
+    found.iter().map(ToString::to_string).collect()
+}
+
+/// A folder with these files, loaded.
+fn folder(files: &[(&str, &str)]) -> Loaded {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    set::load(dir.path(), "d").unwrap()
+}
+
+fn said(loaded: &Loaded) -> Vec<String> {
+    loaded.findings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a06_what_is_not_set_is_what_gives_least() {
+    let policy = file::parse("f", LEAST).unwrap();
+    assert_eq!(policy.environment.len(), 0);
+    assert_eq!(
+        policy.grant,
+        Grant {
+            cpu_quota: 50,
+            cpu_weight: 100,
+            memory_max: 16 << 20,
+            pids: 64,
+            open_files: 64,
+            tmpfs: 1 << 20,
+            seccomp: 0,
+            capabilities: 0,
+            network: 0,
+            devices: 0,
+            terminal: false,
+            autostart: false,
+            restart: None,
+        }
+    );
+}
+
+#[test]
+fn a06_every_word_of_a_file_is_read() {
+    let text = format!(
+        "{LEAST}cpu.weight = 7\ncapabilities = [\"CAP_CHOWN\", \"CAP_SETFCAP\"]\nnetwork = \"nic\"\ndevices = [\"npu\"]\n\
+         terminal = true\nautostart = true\nenvironment.TERM = \"linux\"\n\
+         restart = {{ when = \"on-failure\", tries = 3, delay_ms = 250 }}\n"
+    );
+    let policy = file::parse("f", &text.replace("strict", "workshop")).unwrap();
+    let grant = policy.grant;
+    assert_eq!(policy.environment["TERM"], "linux");
+    assert_eq!(grant.cpu_weight, 7);
+    assert_eq!(grant.capabilities, 1 | 1 << 31);
+    assert_eq!((grant.network, grant.devices, grant.seccomp), (2, 2, 2));
+    assert!(grant.terminal && grant.autostart);
+    let restart = Restart {
+        tries: 3,
+        delay_ms: 250,
+    };
+    assert_eq!(grant.restart, Some(restart));
+}
+
+#[test]
+fn a06_unknown_fields_are_refused_with_line_and_column_all_in_one_run() {
+    let text = format!("{LEAST}\n  colour = \"red\"\nmemory.swap = \"1GiB\"\n[restart]\nwhy = 1\n");
+    assert_eq!(
+        findings(&text),
+        [
+            "p__x.toml:10:3: unknown field `colour`, expected one of `image`, `command`, `environment`, `cpu`, `memory`, `pids`, \
+             `open_files`, `tmpfs`, `seccomp`, `capabilities`, `network`, `devices`, `terminal`, `autostart`, `restart`; \
+             next: correct or remove it",
+            "p__x.toml:11:8: unknown field `swap`, expected `max`; next: correct or remove it",
+            "p__x.toml:13:1: unknown field `why`, expected one of `when`, `tries`, `delay_ms`; next: correct or remove it",
+        ]
+    );
+}
+
+#[test]
+fn a06_what_is_missing_is_named_and_what_was_refused_is_not_missing_as_well() {
+    assert_eq!(
+        findings("pids = \"many\"\ncpu = 3\n"),
+        [
+            "p__x.toml: command is missing; next: set the program and its arguments, [\"/bin/sh\"]",
+            "p__x.toml: image is missing; next: set a name of 1 to 32 of a-z, 0-9 and -",
+            "p__x.toml: memory.max is missing; next: set a whole number with its unit from \"1MiB\" to \"1024GiB\"",
+            "p__x.toml: open_files is missing; next: set a number from 16 to 1048576",
+            "p__x.toml: seccomp is missing; next: set one of strict, standard, workshop",
+            "p__x.toml: tmpfs is missing; next: set a whole number with its unit from \"4KiB\" to \"1024GiB\"",
+            "p__x.toml:1:8: invalid type: string \"many\", expected a whole number; next: correct or remove it",
+            "p__x.toml:2:7: invalid type: integer `3`, expected a table with quota and weight; next: correct or remove it",
+        ]
+    );
+}
+
+#[test]
+fn a06_a_file_that_is_no_toml_is_refused_where_it_stops_being_one() {
+    assert_eq!(
+        findings("image = \"a\"\nimage = \"b\"\n"),
+        ["p__x.toml:2:1: not TOML: duplicate key; next: correct it"]
+    );
+}
+
+/// A line that replaces the one of its field, and the finding.
+const REFUSED: [(&str, &str); 17] = [
+    (
+        "image = \"Web\"",
+        "8:9: image is \"Web\"; next: set a name of 1 to 32 of a-z, 0-9 and -",
+    ),
+    (
+        "command = [\"sh\"]",
+        "8:11: command begins with \"sh\"; next: set a program by its whole path in the image, without ..",
+    ),
+    (
+        "command = [\"/a/../b\"]",
+        "8:11: command begins with \"/a/../b\"; next: set a program by its whole path in the image, without ..",
+    ),
+    (
+        "command = [\"/a\", \"\\u001b\"]",
+        "8:18: command has a text that cannot be passed on; next: at most 1024 bytes, no control characters",
+    ),
+    (
+        "environment = { 1A = \"\" }",
+        "9:17: environment has a variable \"1A\"; next: letters, digits and _, no digit first",
+    ),
+    (
+        "pids = -1",
+        "8:8: pids is -1; next: set a number from 1 to 32768",
+    ),
+    (
+        "tmpfs = \"1 MiB\"",
+        "8:9: tmpfs is \"1 MiB\"; next: set a whole number with its unit from \"4KiB\" to \"1024GiB\"",
+    ),
+    (
+        "tmpfs = \"1048576\"",
+        "8:9: tmpfs is \"1048576\"; next: set a whole number with its unit from \"4KiB\" to \"1024GiB\"",
+    ),
+    (
+        "tmpfs = \"99999999999999GiB\"",
+        "8:9: tmpfs is \"99999999999999GiB\"; next: set a whole number with its unit from \"4KiB\" to \"1024GiB\"",
+    ),
+    (
+        "tmpfs = \"16MiB\"",
+        "8:9: tmpfs is not less than memory.max: files in memory count as memory: full, they must be \"disk full\" and not the end of a program; next: lower tmpfs",
+    ),
+    (
+        "seccomp = \"off\"",
+        "8:11: seccomp knows no \"off\"; next: one of strict, standard, workshop",
+    ),
+    (
+        "devices = [\"gpu\", \"kvm\"]",
+        "9:19: devices knows no \"kvm\"; next: one of gpu, npu, sound, camera, standin",
+    ),
+    (
+        "devices = [\"gpu\", \"gpu\"]",
+        "9:19: devices has \"gpu\" twice; next: remove one",
+    ),
+    (
+        "network = \"host\"",
+        "9:11: network knows no \"host\"; next: one of none, via sys://net, nic",
+    ),
+    (
+        "restart.when = \"always\"",
+        "9:16: restart.when knows no \"always\"; next: one of never, on-failure",
+    ),
+    (
+        "restart.tries = 3",
+        "9:17: restart.tries has no use in a room that is not started again; next: remove it, or set restart.when to \"on-failure\"",
+    ),
+    (
+        "restart = { when = \"on-failure\", tries = 11, delay_ms = 100 }",
+        "9:42: restart.tries is 11; next: set a number from 1 to 10",
+    ),
+];
+
+#[test]
+fn a06_a_value_that_cannot_be_is_refused_at_its_place_with_what_can_be() {
+    for (line, finding) in REFUSED {
+        let field = line.split(" =").next().unwrap();
+        let kept = LEAST
+            .lines()
+            .filter(|l| !l.starts_with(&format!("{field} =")));
+        let text = kept.chain([line]).collect::<Vec<_>>().join("\n");
+        assert_eq!(findings(&text), [format!("p__x.toml:{finding}")], "{line}");
+    }
+}
+
+#[test]
+fn a06_no_capability_that_reaches_beyond_a_room_has_a_name() {
+    for name in [
+        "CAP_SYS_ADMIN",
+        "CAP_SYS_MODULE",
+        "CAP_SYS_RAWIO",
+        "CAP_SYS_TIME",
+        "CAP_BPF",
+        "chown",
+    ] {
+        assert_eq!(terms::number(&terms::CAPABILITIES, name), None, "{name}");
+    }
+}
+
+/// Runs a command on that folder.
+fn run(dir: &Path, which: Which) -> Result<u8> {
+    let dir = Some(dir.to_owned());
+    command(&Layout::find(), &PolicyArgs { which, dir })
+}
+
+#[test]
+fn a06_exit_codes_are_0_in_order_and_1_not_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let web = || name("p__web").unwrap();
+    let run = |which: Which| run(dir.path(), which);
+    fs::write(dir.path().join("p__web.toml"), "x = 1").unwrap();
+    assert_eq!(run(Which::Check).unwrap(), 1);
+    assert_eq!(run(Which::Show { name: web() }).unwrap(), 1);
+    assert_eq!(run(Which::Diff { a: web(), b: web() }).unwrap(), 1);
+    fs::write(dir.path().join("p__web.toml"), LEAST).unwrap();
+    assert_eq!(run(Which::Check).unwrap(), 0);
+    assert_eq!(run(Which::Show { name: web() }).unwrap(), 0);
+    let nix = name("p://nix").unwrap();
+    assert_eq!(
+        run(Which::Show { name: nix }).unwrap_err().to_string(),
+        "no policy of p://nix; next: one of p://web"
+    );
+    assert_eq!(
+        name("web").unwrap_err(),
+        "a name begins with sys:// or p://; next: p://web, say"
+    );
+}
+
+/// The bounds that a refusal names, the bounds that are held, and those of the document are the same.
+#[test]
+fn a06_bounds_in_the_table_are_the_bounds_that_are_held() {
+    let numbers = [
+        ("cpu.quota", terms::CPU_QUOTA),
+        ("cpu.weight", terms::CPU_WEIGHT),
+        ("pids", terms::PIDS),
+        ("open_files", terms::OPEN_FILES),
+        ("restart.tries", terms::TRIES),
+        ("restart.delay_ms", terms::DELAY_MS),
+    ];
+    for (field, bounds) in numbers {
+        let row = FIELDS.iter().find(|row| row.0 == field).unwrap();
+        let (low, high) = (bounds.start(), bounds.end());
+        assert!(row.1.contains(&format!("{low} to {high}")), "{row:?}");
+        let more = "restart.when = \"on-failure\"\nrestart.tries = 1\nrestart.delay_ms = 100\n";
+        for (number, held) in [
+            (low - 1, false),
+            (*low, true),
+            (*high, true),
+            (high + 1, false),
+        ] {
+            let all = format!("{LEAST}{more}");
+            let kept = all
+                .lines()
+                .filter(|line| !line.starts_with(&format!("{field} =")));
+            let line = format!("{field} = {number}");
+            let text = kept.chain([line.as_str()]).collect::<Vec<_>>().join("\n");
+            assert_eq!(findings(&text).is_empty(), held, "{line}");
+        }
+    }
+    let counts = [
+        ("image", terms::MAX_IMAGE),
+        ("command", terms::MAX_ARGUMENTS),
+        ("environment", terms::MAX_VARIABLES),
+    ];
+    for (field, most) in counts {
+        let row = FIELDS.iter().find(|row| row.0 == field).unwrap();
+        assert!(row.1.contains(&most.to_string()), "{row:?}");
+    }
+    for (field, bounds) in [("memory.max", terms::MEMORY), ("tmpfs", terms::TMPFS)] {
+        let row = FIELDS.iter().find(|row| row.0 == field).unwrap();
+        let said = format!(
+            "`{}` to `{}`",
+            file::unit(*bounds.start()),
+            file::unit(*bounds.end())
+        );
+        assert!(row.1.contains(&said), "{row:?}");
+    }
+}

@@ -1,0 +1,102 @@
+//! `docs/POLICIES.md` says what the code does.
+
+use std::fs;
+
+use super::{findings, folder, said};
+use crate::layout::Layout;
+use crate::policy::fields::FIELDS;
+use crate::policy::{checked, name, set, terms, words};
+
+fn document() -> String {
+    fs::read_to_string(Layout::find().root.join("docs/POLICIES.md")).unwrap()
+}
+
+/// The cells of the table below a heading, without its head.
+fn table(text: &str, heading: &str) -> Vec<String> {
+    let after = text.split(&format!("\n## {heading}\n")).nth(1).unwrap();
+    let section = after.split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| "));
+    rows.skip(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn a06_the_documents_table_of_fields_is_the_codes() {
+    let rows = FIELDS.map(|(field, value, default, nested)| {
+        format!("| `{field}` | {value} | {default} | {nested} |")
+    });
+    assert_eq!(table(&document(), "Fields"), rows);
+    let rows = terms::CAPABILITIES.map(|(name, _, words)| format!("| `{name}` | {words} |"));
+    assert_eq!(table(&document(), "Capabilities"), rows);
+    // What is read, as the reader itself lists it.
+    let mut read = Vec::new();
+    for (prefix, text) in [
+        ("", "x=1"),
+        ("cpu.", "cpu.x=1"),
+        ("memory.", "memory.x=1"),
+        ("restart.", "restart.x=1"),
+    ] {
+        let refused = findings(text)
+            .into_iter()
+            .find(|line| line.contains("unknown field"))
+            .unwrap();
+        let list = refused
+            .split("expected ")
+            .nth(1)
+            .unwrap()
+            .split(';')
+            .next()
+            .unwrap()
+            .to_owned();
+        read.extend(
+            list.split('`')
+                .skip(1)
+                .step_by(2)
+                .map(|field| format!("{prefix}{field}")),
+        );
+    }
+    read.retain(|field| !["cpu", "memory", "restart"].contains(&field.as_str()));
+    read.sort();
+    let mut told = FIELDS.map(|row| row.0.to_owned());
+    told.sort();
+    assert_eq!(read, told);
+}
+
+#[test]
+fn a06_the_documents_example_is_what_the_commands_really_say() {
+    let text = document();
+    let block = |begin: &str| {
+        let from = text
+            .find(begin)
+            .unwrap_or_else(|| unreachable!("no block {begin}"));
+        let body = text[from..].split_once("```").unwrap();
+        body.1
+            .split_once('\n')
+            .unwrap()
+            .1
+            .split("```")
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let policies = Layout::find().policies();
+    let work = fs::read_to_string(policies.join("p__work.toml")).unwrap();
+    let loaded = folder(&[
+        ("p__work.toml", &work),
+        ("p__work__mail.toml", &block("`d/p__work__mail.toml`")),
+    ]);
+    let check: Vec<_> = said(&loaded)
+        .iter()
+        .map(|line| format!("policy: {line}\n"))
+        .collect();
+    assert_eq!(
+        block("policy check --dir d`"),
+        format!("{}{}\n", check.concat(), checked(&loaded))
+    );
+    let all = set::load(&policies, "").unwrap().policies;
+    let (web, dev) = (name("p://web").unwrap(), name("p://dev").unwrap());
+    assert_eq!(block("policy show p://web`"), words::show(&web, &all[&web]));
+    assert_eq!(
+        block("policy diff p://web p://dev`"),
+        words::diff((&web, &all[&web]), (&dev, &all[&dev]))
+    );
+}

@@ -1,0 +1,219 @@
+//! The rule is an order, and no text makes the reader fail.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::policy::file::parse;
+use crate::policy::rule::{Grant, Restart, beyond};
+use crate::policy::words;
+use bay0_persona::PersonaName;
+
+const FIELDS: [&str; 13] = [
+    "cpu.quota",
+    "cpu.weight",
+    "memory.max",
+    "pids",
+    "open_files",
+    "tmpfs",
+    "seccomp",
+    "capabilities",
+    "network",
+    "devices",
+    "terminal",
+    "autostart",
+    "restart",
+];
+
+/// Few values, so that two of them are often the same.
+pub fn grant() -> impl Strategy<Value = Grant> {
+    let few = || 1..4u64;
+    let restart = prop::option::of((1..4u64, 100..103u64));
+    let numbers = (few(), few(), few(), few(), few());
+    let sets = (0..3u64, 0..8u64, 0..3u64, 0..8u64);
+    (numbers, sets, any::<bool>(), any::<bool>(), restart).prop_map(
+        |(n, s, terminal, autostart, restart)| Grant {
+            cpu_quota: n.0,
+            cpu_weight: n.1,
+            memory_max: n.2 + 4,
+            pids: n.3,
+            open_files: n.4,
+            tmpfs: n.0,
+            seccomp: s.0,
+            capabilities: s.1,
+            network: s.2,
+            devices: s.3,
+            terminal,
+            autostart,
+            restart: restart.map(|(tries, delay_ms)| Restart { tries, delay_ms }),
+        },
+    )
+}
+
+/// `grant` with one field taken from `other`.
+fn with(field: &str, grant: &Grant, other: &Grant) -> Grant {
+    let mut new = grant.clone();
+    match field {
+        "cpu.quota" => new.cpu_quota = other.cpu_quota,
+        "cpu.weight" => new.cpu_weight = other.cpu_weight,
+        "memory.max" => new.memory_max = other.memory_max,
+        "pids" => new.pids = other.pids,
+        "open_files" => new.open_files = other.open_files,
+        "tmpfs" => new.tmpfs = other.tmpfs,
+        "seccomp" => new.seccomp = other.seccomp,
+        "capabilities" => new.capabilities = other.capabilities,
+        "network" => new.network = other.network,
+        "devices" => new.devices = other.devices,
+        "terminal" => new.terminal = other.terminal,
+        "autostart" => new.autostart = other.autostart,
+        _ => new.restart = other.restart,
+    }
+    new
+}
+
+fn within(field: &str, child: &Grant, parent: &Grant) -> bool {
+    !beyond(child, parent).contains(&field)
+}
+
+proptest! {
+    #[test]
+    fn a16_no_text_makes_the_reader_fail_and_what_it_takes_is_within_its_bounds(
+        lines in vec(prop_oneof![
+            prop::sample::select(super::LEAST.lines().collect::<Vec<_>>()).prop_map(str::to_owned),
+            ("[a-z_.]{1,8}", "(-?[0-9]{1,20}|\"[a-zA-Z0-9 ]{0,9}\"|\\[[0-9, ]{0,5}\\]|true)").prop_map(|(k, v)| format!("{k} = {v}")),
+            "(cpu|memory|restart|environment)\\.[a-z]{1,4} = [0-9\"]{1,3}",
+            "\\PC{0,30}",
+        ], 0..16)
+    ) {
+        match parse("f", &lines.join("\n")) {
+            Ok(policy) => prop_assert!(policy.grant.tmpfs < policy.grant.memory_max && policy.grant.pids > 0),
+            Err(findings) => prop_assert!(!findings.is_empty()),
+        }
+    }
+
+    #[test]
+    fn a05_whatever_a_room_may_it_may_inside_itself(a in grant()) {
+        prop_assert_eq!(beyond(&a, &a), [""; 0]);
+    }
+
+    #[test]
+    fn a05_what_is_within_its_parent_is_within_its_parents_parent(a in grant(), b in grant(), c in grant()) {
+        for field in FIELDS {
+            let premise = within(field, &a, &b) && within(field, &b, &c);
+            prop_assert!(!premise || within(field, &a, &c), "{}", field);
+        }
+    }
+
+    #[test]
+    fn a05_two_that_are_within_each_other_are_the_same(a in grant(), b in grant()) {
+        for field in FIELDS {
+            let both = within(field, &a, &b) && within(field, &b, &a);
+            prop_assert_eq!(both, with(field, &a, &b) == a, "{}", field);
+        }
+        prop_assert_eq!(beyond(&a, &b).is_empty() && beyond(&b, &a).is_empty(), a == b);
+    }
+
+    #[test]
+    fn a05_each_field_is_decided_by_itself(a in grant(), b in grant()) {
+        for field in FIELDS {
+            let told = beyond(&with(field, &b, &a), &b);
+            let expected: Vec<_> = beyond(&a, &b).into_iter().filter(|f| *f == field).collect();
+            prop_assert_eq!(told, expected);
+        }
+    }
+}
+
+#[test]
+fn a05_the_order_of_each_field_is_the_one_of_its_table() {
+    let low = Grant {
+        cpu_quota: 1,
+        cpu_weight: 1,
+        memory_max: 1,
+        pids: 1,
+        open_files: 1,
+        tmpfs: 1,
+        seccomp: 0,
+        capabilities: 0b01,
+        network: 0,
+        devices: 0b01,
+        terminal: false,
+        autostart: false,
+        restart: None,
+    };
+    let high = Grant {
+        cpu_quota: 2,
+        cpu_weight: 2,
+        memory_max: 2,
+        pids: 2,
+        open_files: 2,
+        tmpfs: 2,
+        seccomp: 1,
+        capabilities: 0b11,
+        network: 0b01,
+        devices: 0b11,
+        terminal: true,
+        autostart: true,
+        restart: Some(Restart {
+            tries: 1,
+            delay_ms: 100,
+        }),
+    };
+    assert_eq!(beyond(&high, &low), FIELDS);
+    assert_eq!(beyond(&low, &high), [""; 0]);
+    for field in FIELDS {
+        let row = format!("//! | `{field}` |");
+        assert!(include_str!("../rule.rs").contains(&row), "{row}");
+    }
+}
+
+#[test]
+fn a05_two_ways_out_or_two_sets_are_each_more_than_the_other() {
+    let base = parse("f", super::LEAST).unwrap().grant;
+    let sets = |bits| Grant {
+        capabilities: bits,
+        network: bits,
+        devices: bits,
+        ..base.clone()
+    };
+    let apart = ["capabilities", "network", "devices"];
+    assert_eq!(beyond(&sets(0b01), &sets(0b10)), apart);
+    assert_eq!(beyond(&sets(0b10), &sets(0b01)), apart);
+    let again = |tries, delay_ms| Grant {
+        restart: Some(Restart { tries, delay_ms }),
+        ..base.clone()
+    };
+    assert_eq!(beyond(&again(2, 200), &again(1, 100)), ["restart"]);
+    assert_eq!(beyond(&again(1, 100), &again(2, 200)), ["restart"]);
+    assert_eq!(beyond(&again(1, 200), &again(2, 100)), [""; 0]);
+}
+
+#[test]
+fn a06_a_difference_names_both_directions_and_what_is_neither() {
+    let (a, b) = (
+        PersonaName::parse("p://a").unwrap(),
+        PersonaName::parse("p://b").unwrap(),
+    );
+    let first = parse(
+        "f",
+        &format!("{}devices = [\"gpu\", \"npu\"]\n", super::LEAST),
+    )
+    .unwrap();
+    let second = super::LEAST.replace("64", "65").replace("dev", "web") + "devices = [\"npu\"]\n";
+    let second = parse("f", &second).unwrap();
+    assert_eq!(
+        words::diff((&a, &first), (&b, &second)),
+        "p://b may, and p://a may not:\n  \
+           Programs      at most 65 at once, threads counted (p://a: at most 64 at once, threads counted)\n  \
+           Open files    at most 65 in each program (p://a: at most 64 in each program)\n\
+         p://a may, and p://b may not:\n  \
+           Devices       the graphics processor\n\
+         neither more nor less, but not the same:\n  \
+           Files         those of the image \"web\", never changed (p://a: those of the image \"dev\", never\n                \
+           changed)\n"
+    );
+    let nothing = "p://a may, and p://b may not:\n  nothing\n";
+    let both = words::diff((&b, &first), (&a, &first));
+    assert_eq!(
+        both,
+        format!("{nothing}p://b may, and p://a may not:\n  nothing\n")
+    );
+}

@@ -1,0 +1,225 @@
+//! A policy in plain words: every field has a label and a sentence, and `show` and `diff` say the same ones.
+
+use bay0_persona::PersonaName;
+
+use super::file::{Policy, unit};
+use super::rule::beyond;
+use super::terms::{self, Term};
+
+/// Columns of a label, and of the text beside it.
+const INDENT: usize = 14;
+const WIDTH: usize = 84;
+
+/// How a field is told.
+struct Word {
+    field: &'static str,
+    label: &'static str,
+    says: fn(&Policy) -> String,
+}
+
+const WORDS: [Word; 16] = [
+    word("image", "Files", |p| {
+        format!("those of the image \"{}\", never changed", p.image)
+    }),
+    word("command", "Starts with", command),
+    word("environment", "Is told", environment),
+    word("cpu.quota", "Processor", |p| {
+        format!("at most what {} can do", processors(p.grant.cpu_quota))
+    }),
+    word("cpu.weight", "Share", |p| {
+        let (weight, ordinary) = (p.grant.cpu_weight, terms::ORDINARY_WEIGHT);
+        format!("counts {weight} where rooms compete for the processor ({ordinary} is ordinary)")
+    }),
+    word("memory.max", "Memory", |p| {
+        format!(
+            "at most {}, none of it ever on a disk",
+            size(p.grant.memory_max)
+        )
+    }),
+    word("pids", "Programs", |p| {
+        format!("at most {} at once, threads counted", p.grant.pids)
+    }),
+    word("open_files", "Open files", |p| {
+        format!("at most {} in each program", p.grant.open_files)
+    }),
+    word("tmpfs", "New files", |p| {
+        format!("at most {}, gone when the room stops", size(p.grant.tmpfs))
+    }),
+    word("seccomp", "Kernel", |p| {
+        format!("serves {}", one(&terms::SECCOMP, p.grant.seccomp))
+    }),
+    word("capabilities", "Rights", |p| {
+        let rights = listed(&terms::CAPABILITIES, p.grant.capabilities);
+        rights.map_or("none, not even for root".into(), |all| {
+            format!("for root, inside only: {all}")
+        })
+    }),
+    word("network", "Network", |p| {
+        listed(&terms::NETWORK, p.grant.network).unwrap_or_else(|| "none".into())
+    }),
+    word("devices", "Devices", |p| {
+        listed(&terms::DEVICES, p.grant.devices).unwrap_or_else(|| "none".into())
+    }),
+    word("terminal", "Terminal", |p| {
+        let has = [
+            "none: nobody can type into it",
+            "a person can enter it and type",
+        ];
+        has[usize::from(p.grant.terminal)].to_owned()
+    }),
+    word("autostart", "Begins", |p| {
+        let when = ["when somebody asks for it", "by itself, with the machine"];
+        when[usize::from(p.grant.autostart)].to_owned()
+    }),
+    word("restart", "After a fault", restart),
+];
+
+const fn word(field: &'static str, label: &'static str, says: fn(&Policy) -> String) -> Word {
+    Word { field, label, says }
+}
+
+/// The sentence of one field.
+pub fn of(field: &str, policy: &Policy) -> String {
+    let word = WORDS.iter().find(|word| word.field == field);
+    word.map(|word| (word.says)(policy)).unwrap_or_default()
+}
+
+/// All of one policy.
+pub fn show(name: &PersonaName, policy: &Policy) -> String {
+    let mut text = format!("{name}\n");
+    match name.parent() {
+        Some(parent) => text.push_str(&line(
+            "Is inside",
+            &format!("{parent}, and ends with it; may nothing that {parent} may not"),
+        )),
+        None => text.push_str(&line("Is inside", "no other room")),
+    }
+    for word in &WORDS {
+        text.push_str(&line(word.label, &(word.says)(policy)));
+    }
+    text
+}
+
+/// What `b` may that `a` may not, the reverse, and what is neither.
+pub fn diff(a: (&PersonaName, &Policy), b: (&PersonaName, &Policy)) -> String {
+    let mut text = String::new();
+    for (more, less) in [(b, a), (a, b)] {
+        let fields = beyond(&more.1.grant, &less.1.grant);
+        let heading = format!("{} may, and {} may not:\n", more.0, less.0);
+        text.push_str(&heading);
+        if fields.is_empty() {
+            text.push_str("  nothing\n");
+        }
+        for word in WORDS.iter().filter(|word| fields.contains(&word.field)) {
+            text.push_str(&line(word.label, &excess(word, more.1, less)));
+        }
+    }
+    let other = |word: &&Word| !matches!(word.field, "image" | "command" | "environment");
+    let differs = |word: &&Word| (word.says)(a.1) != (word.says)(b.1);
+    let plain: Vec<_> = WORDS
+        .iter()
+        .filter(|word| !other(word))
+        .filter(differs)
+        .collect();
+    if !plain.is_empty() {
+        text.push_str("neither more nor less, but not the same:\n");
+    }
+    for word in plain {
+        let (a_says, b_says) = ((word.says)(a.1), (word.says)(b.1));
+        text.push_str(&line(word.label, &format!("{b_says} ({}: {a_says})", a.0)));
+    }
+    text
+}
+
+/// Of a set, only what the other does not have; of anything else, both.
+fn excess(word: &Word, more: &Policy, (name, less): (&PersonaName, &Policy)) -> String {
+    let mut only = more.clone();
+    match word.field {
+        "capabilities" => only.grant.capabilities &= !less.grant.capabilities,
+        "devices" => only.grant.devices &= !less.grant.devices,
+        _ => return format!("{} ({name}: {})", (word.says)(more), (word.says)(less)),
+    }
+    (word.says)(&only)
+}
+
+/// A label and its text, broken between words.
+fn line(label: &str, text: &str) -> String {
+    let (mut out, mut column) = (format!("  {label:<INDENT$}"), 0);
+    for word in text.split(' ') {
+        let width = word.chars().count();
+        if column > 0 && column + 1 + width > WIDTH {
+            out.push_str(&format!("\n  {:INDENT$}", ""));
+            column = 0;
+        }
+        if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += width;
+    }
+    out + "\n"
+}
+
+/// As a person would type it: what has spaces or nothing in it, between quotes.
+fn command(policy: &Policy) -> String {
+    let quoted = |word: &String| match word.is_empty() || word.contains(' ') {
+        true => format!("{word:?}"),
+        false => word.clone(),
+    };
+    let words: Vec<_> = policy.command.iter().map(quoted).collect();
+    words.join(" ")
+}
+
+fn environment(policy: &Policy) -> String {
+    let pairs = policy
+        .environment
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    let pairs: Vec<_> = pairs.collect();
+    if pairs.is_empty() {
+        return "nothing".into();
+    }
+    pairs.join(" ")
+}
+
+fn restart(policy: &Policy) -> String {
+    let Some(restart) = policy.grant.restart else {
+        return "stays stopped".into();
+    };
+    let (tries, delay, cap) = (restart.tries, restart.delay_ms, terms::DELAY_CAP_S);
+    format!(
+        "started again up to {tries} times: after {delay} ms, then each time twice as long, {cap} s at most"
+    )
+}
+
+/// `150` percent as `1.5 processors`.
+fn processors(percent: u64) -> String {
+    let (whole, rest) = (percent / 100, percent % 100);
+    let number = match rest {
+        0 => whole.to_string(),
+        rest => format!("{whole}.{rest:02}")
+            .trim_end_matches('0')
+            .to_owned(),
+    };
+    let plural = if percent == 100 { "" } else { "s" };
+    format!("{number} processor{plural}")
+}
+
+/// `512MiB` as a person writes it.
+fn size(bytes: u64) -> String {
+    let text = unit(bytes);
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    format!("{digits} {}", &text[digits.len()..])
+}
+
+fn one(terms: &[Term], place: u64) -> String {
+    let term = terms.iter().find(|term| u64::from(term.1) == place);
+    term.map(|term| term.2.to_owned()).unwrap_or_default()
+}
+
+fn listed(terms: &[Term], bits: u64) -> Option<String> {
+    let held = terms.iter().filter(|term| bits & (1 << term.1) != 0);
+    let held: Vec<_> = held.map(|term| term.2).collect();
+    (!held.is_empty()).then(|| held.join(", "))
+}
