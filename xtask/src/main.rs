@@ -108,7 +108,7 @@ enum Task {
     Budget,
     /// Check that the documents say what the code does, and every requirement has its test
     Tidy,
-    /// Check, explain and compare what each room may; no room can be started yet
+    /// Check, explain, compare and compile what each room may; no room can be started yet
     #[command(after_help = help::POLICY)]
     Policy(policy::PolicyArgs),
     /// Run everything that is checked: budget, tidy, format, lints, tests, a boot, VM scenarios

@@ -1,7 +1,9 @@
-//! `cargo xtask policy`: what each room may, checked, explained and compared. Host side: nothing at run time reads TOML.
+//! `cargo xtask policy`: what each room may, checked, explained, compared and compiled. Host side: nothing at run time reads TOML.
 //!
-//! [`file`] reads one file (with [`spelled`] and [`texts`]), [`set`] a folder of them, [`rule`] says what a nested room may never have, [`words`] tells it to a person.
+//! [`file`] reads one file (with [`spelled`] and [`texts`]), [`set`] a folder of them, [`rule`] says what a nested room may never have, [`words`] tells it to a person,
+//! [`db`] writes what will ship.
 
+mod db;
 #[cfg(test)]
 mod fields;
 mod file;
@@ -12,7 +14,7 @@ mod terms;
 mod texts;
 mod words;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use bay0_persona::PersonaName;
@@ -20,6 +22,7 @@ use clap::{Args, Subcommand};
 
 use crate::help;
 use crate::layout::Layout;
+use crate::stamp;
 use file::Policy;
 use set::Loaded;
 
@@ -55,6 +58,12 @@ enum Which {
         #[arg(value_parser = name)]
         b: PersonaName,
     },
+    /// Write the database that will ship; nothing reads it yet
+    #[command(after_help = help::POLICY)]
+    Compile {
+        /// Where to [default: build/policy.db]
+        out: Option<PathBuf>,
+    },
 }
 
 /// Either spelling of a name.
@@ -64,7 +73,7 @@ fn name(text: &str) -> Result<PersonaName, String> {
         .or_else(|error| internal().ok_or(format!("{error}; next: p://web, say")))
 }
 
-/// Does it; 1 when a policy is not in order.
+/// Does it; 1 when a policy is not in order, and then nothing is written.
 pub fn command(layout: &Layout, args: &PolicyArgs) -> Result<u8> {
     let dir = args.dir.clone().unwrap_or_else(|| layout.policies());
     let shown = dir.strip_prefix(&layout.root).unwrap_or(&dir);
@@ -83,6 +92,13 @@ pub fn command(layout: &Layout, args: &PolicyArgs) -> Result<u8> {
             (Some(first), Some(second)) => print!("{}", words::diff((a, first), (b, second))),
             _ => return Ok(refused(&loaded)),
         },
+        Which::Compile { out } if loaded.findings.is_empty() => {
+            let default = layout.build().join("policy.db");
+            compile(&loaded, out.as_deref().unwrap_or(&default))?;
+        }
+        Which::Compile { .. } => {
+            eprintln!("policy: nothing written, since not all policies are in order")
+        }
     }
     Ok(refused(&loaded))
 }
@@ -115,6 +131,13 @@ fn chosen<'a>(loaded: &'a Loaded, name: &PersonaName) -> Result<Option<&'a Polic
     }
     let there: Vec<_> = loaded.policies.keys().map(ToString::to_string).collect();
     bail!("no policy of {name}; next: one of {}", there.join(", "))
+}
+
+fn compile(loaded: &Loaded, out: &Path) -> Result<()> {
+    db::compile(&loaded.policies, out)?;
+    let (count, hash) = (loaded.policies.len(), stamp::sha256_file(out)?);
+    println!("{}: {count} policies, sha256 {hash}", out.display());
+    Ok(())
 }
 
 #[cfg(test)]

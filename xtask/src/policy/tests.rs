@@ -1,11 +1,11 @@
 //! What a policy file may say and what a folder of them may hold.
 
+mod database;
 mod document;
 mod folder;
 mod order;
 
 use std::fs;
-use std::path::Path;
 
 use super::*;
 use crate::policy::fields::FIELDS;
