@@ -39,10 +39,16 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.at {
-            Some((line, column)) => write!(f, "{}:{line}:{column}: {}", self.file, self.what),
-            None => write!(f, "{}: {}", self.file, self.what),
-        }
+        let place = match self.at {
+            Some((line, column)) => format!(":{line}:{column}"),
+            None => String::new(),
+        };
+        let text = format!("{}{place}: {}", self.file, self.what);
+        // A name or a word of the file may hold what a terminal would obey.
+        text.chars().try_for_each(|c| match c.is_control() {
+            true => write!(f, "{}", c.escape_default()),
+            false => write!(f, "{c}"),
+        })
     }
 }
 
@@ -56,6 +62,8 @@ pub fn parse(file: &str, text: &str) -> Result<Policy, Vec<Finding>> {
     };
     let policy = reader.raw().map(|raw| reader.policy(raw));
     reader.findings.sort();
+    // The parser says the same of every bracket that is left open.
+    reader.findings.dedup();
     match policy {
         Some(policy) if reader.findings.is_empty() => Ok(policy),
         _ => Err(reader.findings),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use bay0_persona::PersonaName;
 
 use super::file::{self, Finding, Policy};
@@ -29,7 +29,7 @@ pub struct Loaded {
 pub fn load(dir: &Path, shown: &str) -> Result<Loaded> {
     let mut loaded = Loaded::default();
     let mut broken = Vec::new();
-    for entry in fs::read_dir(dir).with_context(|| format!("read {}", dir.display()))? {
+    for entry in listed(dir)? {
         let path = entry?.path();
         let base = path.file_name().unwrap_or_default().to_string_lossy();
         let shown = format!("{shown}/{base}");
@@ -49,6 +49,11 @@ pub fn load(dir: &Path, shown: &str) -> Result<Loaded> {
         .extend(together(&loaded.policies, &broken, shown));
     loaded.findings.sort();
     Ok(loaded)
+}
+
+fn listed(dir: &Path) -> Result<fs::ReadDir> {
+    let next = "next: --dir with a folder of policies";
+    fs::read_dir(dir).map_err(|e| anyhow!("read {}: {e}; {next}", dir.display()))
 }
 
 /// The room that a file is about.

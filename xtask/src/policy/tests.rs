@@ -125,6 +125,19 @@ fn a06_a_file_that_is_no_toml_is_refused_where_it_stops_being_one() {
     );
 }
 
+#[test]
+fn a06_a_finding_is_told_once_and_nothing_in_it_moves_the_terminal() {
+    assert_eq!(
+        findings("image = [[["),
+        ["p__x.toml:1:12: not TOML: unclosed array, expected `]`; next: correct it"]
+    );
+    let escape = findings("\"\\u001b[2J\" = 1");
+    assert!(
+        escape.iter().any(|line| line.contains("`\\u{1b}[2J`")),
+        "{escape:?}"
+    );
+}
+
 /// A line that replaces the one of its field, and the finding.
 const REFUSED: [(&str, &str); 17] = [
     (
@@ -241,6 +254,17 @@ fn a06_exit_codes_are_0_in_order_and_1_not_in_order() {
     fs::write(dir.path().join("p__web.toml"), LEAST).unwrap();
     assert_eq!(run(Which::Check).unwrap(), 0);
     assert_eq!(run(Which::Show { name: web() }).unwrap(), 0);
+    let nowhere = command(
+        &Layout::find(),
+        &PolicyArgs {
+            which: Which::Check,
+            dir: Some("nowhere".into()),
+        },
+    );
+    assert_eq!(
+        nowhere.unwrap_err().to_string(),
+        "read nowhere: No such file or directory (os error 2); next: --dir with a folder of policies"
+    );
     let nix = name("p://nix").unwrap();
     assert_eq!(
         run(Which::Show { name: nix }).unwrap_err().to_string(),
