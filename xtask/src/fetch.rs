@@ -44,15 +44,23 @@ pub fn alpine(lock: &Alpine, cache: &Path) -> Result<(PathBuf, PathBuf)> {
 
 /// Fetches the named version without a pin to compare with, for `repin`; true when apt had it.
 pub fn apt_download(wanted: &str, dir: &Path, bytes: u64) -> Result<bool> {
+    apt_download_all(&[wanted.to_owned()], wanted, dir, bytes)
+}
+
+/// The same for many at once, shown as `what`; true when apt had them all.
+pub fn apt_download_all(wanted: &[String], what: &str, dir: &Path, bytes: u64) -> Result<bool> {
     let mut command = host::command("apt-get")?;
-    command.args(["-q", "download", wanted]).current_dir(dir);
+    command
+        .args(["-q", "download"])
+        .args(wanted)
+        .current_dir(dir);
     if host::privilege() == Privilege::Root {
         // The sandbox user cannot write into our folder; apt would only warn about it.
         command.args(["-o", "APT::Sandbox::User=root"]);
     }
     Ok(with_bar(
         command.stdout(Stdio::null()).stderr(Stdio::null()),
-        wanted,
+        what,
         dir,
         bytes,
     )?
@@ -72,7 +80,7 @@ pub fn apt_update() -> Result<()> {
             "refresh the apt index: not root and sudo asks for a password; next: sudo apt-get update"
         ),
     };
-    eprintln!("soil: apt-get update");
+    eprintln!("fetch: apt-get update");
     // An index that stays old shows in the next step, by name.
     command
         .args(["-q", "update"])
@@ -91,7 +99,8 @@ pub fn fresh_dir(dir: &Path) -> Result<PathBuf> {
     Ok(dir.to_owned())
 }
 
-fn cached(pin: &Pin, cache: &Path, repin: &str) -> Result<Option<PathBuf>> {
+/// The file of a pin, where it was fetched before, checked.
+pub fn cached(pin: &Pin, cache: &Path, repin: &str) -> Result<Option<PathBuf>> {
     let path = cache.join(&pin.name);
     if !path.exists() {
         return Ok(None);
@@ -103,7 +112,8 @@ fn cached(pin: &Pin, cache: &Path, repin: &str) -> Result<Option<PathBuf>> {
     Ok(Some(path))
 }
 
-fn keep(pin: &Pin, part: &Path, cache: &Path, repin: &str) -> Result<PathBuf> {
+/// Checks a fetched file and moves it into the cache.
+pub fn keep(pin: &Pin, part: &Path, cache: &Path, repin: &str) -> Result<PathBuf> {
     let file = part.join(&pin.name);
     if !file.exists() {
         bail!(

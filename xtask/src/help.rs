@@ -63,6 +63,23 @@ pub const PERSIST: &str = "Examples:
   cargo xtask persist                 build/persist.img, 10G and sparse, where there is none
   cargo xtask persist --size 512M --force    another one in its place";
 
+pub const ROOM_BUILD: &str = "Examples:
+  cargo xtask room build busybox      build/rooms/busybox.sqfs: small, without privilege
+  cargo xtask room build dev          a Debian system with a compiler; web and work likewise
+
+Rooms cannot be started yet: the image is made, listed and that is all";
+
+pub const ROOM_IMPORT: &str = "Examples:
+  docker save app -o app.tar && cargo xtask room import app.tar
+  podman save --format oci-archive -o app.tar app && cargo xtask room import app.tar --name mine
+  cargo xtask room import layout/ --name mine --force
+
+What is refused, what is left out: docs/ROOMS.md";
+
+pub const ROOM_REPIN: &str = "Example:
+  cargo xtask room repin dev          on Debian 12: xtask/rooms/dev.lock with today's versions
+Then: cargo xtask room build dev, and commit the lock";
+
 /// What has `filter` in its name, of `all`; an error that lists the names if nothing has.
 pub fn matching<'a, T>(
     what: &str,

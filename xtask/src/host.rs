@@ -82,6 +82,17 @@ pub const TOOL_TINI: Tool = Tool {
     packages: ["tini", "tini-static", "tini-static", "tini"],
 };
 
+/// Writes room images.
+pub const TOOL_SQFSTAR: Tool = Tool {
+    program: "sqfstar",
+    packages: ["squashfs-tools"; 4],
+};
+/// Puts a Debian root together.
+pub const TOOL_MMDEBSTRAP: Tool = Tool {
+    program: "mmdebstrap",
+    packages: ["mmdebstrap"; 4],
+};
+
 const MANAGERS: [(&str, &[&str]); 4] = [
     ("apt-get", &["install", "-y", "--no-install-recommends"]),
     ("dnf", &["install", "-y"]),

@@ -54,6 +54,16 @@ impl Layout {
         self.root.join("bay0-persona/policies")
     }
 
+    /// Recipes of room images, and their locks.
+    pub fn recipes(&self) -> PathBuf {
+        self.root.join("xtask/rooms")
+    }
+
+    /// Room images and the list of them.
+    pub fn rooms(&self) -> PathBuf {
+        self.build().join("rooms")
+    }
+
     /// The default soil's release Spine is the product (K05); others stand beside it and never replace it.
     pub fn spine(&self, soil: Soil, fault: bool) -> Spine {
         let (kernel_dir, dir) = match (soil, fault) {

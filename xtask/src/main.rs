@@ -31,6 +31,7 @@ mod qemu;
 mod qmp;
 mod repin;
 mod reproduce;
+mod room;
 mod smoke;
 mod soak;
 mod soil;
@@ -124,6 +125,11 @@ enum Task {
         #[command(subcommand)]
         which: repin::Which,
     },
+    /// Images of rooms: build, import, list, repin (docs/ROOMS.md; rooms cannot be started yet)
+    Room {
+        #[command(subcommand)]
+        task: room::Task,
+    },
     /// Make the sparse ext4 disk behind /persist, build/persist.img
     #[command(after_help = help::PERSIST)]
     Persist {
@@ -193,6 +199,7 @@ fn run(task: Task) -> Result<u8> {
         Task::Policy(args) => return policy::command(&layout, &args),
         Task::Test => return suite::command(&layout),
         Task::Repin { which } => repin::command(&layout, &which)?,
+        Task::Room { task } => return room::command(&layout, &task),
         Task::Contained => return contained::command(&layout),
         Task::Reproduce => return reproduce::command(&layout),
         Task::Qemu(args) => return boot(&layout, &args),

@@ -25,6 +25,7 @@ pub fn command(layout: &Layout) -> Result<u8> {
         host::TOOL_DEPMOD,
         host::TOOL_CC,
         host::TOOL_GIT,
+        host::TOOL_SQFSTAR,
     ])?;
     if nix::unistd::geteuid().is_root() {
         host::need(&[

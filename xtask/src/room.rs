@@ -1,0 +1,257 @@
+//! `cargo xtask room`: images of rooms, made here and not started yet. An image is a read-only SquashFS in `build/rooms`, from a recipe
+//! or from an image archive; either way a [`tree::Tree`] in memory becomes the file, and the file counts only when it is complete.
+
+mod debian;
+mod layer;
+mod oci;
+mod pack;
+mod recipe;
+mod shelf;
+mod source;
+mod spool;
+mod tree;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Subcommand;
+
+use crate::help;
+use crate::layout::Layout;
+use crate::lock::Lock;
+use layer::LeftOut;
+use recipe::Recipe;
+use shelf::{Row, Shelf};
+use spool::Spool;
+use tree::{Kind, Meta, Place, Tree};
+
+/// What to do with images.
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// Make the image of a recipe in xtask/rooms, from its pinned packages
+    #[command(after_help = help::ROOM_BUILD)]
+    Build {
+        /// The recipe
+        name: String,
+    },
+    /// Make an image of an OCI layout or of what `docker save` wrote
+    #[command(after_help = help::ROOM_IMPORT)]
+    Import {
+        /// The archive, compressed or not, or the folder of an OCI layout
+        file: PathBuf,
+        /// The image's name; without it, the file's up to its first dot
+        #[arg(long)]
+        name: Option<String>,
+        /// Replace the imported image of that name
+        #[arg(long)]
+        force: bool,
+    },
+    /// Print all images with size and SHA-256; fail if one is not what it was when it was made
+    List,
+    /// Pin the packages of a recipe anew, from this host's archive; rewrites its lock
+    #[command(after_help = help::ROOM_REPIN)]
+    Repin {
+        /// The recipe
+        name: String,
+    },
+}
+
+/// Where things are.
+struct Places {
+    recipes: PathBuf,
+    packages: PathBuf,
+    epoch: u32,
+}
+
+/// Does it; 1 only from `list`.
+pub fn command(layout: &Layout, task: &Task) -> Result<u8> {
+    let shelf = Shelf::open(&layout.rooms())?;
+    let places = Places {
+        recipes: layout.recipes(),
+        packages: layout.cache().join("rooms"),
+        epoch: Lock::read(&layout.lock())?.source_date_epoch,
+    };
+    match task {
+        Task::Build { name } => made(&shelf, &build(&places, &shelf, name)?),
+        Task::Import { file, name, force } => {
+            let name = import_name(&places, &shelf, file, name.as_deref(), *force)?;
+            let row = import(&shelf, file, &name)
+                .with_context(|| format!("import {}; nothing was made", file.display()))?;
+            made(&shelf, &row);
+        }
+        Task::List => return list(&shelf),
+        Task::Repin { name } => repin(&places, name)?,
+    }
+    Ok(0)
+}
+
+fn made(shelf: &Shelf, row: &Row) {
+    print!("{}: {}", shelf.image(&row.name).display(), row.line());
+}
+
+/// Makes the image of a recipe.
+fn build(places: &Places, shelf: &Shelf, name: &str) -> Result<Row> {
+    let recipe = Recipe::read(&places.recipes, name)?;
+    if let Some(row) = shelf.row(name)?
+        && !row.from.starts_with("recipe:")
+    {
+        bail!(
+            "room {name}: an image of that name was imported; next: rm {}, or give the recipe another name",
+            shelf.image(name).display()
+        );
+    }
+    eprintln!("room: {name}: {}", recipe.about);
+    let packages = recipe::read_lock(&places.recipes, name)?;
+    debian::fetch(name, &packages, &places.packages)?;
+    let (mut tree, mut spool) = (Tree::default(), Spool::new(shelf.dir())?);
+    let left_out = match (recipe.kind, &packages[..]) {
+        (recipe::Kind::Debian, _) => debian::debian(
+            &recipe,
+            &packages,
+            &places.packages,
+            places.epoch,
+            &mut tree,
+            &mut spool,
+        )?,
+        (recipe::Kind::Busybox, [package]) => {
+            debian::busybox(package, &places.packages, &mut tree, &mut spool)?;
+            LeftOut::default()
+        }
+        _ => bail!("room {name}: a recipe of kind busybox has one package"),
+    };
+    furnish(&recipe, &mut tree, &mut spool).with_context(|| format!("room {name}"))?;
+    tree.clamp(places.epoch);
+    tell(&left_out);
+    finish(
+        shelf,
+        name,
+        &mut tree,
+        &mut spool,
+        &format!("recipe:{name}"),
+    )
+}
+
+/// The recipe's own folders and files.
+fn furnish(recipe: &Recipe, tree: &mut Tree, spool: &mut Spool) -> Result<()> {
+    for folder in &recipe.folders {
+        tree.add_missing_folder(Place::parse(folder.as_bytes())?, 0o755)?;
+    }
+    for (path, text) in &recipe.files {
+        let content = spool.take(&mut text.as_bytes(), text.len() as u64)?;
+        let mode = 0o644;
+        let meta = Meta {
+            mode,
+            ..Meta::PLAIN
+        };
+        tree.add(Place::parse(path.as_bytes())?, meta, Kind::File(content))?;
+    }
+    Ok(())
+}
+
+/// The name an import gets, refused where that would replace something unasked.
+fn import_name(
+    places: &Places,
+    shelf: &Shelf,
+    file: &Path,
+    name: Option<&str>,
+    force: bool,
+) -> Result<String> {
+    let stem = file.file_name().unwrap_or_default().to_string_lossy();
+    let stem = stem.split('.').next().unwrap_or_default();
+    let name = name.unwrap_or(stem);
+    shelf::check_name(name).context("import: --name NAME")?;
+    ensure!(
+        !recipe::names(&places.recipes)?.iter().any(|r| r == name),
+        "import: {name} is a recipe; next: another --name"
+    );
+    ensure!(
+        force || shelf.row(name)?.is_none(),
+        "import: there is an image {name}; next: another --name, or --force to replace it"
+    );
+    Ok(name.to_owned())
+}
+
+/// Makes an image of an archive.
+fn import(shelf: &Shelf, file: &Path, name: &str) -> Result<Row> {
+    let source = source::Source::open(file, shelf.dir())?;
+    let image = oci::find(&source)?;
+    let (mut tree, mut spool) = (Tree::default(), Spool::new(shelf.dir())?);
+    let mut left_out = LeftOut::default();
+    for (number, layer) in (1..).zip(&image.layers) {
+        eprintln!("room: layer {number} of {}", image.layers.len());
+        layer.read(&source, &mut tree, &mut spool, &mut left_out)?;
+    }
+    tell(&left_out);
+    eprintln!("room: its maker meant it to run {}", image.meant);
+    finish(
+        shelf,
+        name,
+        &mut tree,
+        &mut spool,
+        &format!("import:{}", image.id),
+    )
+}
+
+fn finish(
+    shelf: &Shelf,
+    name: &str,
+    tree: &mut Tree,
+    spool: &mut Spool,
+    from: &str,
+) -> Result<Row> {
+    eprintln!("room: writing the image");
+    let part = shelf.part(name)?;
+    // sqfstar makes its file itself; the name stays ours, and goes if it fails.
+    fs::remove_file(&part).context("free the name of the image")?;
+    pack::pack(tree, spool, &part)?;
+    shelf.put(name, part, from)
+}
+
+fn tell(left_out: &LeftOut) {
+    if left_out.devices > 0 {
+        eprintln!(
+            "room: left out {} device nodes: a room gets its own /dev",
+            left_out.devices
+        );
+    }
+    if left_out.attributes > 0 {
+        eprintln!(
+            "room: left out the extended attributes of {} entries",
+            left_out.attributes
+        );
+    }
+}
+
+fn list(shelf: &Shelf) -> Result<u8> {
+    let mut bad = 0;
+    for row in shelf.rows()? {
+        let wrong = shelf.wrong(&row)?;
+        bad |= u8::from(wrong.is_some());
+        let wrong = wrong.map_or(String::new(), |wrong| format!(" {wrong}"));
+        println!("{}{wrong}", row.line().trim_end());
+    }
+    Ok(bad)
+}
+
+fn repin(places: &Places, name: &str) -> Result<()> {
+    let recipe = Recipe::read(&places.recipes, name)?;
+    crate::fetch::apt_update()?;
+    let work = tempfile::tempdir().context("make a folder")?;
+    let packages =
+        debian::resolve(&recipe, work.path()).with_context(|| format!("repin {name}"))?;
+    let path = recipe::lock_path(&places.recipes, name);
+    let part = path.with_extension("lock.part");
+    fs::write(&part, recipe::lock_text(name, &packages))
+        .and_then(|()| fs::rename(&part, &path))
+        .with_context(|| format!("write {}", path.display()))?;
+    println!(
+        "room: {} packages in {}; next: cargo xtask room build {name}, then commit the lock",
+        packages.len(),
+        path.display()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! Hostile and odd tar streams.
+
+use tar::{Builder, Header};
+
+use super::*;
+
+/// An archive of one entry with the path written as it is, which the tar crate itself would refuse.
+pub fn raw(kind: EntryType, path: &str, link: &str, data: &[u8], claimed: u64) -> Vec<u8> {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(0o4755);
+    header.set_uid(1000);
+    header.set_gid(100);
+    header.set_mtime(5);
+    header.set_size(claimed);
+    header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+    header.as_mut_bytes()[157..157 + link.len()].copy_from_slice(link.as_bytes());
+    header.set_cksum();
+    let mut tar = header.as_bytes().to_vec();
+    tar.extend(data);
+    tar.resize(tar.len().next_multiple_of(512), 0);
+    tar
+}
+
+fn file(path: &str) -> Vec<u8> {
+    raw(EntryType::Regular, path, "", b"hello", 5)
+}
+
+fn run(parts: &[Vec<u8>]) -> Result<(Tree, LeftOut)> {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut tree, mut left_out) = (Tree::default(), LeftOut::default());
+    let mut spool = Spool::new(dir.path()).unwrap();
+    read(&parts.concat()[..], &mut tree, &mut spool, &mut left_out)?;
+    Ok((tree, left_out))
+}
+
+fn refused(parts: &[Vec<u8>]) -> String {
+    format!("{:#}", run(parts).map(|_| ()).unwrap_err())
+}
+
+#[test]
+fn t09_entries_that_leave_the_root_are_refused() {
+    assert_eq!(
+        refused(&[file("a/../../etc/passwd")]),
+        "\"a/../../etc/passwd\" leaves the root"
+    );
+    assert_eq!(
+        refused(&[raw(EntryType::Link, "a", "../../etc/shadow", b"", 0)]),
+        "/a is a hard link out of the image: \"../../etc/shadow\" leaves the root"
+    );
+    assert_eq!(
+        refused(&[raw(EntryType::Link, "a", "/etc/shadow", b"", 0)]),
+        "/a is a hard link to /etc/shadow, which is not in the image"
+    );
+    assert_eq!(
+        refused(&[raw(EntryType::Symlink, "a", "/etc", b"", 0), file("a/b")]),
+        "/a/b goes through /a, which is a link"
+    );
+    let mut builder = Builder::new(Vec::new());
+    builder
+        .append_pax_extensions([("path", &b"../up"[..])])
+        .unwrap();
+    assert_eq!(
+        refused(&[builder.get_ref().clone(), file("harmless")]),
+        "\"../up\" leaves the root"
+    );
+}
+
+#[test]
+fn t09_huge_claims_are_refused_before_they_cost_anything() {
+    let claim = u64::MAX >> 1;
+    assert_eq!(
+        refused(&[raw(EntryType::Regular, "big", "", b"", claim)]),
+        "/big: 9223372036854775807 bytes claimed, beyond the 17179869184 that an image may have"
+    );
+    assert_eq!(
+        refused(&[raw(EntryType::GNULongName, "x", "", b"", 1 << 40)]),
+        "a name or extension of 1099511627776 bytes (at most 1048576)"
+    );
+    assert_eq!(
+        refused(&[raw(EntryType::Regular, "cut", "", b"hello", 4096)]),
+        "/cut: ends after 512 of the 4096 bytes claimed"
+    );
+}
+
+#[test]
+fn t09_what_is_not_understood_is_refused_and_not_guessed() {
+    assert_eq!(
+        refused(&[raw(EntryType::GNUSparse, "s", "", b"", 0)]),
+        "/s: a file with holes (GNU sparse); next: make the archive without --sparse"
+    );
+    assert_eq!(
+        refused(&[raw(EntryType::new(b'V'), "v", "", b"", 0)]),
+        "/v is of kind 86, unknown here"
+    );
+    assert_eq!(
+        refused(&[raw(EntryType::Symlink, "l", "", b"", 0)]),
+        "/l is a link to nothing"
+    );
+}
+
+#[test]
+fn t09_devices_and_attributes_are_left_out_and_counted_setuid_bits_stay() {
+    let mut builder = Builder::new(Vec::new());
+    builder
+        .append_pax_extensions([("SCHILY.xattr.security.capability", &b"x"[..])])
+        .unwrap();
+    let parts = [
+        raw(EntryType::Char, "dev/null", "", b"", 0),
+        raw(EntryType::Block, "dev/sda", "", b"", 0),
+        builder.get_ref().clone(),
+        file("bin/ping"),
+    ];
+    let (tree, left_out) = run(&parts).unwrap();
+    let wanted = LeftOut {
+        devices: 2,
+        attributes: 1,
+    };
+    assert_eq!(left_out, wanted);
+    let ping = tree.get(&Place::parse(b"bin/ping").unwrap()).unwrap();
+    let wanted = Meta {
+        mode: 0o4755,
+        uid: 1000,
+        gid: 100,
+        mtime: 5,
+    };
+    assert_eq!(ping.meta, wanted);
+    assert!(tree.get(&Place::parse(b"dev/null").unwrap()).is_none());
+}
+
+#[test]
+fn t09_long_names_are_read_in_both_spellings() {
+    let long = format!("{}/{}", "d".repeat(120), "f".repeat(120));
+    let mut gnu = Builder::new(Vec::new());
+    let mut header = Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(0);
+    gnu.append_data(&mut header, &long, &b""[..]).unwrap();
+    let mut pax = Builder::new(Vec::new());
+    pax.append_pax_extensions([("path", long.as_bytes())])
+        .unwrap();
+    for parts in [
+        vec![gnu.get_ref().clone()],
+        vec![pax.get_ref().clone(), file("short")],
+    ] {
+        let (tree, _) = run(&parts).unwrap();
+        assert!(tree.get(&Place::parse(long.as_bytes()).unwrap()).is_some());
+    }
+}
