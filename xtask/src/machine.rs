@@ -38,6 +38,8 @@ pub struct Machine {
     /// Everything read so far and where the next `expect` starts.
     text: Vec<u8>,
     cursor: usize,
+    /// Lines that were typed and whose echo has not been heard yet, each with where in the text it can be at the earliest.
+    typed: Vec<(usize, Vec<u8>)>,
     qmp: Option<Qmp>,
     /// Holds the QMP socket; removed with the machine.
     _socket_dir: Option<TempDir>,
@@ -92,6 +94,7 @@ impl Machine {
             console,
             text: Vec::new(),
             cursor: 0,
+            typed: Vec::new(),
             qmp: None,
             _socket_dir: socket_dir,
             log: cfg.log.clone(),
@@ -116,7 +119,7 @@ impl Machine {
                 .console
                 .recv_timeout(end.saturating_duration_since(Instant::now()))
             {
-                Ok(bytes) => self.text.extend(bytes),
+                Ok(bytes) => self.hear(&bytes),
                 Err(RecvTimeoutError::Timeout) => {
                     return Err(self
                         .with_tail(&format!("no line matching /{pattern}/ within {deadline:?}")));
@@ -142,12 +145,15 @@ impl Machine {
     /// Waits until the console says anything more, at most `limit`; no line is passed over.
     pub fn wait_for_more(&mut self, limit: Duration) {
         if let Ok(bytes) = self.console.recv_timeout(limit) {
-            self.text.extend(bytes);
+            self.hear(&bytes);
         }
     }
 
     /// Types `line` and Enter on the serial console.
     pub fn send_line(&mut self, line: &str) -> Result<()> {
+        self.receive();
+        let echo = format!("{line}\r\n").into_bytes();
+        self.typed.push((self.text.len(), echo));
         self.send(format!("{line}\r").as_bytes())
     }
 
@@ -243,16 +249,29 @@ impl Machine {
         None
     }
 
+    /// Takes in what the console said, without the echo of a typed line that fell into the middle of another line.
+    fn hear(&mut self, bytes: &[u8]) {
+        self.text.extend(bytes);
+        let (text, typed) = (&mut self.text, std::mem::take(&mut self.typed));
+        for (from, echo) in typed {
+            match echoed(text, from, &echo) {
+                Some(at) if is_amid(&text[..at]) => drop(text.drain(at..at + echo.len())),
+                Some(_) => {}
+                None => self.typed.push((from, echo)),
+            }
+        }
+    }
+
     fn receive(&mut self) {
         while let Ok(bytes) = self.console.try_recv() {
-            self.text.extend(bytes);
+            self.hear(&bytes);
         }
     }
 
     fn drain(&mut self) {
         // The reader thread ends with the pipe, so this ends too.
         while let Ok(bytes) = self.console.recv_timeout(Duration::from_secs(1)) {
-            self.text.extend(bytes);
+            self.hear(&bytes);
         }
     }
 
@@ -310,6 +329,19 @@ fn pump(mut from: impl Read, mut log: File, to: &mpsc::Sender<Vec<u8>>) {
     }
 }
 
+/// Where in `text` the `echo` of a typed line stands, at `from` or later.
+fn echoed(text: &[u8], from: usize, echo: &[u8]) -> Option<usize> {
+    let rest = text.get(from..)?;
+    let at = rest.windows(echo.len()).position(|seen| seen == echo)?;
+    Some(from + at)
+}
+
+/// Whether what follows is in the middle of a line: neither at its beginning nor behind a prompt.
+fn is_amid(before: &[u8]) -> bool {
+    let begins = before.is_empty() || before.ends_with(b"\n");
+    !begins && !before.ends_with(PROMPT_END.as_bytes()) && !before.ends_with(b"\x1b[K")
+}
+
 /// What a terminal would show: no carriage returns, and nothing that was erased with "return, erase to the end of the line" (how the
 /// operator line takes its prompt back when a log line comes).
 fn clean(bytes: &[u8]) -> String {
@@ -323,6 +355,18 @@ fn clean(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_echo_in_the_middle_of_a_line_is_told_from_one_at_a_prompt() {
+        let text = b"bay0> poweroff\r\nnot encryptedpoweroff\r\n\r\n";
+        let echo = b"poweroff\r\n";
+        assert_eq!(echoed(text, 0, echo), Some(6));
+        assert!(!is_amid(&text[..6]) && !is_amid(&text[..16]) && !is_amid(b""));
+        assert_eq!(echoed(text, 7, echo), Some(29));
+        assert!(is_amid(&text[..29]));
+        assert_eq!(echoed(text, 30, echo), None);
+        assert_eq!(echoed(text, 300, echo), None);
+    }
 
     #[test]
     fn a_prompt_taken_back_for_a_log_line_is_not_part_of_the_line() {
