@@ -199,6 +199,19 @@ mod tests {
     }
 
     #[test]
+    fn h19_the_whole_ring_can_be_shown_at_once() {
+        let (mut log, _file) = log();
+        for _ in 0..RING_LINES {
+            log.say("x".repeat(LINE_BYTES));
+        }
+        // A console that takes nothing now: all of it has to wait.
+        log.console = File::options().write(true).open("/dev/full").ok();
+        let text = log.text();
+        log.draw(&text);
+        assert_eq!((log.lost, log.backlog.len()), (0, text.len()));
+    }
+
+    #[test]
     fn h19_the_keeper_is_handed_each_line_until_it_has_taken_it() {
         let (mut log, _file) = log();
         for n in 0..BATCH_LINES + 1 {
