@@ -246,8 +246,6 @@ impl Guest {
             if let Some((reply, rest)) = said
                 && rest.contains(PROMPT)
             {
-                // A busy machine may have shown a prompt before the answer: then the echo of the word stands in its middle.
-                let reply = reply.replacen(&format!("{end_word}\n"), "", 1);
                 return Ok(reply.replace(PROMPT, ""));
             }
             self.machine.wait_for_more(LOOK);

@@ -37,7 +37,7 @@ pub fn h14_operator_line_refuses_by_byte_and_position(lab: &Lab) -> Result<()> {
     ] {
         let said = guest.ask(line)?;
         ensure!(
-            said.contains(refusal),
+            said.contains(&format!("{refusal}\n")),
             "{line:?} should be refused with {refusal:?}, was answered {said:?}"
         );
     }
