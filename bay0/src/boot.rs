@@ -53,13 +53,11 @@ const UNSEALED: &str = "a device is missing or loading open; next: rebuild the S
 const WRITABLE: &str = "the root can be changed; next: report this kernel";
 const UNTIMED: &str = "the clock is wrong; next: set it";
 const UNTRUSTED: &str = "no persona starts; next: see the keeper's line";
-const UNREACHED: &str = "rooms cannot reach bay0; next: report this kernel";
+const UNREACHED: &str = "rooms cannot reach bay0; next: free that path and reboot";
 const UNHEARD: &str = "no operator line; next: attach a serial line, then reboot";
 
 /// The serial console, or whatever else the kernel was told to use.
 pub const CONSOLE: &str = "/dev/console";
-/// Where a host has it.
-const PODMAN: &str = "/usr/bin/podman";
 /// Longest that finding the disks, or a tool, may take before the boot goes on without.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -137,7 +135,7 @@ fn reconcile(bay: &mut Bay0) -> Result<String> {
     let desired = keeper.personas()?;
     let root = cgroup2_root().context("no cgroup2")?.join(ROOMS);
     let mut set = |name: &_, state| keeper.set_state(name, state).map_err(|e| e.to_string());
-    let (native, podman) = (Native(root), Podman(PODMAN.into(), PATIENCE));
+    let (native, podman) = (Native(root), Podman("/usr/bin/podman".into(), PATIENCE));
     let lines = bay0_reconcile::run(&desired, &[&native, &podman], &mut set);
     for line in &lines {
         bay.log.say(format!("reconcile: {line}"));
@@ -153,7 +151,8 @@ fn reconcile(bay: &mut Bay0) -> Result<String> {
 }
 
 fn umbilical(bay: &mut Bay0) -> Result<String> {
-    let server = Server::bind(Path::new(SOCKET)).context("listen at its socket")?;
+    let bound = Server::bind(Path::new(SOCKET));
+    let server = bound.with_context(|| format!("listen at {SOCKET}"))?;
     bay.watch(&server, Event::Umbilical);
     bay.umbilical = Some(server);
     Ok(format!("listening on {SOCKET}"))
