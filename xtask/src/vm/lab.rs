@@ -17,6 +17,7 @@ use super::chain;
 use super::disk::Disk;
 use crate::layout::Spine;
 use crate::machine::{Accel, Machine, MachineConfig};
+use crate::smoke::SUMMARY;
 
 /// Longest wait for anything a guest does by itself: an emulated machine on a host with more to do than cores.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -29,8 +30,6 @@ const LOOK: Duration = Duration::from_millis(500);
 const SOON: Duration = Duration::from_secs(4);
 /// A line of the boot before, shown again at this one; it is no news.
 const OLD_NEWS: &str = " previous: | ";
-/// A validation's summary, the validator's own failure included.
-const VERDICT: &str = crate::smoke::SUMMARY;
 
 /// What all scenarios share.
 #[derive(Clone, Debug)]
@@ -135,7 +134,7 @@ impl Lab {
     /// A machine with `disk`, up to its first verdict.
     pub fn boot(&self, build: Build, disk: &Disk) -> Result<Guest> {
         let mut guest = self.start(&self.config_with(build, disk))?;
-        guest.expect(VERDICT)?;
+        guest.expect(SUMMARY)?;
         Ok(guest)
     }
 
@@ -211,7 +210,7 @@ impl Guest {
 
     /// The next summary of a validation; fails unless the verdict is `word`.
     pub fn verdict(&mut self, word: &str) -> Result<String> {
-        let line = self.expect(VERDICT)?;
+        let line = self.expect(SUMMARY)?;
         ensure!(
             line.contains(&format!("validate: {word}")),
             "the verdict should be {word}: {line}"
