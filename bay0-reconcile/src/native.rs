@@ -1,41 +1,50 @@
-//! bay0's own rooms: each is one cgroup below the rooms' cgroup, called by the persona's internal name.
+//! bay0's own rooms: each is one cgroup, called by the persona's internal name, below the rooms' cgroup or the room it is nested
+//! in. A room's own processes are in the leaf [`OWN`] of its cgroup, apart from those of the rooms inside it.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path};
 use std::time::Duration;
 
-use bay0_persona::Group;
+use bay0_persona::{Group, PersonaName};
 
-use crate::{Found, Runtime, Trouble};
+use crate::{Found, Listing, Trouble};
 
+/// The leaf below a room's cgroup that holds its own processes. No persona can be called so.
+pub const OWN: &str = "self";
 /// How long a room's processes may take to be gone once killed.
 const KILL_LIMIT: Duration = Duration::from_secs(1);
 
-/// The native runtime: the rooms in this cgroup v2 directory.
-#[derive(Debug)]
-pub struct Native(pub PathBuf);
-
-impl Runtime for Native {
-    fn name(&self) -> &'static str {
-        "native"
+/// The rooms in this cgroup v2 directory; that there is none is a fact and not an error.
+///
+/// # Errors
+/// The group that could not be read.
+pub fn list(rooms: &Path) -> Listing {
+    let (mut found, mut unseen) = (Vec::new(), Vec::new());
+    if rooms.try_exists()? {
+        unseen = Group::open(rooms.to_owned())?.below()?;
     }
-
-    fn list(&self) -> Result<Vec<Found>, Trouble> {
-        let mut found = Vec::new();
-        if self.0.try_exists()? {
-            for dir in Group::open(self.0.clone())?.below()? {
-                let id = dir.path.file_name().unwrap_or_default().to_string_lossy();
-                found.push(Found::new("native", &id, &id, dir.populated()?));
-            }
+    while let Some(room) = unseen.pop() {
+        let called = room.path.file_name().unwrap_or_default().to_string_lossy();
+        if called != OWN {
+            let id = room.path.strip_prefix(rooms)?.display().to_string();
+            let (name, own) = (PersonaName::from_internal(&called), room.path.join(OWN));
+            let running = own.try_exists()? && Group::open(own)?.populated()?;
+            found.push(Found { id, name, running });
+            unseen.extend(room.below()?);
         }
-        Ok(found)
     }
+    Ok(found)
+}
 
-    fn remove(&self, id: &str) -> Result<(), Trouble> {
-        if Path::new(id).file_name() != Some(id.as_ref()) {
-            return Err("not a direct child".into());
-        }
-        Ok(Group::open(self.0.join(id))?.remove(KILL_LIMIT)?)
+/// Ends and removes a room and every room inside it.
+///
+/// # Errors
+/// What could not be done.
+pub fn remove(rooms: &Path, id: &str) -> Result<(), Trouble> {
+    let below = |part| matches!(part, Component::Normal(_));
+    if id.is_empty() || !Path::new(id).components().all(below) {
+        return Err("not below the rooms".into());
     }
+    Ok(Group::open(rooms.join(id))?.remove(KILL_LIMIT)?)
 }
 
 #[cfg(test)]

@@ -6,10 +6,9 @@ fn name(text: &str) -> PersonaName {
     PersonaName::parse(text).unwrap()
 }
 
-fn thing(runtime: &'static str, id: &str, running: bool) -> Found {
-    let name = PersonaName::from_internal(id.trim_end_matches('+'));
+fn thing(id: &str, running: bool) -> Found {
+    let name = PersonaName::from_internal(id.rsplit('/').next().unwrap());
     Found {
-        runtime,
         id: id.to_owned(),
         name,
         running,
@@ -28,7 +27,7 @@ fn cell(state: Option<State>, found: &[Found]) -> Vec<String> {
     let (remove, stop) = plan(&desired, found);
     let removals = remove
         .iter()
-        .map(|(thing, why)| format!("remove {} {}: {why}", thing.runtime, thing.id));
+        .map(|(thing, why)| format!("remove {}: {why}", thing.id));
     let records = stop.iter().map(|(name, why)| format!("stop {name}: {why}"));
     removals.chain(records).collect()
 }
@@ -37,18 +36,18 @@ fn cell(state: Option<State>, found: &[Found]) -> Vec<String> {
 fn h12_the_whole_table_cell_by_cell() {
     use State::{Running, Starting, Stopped};
     let absent: &[Found] = &[];
-    let partial = &[thing("native", "p__a", false)];
-    let running = &[thing("native", "p__a", true)];
-    let several = &[thing("podman", "p__a", true), thing("native", "p__a", true)];
+    let partial = &[thing("p__a", false)];
+    let running = &[thing("p__a", true)];
+    let several = &[thing("p__a", true), thing("p__b/p__a", true)];
     let none: [&str; 0] = [];
 
     assert_eq!(cell(Some(Stopped), absent), none);
-    let remove = ["remove native p__a: it should be stopped"];
+    let remove = ["remove p__a: it should be stopped"];
     assert_eq!(cell(Some(Stopped), partial), remove);
     assert_eq!(cell(Some(Stopped), running), remove);
     let both = [
-        "remove native p__a: it should be stopped",
-        "remove podman p__a: it should be stopped",
+        "remove p__a: it should be stopped",
+        "remove p__b/p__a: it should be stopped",
     ];
     assert_eq!(cell(Some(Stopped), several), both);
 
@@ -57,14 +56,14 @@ fn h12_the_whole_table_cell_by_cell() {
         ["stop p://a: its start was cut short"]
     );
     let remove = [
-        "remove native p__a: its start was cut short",
+        "remove p__a: its start was cut short",
         "stop p://a: its start was cut short",
     ];
     assert_eq!(cell(Some(Starting), partial), remove);
     assert_eq!(cell(Some(Starting), running), remove);
     let both = [
         remove[0],
-        "remove podman p__a: its start was cut short",
+        "remove p__b/p__a: its start was cut short",
         remove[1],
     ];
     assert_eq!(cell(Some(Starting), several), both);
@@ -74,97 +73,31 @@ fn h12_the_whole_table_cell_by_cell() {
         ["stop p://a: it should run and is gone"]
     );
     let half = [
-        "remove native p__a: it should run and is only half there",
+        "remove p__a: it should run and is only half there",
         "stop p://a: it should run and is only half there",
     ];
     assert_eq!(cell(Some(Running), partial), half);
     assert_eq!(cell(Some(Running), running), none);
     let both = [
-        "remove native p__a: it is there more than once",
-        "remove podman p__a: it is there more than once",
+        "remove p__a: it is there more than once",
+        "remove p__b/p__a: it is there more than once",
         "stop p://a: it is there more than once",
     ];
     assert_eq!(cell(Some(Running), several), both);
 
     assert_eq!(cell(None, absent), none);
-    let remove = ["remove native p__a: no such persona is known"];
+    let remove = ["remove p__a: no such persona is known"];
     assert_eq!(cell(None, partial), remove);
     assert_eq!(cell(None, running), remove);
-    let both = [remove[0], "remove podman p__a: no such persona is known"];
+    let both = [remove[0], "remove p__b/p__a: no such persona is known"];
     assert_eq!(cell(None, several), both);
 
     for running in [false, true] {
-        let nameless = [thing("native", "tmp.x", running)];
+        let nameless = [thing("tmp.x", running)];
         assert_eq!(
             cell(Some(Stopped), &nameless),
-            ["remove native tmp.x: its name is not a persona's"]
+            ["remove tmp.x: its name is not a persona's"]
         );
-    }
-}
-
-/// A runtime in memory.
-struct Toy {
-    name: &'static str,
-    has: RefCell<Vec<Found>>,
-    stubborn: bool,
-}
-
-impl Runtime for Toy {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn list(&self) -> Result<Vec<Found>, Trouble> {
-        Ok(self.has.borrow().clone())
-    }
-
-    fn remove(&self, id: &str) -> Result<(), Trouble> {
-        if self.stubborn {
-            return Err("EBUSY".into());
-        }
-        self.has.borrow_mut().retain(|thing| thing.id != id);
-        Ok(())
-    }
-}
-
-struct Broken;
-
-impl Runtime for Broken {
-    fn name(&self) -> &'static str {
-        "broken"
-    }
-
-    fn list(&self) -> Result<Vec<Found>, Trouble> {
-        Err("line 3 is half a line".into())
-    }
-
-    fn remove(&self, _: &str) -> Result<(), Trouble> {
-        panic!("nothing of it was listed")
-    }
-}
-
-struct Missing;
-
-impl Runtime for Missing {
-    fn name(&self) -> &'static str {
-        "missing"
-    }
-
-    fn list(&self) -> Result<Vec<Found>, Trouble> {
-        Ok(Vec::new())
-    }
-
-    fn remove(&self, _: &str) -> Result<(), Trouble> {
-        panic!("nothing of it was listed")
-    }
-}
-
-fn toy(stubborn: bool) -> Toy {
-    let has = vec![thing("toy", "p__ghost", true), thing("toy", "p__a", true)];
-    Toy {
-        name: "toy",
-        has: RefCell::new(has),
-        stubborn,
     }
 }
 
@@ -173,33 +106,73 @@ fn desired() -> Vec<Persona> {
         name: name(text),
         state: State::Running,
     };
-    vec![running("p://gone"), running("p://a")]
+    vec![
+        running("p://gone"),
+        running("p://a"),
+        running("p://gone/in"),
+    ]
+}
+
+/// What is said when these are found, removed and recorded; and those two lists.
+fn done(desired: &[Persona], found: &[Found]) -> (Vec<String>, Vec<String>, Vec<String>) {
+    let (removed, mut set) = (RefCell::new(Vec::new()), Vec::new());
+    let rm = |id: &str| {
+        removed.borrow_mut().push(id.to_owned());
+        Ok(())
+    };
+    let lines = run(desired, Ok(found.to_vec()), &rm, &mut |name, state| {
+        set.push(format!("{name} {}", state.tag()));
+        Ok(())
+    });
+    (lines, removed.into_inner(), set)
 }
 
 #[test]
 fn h19_every_action_is_a_line_that_says_why() {
-    let (toy, mut set) = (toy(false), Vec::new());
-    let lines = run(&desired(), &[&Missing, &toy], &mut |name, state| {
-        set.push((name.to_string(), state));
-        Ok(())
-    });
+    let found = [thing("p__ghost", true), thing("p__a", true)];
+    let (lines, removed, set) = done(&desired(), &found);
     let expected = [
-        "toy p__ghost: no such persona is known; removed",
+        "native p__ghost: no such persona is known; removed",
         "p://gone: it should run and is gone; recorded as stopped",
+        "p://gone/in: it should run and is gone; recorded as stopped",
     ];
     assert_eq!(lines, expected);
-    assert_eq!(set, [("p://gone".to_owned(), State::Stopped)]);
-    assert_eq!(toy.has.take(), [thing("toy", "p__a", true)]);
+    assert_eq!(removed, ["p__ghost"]);
+    assert_eq!(set, ["p://gone stopped", "p://gone/in stopped"]);
+}
+
+#[test]
+fn h12_a_room_goes_with_the_one_around_it_and_before_it() {
+    let found = [
+        thing("p__gone", false),
+        thing("p__gone/p__gone__in", true),
+        thing("p__a", true),
+    ];
+    let (lines, removed, set) = done(&desired(), &found);
+    let expected = [
+        "native p__gone/p__gone__in: the room around it goes; removed",
+        "native p__gone: it should run and is only half there; removed",
+        "p://gone: it should run and is only half there; recorded as stopped",
+        "p://gone/in: the room around it goes; recorded as stopped",
+    ];
+    assert_eq!(lines, expected);
+    assert_eq!(removed, ["p__gone/p__gone__in", "p__gone"]);
+    assert_eq!(set, ["p://gone stopped", "p://gone/in stopped"]);
 }
 
 #[test]
 fn h19_every_failure_is_a_line_that_says_what_next() {
-    let lines = run(&desired(), &[&Broken, &toy(true)], &mut |_, _| {
-        Err("set p://gone: ENOSPC; not recorded; next: free space".to_owned())
-    });
+    let busy = |_: &str| Err("EBUSY".into());
+    let mut full =
+        |_: &_, _| Err("set p://gone: ENOSPC; not recorded; next: free space".to_owned());
+    let lines = run(&[], Err("ENOENT".into()), &busy, &mut full);
+    let expected =
+        "FAIL: list native: ENOENT; what it holds counts as gone; next: look at it, then reboot";
+    assert_eq!(lines, [expected]);
+    let found = Ok(vec![thing("p__ghost", true)]);
+    let lines = run(&desired()[..1], found, &busy, &mut full);
     let expected = [
-        "FAIL: list broken: line 3 is half a line; what it holds counts as gone; next: look at it, then reboot",
-        "FAIL: remove toy p__ghost (no such persona is known): EBUSY; it is still there; next: reboot to try again",
+        "FAIL: remove native p__ghost (no such persona is known): EBUSY; it is still there; next: reboot to try again",
         "FAIL: record p://gone as stopped (it should run and is gone): set p://gone: ENOSPC; not recorded; next: free space",
     ];
     assert_eq!(lines, expected);
@@ -207,11 +180,7 @@ fn h19_every_failure_is_a_line_that_says_what_next() {
 
 #[test]
 fn h12_the_order_of_the_records_and_of_the_findings_does_not_matter() {
-    let found = [
-        thing("b", "p__x", true),
-        thing("a", "p__y", false),
-        thing("a", "??", true),
-    ];
+    let found = [thing("p__x", true), thing("p__y", false), thing("??", true)];
     let mut backwards = found.clone();
     backwards.reverse();
     let mut desired = desired();
@@ -231,16 +200,14 @@ fn any_state() -> impl Strategy<Value = State> {
 proptest! {
     #[test]
     fn h12_what_was_planned_and_done_leaves_nothing_to_plan(
-        states in prop::collection::btree_map("p://[a-d]", any_state(), 0..5),
-        found in prop::collection::vec(
-            (prop_oneof![Just("native"), Just("podman")], "(p__[a-f]\\+{0,2}|junk)", any::<bool>()), 0..10,
-        ),
+        states in prop::collection::btree_map("p://[a-d](/[a-d])?", any_state(), 0..5),
+        found in prop::collection::vec(("([xy]/)?(p__[a-e](__[a-d])?|junk)", any::<bool>()), 0..10),
     ) {
         let mut desired: Vec<Persona> = states
             .iter()
             .map(|(text, state)| Persona { name: name(text), state: *state })
             .collect();
-        let mut found: Vec<Found> = found.iter().map(|(runtime, id, running)| thing(runtime, id, *running)).collect();
+        let mut found: Vec<Found> = found.iter().map(|(id, running)| thing(id, *running)).collect();
         let (remove, stop) = plan(&desired, &found);
         found.retain(|thing| !remove.contains_key(thing));
         for persona in desired.iter_mut().filter(|persona| stop.contains_key(&persona.name)) {

@@ -11,7 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use bay0_persona::{ROOMS, cgroup2_root, spawn_teller};
-use bay0_reconcile::{native::Native, podman::Podman};
+use bay0_reconcile::native;
 use bay0_state::Persona;
 use bay0_umbilical::{SOCKET, Server};
 use nix::kmod::{ModuleInitFlags, finit_module};
@@ -58,7 +58,7 @@ const UNHEARD: &str = "no operator line; next: attach a serial line, then reboot
 
 /// The serial console, or whatever else the kernel was told to use.
 pub const CONSOLE: &str = "/dev/console";
-/// Longest that finding the disks, or a tool, may take before the boot goes on without.
+/// Longest that finding the disks may take before the boot goes on without.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 const QUIET: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
@@ -135,8 +135,8 @@ fn reconcile(bay: &mut Bay0) -> Result<String> {
     let desired = keeper.personas()?;
     let root = cgroup2_root().context("no cgroup2")?.join(ROOMS);
     let mut set = |name: &_, state| keeper.set_state(name, state).map_err(|e| e.to_string());
-    let (native, podman) = (Native(root), Podman("/usr/bin/podman".into(), PATIENCE));
-    let lines = bay0_reconcile::run(&desired, &[&native, &podman], &mut set);
+    let remove = |id: &str| native::remove(&root, id);
+    let lines = bay0_reconcile::run(&desired, native::list(&root), &remove, &mut set);
     for line in &lines {
         bay.log.say(format!("reconcile: {line}"));
     }

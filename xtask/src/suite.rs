@@ -14,6 +14,8 @@ use step::{Outcome, Step, run};
 
 /// An unprivileged user that every Linux has.
 const NOBODY: u32 = 65534;
+/// The feature with which a plain host's runtime is compiled; no Spine has it.
+const PODMAN: &str = "bay0-reconcile/podman";
 /// Why a step did not run.
 const NOT_ROOT: &str = "not root; next: sudo env PATH=\"$PATH\" cargo xtask test";
 
@@ -55,6 +57,10 @@ fn steps(layout: &Layout) -> Vec<Step> {
             "lints of the test build",
             &["--package", "bay0", "--features", "fault"],
         ),
+        clippy(
+            "lints of podman's runtime",
+            &["--package", "bay0-reconcile", "--features", "podman"],
+        ),
         tests("tests", false),
     ];
     if root {
@@ -94,20 +100,22 @@ fn tests(name: &'static str, ignored: bool) -> Step {
         .args(["nextest", "--version"])
         .output()
         .is_ok_and(|o| o.status.success());
-    let args: &[&str] = match (nextest, ignored) {
-        (true, false) => &["nextest", "run", "--workspace", "--no-fail-fast"],
-        (true, true) => &[
-            "nextest",
-            "run",
-            "--workspace",
-            "--no-fail-fast",
-            "--run-ignored=only",
-            "--no-tests=pass",
-        ],
-        (false, false) => &["test", "--workspace", "--no-fail-fast"],
-        (false, true) => &["test", "--workspace", "--no-fail-fast", "--", "--ignored"],
+    let runner: &[&str] = if nextest {
+        &["nextest", "run"]
+    } else {
+        &["test"]
     };
-    Step::cargo(name, args)
+    let ignored: &[&str] = match (nextest, ignored) {
+        (_, false) => &[],
+        (true, true) => &["--run-ignored=only", "--no-tests=pass"],
+        (false, true) => &["--", "--ignored"],
+    };
+    // podman's runtime is compiled for these tests only.
+    let which = ["--workspace", "--features", PODMAN, "--no-fail-fast"];
+    let mut step = Step::cargo(name, runner);
+    step.add(&which);
+    step.add(ignored);
+    step
 }
 
 /// The same tests without a privilege (K07): root starts each test program as nobody.
@@ -195,5 +203,23 @@ mod tests {
         let names: Vec<_> = steps(&Layout::find()).iter().map(|s| s.name).collect();
         assert!(names.contains(&"tests that need root"), "{names:?}");
         assert!(names.contains(&"budget"), "{names:?}");
+    }
+    #[test]
+    fn h13_every_run_of_the_tests_has_podmans_runtime_and_no_spine_has() {
+        for ignored in [false, true] {
+            let shown = tests("tests", ignored).shown();
+            assert!(
+                shown.contains(" --features bay0-reconcile/podman"),
+                "{shown}"
+            );
+        }
+        let root = Layout::find().root;
+        for (file, kept_out) in [
+            ("xtask/src/spine.rs", "podman"),
+            ("bay0/Cargo.toml", "podman"),
+        ] {
+            let text = std::fs::read_to_string(root.join(file)).unwrap();
+            assert!(!text.contains(kept_out), "{file}");
+        }
     }
 }

@@ -67,7 +67,7 @@ const ABSENCES: &[(&str, &[&str])] = &[
     ("SYS_clone3", &["bay0-persona/src/spawn.rs"]),
     ("fork", &[]),
     ("execve", &[]),
-    ("Command", &["bay0-reconcile/src/podman.rs"]),
+    ("Command", &[]),
     ("unshare", &["bay0-state/src/keeper.rs"]),
     ("mount", &["bay0/src/boot.rs", "bay0-state/src/keeper.rs"]),
     (

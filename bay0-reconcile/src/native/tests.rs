@@ -1,73 +1,75 @@
 use super::*;
-use bay0_persona::{PersonaName, cgroup2_root, spawn};
+use bay0_persona::{cgroup2_root, spawn};
 use std::fs;
+use std::path::PathBuf;
 
-/// A made tree of the shape the kernel shows.
-fn tree() -> (tempfile::TempDir, Native) {
+/// A made tree of the shape the kernel shows. Of `p://work` only the rooms inside are left.
+fn tree() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("rooms");
-    for (room, populated) in [("p__work", 1), ("p__work__mail", 0), ("Scratch", 1)] {
-        fs::create_dir_all(root.join(room)).unwrap();
+    let groups = [
+        ("p__play", 1),
+        ("p__play/self", 1),
+        ("p__work", 1),
+        ("p__work/p__work__mail", 1),
+        ("p__work/p__work__mail/self", 1),
+        ("p__work/self", 0),
+        ("Scratch", 1),
+    ];
+    for (group, populated) in groups {
+        fs::create_dir_all(root.join(group)).unwrap();
         let events = format!("populated {populated}\nfrozen 0\n");
-        fs::write(root.join(room).join("cgroup.events"), events).unwrap();
+        fs::write(root.join(group).join("cgroup.events"), events).unwrap();
     }
     fs::write(root.join("cgroup.procs"), "").unwrap();
-    (dir, Native(root))
+    (dir, root)
+}
+
+fn shown(rooms: &Path) -> Vec<(String, Option<String>, bool)> {
+    let mut found = list(rooms).unwrap();
+    found.sort();
+    let show = |it: Found| (it.id, it.name.map(|it| it.to_string()), it.running);
+    found.into_iter().map(show).collect()
+}
+
+fn room(id: &str, name: &str, running: bool) -> (String, Option<String>, bool) {
+    let name = (!name.is_empty()).then(|| name.to_owned());
+    (id.to_owned(), name, running)
 }
 
 #[test]
-fn h12_a_room_is_a_group_and_runs_if_it_has_processes() {
-    let (_dir, native) = tree();
-    let mut found = native.list().unwrap();
-    found.sort();
-    let shown: Vec<_> = found
-        .iter()
-        .map(|thing| {
-            (
-                thing.id.as_str(),
-                thing.name.as_ref().map(PersonaName::to_string),
-                thing.running,
-            )
-        })
-        .collect();
+fn h12_a_room_is_a_group_and_runs_if_it_has_processes_of_its_own() {
+    let (_dir, rooms) = tree();
     let expected = [
-        ("Scratch", None, true),
-        ("p__work", Some("p://work".to_owned()), true),
-        ("p__work__mail", Some("p://work/mail".to_owned()), false),
+        room("Scratch", "", false),
+        room("p__play", "p://play", true),
+        room("p__work", "p://work", false),
+        room("p__work/p__work__mail", "p://work/mail", true),
     ];
-    assert_eq!(shown, expected);
+    assert_eq!(shown(&rooms), expected);
 }
 
 #[test]
 fn h13_no_rooms_group_is_a_fact_and_not_an_error() {
     let (dir, _) = tree();
-    let native = Native(dir.path().join("nowhere"));
-    assert_eq!(native.list().unwrap(), []);
+    let rooms = dir.path().join("nowhere");
+    assert_eq!(list(&rooms).unwrap(), []);
 }
 
 #[test]
 fn h12_a_group_that_cannot_be_read_spoils_the_list() {
-    let (_dir, native) = tree();
-    fs::remove_file(native.0.join("p__work/cgroup.events")).unwrap();
-    let err = native.list().unwrap_err();
+    let (_dir, rooms) = tree();
+    fs::remove_file(rooms.join("p__work/self/cgroup.events")).unwrap();
+    let err = list(&rooms).unwrap_err();
     assert_eq!(err.to_string(), "read cgroup: ENOENT");
 }
 
 #[test]
-fn c12_nothing_but_a_direct_child_is_ever_removed() {
-    let (dir, native) = tree();
-    for id in [
-        "",
-        ".",
-        "..",
-        "../rooms",
-        "p__work/..",
-        "/tmp",
-        "p__work/",
-        "a/b",
-    ] {
-        let err = native.remove(id).unwrap_err();
-        assert_eq!(err.to_string(), "not a direct child", "{id}");
+fn c12_nothing_but_what_lies_below_the_rooms_is_ever_removed() {
+    let (dir, rooms) = tree();
+    for id in ["", ".", "..", "../rooms", "p__work/..", "/tmp", "./p__work"] {
+        let err = remove(&rooms, id).unwrap_err();
+        assert_eq!(err.to_string(), "not below the rooms", "{id}");
     }
     assert!(dir.path().join("rooms/p__work").is_dir());
 }
@@ -77,12 +79,13 @@ fn c12_nothing_but_a_direct_child_is_ever_removed() {
 fn h12_rooms_running_frozen_nested_and_empty_are_found_and_removed() {
     let parent = cgroup2_root().unwrap();
     let root = Group::create(&parent, &format!("reconcile-{}", std::process::id())).unwrap();
-    let native = Native(root.path.clone());
+    let rooms = root.path.clone();
     let limit = Duration::from_secs(5);
-    let running = Group::create(&native.0, "p__running").unwrap();
-    let frozen = Group::create(&native.0, "p__frozen").unwrap();
-    let nested = Group::create(&frozen.path, "inner").unwrap();
-    Group::create(&native.0, "p__empty").unwrap();
+    let leaf = |group: &Group| Group::create(&group.path, OWN).unwrap();
+    let running = Group::create(&rooms, "p__running").unwrap();
+    let frozen = Group::create(&rooms, "p__frozen").unwrap();
+    let nested = Group::create(&frozen.path, "p__frozen__in").unwrap();
+    Group::create(&rooms, "p__empty").unwrap();
     let sleep = |group: &Group| {
         let child = spawn(Some(&group.dir), None, |_| {
             loop {
@@ -91,30 +94,24 @@ fn h12_rooms_running_frozen_nested_and_empty_are_found_and_removed() {
         });
         child.unwrap()
     };
-    let children = [sleep(&running), sleep(&nested)];
+    let children = [sleep(&leaf(&running)), sleep(&leaf(&nested))];
     frozen.freeze(limit).unwrap();
 
-    let mut found = native.list().unwrap();
-    found.sort();
-    let shown: Vec<_> = found
-        .iter()
-        .map(|thing| (thing.id.as_str(), thing.running))
-        .collect();
-    assert_eq!(
-        shown,
-        [
-            ("p__empty", false),
-            ("p__frozen", true),
-            ("p__running", true)
-        ]
-    );
-    for thing in &found {
-        native.remove(&thing.id).unwrap();
+    let expected = [
+        room("p__empty", "p://empty", false),
+        room("p__frozen", "p://frozen", false),
+        room("p__frozen/p__frozen__in", "p://frozen/in", true),
+        room("p__running", "p://running", true),
+    ];
+    assert_eq!(shown(&rooms), expected);
+    // Removing the room around it ends the one inside.
+    for id in ["p__empty", "p__frozen", "p__running"] {
+        remove(&rooms, id).unwrap();
     }
-    assert_eq!(native.list().unwrap(), []);
+    assert_eq!(list(&rooms).unwrap(), []);
     for child in children {
         assert!(child.wait_exit(limit));
     }
     root.remove(limit).unwrap();
-    assert_eq!(native.list().unwrap(), []);
+    assert_eq!(list(&rooms).unwrap(), []);
 }

@@ -1,5 +1,5 @@
-//! What tidy reads out of the sources: modules, sentences, constants, identifiers. Code of tests and of the fault build is not
-//! there for any of them.
+//! What tidy reads out of the sources: modules, sentences, constants, identifiers. Code of tests, of the fault build and of
+//! podman's runtime is not there for any of them.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ pub struct Module {
     pub path: String,
     /// As code spells it: `bay0_state::genesis`.
     pub name: String,
-    /// The parsed file, without what is only compiled for tests or faults.
+    /// The parsed file, without what no Spine has compiled in.
     pub file: syn::File,
 }
 
@@ -355,7 +355,7 @@ impl<'ast> Visit<'ast> for Seen {
     }
 }
 
-/// Compiled only for tests, or only into the fault build.
+/// Compiled only for tests, into the fault build, or for plain hosts.
 fn left_out(attrs: &[Attribute]) -> bool {
     attrs
         .iter()
@@ -365,7 +365,7 @@ fn left_out(attrs: &[Attribute]) -> bool {
                 return false;
             };
             let rule: String = list.tokens.to_string().split_whitespace().collect();
-            rule == "test" || rule == "feature=\"fault\""
+            ["test", "feature=\"fault\"", "feature=\"podman\""].contains(&rule.as_str())
         })
 }
 

@@ -1,5 +1,4 @@
 use super::*;
-use bay0_persona::PersonaName;
 use nix::libc;
 use proptest::prelude::*;
 use std::fs;
@@ -47,13 +46,11 @@ fn h13_a_listing_is_read_whole() {
     let work = PersonaName::parse("p://work").unwrap();
     let expected = vec![
         Found {
-            runtime: "podman",
             id: ID.to_owned(),
             name: Some(work),
             running: true,
         },
         Found {
-            runtime: "podman",
             id: other,
             name: None,
             running: false,

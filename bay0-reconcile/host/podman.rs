@@ -1,4 +1,5 @@
-//! podman, where the host has it (H13): asked in a machine-readable format, bounded in time and bytes, believed only whole.
+//! podman, on plain hosts that have it (H13): asked in a machine-readable format, bounded in time and bytes, believed only whole.
+//! Compiled only with the feature `podman`, which no Spine is built with: its root has no such program and cannot get one.
 
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
@@ -11,24 +12,26 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::{Found, Runtime, Trouble};
+use bay0_persona::PersonaName;
+
+use crate::{Found, Listing, Trouble};
 
 /// Most bytes a listing may have: about 2500 containers.
 const MAX_OUTPUT: u64 = 256 * 1024;
 /// How often the tool is looked at.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// podman as a runtime: the program, by absolute path, and how long one invocation may take. The Spine has none, which is a
-/// fact and not an error (H13).
+/// podman as a runtime: the program, by absolute path, and how long one invocation may take. That a host has none is a fact and
+/// not an error (H13).
 #[derive(Debug)]
 pub struct Podman(pub PathBuf, pub Duration);
 
-impl Runtime for Podman {
-    fn name(&self) -> &'static str {
-        "podman"
-    }
-
-    fn list(&self) -> Result<Vec<Found>, Trouble> {
+impl Podman {
+    /// Every container it has.
+    ///
+    /// # Errors
+    /// What it answered wrongly, or that it did not; never a part of the list.
+    pub fn list(&self) -> Listing {
         if !self.0.exists() {
             return Ok(Vec::new());
         }
@@ -37,12 +40,14 @@ impl Runtime for Podman {
         Ok(parse(&output)?)
     }
 
-    fn remove(&self, id: &str) -> Result<(), Trouble> {
+    /// Ends and removes a container.
+    ///
+    /// # Errors
+    /// As [`Podman::list`].
+    pub fn remove(&self, id: &str) -> Result<(), Trouble> {
         self.run(&["rm", "--force", "--time", "0", id]).map(drop)
     }
-}
 
-impl Podman {
     /// Runs the tool in a process group of its own, so that a time-out ends its helpers too.
     fn run(&self, arguments: &[&str]) -> Result<Vec<u8>, Trouble> {
         let (mut pipe, writer) = io::pipe()?;
@@ -103,7 +108,9 @@ fn parse_line(line: &str) -> Result<Found, &'static str> {
         | "stopping" | "unknown" => false,
         _ => return Err("in no known state"),
     };
-    Ok(Found::new("podman", id, called, running))
+    let name = PersonaName::from_internal(called);
+    let id = id.to_owned();
+    Ok(Found { id, name, running })
 }
 
 #[cfg(test)]
