@@ -18,6 +18,7 @@ use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
+use nix::unistd::{chdir, chroot};
 use nix::{errno::Errno, libc};
 
 use crate::care::hear;
@@ -85,12 +86,25 @@ fn watchdog(bay: &mut Bay0) -> Result<String> {
 
 /// Mounts the kernel's file systems; one that fails does not keep the others from being tried.
 fn mounts(_: &mut Bay0) -> Result<String> {
+    let anchored = anchor().context("anchor the root");
     let done = MOUNTS.map(|(kind, at, flags, data)| {
         let done = mount(Some(kind), at, Some(kind), flags, Some(data));
         done.map_err(|errno| anyhow!("mount {at} ({kind}): {errno:?}"))
     });
-    done.into_iter().collect::<Result<()>>()?;
+    done.into_iter().fold(anchored, Result::and)?;
     Ok(MOUNTS.map(|(_, at, ..)| at).join(" "))
+}
+
+/// Mounts the root on itself and moves in there. What the kernel unpacked the image into is the one mount that nobody can be
+/// moved away from (`pivot_root(2)`, NOTES); from one on top of it a child can. Before anything else is mounted, or that would
+/// stay below.
+fn anchor() -> nix::Result<()> {
+    let none = None::<&str>;
+    mount(Some("/"), "/run", none, MsFlags::MS_BIND, none)?;
+    chdir("/run")?;
+    mount(Some("."), "/", none, MsFlags::MS_MOVE, none)?;
+    chroot(".")?;
+    chdir("/")
 }
 
 /// Tells the kernel to panic rather than kill PID 1 for memory (H09).
@@ -107,7 +121,7 @@ fn modules(_: &mut Bay0) -> Result<String> {
     }
     let sealed = set(seal, "1")?;
     loaded?;
-    let count = fs::read_to_string("/proc/modules")?.lines().count();
+    let count = told("/proc/modules").lines().count();
     Ok(format!("{count} loaded, loading sealed: {sealed}"))
 }
 
@@ -153,7 +167,7 @@ fn reconcile(bay: &mut Bay0) -> Result<String> {
 fn umbilical(bay: &mut Bay0) -> Result<String> {
     let bound = Server::bind(Path::new(SOCKET));
     let server = bound.with_context(|| format!("listen at {SOCKET}"))?;
-    bay.watch(&server, Event::Umbilical);
+    bay.watch(&server, Event::Umbilical, 0);
     bay.umbilical = Some(server);
     Ok(format!("listening on {SOCKET}"))
 }
@@ -164,7 +178,7 @@ fn umbilical(bay: &mut Bay0) -> Result<String> {
 /// There is no console to read.
 pub fn operator(bay: &mut Bay0) -> Result<String> {
     let console = open_device(CONSOLE)?;
-    bay.watch(&console, Event::Operator);
+    bay.watch(&console, Event::Operator, 0);
     bay.console = Some(console);
     Ok("ready, type help".to_owned())
 }
@@ -200,6 +214,11 @@ pub fn open_device(path: &str) -> Result<File> {
     device.with_context(|| format!("open {path}"))
 }
 
+/// What stands in a small file of the kernel; nothing if it cannot be read.
+pub fn told(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
 /// Writes a value to a file of the kernel and reads it back.
 fn set(path: &str, value: &str) -> Result<String> {
     fs::write(path, value).with_context(|| format!("write {path}"))?;
@@ -215,7 +234,7 @@ fn load_list(list: &str) -> Result<()> {
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
         Err(errno) => bail!("load {path}: {errno:?}"),
     };
-    let paths = fs::read_to_string(format!("/lib/modules/{list}")).unwrap_or_default();
+    let paths = told(format!("/lib/modules/{list}"));
     paths.lines().map(load).fold(Ok(()), Result::and)
 }
 

@@ -75,8 +75,8 @@ impl Bay0 {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
         let mut keeper = Keeper::start(&SPINE)?;
         let opened = keeper.open(boot_id.as_deref().unwrap_or("unknown").trim_end())?;
-        self.watch(&keeper.socket, Event::Keeper);
-        self.watch(&keeper.child.pidfd, Event::Keeper);
+        self.watch(&keeper.socket, Event::Keeper, 0);
+        self.watch(&keeper.child.pidfd, Event::Keeper, 0);
         self.install(Some(keeper));
         Ok(opened)
     }

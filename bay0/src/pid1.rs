@@ -1,6 +1,6 @@
 //! PID 1 (A11): one thread, one `match` over a closed enum of events, and the only place that feeds the watchdog (A12).
 
-use std::fs::{self, DirEntry, File};
+use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -11,20 +11,22 @@ use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SIGCHLD, SIGINT, SIGTERM, SigSet, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
-use crate::boot::{self, PHASES, Phase, open_device};
+use crate::boot::{self, PHASES, Phase, open_device, told};
 use crate::care::Validator;
 use crate::log::{Log, PROMPT, boot_ms};
 use crate::shutdown::{self, End, POWER_OFF, REBOOT};
 use crate::watchdog::Watchdog;
 
+/// Most events handled in one turn; what is left is still ready in the next.
+const PER_TURN: usize = 32;
 /// Most zombies reaped before the loop looks at its other events again.
 const REAP_BATCH: usize = 256;
 /// Longest that the log's last lines are waited for at the end, to the next tick.
 pub const LAST_LINES: Duration = Duration::from_secs(1);
+/// How long PID 1 sleeps at most.
+const TICK: Duration = Duration::from_secs(1);
 /// How soon a console that was full is tried again.
 pub const CONSOLE_RETRY: Duration = Duration::from_millis(10);
 /// How a press of the power button ends the 24 bytes of its record (`input-event-codes.h`): EV_KEY, KEY_POWER, 1.
@@ -35,8 +37,6 @@ const POWER_PRESSED: [u8; 8] = [1, 0, 116, 0, 1, 0, 0, 0];
 pub enum Event {
     /// A signal: a child ended, or somebody wants the machine down.
     Signal,
-    /// A second has passed.
-    Tick,
     /// The keeper's reply, or its end.
     Keeper,
     /// A client of the umbilical.
@@ -47,12 +47,10 @@ pub enum Event {
     Button,
 }
 
-impl Event {
-    const ALL: [Event; 6] = {
-        use Event::*;
-        [Signal, Tick, Keeper, Umbilical, Operator, Button]
-    };
-}
+const EVENTS: [Event; 5] = {
+    use Event::*;
+    [Signal, Keeper, Umbilical, Operator, Button]
+};
 
 /// Everything PID 1 holds and remembers. All of it begins empty.
 #[derive(Default)]
@@ -88,6 +86,8 @@ pub struct Bay0 {
     /// Where the operator types.
     pub console: Option<File>,
     buttons: Vec<File>,
+    /// The last second, since the kernel started, in which there was a tick.
+    second: u64,
     /// The validation under way.
     pub validator: Option<Validator>,
     /// The last validation's verdict.
@@ -114,25 +114,18 @@ impl Bay0 {
         SigSet::all().thread_block()?;
         let wanted = SigSet::from_iter([SIGCHLD, SIGTERM, SIGINT]);
         let signals = SignalFd::with_flags(&wanted, SfdFlags::all())?;
-        let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::all())?;
-        let second = Expiration::Interval(TimeSpec::new(1, 0));
-        timer.set(second, TimerSetTimeFlags::empty())?;
         // Control-alt-delete asks PID 1 instead of resetting the machine; where that cannot be set, it resets.
         let _ = nix::sys::reboot::set_cad_enabled(false);
         self.epoll = Some(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
-        self.watch(&signals, Event::Signal);
-        self.watch(&timer, Event::Tick);
+        self.watch(&signals, Event::Signal, 0);
         for phase in PHASES {
             self.phase(phase);
         }
         self.operator_ms = Some(boot_ms());
-        for button in power_buttons() {
-            self.watch(&button, Event::Button);
-            self.buttons.push(button);
-        }
+        self.watch_buttons();
         self.start_validator();
         loop {
-            self.turn(&signals, &timer);
+            self.turn(&signals);
             // A keeper that has nothing to do has every line of the log, this end's own included.
             let idle = self.keeper.as_ref().and_then(Keeper::time_left).is_none();
             if let Some((end, since)) = self.end
@@ -156,9 +149,11 @@ impl Bay0 {
         self.log.say(format!("{name}: {text} ({ms} ms)"));
     }
 
-    /// Adds a source of events. It goes when it is closed (`epoll(7)`).
-    pub fn watch(&mut self, source: impl AsFd, event: Event) {
-        let readable = EpollEvent::new(EpollFlags::EPOLLIN, event as u64);
+    /// Adds a source of events; `slot` comes back with them and tells sources of one kind apart. It goes when it is closed
+    /// (`epoll(7)`).
+    pub fn watch(&mut self, source: impl AsFd, event: Event, slot: usize) {
+        let data = event as u64 | (slot as u64) << 8;
+        let readable = EpollEvent::new(EpollFlags::EPOLLIN, data);
         let add = |epoll: &Epoll| epoll.add(source, readable);
         if let Some(Err(errno)) = self.epoll.as_ref().map(add) {
             let text = format!("{event:?}: {errno:?}; it goes unheard; next: reboot");
@@ -166,20 +161,23 @@ impl Bay0 {
         }
     }
 
-    fn turn(&mut self, signals: &SignalFd, timer: &TimerFd) {
+    fn turn(&mut self, signals: &SignalFd) {
         if self.end.is_none() && !self.log.prompt {
             self.log.prompt = true;
             self.log.draw(PROMPT);
         }
-        for event in self.wait() {
+        for (event, slot) in self.wait() {
             match event {
                 Event::Signal => self.on_signal(signals),
-                Event::Tick => self.on_tick(timer),
                 Event::Keeper => self.on_keeper(),
                 Event::Umbilical => self.on_umbilical(),
                 Event::Operator => self.on_operator(),
-                Event::Button => self.on_button(),
+                Event::Button => self.on_button(slot),
             }
+        }
+        let second = boot_ms() / 1000;
+        if std::mem::replace(&mut self.second, second) != second {
+            self.on_tick();
         }
         self.reap();
         self.check_validator();
@@ -192,19 +190,22 @@ impl Bay0 {
         }
     }
 
-    /// Waits for what can wake PID 1, at most until the keeper's deadline or the console's next try; answers what did.
-    fn wait(&self) -> Vec<Event> {
+    /// Waits for what can wake PID 1, at most until the keeper's deadline, the console's next try or for a second; answers what
+    /// did, each with its slot.
+    fn wait(&self) -> Vec<(Event, usize)> {
         let reply = self.keeper.as_ref().and_then(Keeper::time_left);
         let retry = self.log.is_behind().then_some(CONSOLE_RETRY);
-        let wait = reply.into_iter().chain(retry).min();
+        let wait = reply.into_iter().chain(retry).fold(TICK, Duration::min);
         // Rounded up, or a fraction of a millisecond would make the loop spin.
-        let wait = wait.map(|wait| wait.saturating_add(Duration::from_micros(999)));
-        let limit = wait.and_then(|wait| EpollTimeout::try_from(wait).ok());
-        let mut ready = [EpollEvent::empty(); Event::ALL.len()];
+        let limit = EpollTimeout::try_from(wait.saturating_add(Duration::from_micros(999)));
+        let mut ready = [EpollEvent::empty(); PER_TURN];
         // EINTR and its like make an empty turn, which is harmless.
-        let wait = |epoll: &Epoll| epoll.wait(&mut ready, limit.unwrap_or(EpollTimeout::NONE));
+        let wait = |epoll: &Epoll| epoll.wait(&mut ready, limit.unwrap_or(EpollTimeout::ZERO));
         let count = self.epoll.as_ref().map_or(Ok(0), wait).unwrap_or(0);
-        let event = |it: &EpollEvent| Event::ALL.into_iter().find(|e| *e as u64 == it.data());
+        let event = |it: &EpollEvent| {
+            let (kind, slot) = (it.data() & 0xff, usize::try_from(it.data() >> 8).ok()?);
+            Some((EVENTS.into_iter().find(|e| *e as u64 == kind)?, slot))
+        };
         ready.iter().take(count).filter_map(event).collect()
     }
 
@@ -219,8 +220,8 @@ impl Bay0 {
         }
     }
 
-    fn on_tick(&mut self, timer: &TimerFd) {
-        let _ = timer.wait();
+    /// What is done once a second.
+    fn on_tick(&mut self) {
         if let Some(server) = self.umbilical.as_mut() {
             server.expire(Instant::now());
         }
@@ -234,20 +235,42 @@ impl Bay0 {
     /// can be lost among many; if there may be more, the next turn comes at once.
     fn reap(&mut self) {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
-        let reap = || waitid(Id::All, flags).is_ok_and(|s| s != WaitStatus::StillAlive);
-        let count = (0..REAP_BATCH).take_while(|_| reap()).count();
-        self.reaped = self.reaped.saturating_add(count);
-        if count == REAP_BATCH {
-            let _ = raise(SIGCHLD);
+        for _ in 0..REAP_BATCH {
+            match waitid(Id::All, flags).map(|status| (status.pid(), status)) {
+                Ok((Some(pid), status)) => self.ended(pid.as_raw(), status),
+                _ => return,
+            }
+        }
+        let _ = raise(SIGCHLD);
+    }
+
+    /// A child has ended, whoever's it was.
+    fn ended(&mut self, _pid: i32, _status: WaitStatus) {
+        self.reaped = self.reaped.saturating_add(1);
+    }
+
+    /// Opens every ACPI power button, found by the name its driver gives it.
+    fn watch_buttons(&mut self) {
+        for input in fs::read_dir("/sys/class/input")
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let node = format!("/dev/input/{}", input.file_name().display());
+            if told(input.path().join("device/name")) == "Power Button\n"
+                && let Ok(button) = open_device(&node)
+            {
+                self.watch(&button, Event::Button, self.buttons.len());
+                self.buttons.push(button);
+            }
         }
     }
 
-    fn on_button(&mut self) {
+    fn on_button(&mut self, slot: usize) {
         let mut record = [0; 24];
-        for mut button in &self.buttons {
-            if button.read(&mut record).is_ok() && record.ends_with(&POWER_PRESSED) {
-                return self.shut_down(POWER_OFF, "power button");
-            }
+        let read = self.buttons.get(slot).map(|mut it| it.read(&mut record));
+        if matches!(read, Some(Ok(_))) && record.ends_with(&POWER_PRESSED) {
+            self.shut_down(POWER_OFF, "power button");
         }
     }
 
@@ -259,17 +282,6 @@ impl Bay0 {
                 .say(format!("shutdown: {} requested by {by}", end.0));
         }
     }
-}
-
-/// Every ACPI power button, found by the name its driver gives it.
-fn power_buttons() -> Vec<File> {
-    let open = |input: DirEntry| {
-        let name = fs::read_to_string(input.path().join("device/name")).ok()?;
-        let node = format!("/dev/input/{}", input.file_name().display());
-        (name == "Power Button\n").then(|| open_device(&node).ok())?
-    };
-    let inputs = fs::read_dir("/sys/class/input").into_iter().flatten();
-    inputs.flatten().filter_map(open).collect()
 }
 
 #[cfg(test)]
@@ -300,17 +312,37 @@ mod tests {
     #[test]
     fn a11_what_is_ready_is_the_event_that_is_handled() {
         let mut bay = waiting();
-        for event in Event::ALL {
+        for (event, slot) in EVENTS.into_iter().zip([0, 1, 255, 256, 70_000]) {
             let (source, mut other) = source();
-            bay.watch(&source, event);
+            bay.watch(&source, event, slot);
             other.write_all(b"x").unwrap();
-            assert_eq!(bay.wait(), [event]);
+            assert_eq!(bay.wait(), [(event, slot)]);
         }
         // What has ended is an event too, or nobody would notice; what is closed is none any more.
         let (source, other) = source();
-        bay.watch(&source, Event::Keeper);
+        bay.watch(&source, Event::Keeper, 0);
         drop(other);
-        assert_eq!(bay.wait(), [Event::Keeper]);
+        assert_eq!(bay.wait(), [(Event::Keeper, 0)]);
+    }
+
+    #[test]
+    fn a11_more_than_one_turn_handles_is_not_lost() {
+        let mut bay = waiting();
+        let mut sources = Vec::new();
+        for slot in 0..PER_TURN + 1 {
+            let (source, mut other) = source();
+            bay.watch(&source, Event::Operator, slot);
+            other.write_all(b"x").unwrap();
+            sources.push((source, other));
+        }
+        let mut seen: Vec<usize> = [bay.wait(), bay.wait()]
+            .concat()
+            .into_iter()
+            .map(|it| it.1)
+            .collect();
+        seen.sort();
+        seen.dedup();
+        assert!(seen.iter().copied().eq(0..PER_TURN + 1), "{seen:?}");
     }
 
     #[test]
@@ -327,10 +359,10 @@ mod tests {
         let (button, mut keys) = source();
         bay.buttons = vec![button];
         keys.write_all(&record(30)).unwrap();
-        bay.on_button();
+        bay.on_button(0);
         assert!(bay.end.is_none());
         keys.write_all(&record(116)).unwrap();
-        bay.on_button();
+        bay.on_button(0);
         assert!(bay.end.is_some_and(|((word, _), _)| word == "power off"));
         let text = bay.log.text();
         assert!(text.ends_with("shutdown: power off requested by power button\n"));
