@@ -36,7 +36,8 @@ pub const KEEPER: Phase = ("keeper", Bay0::open_keeper, UNTIMED);
 pub const PHASES: [Phase; 10] = [
     ("watchdog", watchdog, STUCK),
     ("mounts", mounts, UNMOUNTED),
-    ("oom", oom, MORTAL),
+    // The kernel is to panic rather than kill PID 1 for memory (H09).
+    ("oom", |_| set("/proc/self/oom_score_adj", "-1000"), MORTAL),
     ("modules", modules, UNSEALED),
     ("root", root, WRITABLE),
     ("time", time, UNTIMED),
@@ -103,13 +104,7 @@ fn anchor() -> nix::Result<()> {
     mount(Some("/"), "/run", none, MsFlags::MS_BIND, none)?;
     chdir("/run")?;
     mount(Some("."), "/", none, MsFlags::MS_MOVE, none)?;
-    chroot(".")?;
-    chdir("/")
-}
-
-/// Tells the kernel to panic rather than kill PID 1 for memory (H09).
-fn oom(_: &mut Bay0) -> Result<String> {
-    set("/proc/self/oom_score_adj", "-1000")
+    chroot(".")
 }
 
 /// Loads the rest of the drivers, the disk's in a child with a deadline, then seals module loading for good (A07).
@@ -138,8 +133,8 @@ fn root(_: &mut Bay0) -> Result<String> {
 /// Reads what the factory baked in, and puts the clock at or after the image's own build (H16).
 fn time(bay: &mut Bay0) -> Result<String> {
     bay.facts = fs::read_to_string("/etc/spine").context("read /etc/spine")?;
-    let epoch = bay.facts.lines().find_map(|it| it.strip_prefix("epoch="));
-    let epoch = epoch.and_then(|epoch| epoch.parse().ok());
+    let epoch = |line: &str| line.strip_prefix("epoch=")?.parse().ok();
+    let epoch = bay.facts.lines().find_map(epoch);
     raise_clock(epoch.context("no epoch in /etc/spine")?)
 }
 
@@ -241,8 +236,8 @@ fn load_list(list: &str) -> Result<()> {
 /// Loads the disk's drivers in a child: a disk that hangs while it is probed holds the child up, not PID 1.
 fn load_disk() -> Result<()> {
     let load = || load_list("disk").map_or_else(|error| error.to_string(), |()| String::new());
-    let mut loader = spawn_teller(load).context("start the disk loader")?;
-    let text = hear(&mut loader, PATIENCE).context(HUNG)?;
+    let loader = spawn_teller(load).context("start the disk loader")?;
+    let text = hear(&loader, PATIENCE).context(HUNG)?;
     ensure!(text.is_empty(), text);
     Ok(())
 }

@@ -11,7 +11,7 @@
 //! event.
 
 use std::fs;
-use std::io::Read;
+use std::io::read_to_string;
 use std::panic::set_hook;
 use std::time::{Duration, Instant};
 
@@ -184,16 +184,14 @@ impl Bay0 {
 
     /// Takes the report of a validator that has ended, or whose deadline has come. Done in each turn: its end is a signal.
     pub fn check_validator(&mut self) {
-        let Some((teller, begun)) = self.validator.as_mut() else {
-            return;
-        };
-        let report = hear(teller, Duration::ZERO);
-        if report.is_none() && begun.elapsed() <= VALIDATION_DEADLINE {
-            return;
+        if let Some((teller, begun)) = self.validator.as_ref()
+            && let report = hear(teller, Duration::ZERO)
+            && (report.is_some() || begun.elapsed() > VALIDATION_DEADLINE)
+        {
+            // Without a text it has died, or is late.
+            let report = report.filter(|report| !report.is_empty());
+            self.validated(report.as_deref().unwrap_or(NO_REPORT));
         }
-        // It has died, or is late.
-        let report = report.filter(|report| !report.is_empty());
-        self.validated(report.as_deref().unwrap_or(NO_REPORT));
     }
 
     /// A validation ended: says each finding, then the summary, whose first word is the verdict, then what a dev build lacks.
@@ -211,11 +209,9 @@ impl Bay0 {
 }
 
 /// What a child told, once it has ended; waits for that at most `limit`.
-pub fn hear(teller: &mut Teller, limit: Duration) -> Option<String> {
-    let mut text = String::new();
+pub fn hear(teller: &Teller, limit: Duration) -> Option<String> {
     let ended = teller.child.wait_exit(limit);
-    let heard = ended && teller.pipe.read_to_string(&mut text).is_ok();
-    heard.then_some(text)
+    ended.then(|| read_to_string(&teller.pipe).ok())?
 }
 
 /// In the child. PID 1's own exemption from the kernel's memory killer is not for it.
@@ -232,15 +228,15 @@ mod tests {
     #[test]
     fn h15_a_child_is_heard_once_it_has_ended_even_if_it_was_reaped_meanwhile() {
         let long = Duration::from_secs(5);
-        let mut teller = spawn_teller(|| "GREEN".to_owned()).unwrap();
+        let teller = spawn_teller(|| "GREEN".to_owned()).unwrap();
         assert!(teller.child.wait_exit(long));
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         let reaped = waitid(Id::All, flags).unwrap();
         assert!(matches!(reaped, WaitStatus::Exited(_, 0)));
-        let told = hear(&mut teller, Duration::ZERO);
+        let told = hear(&teller, Duration::ZERO);
         assert_eq!(told.as_deref(), Some("GREEN"));
-        let mut teller = spawn_teller(String::new).unwrap();
-        assert_eq!(hear(&mut teller, long).as_deref(), Some(""));
+        let teller = spawn_teller(String::new).unwrap();
+        assert_eq!(hear(&teller, long).as_deref(), Some(""));
     }
 
     #[test]

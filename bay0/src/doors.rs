@@ -1,13 +1,11 @@
 //! The two doors of PID 1, umbilical and operator line: what each verb is answered (decision 8).
 
 use std::fmt::Display;
-use std::fs;
 use std::io::Read;
 
-use bay0_state::Keeper;
 use bay0_umbilical::{Call, Verb, help};
 
-use crate::log::boot_ms;
+use crate::boot::told;
 use crate::pid1::Bay0;
 use crate::shutdown::{POWER_OFF, REBOOT};
 
@@ -50,10 +48,9 @@ impl Bay0 {
         let none = "none is armed; next: add a watchdog device, then reboot";
         let dog = self.watchdog.as_ref().map(|dog| dog.name.clone());
         let dog = row("watchdog", dog.ok_or(none.to_owned()));
-        let steps = self.failed.join(", ");
-        let boot = match steps.is_empty() {
-            true => Ok("every step done".to_owned()),
-            false => Err(format!("failed: {steps}; next: see why with log")),
+        let boot = match self.failed.join(", ") {
+            steps if steps.is_empty() => Ok("every step done".to_owned()),
+            steps => Err(format!("failed: {steps}; next: see why with log")),
         };
         let report = row("persist", persist) + &row("log", log) + &dog + &row("boot", boot);
         if let Some(server) = self.umbilical.as_mut() {
@@ -73,8 +70,7 @@ impl Bay0 {
         };
         let text = String::from_utf8_lossy(typed.get(..length).unwrap_or_default());
         // It was typed after the prompt; one that was drawn again meanwhile stands where the answer begins.
-        self.log.prompt = false;
-        self.log.draw("\r\x1b[K");
+        self.log.draw("");
         let line = text.trim();
         let answer = match Verb::parse(line) {
             Ok(Verb::Help) => help(),
@@ -99,46 +95,37 @@ impl Bay0 {
     fn status(&self) -> String {
         let since = |ms: Option<u64>| ms.unwrap_or(0).saturating_sub(self.exec_ms);
         let up = if self.keeper.is_some() { "up" } else { "down" };
-        let memory = |keeper: &Keeper| format!("{}/smaps_rollup", keeper.child.pid);
-        let keeper = self.keeper.as_ref().map(memory).unwrap_or_default();
-        let dog = self.watchdog.as_ref().map_or("none", |dog| &dog.name);
-        let rows: [(&str, &dyn Display); 16] = [
+        let keeper = self.keeper.as_ref().map_or(0, |keeper| keeper.child.pid);
+        let addresses = told("/proc/net/fib_trie") + &told("/proc/net/if_inet6");
+        let rows: [(&str, &dyn Display); 14] = [
             ("verdict", &self.verdict),
-            ("uptime_ms", &boot_ms()),
             ("kernel_ms", &self.exec_ms),
             ("operator_ms", &since(self.operator_ms)),
             ("validated_ms", &since(self.validated_ms)),
-            ("threads", &figure("self/status", "Threads:")),
-            ("pss_kb", &figure("self/smaps_rollup", "Pss:")),
-            ("anon_kb", &figure("self/smaps_rollup", "Pss_Anon:")),
+            ("threads", &figure(1, "status", "Threads:")),
+            ("pss_kb", &figure(1, "smaps_rollup", "Pss:")),
+            ("anon_kb", &figure(1, "smaps_rollup", "Pss_Anon:")),
             ("keeper", &up),
-            ("keeper_pss_kb", &figure(&keeper, "Pss:")),
+            ("keeper_pss_kb", &figure(keeper, "smaps_rollup", "Pss:")),
             ("keeper_restarts", &self.restarts),
             ("log_seq", &self.log_seq),
-            ("watchdog", &dog),
-            ("addresses", &addresses()),
+            // Lines about addresses that the kernel holds for the Spine: none, always (T07).
+            ("addresses", &addresses.lines().count()),
             ("reaped", &self.reaped),
             ("console_lost", &self.log.lost),
         ];
         let rows = rows.map(|(key, value)| format!("{key}={value}\n"));
-        let dirty = |text| format!("dirty={text}\n");
-        let dirty: String = self.trouble.iter().map(dirty).collect();
-        self.facts.clone() + &rows.concat() + &dirty
+        let dirty = self.trouble.iter().map(|text| format!("dirty={text}\n"));
+        self.facts.clone() + &rows.concat() + &dirty.collect::<String>()
     }
 }
 
 /// A figure of a process (`proc_pid_smaps(5)`, `proc_pid_status(5)`); `unknown` on a kernel without it.
-fn figure(file: &str, key: &str) -> String {
-    let text = fs::read_to_string(format!("/proc/{file}")).unwrap_or_default();
+fn figure(pid: i32, file: &str, key: &str) -> String {
+    let text = told(format!("/proc/{pid}/{file}"));
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(key));
     let figure = lines.find_map(|rest| rest.split_whitespace().next());
     figure.unwrap_or("unknown").to_owned()
-}
-
-/// Lines about addresses that the kernel holds for the Spine: 0, always (T07).
-fn addresses() -> usize {
-    let lines = |path| fs::read_to_string(path).map_or(0, |text| text.lines().count());
-    lines("/proc/net/fib_trie").saturating_add(lines("/proc/net/if_inet6"))
 }
 
 /// A row of the umbilical's `validate` answer: level, component, reason, next action; nothing is next if all is well.
@@ -165,8 +152,10 @@ mod tests {
 
     #[test]
     fn h20_memory_is_read_where_the_kernel_tells_it() {
-        assert!(figure("self/smaps_rollup", "Pss:").parse::<u64>().is_ok());
-        assert!(figure("self/status", "Threads:").parse::<u64>().is_ok());
-        assert_eq!(figure("nobody/smaps_rollup", "Pss:"), "unknown");
+        let own = nix::unistd::getpid().as_raw();
+        assert!(figure(own, "smaps_rollup", "Pss:").parse::<u64>().is_ok());
+        assert!(figure(own, "status", "Threads:").parse::<u64>().is_ok());
+        // No process has this number: it is what a keeper that is down has.
+        assert_eq!(figure(0, "smaps_rollup", "Pss:"), "unknown");
     }
 }

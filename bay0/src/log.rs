@@ -39,7 +39,7 @@ pub struct Log {
     backlog: Vec<u8>,
     /// Writes that found no room in the backlog.
     pub lost: u64,
-    /// The prompt is shown: the next line is drawn over it.
+    /// The prompt is shown: whatever comes next is drawn over it.
     pub prompt: bool,
 }
 
@@ -54,10 +54,7 @@ impl Log {
         line.truncate(LINE_BYTES);
         // One write is one record (kernel doc: ABI/testing/dev-kmsg); a full ring overwrites, it never blocks.
         let _ = self.kmsg.as_mut().map(|to| to.write_all(line.as_bytes()));
-        match std::mem::take(&mut self.prompt) {
-            true => self.draw(&format!("\r\x1b[K{line}\n")),
-            false => self.draw(&format!("{line}\n")),
-        }
+        self.draw(&format!("{line}\n"));
         if self.ring.len() >= RING_LINES {
             self.ring.pop_front();
             self.first = self.first.saturating_add(1);
@@ -65,10 +62,13 @@ impl Log {
         self.ring.push_back(line);
     }
 
-    /// Writes to the console alone: what the operator asked for, and the prompt.
+    /// Writes to the console alone: what the operator asked for, and the prompt; over the prompt, if it is shown.
     pub fn draw(&mut self, text: &str) {
+        let over = std::mem::take(&mut self.prompt).then_some("\r\x1b[K");
         match self.backlog.len().saturating_add(text.len()) {
-            0..=BACKLOG_BYTES => self.backlog.extend(text.bytes()),
+            0..=BACKLOG_BYTES => self
+                .backlog
+                .extend(over.into_iter().chain([text]).flat_map(str::bytes)),
             _ => self.lost = self.lost.saturating_add(1),
         }
         self.flush();
@@ -104,8 +104,8 @@ impl Log {
         let batch = batch.take(BATCH_LINES);
         self.handed = from.saturating_add(batch.len());
         let note = || format!("log: {gone} lines dropped before the keeper took them");
-        let note = (gone > 0).then(note).into_iter();
-        let lines: Vec<String> = note.chain(batch.cloned()).collect();
+        let note = (gone > 0).then(note);
+        let lines: Vec<String> = note.into_iter().chain(batch.cloned()).collect();
         (!lines.is_empty()).then_some(lines)
     }
 

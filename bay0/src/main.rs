@@ -31,6 +31,8 @@ use boot::{CONSOLE, open_device};
 use log::boot_ms;
 use pid1::Bay0;
 
+/// What this is.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 const USAGE: &str = "\
 bay0: PID 1 of the Spine. Run by hand it is:
 
@@ -43,22 +45,19 @@ Examples:
   bay0 verify-log genesis.log";
 
 fn main() -> ExitCode {
-    if getpid().as_raw() == 1 {
-        // PID 1 never returns: whatever happens here ends in a reboot (C03).
-        let Err(error) = init();
-        let _ = writeln!(stderr(), "bay0: FAIL: start: {error}; the machine reboots");
-        return ExitCode::FAILURE;
-    }
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     let args: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or("?")).collect();
-    command(&args).unwrap_or_else(|error| {
+    let is_init = getpid().as_raw() == 1;
+    // If PID 1 returns, that is a reboot (C03).
+    let done = if is_init { init() } else { command(&args) };
+    done.unwrap_or_else(|error| {
         let _ = writeln!(stderr(), "bay0: {error:#}");
         ExitCode::FAILURE
     })
 }
 
 /// Boots, serves, ends; returns only if it could not even begin. A machine without a console is served all the same.
-fn init() -> anyhow::Result<std::convert::Infallible> {
+fn init() -> anyhow::Result<ExitCode> {
     let mut bay = Bay0::default();
     bay.exec_ms = boot_ms();
     bay.install(None);
@@ -67,11 +66,13 @@ fn init() -> anyhow::Result<std::convert::Infallible> {
     // The image has these two devices before anything is mounted.
     bay.log.console = open_device(CONSOLE).ok();
     bay.log.kmsg = File::options().write(true).open("/dev/kmsg").ok();
-    let (version, name) = (env!("CARGO_PKG_VERSION"), nix::sys::utsname::uname()?);
-    let kernel = name.release().to_string_lossy();
-    let text = format!("bay0: version {version} is PID 1 (kernel {kernel})");
-    bay.log.say(text);
-    Ok(bay.run()?)
+    let kernel = nix::sys::utsname::uname()?;
+    let kernel = kernel.release().display();
+    bay.log.say(format!(
+        "bay0: version {VERSION} is PID 1 (kernel {kernel})"
+    ));
+    let Err(errno) = bay.run();
+    bail!("FAIL: start: {errno}; the machine reboots")
 }
 
 /// The panic hook: says where on the console and, through the keeper, in the genesis log; then ends PID 1, so that the
@@ -106,7 +107,7 @@ fn command(args: &[&str]) -> anyhow::Result<ExitCode> {
             let rest = format!("chain intact, {} torn bytes", found.torn_bytes);
             (format!("{file}: {records}, {rest}"), 0)
         }
-        ["--version"] => (concat!("bay0 ", env!("CARGO_PKG_VERSION")).to_owned(), 0),
+        ["--version"] => (format!("bay0 {VERSION}"), 0),
         ["--help" | "-h"] => (USAGE.to_owned(), 0),
         _ => bail!("no such command: {args:?}; next: bay0 --help"),
     };

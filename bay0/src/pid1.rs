@@ -163,8 +163,8 @@ impl Bay0 {
 
     fn turn(&mut self, signals: &SignalFd) {
         if self.end.is_none() && !self.log.prompt {
-            self.log.prompt = true;
             self.log.draw(PROMPT);
+            self.log.prompt = true;
         }
         for (event, slot) in self.wait() {
             match event {
