@@ -109,6 +109,10 @@ pub fn compile(layout: &Layout, lock: &Lock, package: &str, fault: bool) -> Resu
         "--target",
         target,
     ];
+    if package == "bay0" {
+        // What is for plain hosts is in no Spine.
+        args.push("--no-default-features");
+    }
     if fault {
         args.extend(["--features", "fault"]);
     }
@@ -143,7 +147,8 @@ pub fn compile(layout: &Layout, lock: &Lock, package: &str, fault: bool) -> Resu
     Ok(file)
 }
 
-fn cargo(layout: &Layout, args: &[&str], set: impl FnOnce(&mut Command)) -> Result<()> {
+/// Runs cargo in the repository.
+pub fn cargo(layout: &Layout, args: &[&str], set: impl FnOnce(&mut Command)) -> Result<()> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(program);
     command.args(args).current_dir(&layout.root);

@@ -55,7 +55,13 @@ fn steps(layout: &Layout) -> Vec<Step> {
         clippy("lints", &["--workspace"]),
         clippy(
             "lints of the test build",
-            &["--package", "bay0", "--features", "fault"],
+            &[
+                "--package",
+                "bay0",
+                "--no-default-features",
+                "--features",
+                "fault",
+            ],
         ),
         clippy(
             "lints of podman's runtime",

@@ -92,7 +92,9 @@ fn read_module(tree: &Tree, path: &str, name: String, into: &mut Vec<Module>) ->
                 format!("{below}/{}.rs", module.ident),
                 format!("{below}/{}/mod.rs", module.ident),
             );
-            let path = if tree.0.contains_key(&deep) {
+            let path = if let Some(beside) = beside(&module.attrs, dir) {
+                beside
+            } else if tree.0.contains_key(&deep) {
                 deep
             } else {
                 flat
@@ -106,6 +108,22 @@ fn read_module(tree: &Tree, path: &str, name: String, into: &mut Vec<Module>) ->
         file,
     });
     Ok(())
+}
+
+/// Where `#[path = "../…"]` leads to from a folder, if it is there.
+fn beside(attrs: &[Attribute], dir: &str) -> Option<String> {
+    let pair = attrs.iter().find_map(|attr| match &attr.meta {
+        syn::Meta::NameValue(pair) if pair.path.is_ident("path") => Some(&pair.value),
+        _ => None,
+    })?;
+    let Expr::Lit(syn::ExprLit {
+        lit: Lit::Str(to), ..
+    }) = pair
+    else {
+        return None;
+    };
+    let (parent, _) = dir.rsplit_once('/')?;
+    Some(format!("{parent}/{}", to.value().strip_prefix("../")?))
 }
 
 /// Whether the file says at its top what it is for.

@@ -103,6 +103,24 @@ fn what_is_no_sentence_or_is_only_in_tests_is_not_asked_for() {
 }
 
 #[test]
+fn what_lies_beside_the_sources_is_read_where_its_path_leads() {
+    let tree = Tree(BTreeMap::from([
+        (
+            "bay0/src/main.rs".to_owned(),
+            "#[path = \"../host/x.rs\"] mod host;".to_owned(),
+        ),
+        (
+            "bay0/host/x.rs".to_owned(),
+            "fn f() { \"not said\" }".to_owned(),
+        ),
+    ]));
+    let read = code::read(&tree, "bay0").unwrap();
+    let paths: Vec<_> = read.modules.iter().map(|m| m.path.as_str()).collect();
+    assert_eq!(paths, ["bay0/host/x.rs", "bay0/src/main.rs"]);
+    assert_eq!(messages(&tree, &[&read]).len(), 1);
+}
+
+#[test]
 fn a_number_that_differs_from_its_constant_is_found() {
     let code = "const A: u32 = 20; const B: Duration = Duration::from_millis(200); const C: usize = 64 * 1024; \
                 const D: &str = \"/run/x\"; const E: [u8; 2] = [1, 2]; const F: usize = E.len(); const G: usize = 1 << F;";
