@@ -17,7 +17,6 @@ use bay0_umbilical::SOCKET;
 
 mod door;
 mod freezer;
-pub mod json;
 
 /// How well a component is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,7 +50,8 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn new(component: &str, level: Level, reason: &str, next: &str) -> Finding {
+    /// As it is told.
+    pub fn new(component: &str, level: Level, reason: &str, next: &str) -> Finding {
         Finding {
             component: component.to_owned(),
             level,

@@ -11,7 +11,7 @@ mod doors;
 mod fault;
 // A program for plain hosts: nothing in a Spine starts a program, so it is in none, like the damage.
 #[cfg(feature = "host")]
-#[path = "../host/command.rs"]
+#[path = "../host/mod.rs"]
 mod host;
 mod log;
 mod pid1;

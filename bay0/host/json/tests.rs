@@ -1,5 +1,5 @@
 use super::*;
-use crate::Level;
+use bay0_validate::Level;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

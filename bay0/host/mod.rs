@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use anyhow::{anyhow, bail, ensure};
 use bay0_state::verify_log;
-use bay0_validate::{Report, json};
+use bay0_validate::Report;
+
+mod json;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const USAGE: &str = "\

@@ -1,6 +1,6 @@
-//! The report for machines. Written by hand: this is all the JSON there is in the Spine, and it is only ever written.
+//! The report for machines. Written by hand: this is all the JSON there is, and it is only ever written.
 
-use crate::{Finding, Report};
+use bay0_validate::{Finding, Report};
 
 /// The report as one JSON object on one line, without a last newline.
 pub fn render(report: &Report) -> String {
