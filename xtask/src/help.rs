@@ -55,6 +55,7 @@ pub const POLICY: &str = "Examples:
   cargo xtask policy show p://web     what that room may, in plain words
   cargo xtask policy diff p://web p://dev    what p://dev may beyond p://web, and the reverse
   cargo xtask policy compile          build/policy.db; the same policies make the same bytes
+  cargo xtask policy syscalls         which system calls each seccomp profile allows, and why
   cargo xtask policy check --dir DIR  other policies than those in bay0-persona/policies
 
 Exit codes: 0 all policies are in order, 1 one is not, 4 the command could not do its work";

@@ -32,6 +32,7 @@ mod qmp;
 mod repin;
 mod reproduce;
 mod room;
+mod seccomp;
 mod smoke;
 mod soak;
 mod soil;

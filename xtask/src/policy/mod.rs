@@ -22,9 +22,12 @@ use clap::{Args, Subcommand};
 
 use crate::help;
 use crate::layout::Layout;
-use crate::stamp;
+use crate::{seccomp, stamp};
 use file::Policy;
 use set::Loaded;
+
+#[cfg(test)]
+pub use terms::SECCOMP;
 
 /// What `cargo xtask policy` takes.
 #[derive(Args)]
@@ -64,6 +67,8 @@ enum Which {
         /// Where to [default: build/policy.db]
         out: Option<PathBuf>,
     },
+    /// Print which system calls each seccomp profile allows and why: docs/SYSCALL-JUSTIFICATIONS.md
+    Syscalls,
 }
 
 /// Either spelling of a name.
@@ -75,6 +80,10 @@ fn name(text: &str) -> Result<PersonaName, String> {
 
 /// Does it; 1 when a policy is not in order, and then nothing is written.
 pub fn command(layout: &Layout, args: &PolicyArgs) -> Result<u8> {
+    if let Which::Syscalls = args.which {
+        print!("{}", seccomp::document()?);
+        return Ok(0);
+    }
     let dir = args.dir.clone().unwrap_or_else(|| layout.policies());
     let shown = dir.strip_prefix(&layout.root).unwrap_or(&dir);
     let loaded = set::load(&dir, &shown.display().to_string())?;
@@ -96,6 +105,7 @@ pub fn command(layout: &Layout, args: &PolicyArgs) -> Result<u8> {
             let default = layout.build().join("policy.db");
             compile(&loaded, out.as_deref().unwrap_or(&default))?;
         }
+        Which::Syscalls => {}
         Which::Compile { .. } => {
             eprintln!("policy: nothing written, since not all policies are in order")
         }

@@ -16,6 +16,9 @@ use super::{rule, terms, words};
 /// All policies by their rooms' names.
 pub type Policies = BTreeMap<PersonaName, Policy>;
 
+/// A folder beside the policies: what the seccomp profiles allow, which `crate::seccomp` reads.
+const SYSTEM_CALLS: &str = "seccomp";
+
 /// What a folder holds.
 #[derive(Default)]
 pub struct Loaded {
@@ -32,6 +35,9 @@ pub fn load(dir: &Path, shown: &str) -> Result<Loaded> {
     for entry in listed(dir)? {
         let path = entry?.path();
         let base = path.file_name().unwrap_or_default().to_string_lossy();
+        if base == SYSTEM_CALLS && path.is_dir() {
+            continue;
+        }
         let shown = format!("{shown}/{base}");
         match name(&base) {
             Err(what) => loaded.findings.push(whole(&shown, what)),

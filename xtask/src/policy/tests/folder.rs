@@ -1,5 +1,7 @@
 //! What must be true of all policies together.
 
+use std::fs;
+
 use super::{LEAST, folder, said};
 use crate::layout::Layout;
 use crate::policy::set;
@@ -111,5 +113,21 @@ fn a06_the_policies_of_the_tree_are_in_order() {
     assert_eq!(
         names,
         ["p://dev", "p://web", "p://work", "sys://ai", "sys://net"]
+    );
+}
+
+#[test]
+fn a06_the_lists_of_system_calls_stand_beside_the_policies_and_are_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let lists = dir.path().join("seccomp");
+    fs::create_dir(&lists).unwrap();
+    assert_eq!(said(&set::load(dir.path(), "d").unwrap()), [""; 0]);
+    fs::remove_dir(&lists).unwrap();
+    fs::write(&lists, "").unwrap();
+    assert_eq!(
+        said(&set::load(dir.path(), "d").unwrap()),
+        [
+            "d/seccomp: not a policy; next: call it as p__work__mail.toml for p://work/mail, or move it away"
+        ]
     );
 }
