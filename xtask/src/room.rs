@@ -20,6 +20,7 @@ use clap::Subcommand;
 use crate::help;
 use crate::layout::Layout;
 use crate::lock::Lock;
+use crate::spine;
 use layer::LeftOut;
 use recipe::Recipe;
 use shelf::{Row, Shelf};
@@ -62,6 +63,7 @@ struct Places {
     recipes: PathBuf,
     packages: PathBuf,
     epoch: u32,
+    layout: Layout,
 }
 
 /// Does it; 1 only from `list`.
@@ -71,6 +73,7 @@ pub fn command(layout: &Layout, task: &Task) -> Result<u8> {
         recipes: layout.recipes(),
         packages: layout.cache().join("rooms"),
         epoch: Lock::read(&layout.lock())?.source_date_epoch,
+        layout: layout.clone(),
     };
     match task {
         Task::Build { name } => made(&shelf, &build(&places, &shelf, name)?),
@@ -120,6 +123,11 @@ fn build(places: &Places, shelf: &Shelf, name: &str) -> Result<Row> {
         }
         _ => bail!("room {name}: a recipe of kind busybox has one package"),
     };
+    for program in &recipe.programs {
+        let lock = Lock::read(&places.layout.lock())?;
+        let file = spine::compile(&places.layout, &lock, program, false)?;
+        install(&file, program, &mut tree, &mut spool)?;
+    }
     furnish(&recipe, &mut tree, &mut spool).with_context(|| format!("room {name}"))?;
     tree.clamp(places.epoch);
     tell(&left_out);
@@ -130,6 +138,14 @@ fn build(places: &Places, shelf: &Shelf, name: &str) -> Result<Row> {
         &mut spool,
         &format!("recipe:{name}"),
     )
+}
+
+/// A program of this workspace, static as bay0 is, at `/usr/bin`.
+fn install(file: &Path, name: &str, tree: &mut Tree, spool: &mut Spool) -> Result<()> {
+    let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+    let content = spool.take(&mut bytes.as_slice(), bytes.len() as u64)?;
+    let place = Place::parse(format!("usr/bin/{name}").as_bytes())?;
+    tree.add(place, Meta::PLAIN, Kind::File(content))
 }
 
 /// The recipe's own folders and files.

@@ -92,8 +92,8 @@ pub fn compile(layout: &Layout, lock: &Lock, package: &str, fault: bool) -> Resu
         |_| {},
     )?;
     let target_dir = layout.target(fault);
-    // Only what ships, and what is timed in its place, is worth the release profile's minutes.
-    let (profile, folder) = if matches!(package, "bay0" | "bench-peers") {
+    // Only what ships, what is timed in its place, and what must be small is worth the release profile's minutes.
+    let (profile, folder) = if matches!(package, "bay0" | "bench-peers" | "hostile") {
         ("release", "release")
     } else {
         ("dev", "debug")

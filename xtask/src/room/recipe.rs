@@ -32,6 +32,9 @@ pub struct Recipe {
     pub release: String,
     /// Packages asked for; what they depend on comes with them, what they recommend does not.
     pub packages: Vec<String>,
+    /// Programs of this workspace, compiled as bay0 is, at `/usr/bin`.
+    #[serde(default)]
+    pub programs: Vec<String>,
     /// Folders beside those of the packages.
     #[serde(default)]
     pub folders: Vec<String>,

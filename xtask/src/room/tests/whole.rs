@@ -203,6 +203,7 @@ fn t09_an_import_replaces_nothing_unasked() {
         recipes,
         packages: at.dir.path().join("cache"),
         epoch: 0,
+        layout: Layout::find(),
     };
     let archive = at.dir.path().join("app.tar.gz");
     write_tar(&saved(&layers()), &archive, Gzip);
@@ -236,6 +237,7 @@ fn h01_busybox_built_in_two_folders_is_the_same_with_a_link_for_each_applet() {
             recipes: layout.recipes(),
             packages: at.dir.path().join("cache"),
             epoch: 1_795_132_800,
+            layout: layout.clone(),
         };
         build(&places, &at.shelf, "busybox").unwrap()
     });
@@ -244,4 +246,19 @@ fn h01_busybox_built_in_two_folders_is_the_same_with_a_link_for_each_applet() {
     for name in ["/bin/busybox", "/bin/sh", "/usr/bin/wc", "/etc/passwd"] {
         assert!(names.iter().any(|n| n == name), "{name}: {names:?}");
     }
+}
+
+#[test]
+fn t09_a_program_of_this_workspace_stands_in_usr_bin_and_can_be_run() {
+    let at = place();
+    let file = at.dir.path().join("made");
+    fs::write(&file, "a program").unwrap();
+    let (mut tree, mut spool) = (Tree::default(), Spool::new(at.shelf.dir()).unwrap());
+    install(&file, "hostile", &mut tree, &mut spool).unwrap();
+    finish(&at.shelf, "x", &mut tree, &mut spool, "recipe:x").unwrap();
+    let lines = listing(&at.shelf.image("x"));
+    let wanted = "755 0:0 /usr/bin/hostile \"a program\"";
+    assert!(lines.iter().any(|line| line == wanted), "{lines:?}");
+    let missing = install(Path::new("/nonexistent"), "x", &mut tree, &mut spool);
+    assert_eq!(missing.unwrap_err().to_string(), "read /nonexistent");
 }
