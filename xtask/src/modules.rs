@@ -22,8 +22,9 @@ pub struct Wanted {
 }
 
 /// What bay0 loads. `watchdog`: the hardware watchdog, before anything that can fail. `softdog`: only where that brought none.
-/// `early`: the power button, its events and the panic notifier. `disk`: what `/persist` is on. A module may stand in several lists;
-/// loading it again is no error.
+/// `early`: the power button, its events and the panic notifier, and what rooms are made of: their images (SquashFS on dm-verity, which
+/// asks the kernel for SHA-256 by name) and their network. `disk`: what `/persist` is on. A module may stand in several lists; loading
+/// it again is no error.
 pub const WANTED: [Wanted; 4] = [
     Wanted {
         list: "watchdog",
@@ -37,8 +38,17 @@ pub const WANTED: [Wanted; 4] = [
     },
     Wanted {
         list: "early",
-        needed: &["button", "evdev"],
-        optional: &["pvpanic-pci"],
+        needed: &[
+            "button",
+            "evdev",
+            "squashfs",
+            "overlay",
+            "dm-mod",
+            "dm-verity",
+            "veth",
+            "virtio_net",
+        ],
+        optional: &["pvpanic-pci", "sha256_generic"],
     },
     Wanted {
         list: "disk",
@@ -146,7 +156,12 @@ mod tests {
         kernel/drivers/misc/pvpanic/pvpanic-pci.ko: kernel/drivers/misc/pvpanic/pvpanic.ko\n\
         kernel/drivers/misc/pvpanic/pvpanic.ko:\n\
         kernel/fs/ext4/ext4.ko: kernel/fs/jbd2/jbd2.ko kernel/lib/crc16.ko\n\
-        kernel/fs/jbd2/jbd2.ko: kernel/lib/crc16.ko\nkernel/lib/crc16.ko:\n";
+        kernel/fs/jbd2/jbd2.ko: kernel/lib/crc16.ko\nkernel/lib/crc16.ko:\n\
+        kernel/fs/squashfs/squashfs.ko:\nkernel/fs/overlayfs/overlay.ko:\n\
+        kernel/drivers/md/dm-mod.ko:\nkernel/drivers/md/dm-bufio.ko: kernel/drivers/md/dm-mod.ko\n\
+        kernel/drivers/md/dm-verity.ko: kernel/drivers/md/dm-bufio.ko kernel/drivers/md/dm-mod.ko\n\
+        kernel/drivers/net/veth.ko:\nkernel/net/core/failover.ko:\n\
+        kernel/drivers/net/virtio_net.ko: kernel/net/core/failover.ko\n";
 
     fn tree(dep: &str, builtin: &str) -> (tempfile::TempDir, Tree) {
         let dir = tempfile::tempdir().unwrap();
@@ -179,13 +194,38 @@ mod tests {
         );
         let early = tree.closure(&WANTED[2]).unwrap();
         assert_eq!(
-            early[2..],
+            early[early.len() - 2..],
             [
                 "kernel/drivers/misc/pvpanic/pvpanic.ko",
                 "kernel/drivers/misc/pvpanic/pvpanic-pci.ko"
             ]
         );
         assert_eq!(WANTED[0].list, "watchdog");
+    }
+
+    #[test]
+    fn t09_what_rooms_are_made_of_is_loaded_early_unless_it_is_built_in() {
+        let names = |dep: &str, builtin: &str| {
+            let (_dir, tree) = tree(dep, builtin);
+            let files = tree.closure(&WANTED[2]).unwrap();
+            files.iter().map(|file| name_of(file)).collect::<Vec<_>>()
+        };
+        let rooms = [
+            "squashfs",
+            "overlay",
+            "dm_mod",
+            "dm_bufio",
+            "dm_verity",
+            "veth",
+            "failover",
+            "virtio_net",
+        ];
+        assert_eq!(names(DEP, "")[2..10], rooms);
+        let without = DEP.replace("kernel/fs/overlayfs/overlay.ko:\n", "");
+        let builtin = "kernel/fs/overlayfs/overlay.ko\nkernel/crypto/sha256_generic.ko\n";
+        let names = names(&without, builtin);
+        assert!(!names.contains(&"overlay".to_owned()), "{names:?}");
+        assert_eq!(names.len(), 11);
     }
 
     #[test]

@@ -131,13 +131,6 @@ pub fn write_soil(kernel: &Path, modules: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// All modules of Debian's kernel, unpacked into `work`: for a scenario that needs one which no Spine carries.
-pub fn debian_modules(layout: &Layout, lock: &Lock, work: &Path) -> Result<Tree> {
-    let package = fetch::debian(&lock.debian, &layout.cache())?;
-    let (_, modules) = unpack_deb(&package, &lock.debian, work)?;
-    Tree::read(&modules)
-}
-
 /// A Debian kernel package: an `ar` archive with a compressed tar; it brings no `modules.dep`, so depmod writes one.
 fn unpack_deb(package: &Path, lock: &Debian, work: &Path) -> Result<(PathBuf, PathBuf)> {
     let mut archive = ar::Archive::new(

@@ -10,6 +10,15 @@ const RELEASE: &str = "6.18.52-0-virt";
 const DEP: &str = "kernel/drivers/watchdog/i6300esb.ko.gz:\n\
     kernel/drivers/acpi/button.ko.gz:\n\
     kernel/drivers/input/evdev.ko.gz:\n\
+    kernel/fs/squashfs/squashfs.ko.gz:\n\
+    kernel/fs/overlayfs/overlay.ko.gz:\n\
+    kernel/drivers/md/dm-mod.ko.gz:\n\
+    kernel/drivers/md/dm-bufio.ko.gz: kernel/drivers/md/dm-mod.ko.gz\n\
+    kernel/drivers/md/dm-verity.ko.gz: kernel/drivers/md/dm-bufio.ko.gz kernel/drivers/md/dm-mod.ko.gz\n\
+    kernel/crypto/sha256_generic.ko.gz:\n\
+    kernel/drivers/net/veth.ko.gz:\n\
+    kernel/net/core/failover.ko.gz:\n\
+    kernel/drivers/net/virtio_net.ko.gz: kernel/net/core/failover.ko.gz\n\
     kernel/drivers/block/virtio_blk.ko.gz:\n\
     kernel/fs/jbd2/jbd2.ko.gz:\n\
     kernel/fs/ext4/ext4.ko.gz: kernel/fs/jbd2/jbd2.ko.gz kernel/fs/mbcache.ko.gz\n\
@@ -76,6 +85,16 @@ fn h01_an_alpine_soil_becomes_lists_and_plain_modules() {
     assert_eq!(
         list("disk"),
         "/lib/modules/virtio_blk.ko\n/lib/modules/mbcache.ko\n/lib/modules/jbd2.ko\n/lib/modules/ext4.ko\n"
+    );
+    let early = list("early");
+    let early: Vec<_> = early
+        .lines()
+        .filter_map(|line| line.strip_prefix("/lib/modules/"))
+        .collect();
+    assert_eq!(
+        early.join(" "),
+        "button.ko evdev.ko squashfs.ko overlay.ko dm_mod.ko dm_bufio.ko dm_verity.ko veth.ko failover.ko virtio_net.ko \
+         sha256_generic.ko"
     );
     assert_eq!(list("softdog"), "", "alpine has none");
     assert_eq!(list("modules/ext4.ko"), "module ext4");

@@ -12,7 +12,6 @@ pub mod lab;
 pub mod rng;
 
 mod boots;
-mod card;
 mod disks;
 mod ends;
 mod faults;
