@@ -10,10 +10,11 @@ usage() {
     cat <<'END'
 Makes the Spine with the assembly inside the pinned container, without network.
 
-Usage: scripts/mkspine.sh [--soil debian|alpine]
+Usage: scripts/mkspine.sh [--soil debian|alpine] [--rooms LIST]
 
   debian (default)  ./vmlinuz and ./build/spine.img
   alpine            ./build/alpine/vmlinuz and ./build/alpine/spine.img
+  --rooms LIST      images whose root hashes go into the Spine, as for `cargo xtask spine`
 
 Environment:
   IMAGE=…     another image than the one pinned in xtask/soil.lock: a mirror's copy, or a local one
@@ -37,7 +38,7 @@ mkdir -p "$out"
 # shellcheck disable=SC2086 # Both are lists of words.
 $engine run --rm --network=none --read-only ${RUN_ARGS:-} \
     --volume "$stage:/in:ro" --volume "$out:/out" \
-    "$image" /in/xtask assemble /in /out "$@" || {
+    "$image" /in/xtask assemble /in /out || {
     echo "mkspine: $engine could not assemble in $image; next: IMAGE=… names another image, cargo xtask repin builder pins another, cargo xtask spine needs none" >&2
     exit 1
 }

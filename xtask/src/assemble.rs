@@ -15,10 +15,11 @@ use crate::image;
 
 /// zstd's strongest level below the ones that need a large window; one thread, because several make other bytes.
 const ZSTD_LEVEL: i32 = 19;
-const DIRECTORIES: [&str; 9] = [
+const DIRECTORIES: [&str; 10] = [
     "dev",
     "etc",
     "lib",
+    "lib/bay0",
     "lib/modules",
     "persist",
     "proc",
@@ -46,6 +47,8 @@ pub struct Parts {
     pub soil_dir: PathBuf,
     /// The static binary.
     pub bay0: PathBuf,
+    /// What rooms may, compiled.
+    pub policy: PathBuf,
     /// A test build is wanted.
     pub fault: bool,
     /// Lines of `/etc/spine`.
@@ -81,6 +84,7 @@ pub fn spine_img(parts: &Parts) -> Result<Vec<u8>> {
     image::check_bay0(&bay0, parts.fault)?;
     let mut entries = skeleton(&parts.facts);
     entries.push(Entry::file("bay0", 0o755, bay0));
+    entries.push(policy(&parts.policy)?);
     entries.extend(modules(&parts.soil_dir)?);
     compress(&archive(entries, parts.epoch)?)
 }
@@ -143,6 +147,12 @@ fn skeleton(facts: &[(&str, String)]) -> Vec<Entry> {
         .collect();
     entries.push(Entry::file("etc/spine", 0o444, facts.into()));
     entries
+}
+
+/// Where bay0 looks for what rooms may.
+fn policy(db: &Path) -> Result<Entry> {
+    let bytes = fs::read(db).with_context(|| format!("read {}", db.display()))?;
+    Ok(Entry::file("lib/bay0/policy.db", 0o444, bytes))
 }
 
 fn modules(soil_dir: &Path) -> Result<Vec<Entry>> {
@@ -279,6 +289,23 @@ mod tests {
     }
 
     #[test]
+    fn a06_the_policies_are_where_bay0_looks_for_them_and_read_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = dir.path().join("some.db");
+        fs::write(&db, "policies").unwrap();
+        let mut entries = skeleton(&[]);
+        entries.push(policy(&db).unwrap());
+        let entries = read(&archive(entries, 7).unwrap());
+        let at = |name: &str| entries.iter().position(|e| e.0 == name).unwrap();
+        let (folder, file) = (at("lib/bay0"), at("lib/bay0/policy.db"));
+        assert!(folder < file);
+        assert_eq!(
+            (entries[file].1, &entries[file].3[..]),
+            (0o100_444, &b"policies"[..])
+        );
+    }
+
+    #[test]
     fn two_entries_of_one_path_are_refused() {
         let twice = vec![
             Entry::file("a", 0o444, vec![]),
@@ -295,6 +322,7 @@ mod tests {
         let parts = Parts {
             soil_dir: "/nowhere".into(),
             bay0: "/nowhere/bay0".into(),
+            policy: "/nowhere/policy.db".into(),
             fault: false,
             facts: vec![],
             epoch: 0,

@@ -11,6 +11,7 @@ use crate::fetch::fresh_dir;
 use crate::host;
 use crate::layout::{Layout, Spine};
 use crate::reproduce;
+use crate::roomdisk::{self, Set};
 use crate::soil::Soil;
 use crate::spine;
 
@@ -29,7 +30,8 @@ const RUN_DEFAULT: &str = "--ulimit=nofile=1024:1024 --ulimit=nproc=1000:1000";
 /// was shown.
 pub fn command(layout: &Layout) -> Result<u8> {
     host::need(&[host::TOOL_PODMAN, host::TOOL_RUNC])?;
-    let product = spine::build(layout, Soil::Debian, false)?;
+    let rooms = roomdisk::choose(layout, None, roomdisk::SMALL)?;
+    let product = spine::build(layout, Soil::Debian, false, &rooms)?;
     let aside = fresh_dir(&layout.build().join("outside"))?;
     let outside = Spine {
         kernel: aside.join("vmlinuz"),
@@ -37,7 +39,7 @@ pub fn command(layout: &Layout) -> Result<u8> {
     };
     // Moved away, so that what is in its place afterwards was made inside.
     rename(&product, &outside)?;
-    if let Err(error) = inside(layout) {
+    if let Err(error) = inside(layout, &rooms) {
         rename(&outside, &product)?;
         return Err(error);
     }
@@ -59,11 +61,11 @@ fn rename(from: &Spine, to: &Spine) -> Result<()> {
 }
 
 /// Image and assembly, with a storage that goes with them.
-fn inside(layout: &Layout) -> Result<()> {
+fn inside(layout: &Layout, rooms: &Set) -> Result<()> {
     let work = tempfile::Builder::new().prefix("bay0-").tempdir()?;
     let engine = engine(work.path(), std::env::var(FLAGS).ok())?;
     import(&engine, work.path())?;
-    assemble(layout, &engine)
+    assemble(layout, &engine, rooms)
 }
 
 /// podman with its options, as words. Its storage is in `dir` and goes with it: plain folders, since overlay leaves a mount behind that
@@ -122,9 +124,10 @@ fn root() -> Result<Vec<u8>> {
 }
 
 /// The script, as a person would run it with a local image.
-fn assemble(layout: &Layout, engine: &str) -> Result<()> {
+fn assemble(layout: &Layout, engine: &str, rooms: &Set) -> Result<()> {
     let run = std::env::var(RUN_FLAGS).unwrap_or_else(|_| RUN_DEFAULT.to_owned());
     let status = Command::new(layout.root.join("scripts/mkspine.sh"))
+        .args(["--rooms", &rooms.to_string()])
         .env("ENGINE", engine)
         .env("IMAGE", IMAGE)
         .env("RUN_ARGS", &run)

@@ -14,7 +14,9 @@ Exit codes: 0 all well, 1 a check failed, 4 the command could not do its work; t
 pub const SPINE: &str = "Examples:
   cargo xtask spine                   ./vmlinuz and ./build/spine.img, from Debian's kernel
   cargo xtask spine --soil alpine     build/alpine/vmlinuz and build/alpine/spine.img
-  cargo xtask spine --fault           the test build, in build/fault/";
+  cargo xtask spine --fault           the test build, in build/fault/
+  cargo xtask spine --rooms busybox,web    with these images of rooms and no others, in build/rooms.img
+  cargo xtask spine --rooms none      without any: no room can be started";
 
 pub const STAGE: &str = "Example:
   cargo xtask stage                   prints the staged folder: the first argument of `assemble`";
@@ -25,6 +27,7 @@ pub const ASSEMBLE: &str = "Example:
 pub const VM: &str = "Examples:
   cargo xtask vm --list               names and promises
   cargo xtask vm h06                  the scenarios of one requirement
+  cargo xtask vm --rooms busybox,dev  with the large image too, and the scenarios that need it
   cargo xtask vm s04 --cuts 100 --seed 7 --jobs 1";
 
 pub const SOAK: &str = "Examples:
@@ -39,6 +42,7 @@ pub const QEMU: &str = "Examples:
   cargo xtask qemu                    boot on this terminal (Ctrl-A X leaves)
   cargo xtask qemu --smoke --timeout 120
   cargo xtask qemu --soil alpine --accel tcg
+  cargo xtask qemu --rooms busybox,dev,web    with these images of rooms, built where they are missing
 
 Exit codes of --smoke: 0 GREEN, 1 YELLOW, 2 RED or after its verdict without an answer, 3 no verdict in time, 4 not tried
 (wrong option, failed set-up or build)";
@@ -54,7 +58,8 @@ pub const POLICY: &str = "Examples:
   cargo xtask policy check            every finding in all policies
   cargo xtask policy show p://web     what that room may, in plain words
   cargo xtask policy diff p://web p://dev    what p://dev may beyond p://web, and the reverse
-  cargo xtask policy compile          build/policy.db; the same policies make the same bytes
+  cargo xtask policy compile          build/policy.db; the same input makes the same bytes
+  cargo xtask policy compile FILE --rooms busybox    with that image's root hash
   cargo xtask policy syscalls         which system calls each seccomp profile allows, and why
   cargo xtask policy check --dir DIR  other policies than those in bay0-persona/policies
 
@@ -67,8 +72,7 @@ pub const PERSIST: &str = "Examples:
 pub const ROOM_BUILD: &str = "Examples:
   cargo xtask room build busybox      build/rooms/busybox.sqfs: small, without privilege
   cargo xtask room build dev          a Debian system with a compiler; web and work likewise
-
-Rooms cannot be started yet: the image is made, listed and that is all";
+Then: cargo xtask qemu --rooms busybox,dev (which builds what is missing by itself)";
 
 pub const ROOM_IMPORT: &str = "Examples:
   docker save app -o app.tar && cargo xtask room import app.tar

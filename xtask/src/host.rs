@@ -87,6 +87,11 @@ pub const TOOL_SQFSTAR: Tool = Tool {
     program: "sqfstar",
     packages: ["squashfs-tools"; 4],
 };
+/// Makes hash trees too; ours must be the same.
+pub const TOOL_VERITYSETUP: Tool = Tool {
+    program: "veritysetup",
+    packages: ["cryptsetup-bin", "veritysetup", "cryptsetup", "cryptsetup"],
+};
 /// Puts a Debian root together.
 pub const TOOL_MMDEBSTRAP: Tool = Tool {
     program: "mmdebstrap",

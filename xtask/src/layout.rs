@@ -64,6 +64,26 @@ impl Layout {
         self.build().join("rooms")
     }
 
+    /// The disk with the room images of the last choice.
+    pub fn rooms_disk(&self) -> PathBuf {
+        self.build().join("rooms.img")
+    }
+
+    /// Policies that the test build has beside the shipped ones.
+    pub fn test_policies(&self) -> PathBuf {
+        self.root.join("xtask/src/vm/policies")
+    }
+
+    /// The compiled policies of a build.
+    pub fn policy_db(&self, fault: bool) -> PathBuf {
+        let dir = if fault {
+            self.build().join("fault")
+        } else {
+            self.build()
+        };
+        dir.join("policy.db")
+    }
+
     /// The default soil's release Spine is the product (K05); others stand beside it and never replace it.
     pub fn spine(&self, soil: Soil, fault: bool) -> Spine {
         let (kernel_dir, dir) = match (soil, fault) {

@@ -32,6 +32,7 @@ mod qmp;
 mod repin;
 mod reproduce;
 mod room;
+mod roomdisk;
 mod seccomp;
 mod smoke;
 mod soak;
@@ -41,6 +42,7 @@ mod stage;
 mod stamp;
 mod suite;
 mod tidy;
+mod verity;
 mod vm;
 
 use std::path::PathBuf;
@@ -52,6 +54,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::accel::Choice;
 use crate::layout::Layout;
+use crate::roomdisk::Set;
 use crate::soil::Soil;
 
 /// Builds, boots, tests and measures the Spine.
@@ -70,9 +73,11 @@ enum Task {
         /// Where the kernel comes from
         #[arg(long, value_enum, default_value_t)]
         soil: Soil,
-        /// A test build with fault injection, into build/fault/; a release refuses it
+        /// A test build with fault injection and the rooms of the tests, into build/fault/; a release refuses it
         #[arg(long)]
         fault: bool,
+        #[command(flatten)]
+        rooms: Rooms,
     },
     /// Boot the Spine under QEMU, one scenario per promise
     #[command(after_help = help::VM)]
@@ -91,6 +96,8 @@ enum Task {
         /// Where the kernel comes from
         #[arg(long, value_enum, default_value_t)]
         soil: Soil,
+        #[command(flatten)]
+        rooms: Rooms,
     },
     /// Make vmlinuz and spine.img from a staged folder alone, without network or compiler
     #[command(after_help = help::ASSEMBLE)]
@@ -99,9 +106,6 @@ enum Task {
         stage: PathBuf,
         /// Where both files go
         out: PathBuf,
-        /// The soil that was staged
-        #[arg(long, value_enum, default_value_t)]
-        soil: Soil,
     },
     /// Set everything up and boot on the serial console
     #[command(after_help = help::QEMU)]
@@ -110,7 +114,7 @@ enum Task {
     Budget,
     /// Check that the documents say what the code does, and every requirement has its test
     Tidy,
-    /// Check, explain, compare and compile what each room may; no room can be started yet
+    /// Check, explain, compare and compile what each room may
     #[command(after_help = help::POLICY)]
     Policy(policy::PolicyArgs),
     /// Run everything that is checked: budget, tidy, format, lints, tests, a boot, VM scenarios
@@ -126,7 +130,7 @@ enum Task {
         #[command(subcommand)]
         which: repin::Which,
     },
-    /// Images of rooms: build, import, list, repin (docs/ROOMS.md; rooms cannot be started yet)
+    /// Images of rooms: build, import, list, repin (docs/ROOMS.md)
     Room {
         #[command(subcommand)]
         task: room::Task,
@@ -157,6 +161,22 @@ struct QemuArgs {
     /// Where the kernel comes from
     #[arg(long, value_enum, default_value_t)]
     soil: Soil,
+    #[command(flatten)]
+    rooms: Rooms,
+}
+
+#[derive(Args)]
+struct Rooms {
+    /// Images of rooms: a list like busybox,dev or none [default: those there are, if they have at least busybox,dev; busybox
+    /// where tests boot]
+    #[arg(long, value_name = "LIST", value_parser = Set::parse)]
+    rooms: Option<Set>,
+}
+
+impl Rooms {
+    fn choose(&self, layout: &Layout, least: &str) -> Result<Set> {
+        roomdisk::choose(layout, self.rooms.as_ref(), least)
+    }
 }
 
 /// Exit code of a command that could not do its work: a wrong option, a failed set-up or build. 1 and 2 are verdicts of
@@ -183,14 +203,19 @@ fn shown(error: &clap::Error) -> u8 {
 fn run(task: Task) -> Result<u8> {
     let layout = Layout::find();
     match task {
-        Task::Spine { soil, fault } => {
-            print!("{}", spine::describe(&spine::build(&layout, soil, fault)?)?)
+        Task::Spine { soil, fault, rooms } => {
+            let rooms = rooms.choose(&layout, least(fault))?;
+            let spine = spine::build(&layout, soil, fault, &rooms)?;
+            print!("{}", spine::describe(&spine)?);
+            println!("rooms: {rooms}");
         }
-        Task::Stage { soil } => println!("{}", stage::stage(&layout, soil)?.display()),
-        Task::Assemble { stage, out, soil } => print!(
-            "{}",
-            spine::describe(&stage::assemble(&stage, &out, soil)?)?
-        ),
+        Task::Stage { soil, rooms } => {
+            let rooms = rooms.choose(&layout, roomdisk::USUAL)?;
+            println!("{}", stage::stage(&layout, soil, &rooms)?.display());
+        }
+        Task::Assemble { stage, out } => {
+            print!("{}", spine::describe(&stage::assemble(&stage, &out)?)?)
+        }
         Task::Vm(args) => return scenarios(&layout, &args),
         Task::Soak(args) => return soak::command(&layout, &args),
         Task::Fuzz(args) => return fuzz::command(&layout, &args),
@@ -219,8 +244,18 @@ fn scenarios(layout: &Layout, args: &vm::VmArgs) -> Result<u8> {
     vm::command(layout, args)
 }
 
+/// A test is not to wait for a large image.
+fn least(test: bool) -> &'static str {
+    if test {
+        roomdisk::SMALL
+    } else {
+        roomdisk::USUAL
+    }
+}
+
 fn boot(layout: &Layout, args: &QemuArgs) -> Result<u8> {
-    let cfg = qemu::set_up(layout, args.soil, args.accel)?;
+    let rooms = args.rooms.choose(layout, least(args.smoke))?;
+    let cfg = qemu::set_up(layout, args.soil, args.accel, &rooms)?;
     if args.smoke {
         smoke::run(&cfg, Duration::from_secs(args.timeout))
     } else {

@@ -10,6 +10,7 @@ use crate::host;
 use crate::layout::Layout;
 use crate::machine::{MachineConfig, virtio_drive};
 use crate::persist;
+use crate::roomdisk::Set;
 use crate::soil::Soil;
 use crate::spine;
 
@@ -17,9 +18,9 @@ use crate::spine;
 pub const PERSIST_BYTES: u64 = 10 << 30;
 
 /// Does all set-up and returns the machine a user boots.
-pub fn set_up(layout: &Layout, soil: Soil, choice: Choice) -> Result<MachineConfig> {
+pub fn set_up(layout: &Layout, soil: Soil, choice: Choice, rooms: &Set) -> Result<MachineConfig> {
     host::need(&[host::TOOL_QEMU, host::TOOL_MKE2FS, host::TOOL_CC])?;
-    let spine = spine::build(layout, soil, false)?;
+    let spine = spine::build(layout, soil, false, rooms)?;
     persist::ensure(&layout.persist(), PERSIST_BYTES)?;
     let (accel, why) = accel::choose(layout, choice, &spine)?;
     eprintln!("qemu: accelerator {} ({why})", accel.as_str());
@@ -31,6 +32,7 @@ pub fn set_up(layout: &Layout, soil: Soil, choice: Choice) -> Result<MachineConf
     cfg.accel = accel;
     cfg.drives
         .push(virtio_drive(&layout.persist(), "persist", ""));
+    cfg.rooms = Some(layout.rooms_disk()).filter(|disk| disk.exists());
     Ok(cfg)
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask reproduce`: the Spine built a second time, in another folder, with another umask, locale, time zone and time, must be
+//! `cargo xtask reproduce`: the Spine and the small disk of rooms built a second time, in another folder, with another umask, locale, time zone and time, must be
 //! the same bytes (H01). The second build starts from the sources and the fetched inputs alone.
 
 use std::fs;
@@ -11,8 +11,9 @@ use crate::fetch::fresh_dir;
 use crate::host;
 use crate::layout::{Layout, Spine};
 use crate::lock::Lock;
+use crate::roomdisk::{self, Set};
 use crate::soil::Soil;
-use crate::{spine, stamp};
+use crate::{room, spine, stamp};
 
 /// Set for the second build; none of it may show.
 const OTHER: [(&str, &str); 4] = [
@@ -25,7 +26,8 @@ const OTHER: [(&str, &str); 4] = [
 /// Builds twice and compares; 0 when both files are the same.
 pub fn command(layout: &Layout) -> Result<u8> {
     host::need(&[host::TOOL_GIT])?;
-    let here = spine::build(layout, Soil::Debian, false)?;
+    let rooms = Set::parse(roomdisk::SMALL)?;
+    let here = spine::build(layout, Soil::Debian, false, &rooms)?;
     // Another depth as well as another name: a path's length must not show either.
     let other = Layout {
         root: fresh_dir(&layout.build().join("reproduce/some where/deeper"))?,
@@ -34,13 +36,20 @@ pub fn command(layout: &Layout) -> Result<u8> {
     copy_inputs(layout, &other)?;
     build_there(&other)?;
     let there = other.spine(Soil::Debian, false);
-    let differences = compare(&here, &there)?;
+    let mut differences = compare(&here, &there)?;
+    differences.extend(different(&layout.rooms_disk(), &other.rooms_disk())?);
+    differences.extend(different(
+        &layout.policy_db(false),
+        &other.policy_db(false),
+    )?);
     for difference in &differences {
         println!("reproduce: FAIL: {difference}");
     }
     if differences.is_empty() {
         fs::remove_dir_all(layout.build().join("reproduce")).context("remove the second build")?;
-        println!("reproduce: vmlinuz and spine.img are the same from two folders");
+        println!(
+            "reproduce: vmlinuz, spine.img, policy.db and rooms.img ({rooms}) are the same from two folders"
+        );
     }
     Ok(u8::from(!differences.is_empty()))
 }
@@ -49,12 +58,15 @@ pub fn command(layout: &Layout) -> Result<u8> {
 pub fn compare(here: &Spine, there: &Spine) -> Result<Vec<String>> {
     let mut differences = Vec::new();
     for (a, b) in [(&here.kernel, &there.kernel), (&here.initrd, &there.initrd)] {
-        let (first, second) = (stamp::sha256_file(a)?, stamp::sha256_file(b)?);
-        if first != second {
-            differences.push(format!("{first} {}, {second} {}", a.display(), b.display()));
-        }
+        differences.extend(different(a, b)?);
     }
     Ok(differences)
+}
+
+fn different(a: &Path, b: &Path) -> Result<Option<String>> {
+    let (first, second) = (stamp::sha256_file(a)?, stamp::sha256_file(b)?);
+    let shown = || format!("{first} {}, {second} {}", a.display(), b.display());
+    Ok((first != second).then(shown))
 }
 
 /// Everything git has or would take.
@@ -84,11 +96,15 @@ fn copy_sources(from: &Layout, to: &Layout) -> Result<()> {
     Ok(())
 }
 
-/// The fetched package, not what was unpacked from it.
+/// The fetched packages, not what was unpacked from them.
 fn copy_inputs(from: &Layout, to: &Layout) -> Result<()> {
-    let name = Lock::read(&from.lock())?.debian.file_name();
-    let (source, target) = (from.cache().join(&name), to.cache().join(&name));
-    copy(&source, &target)
+    let mut names = vec![Lock::read(&from.lock())?.debian.file_name()];
+    let packages = room::packages(from, roomdisk::SMALL)?;
+    names.extend(packages.iter().map(|name| format!("rooms/{name}")));
+    for name in names {
+        copy(&from.cache().join(&name), &to.cache().join(&name))?;
+    }
+    Ok(())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -101,8 +117,9 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 fn build_there(layout: &Layout) -> Result<()> {
     let own = std::env::current_exe().context("find this program")?;
     let status = Command::new("sh")
-        .args(["-c", "umask 077 && exec \"$0\" spine"])
+        .args(["-c", "umask 077 && exec \"$0\" spine --rooms \"$1\""])
         .arg(own)
+        .arg(roomdisk::SMALL)
         .current_dir(&layout.root)
         .env("CARGO_MANIFEST_DIR", layout.root.join("xtask"))
         .env_remove("CARGO_TARGET_DIR")

@@ -1,5 +1,5 @@
-//! `cargo xtask room`: images of rooms, made here and not started yet. An image is a read-only SquashFS in `build/rooms`, from a recipe
-//! or from an image archive; either way a [`tree::Tree`] in memory becomes the file, and the file counts only when it is complete.
+//! `cargo xtask room`: images of rooms. An image is a read-only SquashFS in `build/rooms`, from a recipe or from an image archive; either
+//! way a [`tree::Tree`] in memory becomes the file, and the file counts only when it is complete. `roomdisk` puts them on a disk.
 
 mod debian;
 mod layer;
@@ -23,6 +23,7 @@ use crate::lock::Lock;
 use crate::spine;
 use layer::LeftOut;
 use recipe::Recipe;
+pub use shelf::check_name;
 use shelf::{Row, Shelf};
 use spool::Spool;
 use tree::{Kind, Meta, Place, Tree};
@@ -58,6 +59,26 @@ pub enum Task {
     },
 }
 
+/// An image that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
+    /// Of its file.
+    pub sha256: String,
+    /// The SquashFS.
+    pub file: PathBuf,
+}
+
+/// How closely an image is looked at before it counts as there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// It is listed, and made of what its recipe and lock say now.
+    Listed,
+    /// Its file is the one that was listed, too.
+    Hashed,
+}
+
 /// Where things are.
 struct Places {
     recipes: PathBuf,
@@ -68,13 +89,7 @@ struct Places {
 
 /// Does it; 1 only from `list`.
 pub fn command(layout: &Layout, task: &Task) -> Result<u8> {
-    let shelf = Shelf::open(&layout.rooms())?;
-    let places = Places {
-        recipes: layout.recipes(),
-        packages: layout.cache().join("rooms"),
-        epoch: Lock::read(&layout.lock())?.source_date_epoch,
-        layout: layout.clone(),
-    };
+    let (shelf, places) = (Shelf::open(&layout.rooms())?, places(layout)?);
     match task {
         Task::Build { name } => made(&shelf, &build(&places, &shelf, name)?),
         Task::Import { file, name, force } => {
@@ -87,6 +102,77 @@ pub fn command(layout: &Layout, task: &Task) -> Result<u8> {
         Task::Repin { name } => repin(&places, name)?,
     }
     Ok(0)
+}
+
+fn places(layout: &Layout) -> Result<Places> {
+    Ok(Places {
+        recipes: layout.recipes(),
+        packages: layout.cache().join("rooms"),
+        epoch: Lock::read(&layout.lock())?.source_date_epoch,
+        layout: layout.clone(),
+    })
+}
+
+/// The images of these names. One of a recipe is made where it is missing or stale; an imported one cannot be.
+pub fn sources<'a>(
+    layout: &Layout,
+    names: impl Iterator<Item = &'a str>,
+    checked: Checked,
+) -> Result<Vec<Source>> {
+    let (shelf, places) = (Shelf::open(&layout.rooms())?, places(layout)?);
+    let sources = names.map(|name| {
+        let row = match ready(&places, &shelf, name, checked)? {
+            Some(row) => row,
+            None => build(&places, &shelf, name)?,
+        };
+        Ok(Source {
+            file: shelf.image(name),
+            name: row.name,
+            sha256: row.sha256,
+        })
+    });
+    sources.collect()
+}
+
+/// File names of a recipe's packages in the cache of rooms.
+pub fn packages(layout: &Layout, name: &str) -> Result<Vec<String>> {
+    let packages = recipe::read_lock(&layout.recipes(), name)?;
+    Ok(packages.iter().map(|package| package.pin().name).collect())
+}
+
+/// The image's line if nothing has to be made.
+fn ready(places: &Places, shelf: &Shelf, name: &str, checked: Checked) -> Result<Option<Row>> {
+    let Some(row) = shelf.row(name)? else {
+        return Ok(None);
+    };
+    let of_recipe = row.from.starts_with("recipe:");
+    if of_recipe && row.from != from(places, name)? {
+        eprintln!("room: {name}: its recipe or lock has changed since it was made");
+        return Ok(None);
+    }
+    if checked == Checked::Listed {
+        return Ok(Some(row));
+    }
+    match (shelf.wrong(&row)?, of_recipe) {
+        (None, _) => Ok(Some(row)),
+        (Some(wrong), true) => {
+            eprintln!("room: {name}: {wrong}");
+            Ok(None)
+        }
+        (Some(wrong), false) => {
+            bail!("room {name}: {wrong}; next: cargo xtask room import FILE --name {name} --force")
+        }
+    }
+}
+
+/// Where an image of a recipe came from: its name, and what recipe, lock and time of the files were then.
+fn from(places: &Places, name: &str) -> Result<String> {
+    let mut text = places.epoch.to_string();
+    for path in recipe::paths(&places.recipes, name) {
+        text += &fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    }
+    let hash = crate::stamp::sha256(text.as_bytes());
+    Ok(format!("recipe:{name}@{}", &hash[..16]))
 }
 
 fn made(shelf: &Shelf, row: &Row) {
@@ -131,13 +217,7 @@ fn build(places: &Places, shelf: &Shelf, name: &str) -> Result<Row> {
     furnish(&recipe, &mut tree, &mut spool).with_context(|| format!("room {name}"))?;
     tree.clamp(places.epoch);
     tell(&left_out);
-    finish(
-        shelf,
-        name,
-        &mut tree,
-        &mut spool,
-        &format!("recipe:{name}"),
-    )
+    finish(shelf, name, &mut tree, &mut spool, &from(places, name)?)
 }
 
 /// A program of this workspace, static as bay0 is, at `/usr/bin`.

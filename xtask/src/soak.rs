@@ -96,7 +96,7 @@ const TOPICS: [(&str, Case); 6] = [
 impl Soak<'_> {
     fn bench(&mut self) -> Result<&Bench> {
         if self.bench.is_none() {
-            self.bench = Some(vm::built(self.layout, Choice::Auto)?);
+            self.bench = Some(vm::built(self.layout, Choice::Auto, None)?);
         }
         self.bench.as_ref().context("the Spines were just built")
     }

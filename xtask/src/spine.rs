@@ -1,4 +1,4 @@
-//! `cargo xtask spine`: bay0 compiled, checked and packed with a soil into `vmlinuz` and `spine.img` (K05, H01, H03).
+//! `cargo xtask spine`: bay0 compiled, checked and packed with a soil and the policies into `vmlinuz` and `spine.img` (K05, H01, H03).
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -11,6 +11,8 @@ use crate::assemble::{self, Parts};
 use crate::host;
 use crate::layout::{Layout, Spine};
 use crate::lock::Lock;
+use crate::policy;
+use crate::roomdisk::{self, Set};
 use crate::soil::{self, Soil};
 use crate::stamp::{self, Inputs};
 
@@ -22,15 +24,16 @@ const GNU: &str = "x86_64-unknown-linux-gnu";
 const PROFILE: &str = "dev";
 
 /// Brings a Spine up to date: fetches the soil, builds bay0, assembles. What is up to date is left alone.
-pub fn build(layout: &Layout, soil: Soil, fault: bool) -> Result<Spine> {
+pub fn build(layout: &Layout, soil: Soil, fault: bool, rooms: &Set) -> Result<Spine> {
     let lock = Lock::read(&layout.lock())?;
-    let parts = parts(layout, &lock, soil, fault)?;
+    let parts = parts(layout, &lock, soil, fault, rooms)?;
     let spine = layout.spine(soil, fault);
     let outputs = [spine.kernel.clone(), spine.initrd.clone()];
     let inputs = Inputs::default()
         .add("assembly", &stamp::sha256(include_bytes!("assemble.rs")))
         .add("soil", &parts.soil_dir.display().to_string())
         .add("bay0", &stamp::sha256_file(&parts.bay0)?)
+        .add("policy", &stamp::sha256_file(&parts.policy)?)
         .add("facts", &format!("{:?} {}", parts.facts, parts.epoch));
     let stamp = spine.initrd.with_extension("stamp");
     if !inputs.up_to_date(&stamp, &outputs) {
@@ -58,13 +61,16 @@ pub fn describe(spine: &Spine) -> Result<String> {
     Ok(text)
 }
 
-/// The inputs of one assembly, made ready.
-pub fn parts(layout: &Layout, lock: &Lock, soil: Soil, fault: bool) -> Result<Parts> {
+/// The inputs of one assembly, made ready; the disk of rooms is brought up to date with them, since the policies name its root hashes.
+pub fn parts(layout: &Layout, lock: &Lock, soil: Soil, fault: bool, rooms: &Set) -> Result<Parts> {
     let soil_dir = soil::prepare(layout, lock, soil)?;
+    let images = roomdisk::make(layout, rooms)?;
+    let policy = policy::bake(layout, fault, &images)?;
     let bay0 = compile(layout, lock, "bay0", fault)?;
     Ok(Parts {
         soil_dir,
         bay0,
+        policy,
         fault,
         facts: facts(lock, soil),
         epoch: lock.source_date_epoch,

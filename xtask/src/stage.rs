@@ -4,38 +4,42 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use clap::ValueEnum;
 
 use crate::assemble::{self, Parts};
 use crate::fetch::fresh_dir;
 use crate::layout::{Layout, Spine};
 use crate::lock::Lock;
+use crate::roomdisk::Set;
 use crate::soil::Soil;
 use crate::spine;
 
-/// Gathers the inputs of one release assembly in `build/stage` and returns the folder: the soil, bay0, the lock, and this program as a
-/// static file, because the container has no library that it could need.
-pub fn stage(layout: &Layout, soil: Soil) -> Result<PathBuf> {
+/// Gathers the inputs of one release assembly in `build/stage` and returns the folder: the soil and its name, bay0, the policies, the
+/// lock, and this program as a static file, because the container has no library that it could need.
+pub fn stage(layout: &Layout, soil: Soil, rooms: &Set) -> Result<PathBuf> {
     let lock = Lock::read(&layout.lock())?;
-    let parts = spine::parts(layout, &lock, soil, false)?;
+    let parts = spine::parts(layout, &lock, soil, false, rooms)?;
     let xtask = spine::compile(layout, &lock, "xtask", false)?;
     let stage = fresh_dir(&layout.build().join("stage"))?;
     copy_tree(&parts.soil_dir, &stage.join("soil"))?;
     for (from, name) in [
         (&parts.bay0, "bay0"),
+        (&parts.policy, "policy.db"),
         (&layout.lock(), "soil.lock"),
         (&xtask, "xtask"),
     ] {
         fs::copy(from, stage.join(name))
             .with_context(|| format!("copy {} into the stage", from.display()))?;
     }
-    // For the script: the image to run, and where the two files belong. Each soil has its own place.
+    // For the assembly: which soil. For the script: the image to run, and where the two files belong; each soil has its own place.
     let place = layout.spine(soil, false);
     for (name, text) in [
         (
             "image",
             format!("{}@{}", lock.builder.image, lock.builder.digest),
         ),
+        ("soil.name", soil.to_string()),
         ("kernel", place.kernel.display().to_string()),
         ("initrd", place.initrd.display().to_string()),
     ] {
@@ -45,7 +49,7 @@ pub fn stage(layout: &Layout, soil: Soil) -> Result<PathBuf> {
 }
 
 /// Makes `vmlinuz` and `spine.img` in `out` from a staged folder and nothing else.
-pub fn assemble(stage: &Path, out: &Path, soil: Soil) -> Result<Spine> {
+pub fn assemble(stage: &Path, out: &Path) -> Result<Spine> {
     if !stage.join("soil").is_dir() {
         bail!(
             "assemble: {} is no stage (no soil inside); next: cargo xtask stage",
@@ -53,9 +57,13 @@ pub fn assemble(stage: &Path, out: &Path, soil: Soil) -> Result<Spine> {
         );
     }
     let lock = Lock::read(&stage.join("soil.lock"))?;
+    let name = stage.join("soil.name");
+    let name = fs::read_to_string(&name).with_context(|| format!("read {}", name.display()))?;
+    let soil = Soil::from_str(name.trim(), false).map_err(|e| anyhow!("soil.name: {e}"))?;
     let parts = Parts {
         soil_dir: stage.join("soil"),
         bay0: stage.join("bay0"),
+        policy: stage.join("policy.db"),
         fault: false,
         facts: spine::facts(&lock, soil),
         epoch: lock.source_date_epoch,

@@ -28,6 +28,7 @@ pub fn command(layout: &Layout) -> Result<u8> {
         host::TOOL_CC,
         host::TOOL_GIT,
         host::TOOL_SQFSTAR,
+        host::TOOL_VERITYSETUP,
     ])?;
     if nix::unistd::geteuid().is_root() {
         host::need(&[

@@ -23,7 +23,7 @@ use crate::layout::{Layout, Spine};
 use crate::machine::{Accel, Machine, MachineConfig, virtio_drive};
 use crate::soil::Soil;
 use crate::vm::lab::PATIENCE;
-use crate::{host, persist, smoke, spine};
+use crate::{host, persist, roomdisk, smoke, spine};
 
 /// A storm takes the slowest peer half a minute on an idle machine.
 const STORM_PATIENCE: Duration = Duration::from_secs(400);
@@ -68,7 +68,8 @@ impl Guests {
     /// Builds the Spine and the peers; boots the Spine once, so that no measured boot is the first on its disk.
     pub fn prepare(layout: &Layout, choice: Choice) -> Result<Guests> {
         host::need(&[host::TOOL_QEMU, host::TOOL_MKE2FS, host::TOOL_CC])?;
-        let spine = spine::build(layout, Soil::Debian, false)?;
+        let rooms = roomdisk::choose(layout, None, roomdisk::SMALL)?;
+        let spine = spine::build(layout, Soil::Debian, false, &rooms)?;
         let (accel, _) = accel::choose(layout, choice, &spine)?;
         let dir = layout.build().join("bench");
         fs::create_dir_all(&dir).context("create build/bench")?;

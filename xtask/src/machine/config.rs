@@ -37,6 +37,8 @@ pub struct MachineConfig {
     pub mem_mb: u32,
     /// One `-drive` value each, e.g. from [`virtio_drive`]; the first is `/dev/vda`.
     pub drives: Vec<String>,
+    /// The disk of room images, attached read-only behind all drives, and not without one: it must never be `/dev/vda`.
+    pub rooms: Option<PathBuf>,
     /// QEMU arguments put last, as given.
     pub extra_args: Vec<String>,
     /// The hardware watchdog `i6300esb`, with a reset as its action.
@@ -60,6 +62,7 @@ impl MachineConfig {
             append_extra: String::new(),
             mem_mb: 256,
             drives: Vec::new(),
+            rooms: None,
             extra_args: Vec::new(),
             watchdog: true,
             qmp: false,
@@ -89,6 +92,11 @@ impl MachineConfig {
         for drive in &self.drives {
             args.extend(["-drive".into(), drive.clone()]);
         }
+        if let Some(rooms) = self.rooms.as_ref().filter(|_| !self.drives.is_empty()) {
+            // if=virtio, as the others are: QEMU makes a `-device` before all of those, and this would be /dev/vda.
+            let drive = virtio_drive(rooms, "rooms", ",readonly=on");
+            args.extend(["-drive".into(), drive]);
+        }
         args.extend(self.extra_args.iter().cloned());
         args
     }
@@ -109,6 +117,20 @@ fn words(line: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn t09_the_disk_of_rooms_is_read_only_and_never_the_first() {
+        let mut cfg = MachineConfig::new(Path::new("k"), Path::new("i"), Path::new("l"));
+        cfg.rooms = Some("r,s.img".into());
+        let line = cfg.qemu_args().join(" ");
+        assert!(!line.contains("r,,s.img"), "it would be /dev/vda: {line}");
+        cfg.drives
+            .push(virtio_drive(Path::new("p.img"), "persist", ""));
+        let line = cfg.qemu_args().join(" ");
+        let end = "-drive file=p.img,format=raw,if=virtio,id=persist \
+                   -drive file=r,,s.img,format=raw,if=virtio,id=rooms,readonly=on";
+        assert!(line.ends_with(end), "{line}");
+    }
 
     #[test]
     fn h04_t07_the_command_line_has_serial_console_panic_and_watchdog() {

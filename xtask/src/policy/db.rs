@@ -1,6 +1,7 @@
-//! All policies as one read-only database: what the running system will look into instead of parsing text (decision 12).
+//! All policies, what is known of the images, and the seccomp profiles as one read-only database, `/lib/bay0/policy.db` of the Spine:
+//! what the running system looks into instead of parsing text (decision 12). It reads the view `line` and nothing else.
 //!
-//! The same policies make the same bytes: one connection, rows in the order of their names, no journal left behind, a fixed page
+//! The same input makes the same bytes: one connection, rows in the order of their names, no journal left behind, a fixed page
 //! size. The version of SQLite is in the header, so another SQLite makes another file.
 
 use std::fs;
@@ -15,20 +16,25 @@ use rusqlite::{Connection, OpenFlags, Row, params, params_from_iter};
 use super::file::Policy;
 use super::rule::{Grant, Restart};
 use super::set::Policies;
+use super::terms::SECCOMP;
+use crate::roomdisk::Image;
 
 /// `PRAGMA user_version` of the file: a reader that knows another one refuses it.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 /// `PRAGMA application_id`: "bay0" in ASCII.
 const APPLICATION: i64 = 0x6261_7930;
+/// A line that the keeper hands to PID 1 has to fit into one packet, with room to spare.
+pub const MAX_LINE: usize = 60_000;
 /// Bits stand at the kernel's numbers (capabilities) or at those of `terms.rs`; a room without restart has 0 tries.
 const SCHEMA: &str = "
     CREATE TABLE policy (
         name TEXT PRIMARY KEY CHECK (name GLOB 'sys://*' OR name GLOB 'p://*'),
         image TEXT NOT NULL,
+        command TEXT NOT NULL CHECK (instr(command, char(9)) = 0),
+        environment TEXT NOT NULL CHECK (instr(environment, char(9)) = 0),
         cpu_quota_percent INTEGER NOT NULL CHECK (cpu_quota_percent > 0),
         cpu_weight INTEGER NOT NULL CHECK (cpu_weight BETWEEN 1 AND 10000),
         memory_max_bytes INTEGER NOT NULL CHECK (memory_max_bytes > 0),
-        memory_swap_bytes INTEGER NOT NULL CHECK (memory_swap_bytes = 0),
         pids INTEGER NOT NULL CHECK (pids > 0),
         open_files INTEGER NOT NULL CHECK (open_files > 0),
         tmpfs_bytes INTEGER NOT NULL CHECK (tmpfs_bytes BETWEEN 1 AND memory_max_bytes),
@@ -41,18 +47,26 @@ const SCHEMA: &str = "
         restart_tries INTEGER NOT NULL CHECK (restart_tries BETWEEN 0 AND 10),
         restart_delay_ms INTEGER NOT NULL CHECK ((restart_tries = 0) = (restart_delay_ms = 0))
     ) STRICT, WITHOUT ROWID;
-    CREATE TABLE argument (
-        name TEXT NOT NULL REFERENCES policy(name),
-        place INTEGER NOT NULL CHECK (place >= 0),
-        value TEXT NOT NULL,
-        PRIMARY KEY (name, place)
+    CREATE TABLE image (
+        name TEXT PRIMARY KEY CHECK (name <> '' AND name NOT GLOB '*[^a-z0-9]*'),
+        data_blocks INTEGER NOT NULL CHECK (data_blocks > 0),
+        roothash TEXT NOT NULL CHECK (length(roothash) = 64 AND roothash NOT GLOB '*[^0-9a-f]*'),
+        salt TEXT NOT NULL CHECK (length(salt) = 64 AND salt NOT GLOB '*[^0-9a-f]*')
     ) STRICT, WITHOUT ROWID;
-    CREATE TABLE variable (
-        name TEXT NOT NULL REFERENCES policy(name),
-        variable TEXT NOT NULL,
-        value TEXT NOT NULL,
-        PRIMARY KEY (name, variable)
+    CREATE TABLE filter (
+        profile INTEGER NOT NULL CHECK (profile BETWEEN 0 AND 2),
+        place INTEGER NOT NULL CHECK (place >= 0),
+        program BLOB NOT NULL CHECK (length(program) > 0 AND length(program) % 8 = 0),
+        PRIMARY KEY (profile, place)
     ) STRICT, WITHOUT ROWID;";
+/// All that the running system reads: one text for each row of each table, columns joined by tabs, in an order that does not depend
+/// on how the rows are kept.
+const VIEW: &str = "
+    CREATE VIEW line(line) AS SELECT line FROM (
+        SELECT 0 AS kind, name AS major, 0 AS minor, POLICY AS line FROM policy
+        UNION ALL SELECT 1, name, 0, IMAGE FROM image
+        UNION ALL SELECT 2, profile, place, FILTER FROM filter
+    ) ORDER BY kind, major, minor;";
 /// The columns of [`numbers`], in its order.
 const NUMBERS: [&str; 14] = [
     "cpu_quota_percent",
@@ -71,17 +85,28 @@ const NUMBERS: [&str; 14] = [
     "restart_delay_ms",
 ];
 
-/// Writes `policies`, which are in order, to `path` and reads them back before the file gets its name.
-pub fn compile(policies: &Policies, path: &Path) -> Result<()> {
+/// Everything that is compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Baked {
+    /// What each room may.
+    pub policies: Policies,
+    /// The images that a room can be started from, by name.
+    pub images: Vec<Image>,
+    /// Per profile its programs, in the order in which they are installed.
+    pub filters: [Vec<Vec<u8>>; SECCOMP.len()],
+}
+
+/// Writes everything to `path` and reads it back before the file gets its name.
+pub fn compile(baked: &Baked, path: &Path) -> Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
     let dir = dir.unwrap_or(Path::new("."));
     fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
     let half = tempfile::NamedTempFile::new_in(dir)
         .with_context(|| format!("write into {}", dir.display()))?;
-    write(policies, half.path()).with_context(|| format!("compile {}", path.display()))?;
+    write(baked, half.path()).with_context(|| format!("compile {}", path.display()))?;
     let back = read(half.path())?;
     ensure!(
-        back == *policies,
+        back == *baked,
         "compile {}: what was written reads back differently; next: report it",
         path.display()
     );
@@ -92,54 +117,94 @@ pub fn compile(policies: &Policies, path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn write(policies: &Policies, path: &Path) -> Result<()> {
+fn write(baked: &Baked, path: &Path) -> Result<()> {
     let mut db = Connection::open(path)?;
-    db.execute_batch("PRAGMA page_size = 4096; PRAGMA journal_mode = OFF; PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON;")?;
+    db.execute_batch(
+        "PRAGMA page_size = 4096; PRAGMA journal_mode = OFF; PRAGMA secure_delete = ON;",
+    )?;
     db.pragma_update(None, "application_id", APPLICATION)?;
     db.pragma_update(None, "user_version", VERSION)?;
     let all = db.transaction()?;
     all.execute_batch(SCHEMA)?;
-    for (name, policy) in policies {
+    all.execute_batch(&view())?;
+    for (name, policy) in &baked.policies {
         insert(&all, &name.to_string(), policy)?;
     }
+    for image in &baked.images {
+        let blocks = i64::try_from(image.data_blocks)?;
+        all.execute(
+            "INSERT INTO image VALUES (?1, ?2, ?3, ?4)",
+            params![image.name, blocks, image.roothash, image.salt],
+        )?;
+    }
+    for (profile, programs) in (0i64..).zip(&baked.filters) {
+        for (place, program) in (0i64..).zip(programs) {
+            all.execute(
+                "INSERT INTO filter VALUES (?1, ?2, ?3)",
+                params![profile, place, program],
+            )?;
+        }
+    }
+    short(&all)?;
     all.commit()?;
     db.execute_batch("VACUUM")?;
     db.close().map_err(|(_, error)| error)?;
     Ok(())
 }
 
-fn insert(db: &Connection, name: &str, policy: &Policy) -> Result<()> {
-    let columns = NUMBERS.join(", ");
-    let places: Vec<_> = (3..3 + NUMBERS.len()).map(|at| format!("?{at}")).collect();
-    let places = places.join(", ");
-    let mut row = vec![
-        Value::Text(name.to_owned()),
-        Value::Text(policy.image.clone()),
-    ];
-    for number in numbers(&policy.grant) {
-        row.push(Value::Integer(i64::try_from(number)?));
-    }
-    let insert = format!(
-        "INSERT INTO policy (name, image, memory_swap_bytes, {columns}) VALUES (?1, ?2, 0, {places})"
-    );
-    db.execute(&insert, params_from_iter(row))?;
-    for (place, value) in (0i64..).zip(&policy.command) {
-        db.execute(
-            "INSERT INTO argument VALUES (?1, ?2, ?3)",
-            params![name, place, value],
-        )?;
-    }
-    for (variable, value) in &policy.environment {
-        db.execute(
-            "INSERT INTO variable VALUES (?1, ?2, ?3)",
-            params![name, variable, value],
-        )?;
+fn view() -> String {
+    let joined = |columns: &[&str]| columns.join(" || char(9) || ");
+    let texts = ["'policy'", "name", "image", "command", "environment"];
+    let image = ["'image'", "name", "data_blocks", "roothash", "salt"];
+    let filter = ["'filter'", "profile", "place", "lower(hex(program))"];
+    VIEW.replace("POLICY", &joined(&[&texts[..], &NUMBERS].concat()))
+        .replace("IMAGE", &joined(&image))
+        .replace("FILTER", &joined(&filter))
+}
+
+/// The bounds of a policy's texts keep its line short; a program of a filter may be too long by itself.
+fn short(db: &Connection) -> Result<()> {
+    let mut lines = db.prepare("SELECT line FROM line")?;
+    for line in lines.query_map((), |row| row.get::<_, String>(0))? {
+        let line = line?;
+        let what: Vec<_> = line.split('\t').take(3).collect();
+        ensure!(
+            line.len() < MAX_LINE,
+            "the line of {} has {} bytes; next: fewer than {MAX_LINE}",
+            what.join(" "),
+            line.len()
+        );
     }
     Ok(())
 }
 
+fn insert(db: &Connection, name: &str, policy: &Policy) -> Result<()> {
+    let columns = NUMBERS.join(", ");
+    let places: Vec<_> = (5..5 + NUMBERS.len()).map(|at| format!("?{at}")).collect();
+    let places = places.join(", ");
+    let variables = policy.environment.iter();
+    let variables: Vec<_> = variables
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let texts = [
+        name.to_owned(),
+        policy.image.clone(),
+        policy.command.join("\n"),
+        variables.join("\n"),
+    ];
+    let mut row = texts.map(Value::Text).to_vec();
+    for number in numbers(&policy.grant) {
+        row.push(Value::Integer(i64::try_from(number)?));
+    }
+    let insert = format!(
+        "INSERT INTO policy (name, image, command, environment, {columns}) VALUES (?1, ?2, ?3, ?4, {places})"
+    );
+    db.execute(&insert, params_from_iter(row))?;
+    Ok(())
+}
+
 /// A room without restart has 0 tries.
-fn numbers(grant: &Grant) -> [u64; NUMBERS.len()] {
+pub fn numbers(grant: &Grant) -> [u64; NUMBERS.len()] {
     let restart = grant.restart.unwrap_or(Restart {
         tries: 0,
         delay_ms: 0,
@@ -201,7 +266,7 @@ fn grant(numbers: [u64; NUMBERS.len()]) -> Grant {
 }
 
 /// Reads a compiled file, which is not written to by that, not even beside it.
-pub fn read(path: &Path) -> Result<Policies> {
+pub fn read(path: &Path) -> Result<Baked> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || format!("open {}", path.display());
     let db = Connection::open_with_flags(path, flags).with_context(open)?;
@@ -212,41 +277,65 @@ pub fn read(path: &Path) -> Result<Policies> {
         open()
     );
     let columns = NUMBERS.join(", ");
-    let mut rows = db.prepare(&format!("SELECT name, image, {columns} FROM policy"))?;
+    let select = format!("SELECT name, image, command, environment, {columns} FROM policy");
+    let mut rows = db.prepare(&select)?;
     let mut rows = rows.query(())?;
     let mut policies = Policies::new();
     while let Some(row) = rows.next()? {
         let name: String = row.get(0)?;
-        let policy = policy(&db, &name, row).with_context(|| format!("read {name}"))?;
+        let policy = policy(row).with_context(|| format!("read {name}"))?;
         policies.insert(
             PersonaName::parse(&name).map_err(|err| anyhow!("{name}: {err}"))?,
             policy,
         );
     }
-    Ok(policies)
+    Ok(Baked {
+        policies,
+        images: images(&db)?,
+        filters: filters(&db)?,
+    })
 }
 
-fn policy(db: &Connection, name: &str, row: &Row<'_>) -> Result<Policy> {
+fn policy(row: &Row<'_>) -> Result<Policy> {
     let mut found = [0; NUMBERS.len()];
-    for (column, number) in (2..).zip(&mut found) {
+    for (column, number) in (4..).zip(&mut found) {
         *number = u64::try_from(row.get::<usize, i64>(column)?)?;
     }
-    let arguments = "SELECT value FROM argument WHERE name = ?1 ORDER BY place";
-    let variables = "SELECT variable, value FROM variable WHERE name = ?1";
+    let (command, environment): (String, String) = (row.get(2)?, row.get(3)?);
+    let variables = environment.split_terminator('\n').map(|variable| {
+        let (name, value) = variable.split_once('=').context("a variable without =")?;
+        Ok((name.to_owned(), value.to_owned()))
+    });
     Ok(Policy {
         image: row.get(1)?,
-        command: below(db, arguments, name, |row| row.get(0))?,
-        environment: below(db, variables, name, |row| Ok((row.get(0)?, row.get(1)?)))?,
+        command: command.split('\n').map(str::to_owned).collect(),
+        environment: variables.collect::<Result<_>>()?,
         grant: grant(found),
     })
 }
 
-fn below<T, C: FromIterator<T>>(
-    db: &Connection,
-    select: &str,
-    name: &str,
-    value: fn(&Row<'_>) -> rusqlite::Result<T>,
-) -> rusqlite::Result<C> {
-    let mut rows = db.prepare(select)?;
-    rows.query_map([name], value)?.collect()
+fn images(db: &Connection) -> Result<Vec<Image>> {
+    let mut rows =
+        db.prepare("SELECT name, data_blocks, roothash, salt FROM image ORDER BY name")?;
+    let images = rows.query_map((), |row| {
+        Ok(Image {
+            name: row.get(0)?,
+            data_blocks: row.get::<_, i64>(1)?.unsigned_abs(),
+            roothash: row.get(2)?,
+            salt: row.get(3)?,
+        })
+    })?;
+    Ok(images.collect::<Result<_, _>>()?)
+}
+
+fn filters(db: &Connection) -> Result<[Vec<Vec<u8>>; SECCOMP.len()]> {
+    let mut rows = db.prepare("SELECT profile, program FROM filter ORDER BY profile, place")?;
+    let mut filters: [Vec<Vec<u8>>; SECCOMP.len()] = Default::default();
+    let mut rows = rows.query(())?;
+    while let Some(row) = rows.next()? {
+        let profile = usize::from(row.get::<_, u8>(0)?);
+        let programs = filters.get_mut(profile).context("an unknown profile")?;
+        programs.push(row.get(1)?);
+    }
+    Ok(filters)
 }

@@ -124,6 +124,7 @@ impl Reader<'_> {
 
     fn policy(&mut self, raw: Raw) -> Policy {
         let tmpfs_at = raw.tmpfs.as_ref().map(|tmpfs| tmpfs.span().start);
+        let command_at = raw.command.as_ref().map(|command| command.span().start);
         let policy = Policy {
             image: self.image(raw.image),
             command: self.command(raw.command),
@@ -150,6 +151,7 @@ impl Reader<'_> {
             },
         };
         self.room_for_tmpfs(&policy.grant, tmpfs_at);
+        self.short(&policy, command_at);
         policy
     }
 

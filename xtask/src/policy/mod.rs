@@ -1,7 +1,7 @@
 //! `cargo xtask policy`: what each room may, checked, explained, compared and compiled. Host side: nothing at run time reads TOML.
 //!
 //! [`file`] reads one file (with [`spelled`] and [`texts`]), [`set`] a folder of them, [`rule`] says what a nested room may never have, [`words`] tells it to a person,
-//! [`db`] writes what will ship.
+//! [`db`] writes what ships.
 
 mod db;
 #[cfg(test)]
@@ -22,9 +22,11 @@ use clap::{Args, Subcommand};
 
 use crate::help;
 use crate::layout::Layout;
+use crate::roomdisk::{self, Image, Set};
 use crate::{seccomp, stamp};
+use db::Baked;
 use file::Policy;
-use set::Loaded;
+use set::{Loaded, Policies};
 
 #[cfg(test)]
 pub use terms::SECCOMP;
@@ -61,11 +63,14 @@ enum Which {
         #[arg(value_parser = name)]
         b: PersonaName,
     },
-    /// Write the database that will ship; nothing reads it yet
+    /// Write the database of a Spine: policies, images, seccomp profiles
     #[command(after_help = help::POLICY)]
     Compile {
         /// Where to [default: build/policy.db]
         out: Option<PathBuf>,
+        /// Images that it has, made where they are missing [default: those of build/rooms.img]
+        #[arg(long, value_name = "LIST", value_parser = Set::parse)]
+        rooms: Option<Set>,
     },
     /// Print which system calls each seccomp profile allows and why: docs/SYSCALL-JUSTIFICATIONS.md
     Syscalls,
@@ -86,7 +91,7 @@ pub fn command(layout: &Layout, args: &PolicyArgs) -> Result<u8> {
     }
     let dir = args.dir.clone().unwrap_or_else(|| layout.policies());
     let shown = dir.strip_prefix(&layout.root).unwrap_or(&dir);
-    let loaded = set::load(&dir, &shown.display().to_string())?;
+    let loaded = set::load(&[(&dir, &shown.display().to_string())])?;
     match &args.which {
         Which::Check => {
             let code = refused(&loaded);
@@ -101,9 +106,16 @@ pub fn command(layout: &Layout, args: &PolicyArgs) -> Result<u8> {
             (Some(first), Some(second)) => print!("{}", words::diff((a, first), (b, second))),
             _ => return Ok(refused(&loaded)),
         },
-        Which::Compile { out } if loaded.findings.is_empty() => {
-            let default = layout.build().join("policy.db");
-            compile(&loaded, out.as_deref().unwrap_or(&default))?;
+        Which::Compile { out, rooms } if loaded.findings.is_empty() => {
+            let rooms = rooms.clone().or_else(|| roomdisk::last(layout));
+            let images = match rooms {
+                Some(rooms) => roomdisk::make(layout, &rooms)?,
+                None => Vec::new(),
+            };
+            let default = layout.policy_db(false);
+            let out = out.as_deref().unwrap_or(&default);
+            println!("{}", compile(loaded.policies, images, out)?);
+            return Ok(0);
         }
         Which::Syscalls => {}
         Which::Compile { .. } => {
@@ -143,11 +155,39 @@ fn chosen<'a>(loaded: &'a Loaded, name: &PersonaName) -> Result<Option<&'a Polic
     bail!("no policy of {name}; next: one of {}", there.join(", "))
 }
 
-fn compile(loaded: &Loaded, out: &Path) -> Result<()> {
-    db::compile(&loaded.policies, out)?;
-    let (count, hash) = (loaded.policies.len(), stamp::sha256_file(out)?);
-    println!("{}: {count} policies, sha256 {hash}", out.display());
-    Ok(())
+/// The database of a Spine with these images: the shipped policies, and those of the tests for a test build.
+pub fn bake(layout: &Layout, fault: bool, images: &[Image]) -> Result<PathBuf> {
+    let (shipped, tests) = (layout.policies(), layout.test_policies());
+    let shown = |dir: &Path| {
+        let dir = dir.strip_prefix(&layout.root).unwrap_or(dir);
+        dir.display().to_string()
+    };
+    let (shipped_shown, tests_shown) = (shown(&shipped), shown(&tests));
+    let both = [(&*shipped, &*shipped_shown), (&*tests, &*tests_shown)];
+    let loaded = set::load(if fault { &both } else { &both[..1] })?;
+    if refused(&loaded) != 0 {
+        bail!("policy: not all policies are in order; next: mend them, cargo xtask policy check");
+    }
+    let out = layout.policy_db(fault);
+    compile(loaded.policies, images.to_vec(), &out)?;
+    Ok(out)
+}
+
+/// Writes the database; one line about it.
+fn compile(policies: Policies, images: Vec<Image>, out: &Path) -> Result<String> {
+    let baked = Baked {
+        policies,
+        images,
+        filters: seccomp::programs()?,
+    };
+    db::compile(&baked, out)?;
+    Ok(format!(
+        "{}: {} policies, {} images, sha256 {}",
+        out.display(),
+        baked.policies.len(),
+        baked.images.len(),
+        stamp::sha256_file(out)?
+    ))
 }
 
 #[cfg(test)]

@@ -16,6 +16,9 @@ use super::{rule, terms, words};
 /// All policies by their rooms' names.
 pub type Policies = BTreeMap<PersonaName, Policy>;
 
+/// The folder of each room's file, whether it can be read or not.
+type Homes<'a> = BTreeMap<PersonaName, &'a str>;
+
 /// A folder beside the policies: what the seccomp profiles allow, which `crate::seccomp` reads.
 const SYSTEM_CALLS: &str = "seccomp";
 
@@ -28,31 +31,37 @@ pub struct Loaded {
     pub findings: Vec<Finding>,
 }
 
-/// Reads every file of `dir`, which is called `shown` in findings.
-pub fn load(dir: &Path, shown: &str) -> Result<Loaded> {
+/// Reads every file of these folders, each with what it is called in findings. A room has one policy, in whichever folder.
+pub fn load(dirs: &[(&Path, &str)]) -> Result<Loaded> {
     let mut loaded = Loaded::default();
-    let mut broken = Vec::new();
-    for entry in listed(dir)? {
-        let path = entry?.path();
-        let base = path.file_name().unwrap_or_default().to_string_lossy();
-        if base == SYSTEM_CALLS && path.is_dir() {
-            continue;
-        }
-        let shown = format!("{shown}/{base}");
-        match name(&base) {
-            Err(what) => loaded.findings.push(whole(&shown, what)),
-            Ok(name) => match read(&path, &shown) {
-                Ok(policy) => drop(loaded.policies.insert(name, policy)),
-                Err(findings) => {
-                    loaded.findings.extend(findings);
-                    broken.push(name);
+    let mut homes = Homes::new();
+    for &(dir, home) in dirs {
+        for entry in listed(dir)? {
+            let path = entry?.path();
+            let base = path.file_name().unwrap_or_default().to_string_lossy();
+            if base == SYSTEM_CALLS && path.is_dir() {
+                continue;
+            }
+            let shown = format!("{home}/{base}");
+            let name = match name(&base) {
+                Ok(name) => name,
+                Err(what) => {
+                    loaded.findings.push(whole(&shown, what));
+                    continue;
                 }
-            },
+            };
+            if let Some(other) = homes.insert(name.clone(), home) {
+                let what = format!("{name} has a policy in {other} too; next: remove one");
+                loaded.findings.push(whole(&shown, what));
+                continue;
+            }
+            match read(&path, &shown) {
+                Ok(policy) => drop(loaded.policies.insert(name, policy)),
+                Err(findings) => loaded.findings.extend(findings),
+            }
         }
     }
-    loaded
-        .findings
-        .extend(together(&loaded.policies, &broken, shown));
+    loaded.findings.extend(together(&loaded.policies, &homes));
     loaded.findings.sort();
     Ok(loaded)
 }
@@ -93,10 +102,11 @@ fn read(path: &Path, shown: &str) -> Result<Policy, Vec<Finding>> {
 }
 
 /// What no file can show by itself. A file that is broken is there all the same: it is not missing as well.
-fn together(policies: &Policies, broken: &[PersonaName], dir: &str) -> Vec<Finding> {
-    let there = |name: &PersonaName| policies.contains_key(name) || broken.contains(name);
+fn together(policies: &Policies, homes: &Homes) -> Vec<Finding> {
+    let there = |name: &PersonaName| homes.contains_key(name);
     let mut found = Vec::new();
     for (name, policy) in policies {
+        let dir = homes.get(name).copied().unwrap_or_default();
         let mut told = ways_out(name, policy, policies, &there);
         if let Some(parent) = name.parent() {
             match policies.get(&parent) {

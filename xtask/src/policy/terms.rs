@@ -28,6 +28,8 @@ pub const MAX_ARGUMENTS: usize = 64;
 pub const MAX_VARIABLES: usize = 64;
 /// Bytes of one argument or one variable's value.
 pub const MAX_TEXT: usize = 1_024;
+/// Bytes of command and environment together, with one between any two: their policy is handed on as one line.
+pub const MAX_TEXTS: usize = 32_768;
 /// Bytes of an image's name.
 pub const MAX_IMAGE: usize = 32;
 /// Bytes of one policy file.

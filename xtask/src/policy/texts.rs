@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use toml::Spanned;
 
-use super::file::Reader;
+use super::file::{Policy, Reader};
 use super::terms;
 
 impl Reader<'_> {
@@ -88,6 +88,18 @@ impl Reader<'_> {
             (name.into_inner(), value.into_inner())
         };
         variables.into_iter().map(inner).collect()
+    }
+
+    /// All texts together.
+    pub fn short(&mut self, policy: &Policy, at: Option<usize>) {
+        let words = policy.command.iter().map(|word| word.len() + 1);
+        let variables = policy.environment.iter();
+        let variables = variables.map(|(name, value)| name.len() + value.len() + 2);
+        let (has, most) = (words.chain(variables).sum::<usize>(), terms::MAX_TEXTS);
+        if has > most {
+            let what = format!("command and environment have {has} bytes together");
+            self.found(at, format!("{what}; next: at most {most}"));
+        }
     }
 
     /// A text that a program can be given, and that a terminal can be shown.

@@ -89,6 +89,11 @@ pub fn lock_path(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}.lock"))
 }
 
+/// The files of a recipe: itself and its lock.
+pub fn paths(dir: &Path, name: &str) -> [PathBuf; 2] {
+    [dir.join(format!("{name}.toml")), lock_path(dir, name)]
+}
+
 /// Reads a lock.
 pub fn read_lock(dir: &Path, name: &str) -> Result<Vec<Package>> {
     let path = lock_path(dir, name);

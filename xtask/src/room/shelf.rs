@@ -28,7 +28,7 @@ pub struct Row {
     pub bytes: u64,
     /// SHA-256 of the file.
     pub sha256: String,
-    /// `recipe:NAME` or `import:sha256:…`.
+    /// `recipe:NAME@…`, with a digest of the recipe, or `import:sha256:…`.
     pub from: String,
 }
 

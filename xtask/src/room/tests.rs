@@ -10,6 +10,7 @@ use super::*;
 use crate::stamp;
 
 mod engine;
+mod ready;
 mod whole;
 
 /// Members of an archive.

@@ -17,6 +17,7 @@ use super::chain;
 use super::disk::Disk;
 use crate::layout::Spine;
 use crate::machine::{Accel, Machine, MachineConfig};
+use crate::roomdisk::Set;
 use crate::smoke::SUMMARY;
 
 /// Longest wait for anything a guest does by itself: an emulated machine on a host with more to do than cores.
@@ -40,6 +41,10 @@ pub struct Bench {
     pub fault: Spine,
     /// The same bay0 as a program on the host, for `verify-log`.
     pub bay0: PathBuf,
+    /// The disk of room images, where there is one.
+    pub rooms: Option<PathBuf>,
+    /// The images on it.
+    pub images: Set,
     /// Where consoles are kept.
     pub logs: PathBuf,
     /// Seed of every random choice.
@@ -106,10 +111,11 @@ impl Lab {
         config.log_append = true;
         config.qmp = true;
         config.accel = self.bench.accel;
+        config.rooms.clone_from(&self.bench.rooms);
         config
     }
 
-    /// [`Lab::config`] with `disk` as `/dev/vda`.
+    /// [`Lab::config`] with `disk` as `/dev/vda`, and the disk of rooms behind it.
     pub fn config_with(&self, build: Build, disk: &Disk) -> MachineConfig {
         let mut config = self.config(build);
         config.drives.push(drive(&disk.path, ""));

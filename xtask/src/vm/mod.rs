@@ -31,6 +31,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use crate::accel::{self, Choice};
 use crate::host;
 use crate::layout::Layout;
+use crate::roomdisk::{self, SMALL, Set};
 use crate::soil::Soil;
 use crate::spine;
 use lab::{Bench, Lab};
@@ -46,14 +47,22 @@ pub struct Scenario {
     pub name: &'static str,
     /// The promise in one line.
     pub promise: &'static str,
+    /// Images it cannot do without, beside [`SMALL`]'s.
+    images: &'static [&'static str],
     run: fn(&Lab) -> Result<()>,
 }
 
+/// A row is `module::function: "promise",` or, where it needs a larger image, `module::function ["dev"]: "promise",`.
 macro_rules! scenarios {
-    ($($module:ident :: $name:ident: $promise:literal,)*) => {
+    ($($module:ident :: $name:ident $([$($image:literal),+])?: $promise:literal,)*) => {
         /// Every scenario; the long ones first, so that no worker ends alone.
         pub const SCENARIOS: &[Scenario] = &[
-            $(Scenario { name: stringify!($name), promise: $promise, run: $module::$name },)*
+            $(Scenario {
+                name: stringify!($name),
+                promise: $promise,
+                images: &[$($($image),+)?],
+                run: $module::$name,
+            },)*
         ];
     };
 }
@@ -129,6 +138,10 @@ pub struct VmArgs {
     /// Build nothing, boot the Spines that the last run built
     #[arg(long)]
     pub as_built: bool,
+    /// Images of rooms, like busybox,dev; a scenario that needs another one is not run, and that is said [default: those there
+    /// are, if they have at least busybox]
+    #[arg(long, value_name = "LIST", value_parser = Set::parse)]
+    pub rooms: Option<Set>,
     /// What executes the guests; auto believes KVM only after a guest ran on it
     #[arg(long, value_enum, default_value_t)]
     pub accel: Choice,
@@ -146,7 +159,7 @@ pub fn command(layout: &Layout, args: &VmArgs) -> Result<u8> {
     let bench = if args.as_built {
         as_built(layout, args.accel)?
     } else {
-        built(layout, args.accel)?
+        built(layout, args.accel, args.rooms.as_ref())?
     };
     let bench = Bench {
         seed,
@@ -157,10 +170,11 @@ pub fn command(layout: &Layout, args: &VmArgs) -> Result<u8> {
 }
 
 /// Brings both Spines up to date and says how machines will run.
-pub fn built(layout: &Layout, accel: Choice) -> Result<Bench> {
+pub fn built(layout: &Layout, accel: Choice, rooms: Option<&Set>) -> Result<Bench> {
     host::need(&[host::TOOL_QEMU, host::TOOL_MKE2FS, host::TOOL_CC])?;
-    spine::build(layout, Soil::Debian, false)?;
-    spine::build(layout, Soil::Debian, true)?;
+    let rooms = roomdisk::choose(layout, rooms, SMALL)?;
+    spine::build(layout, Soil::Debian, false, &rooms)?;
+    spine::build(layout, Soil::Debian, true, &rooms)?;
     // The same bay0 as a program for hosts, which checks what the machines leave behind.
     spine::cargo(
         layout,
@@ -189,6 +203,8 @@ pub fn as_built(layout: &Layout, accel: Choice) -> Result<Bench> {
         release,
         fault,
         bay0: logs.join("bay0"),
+        rooms: Some(layout.rooms_disk()).filter(|disk| disk.exists()),
+        images: roomdisk::last(layout).unwrap_or_default(),
         logs,
         seed: 0,
         cuts: 0,
@@ -210,7 +226,12 @@ pub fn new_seed() -> u64 {
 
 /// Runs the scenarios that `filter` names, `jobs` at a time; 0 if there was one and none failed, else 1.
 pub fn run(bench: &Bench, filter: Option<&str>, jobs: usize) -> Result<u8> {
-    let queue = Mutex::new(chosen(filter).collect::<VecDeque<_>>());
+    let ready = runnable(bench, filter);
+    ensure!(
+        !ready.is_empty() || chosen(filter).next().is_none(),
+        "no scenario could be run, see above"
+    );
+    let queue = Mutex::new(VecDeque::from(ready));
     ensure!(
         !lock(&queue).is_empty(),
         "no scenario has {:?} in its name; next: cargo xtask vm --list",
@@ -236,6 +257,21 @@ pub fn run(bench: &Bench, filter: Option<&str>, jobs: usize) -> Result<u8> {
         println!("  {name}");
     }
     Ok(u8::from(!failed.is_empty()))
+}
+
+/// Those whose images are there; the others are said, each with what it takes.
+fn runnable(bench: &Bench, filter: Option<&str>) -> Vec<&'static Scenario> {
+    let has = |scenario: &&Scenario| {
+        let (name, has) = (scenario.name, bench.images.has(scenario.images));
+        if !has {
+            let more = scenario.images.join(",");
+            println!(
+                "NOT RUN {name}: no image; next: cargo xtask vm --rooms {SMALL},{more} {name}"
+            );
+        }
+        has
+    };
+    chosen(filter).filter(has).collect()
 }
 
 fn chosen(filter: Option<&str>) -> impl Iterator<Item = &'static Scenario> {

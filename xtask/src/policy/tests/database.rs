@@ -1,7 +1,7 @@
 //! The database keeps what it was given, in the same bytes each time.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use bay0_persona::PersonaName;
 use proptest::collection::{btree_map, vec};
@@ -11,10 +11,12 @@ use rusqlite::Connection;
 use super::order::grant;
 use super::{LEAST, run};
 use crate::layout::Layout;
-use crate::policy::Which;
-use crate::policy::db;
+use crate::policy::db::{self, Baked};
 use crate::policy::file::{Policy, parse};
 use crate::policy::set::{self, Policies};
+use crate::policy::terms;
+use crate::policy::{Which, bake};
+use crate::roomdisk::Image;
 
 fn policies() -> impl Strategy<Value = Policies> {
     let name = "(sys|p)://[a-z0-9]{1,8}(/[a-z0-9]{1,3}){0,4}"
@@ -35,25 +37,185 @@ fn policies() -> impl Strategy<Value = Policies> {
     btree_map(name, policy, 0..6)
 }
 
+fn hash() -> impl Strategy<Value = String> {
+    "[0-9a-f]{64}"
+}
+
+fn images() -> impl Strategy<Value = Vec<Image>> {
+    let facts = (1..1u64 << 40, hash(), hash());
+    btree_map("[a-z0-9]{1,32}", facts, 0..4).prop_map(|images| {
+        let image = |(name, (data_blocks, roothash, salt))| Image {
+            name,
+            data_blocks,
+            roothash,
+            salt,
+        };
+        images.into_iter().map(image).collect()
+    })
+}
+
+/// More than ten programs, so that an order by their texts would show.
+fn filters() -> impl Strategy<Value = [Vec<Vec<u8>>; 3]> {
+    let program = vec(any::<[u8; 8]>(), 1..4).prop_map(|program| program.concat());
+    let programs = move || vec(program.clone(), 0..13);
+    [programs(), programs(), programs()]
+}
+
+/// The lines of a database as the running system reads them, one by one.
+fn lines(path: &Path) -> Vec<String> {
+    let db = Connection::open(path).unwrap();
+    let line = |n: i64| {
+        let select = "SELECT line FROM line LIMIT 1 OFFSET ?1";
+        db.query_row(select, [n], |row| row.get(0)).ok()
+    };
+    (0..).map_while(line).collect()
+}
+
+/// The lines as the contract with the running system has them, made without the database.
+fn expected(baked: &Baked) -> Vec<String> {
+    let mut policies: Vec<_> = baked.policies.iter().collect();
+    policies.sort_by_key(|(name, _)| name.to_string());
+    let mut lines = Vec::new();
+    for (name, policy) in policies {
+        let variables = policy.environment.iter().map(|(k, v)| format!("{k}={v}"));
+        let texts = [
+            "policy".to_owned(),
+            name.to_string(),
+            policy.image.clone(),
+            policy.command.join("\n"),
+            variables.collect::<Vec<_>>().join("\n"),
+        ];
+        let numbers = db::numbers(&policy.grant).map(|n| n.to_string());
+        lines.push([&texts[..], &numbers].concat().join("\t"));
+    }
+    for image in &baked.images {
+        lines.push(format!("image\t{}", image.to_string().replace(' ', "\t")));
+    }
+    for (profile, programs) in baked.filters.iter().enumerate() {
+        for (place, program) in programs.iter().enumerate() {
+            let hex = crate::stamp::hex(program);
+            lines.push(format!("filter\t{profile}\t{place}\t{hex}"));
+        }
+    }
+    lines
+}
+
 proptest! {
     #[test]
-    fn a06_every_policy_comes_back_from_the_database_as_it_went_in(policies in policies()) {
+    fn a06_everything_comes_back_from_the_database_as_it_went_in(
+        policies in policies(),
+        images in images(),
+        filters in filters(),
+    ) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("policy.db");
-        db::compile(&policies, &path).unwrap();
-        prop_assert_eq!(db::read(&path).unwrap(), policies);
+        let baked = Baked { policies, images, filters };
+        db::compile(&baked, &path).unwrap();
+        prop_assert_eq!(lines(&path), expected(&baked));
+        prop_assert_eq!(db::read(&path).unwrap(), baked);
+    }
+}
+
+fn only(policies: Policies) -> Baked {
+    Baked {
+        policies,
+        images: Vec::new(),
+        filters: Default::default(),
     }
 }
 
 #[test]
+fn a06_one_view_has_every_row_as_a_line_in_one_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("policy.db");
+    let text = LEAST.replace("[\"/bin/sh\"]", "[\"/bin/sh\", \"-c\", \"a b\"]");
+    let text = format!("{text}environment = {{ B = \"2=3\", A = \"\" }}\n");
+    let policy = parse("f", &text).unwrap();
+    let named = |name: &str| PersonaName::parse(name).unwrap();
+    let policies = ["sys://a", "p://b/c", "p://b"].map(|name| (named(name), policy.clone()));
+    let (roothash, salt) = ("0a".repeat(32), "ff".repeat(32));
+    let image = Image {
+        name: "dev".into(),
+        data_blocks: 7,
+        roothash: roothash.clone(),
+        salt: salt.clone(),
+    };
+    let allow = vec![6, 0, 0, 0, 0, 0, 0xff, 0x7f];
+    let baked = Baked {
+        policies: Policies::from(policies),
+        images: vec![image],
+        filters: [vec![allow.clone(), allow.clone()], vec![], vec![allow]],
+    };
+    db::compile(&baked, &path).unwrap();
+    let rest = "dev\t/bin/sh\n-c\na b\tA=\nB=2=3\t50\t100\t16777216\t64\t64\t1048576\t0\t0\t0\t0\t0\t0\t0\t0";
+    assert_eq!(
+        lines(&path),
+        [
+            format!("policy\tp://b\t{rest}"),
+            format!("policy\tp://b/c\t{rest}"),
+            format!("policy\tsys://a\t{rest}"),
+            format!("image\tdev\t7\t{roothash}\t{salt}"),
+            "filter\t0\t0\t060000000000ff7f".into(),
+            "filter\t0\t1\t060000000000ff7f".into(),
+            "filter\t2\t0\t060000000000ff7f".into(),
+        ]
+    );
+}
+
+#[test]
+fn a06_a_line_that_no_packet_can_carry_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("policy.db");
+    let mut baked = only(Policies::new());
+    baked.filters[1] = vec![vec![0; 8], vec![0; 30_000]];
+    let error = db::compile(&baked, &path).unwrap_err();
+    assert_eq!(
+        format!("{error:#}"),
+        format!(
+            "compile {}: the line of filter 1 1 has 60011 bytes; next: fewer than 60000",
+            path.display()
+        )
+    );
+    assert!(!path.exists());
+}
+
+#[test]
+fn a06_the_longest_texts_that_a_policy_can_have_fit_into_a_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("policy.db");
+    let long = |bytes: usize| {
+        let texts = vec!["x".repeat(1000); bytes / 1000];
+        let command = format!("{:?}", [&["/bin/sh".to_owned()], &texts[..]].concat());
+        let text = LEAST.replace("[\"/bin/sh\"]", &command);
+        parse(
+            "f",
+            &format!("{text}environment.A = {:?}\n", "x".repeat(bytes % 1000)),
+        )
+    };
+    // "/bin/sh" and 32 texts, each with its joint; "A=", the variable's value, its joint: 32768 in all.
+    let bytes = terms::MAX_TEXTS - 8 - 32 - 3;
+    let policy = long(bytes).unwrap();
+    let name = format!("p://{}", ["a"; 5].map(|a| a.repeat(32)).join("/"));
+    let policies = [(PersonaName::parse(&name).unwrap(), policy)];
+    db::compile(&only(Policies::from(policies)), &path).unwrap();
+    let found = long(bytes + 1).unwrap_err();
+    let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        ["f:2:11: command and environment have 32769 bytes together; next: at most 32768"]
+    );
+}
+
+#[test]
 fn h01_the_same_policies_make_the_same_bytes_and_others_make_others() {
-    let all = set::load(&Layout::find().policies(), "").unwrap().policies;
-    let made = |policies: &Policies| {
+    let dir = Layout::find().policies();
+    let all = only(set::load(&[(&dir, "")]).unwrap().policies);
+    let made = |baked: &Baked| {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("policy.db");
-        db::compile(policies, &path).unwrap();
+        db::compile(baked, &path).unwrap();
         // Again over the first, which is read-only.
-        db::compile(policies, &path).unwrap();
+        db::compile(baked, &path).unwrap();
         let beside = std::fs::read_dir(dir.path()).unwrap().count();
         assert_eq!(beside, 1, "nothing is left beside it");
         std::fs::read(&path).unwrap()
@@ -63,7 +225,7 @@ fn h01_the_same_policies_make_the_same_bytes_and_others_make_others() {
     // Read and write version of the header: 1 is no write-ahead log, which a reader would have to write beside it.
     assert_eq!(bytes[18..20], [1, 1]);
     let mut fewer = all.clone();
-    fewer.pop_last();
+    fewer.policies.pop_last();
     assert_ne!(bytes, made(&fewer));
 }
 
@@ -73,24 +235,34 @@ fn a06_the_database_holds_types_and_refuses_another_version() {
     let path = dir.path().join("policy.db");
     let policy = parse("f", LEAST).unwrap();
     let name = PersonaName::parse("p://x").unwrap();
-    db::compile(&BTreeMap::from([(name, policy)]), &path).unwrap();
+    let mut baked = only(Policies::from([(name, policy)]));
+    baked.filters[0] = vec![vec![0; 8]];
+    db::compile(&baked, &path).unwrap();
     let refused = |sql: &str| Connection::open(&path).unwrap().execute(sql, ()).is_err();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let image = |hash: &str| {
+        format!("image (name, data_blocks, roothash, salt) VALUES ('a', 1, '{hash}', '{hash}')")
+    };
     for wrong in [
-        "pids = 'many'",
-        "memory_swap_bytes = 1",
-        "network = 3",
-        "restart_tries = 1",
-        "image = NULL",
+        "UPDATE policy SET pids = 'many'",
+        "UPDATE policy SET command = char(9)",
+        "UPDATE policy SET network = 3",
+        "UPDATE policy SET restart_tries = 1",
+        "UPDATE policy SET image = NULL",
+        "UPDATE filter SET program = x'00'",
+        "UPDATE filter SET profile = 3",
+        &format!("INSERT INTO {}", image(&"A".repeat(64))),
+        &format!("INSERT INTO {}", image("a")),
     ] {
-        assert!(refused(&format!("UPDATE policy SET {wrong}")), "{wrong}");
+        assert!(refused(wrong), "{wrong}");
     }
-    assert!(!refused("PRAGMA user_version = 2"));
+    assert!(!refused(&format!("INSERT INTO {}", image(&"a".repeat(64)))));
+    assert!(!refused("PRAGMA user_version = 1"));
     let said = db::read(&path).unwrap_err().to_string();
     assert_eq!(
         said,
         format!(
-            "open {}: version 2, not 1; next: compile it again",
+            "open {}: version 1, not 2; next: compile it again",
             path.display()
         )
     );
@@ -102,7 +274,8 @@ fn a06_what_is_not_in_order_is_not_compiled_and_what_is_is_read_only() {
     let out = out.path().join("below/policy.db");
     let compile = || {
         let out = Some(out.clone());
-        run(dir.path(), Which::Compile { out }).unwrap()
+        let rooms = None;
+        run(dir.path(), Which::Compile { out, rooms }).unwrap()
     };
     std::fs::write(dir.path().join("p__web.toml"), "x = 1").unwrap();
     assert_eq!((compile(), out.exists()), (1, false));
@@ -110,4 +283,41 @@ fn a06_what_is_not_in_order_is_not_compiled_and_what_is_is_read_only() {
     assert_eq!((compile(), out.exists()), (0, true));
     let mode = std::fs::metadata(&out).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o444);
+}
+
+#[test]
+fn a06_a_release_has_the_shipped_policies_and_only_the_test_build_those_of_the_tests() {
+    let (dir, tree) = (tempfile::tempdir().unwrap(), Layout::find());
+    let root = dir.path().to_owned();
+    let layout = Layout { root };
+    for (from, to) in [
+        (tree.policies(), layout.policies()),
+        (tree.test_policies(), layout.test_policies()),
+    ] {
+        std::fs::create_dir_all(&to).unwrap();
+        for file in std::fs::read_dir(from).unwrap() {
+            let file = file.unwrap();
+            if file.path().is_file() {
+                std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+            }
+        }
+    }
+    let names = |fault| {
+        let path = bake(&layout, fault, &[]).unwrap();
+        assert_eq!(path, layout.policy_db(fault));
+        let names = db::read(&path).unwrap().policies.into_keys();
+        names.map(|name| name.to_string()).collect::<Vec<_>>()
+    };
+    let (release, test) = (names(false), names(true));
+    assert!(release.contains(&"p://dev".to_owned()), "{release:?}");
+    assert!(!release.contains(&"p://a".to_owned()), "{release:?}");
+    assert!(release.iter().all(|name| test.contains(name)), "{test:?}");
+    assert!(test.contains(&"p://a/kid".to_owned()), "{test:?}");
+
+    std::fs::write(layout.test_policies().join("p__z.toml"), "x = 1").unwrap();
+    assert_eq!(names(false), release);
+    assert_eq!(
+        bake(&layout, true, &[]).unwrap_err().to_string(),
+        "policy: not all policies are in order; next: mend them, cargo xtask policy check"
+    );
 }

@@ -92,7 +92,7 @@ fn a06_the_documents_example_is_what_the_commands_really_say() {
         block("policy check --dir d`"),
         format!("{}{}\n", check.concat(), checked(&loaded))
     );
-    let all = set::load(&policies, "").unwrap().policies;
+    let all = set::load(&[(&policies, "")]).unwrap().policies;
     let (web, dev) = (name("p://web").unwrap(), name("p://dev").unwrap());
     assert_eq!(block("policy show p://web`"), words::show(&web, &all[&web]));
     assert_eq!(

@@ -2,9 +2,11 @@
 
 use std::fs;
 
+use bay0_persona::PersonaName;
+
 use super::{LEAST, folder, said};
 use crate::layout::Layout;
-use crate::policy::set;
+use crate::policy::set::{self, Loaded};
 
 #[test]
 fn a05_a_file_is_called_as_its_room_and_at_most_five_deep() {
@@ -105,15 +107,77 @@ fn t07_the_way_to_the_network_is_one_card_in_one_room() {
     );
 }
 
+fn tree(tests: bool) -> Loaded {
+    let layout = Layout::find();
+    let (shipped, more) = (layout.policies(), layout.test_policies());
+    let both = [(&*shipped, "policies"), (&*more, "tests")];
+    let loaded = set::load(if tests { &both } else { &both[..1] }).unwrap();
+    assert_eq!(said(&loaded), [""; 0]);
+    loaded
+}
+
+fn names(loaded: &Loaded) -> Vec<String> {
+    loaded.policies.keys().map(ToString::to_string).collect()
+}
+
 #[test]
 fn a06_the_policies_of_the_tree_are_in_order() {
-    let loaded = set::load(&Layout::find().policies(), "policies").unwrap();
-    assert_eq!(said(&loaded), [""; 0]);
-    let names: Vec<_> = loaded.policies.keys().map(ToString::to_string).collect();
+    let shipped = ["p://dev", "p://web", "p://work", "sys://ai", "sys://net"];
+    assert_eq!(names(&tree(false)), shipped);
+}
+
+#[test]
+fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
+    let (shipped, all) = (tree(false), tree(true));
+    let more = ["p://a", "p://a/kid", "p://b", "p://burn", "p://tiny"];
+    let mut both = [names(&shipped), more.map(str::to_owned).to_vec()].concat();
+    both.sort();
+    let mut there = names(&all);
+    there.sort();
+    assert_eq!(there, both);
+    for (name, policy) in &all.policies {
+        if more.contains(&&name.to_string()[..]) {
+            assert_eq!(policy.image, crate::roomdisk::SMALL, "{name}");
+            assert_eq!(policy.command[0], "/bin/sh", "{name}");
+        } else {
+            assert_eq!(shipped.policies[name], *policy, "{name}");
+        }
+    }
+    let tiny = &all.policies[&PersonaName::parse("p://tiny").unwrap()].grant;
+    let limits = (tiny.memory_max, tiny.pids, tiny.tmpfs);
+    assert_eq!(limits, (16 << 20, 16, 1 << 20));
+}
+
+#[test]
+fn a06_every_policy_names_an_image_that_there_is_a_recipe_for() {
+    for (name, policy) in &tree(true).policies {
+        let recipe = format!("{}.toml", policy.image);
+        assert!(Layout::find().recipes().join(recipe).is_file(), "{name}");
+    }
+}
+
+#[test]
+fn a06_of_two_folders_a_room_has_one_policy_and_a_finding_names_its_own() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(one.path().join("p__a.toml"), LEAST).unwrap();
+    fs::write(two.path().join("p__a.toml"), LEAST).unwrap();
+    fs::write(two.path().join("p__a__b.toml"), LEAST.replace("64", "65")).unwrap();
+    fs::write(two.path().join("p__c__d.toml"), LEAST).unwrap();
+    let loaded = set::load(&[(one.path(), "one"), (two.path(), "two")]).unwrap();
+    let said = said(&loaded);
     assert_eq!(
-        names,
-        ["p://dev", "p://web", "p://work", "sys://ai", "sys://net"]
+        said[0],
+        "two/p__a.toml: p://a has a policy in one too; next: remove one"
     );
+    assert!(
+        said[1].starts_with("two/p__a__b.toml: open_files: p://a/b has more than p://a"),
+        "{said:?}"
+    );
+    assert_eq!(
+        said[3],
+        "two/p__c__d.toml: no policy of p://c, which p://c/d is in; next: write two/p__c.toml"
+    );
+    assert_eq!(said.len(), 4, "{said:?}");
 }
 
 #[test]
@@ -121,11 +185,11 @@ fn a06_the_lists_of_system_calls_stand_beside_the_policies_and_are_none() {
     let dir = tempfile::tempdir().unwrap();
     let lists = dir.path().join("seccomp");
     fs::create_dir(&lists).unwrap();
-    assert_eq!(said(&set::load(dir.path(), "d").unwrap()), [""; 0]);
+    assert_eq!(said(&set::load(&[(dir.path(), "d")]).unwrap()), [""; 0]);
     fs::remove_dir(&lists).unwrap();
     fs::write(&lists, "").unwrap();
     assert_eq!(
-        said(&set::load(dir.path(), "d").unwrap()),
+        said(&set::load(&[(dir.path(), "d")]).unwrap()),
         [
             "d/seccomp: not a policy; next: call it as p__work__mail.toml for p://work/mail, or move it away"
         ]
