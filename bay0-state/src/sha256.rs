@@ -1,5 +1,7 @@
 //! SHA-256 (FIPS 180-4), for the log's chain and the seed: too little use to ship a crate for it.
 
+use std::num::Wrapping;
+
 const INITIAL: [u32; 8] = [
     0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
 ];
@@ -23,12 +25,12 @@ pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     let padded = message.len().wrapping_add(8).next_multiple_of(64);
     message.resize(padded.wrapping_sub(8), 0);
     message.extend(bits.to_be_bytes());
-    let mut state = INITIAL;
+    let mut state = INITIAL.map(Wrapping);
     for block in message.as_chunks().0 {
         compress(&mut state, block);
     }
     let mut digest = [0; 32];
-    digest.copy_from_slice(state.map(u32::to_be_bytes).as_flattened());
+    digest.copy_from_slice(state.map(|word| word.0.to_be_bytes()).as_flattened());
     digest
 }
 
@@ -39,35 +41,31 @@ pub fn hex(bytes: &[u8]) -> String {
     digits.collect()
 }
 
-fn sum<const N: usize>(words: [u32; N]) -> u32 {
-    words.into_iter().fold(0, u32::wrapping_add)
-}
-
-fn compress(state: &mut [u32; 8], block: &[u8; 64]) {
-    let mut schedule = [0; 64];
+fn compress(state: &mut [Wrapping<u32>; 8], block: &[u8; 64]) {
+    let turned = |word: Wrapping<u32>, by: u32| Wrapping(word.0.rotate_right(by));
+    let mut schedule = [Wrapping(0); 64];
     for (word, bytes) in schedule.iter_mut().zip(block.as_chunks().0) {
-        *word = u32::from_be_bytes(*bytes);
+        *word = Wrapping(u32::from_be_bytes(*bytes));
     }
     for at in 0_usize..48 {
         let part = schedule.get_mut(at..at.wrapping_add(17));
-        if let Some([w0, w1, .., w9, _, _, _, _, w14, _, next]) = part {
-            let small = w1.rotate_right(7) ^ w1.rotate_right(18) ^ (*w1 >> 3);
-            let large = w14.rotate_right(17) ^ w14.rotate_right(19) ^ (*w14 >> 10);
-            *next = sum([*w0, small, *w9, large]);
+        if let Some(&mut [w0, w1, .., w9, _, _, _, _, w14, _, ref mut next]) = part {
+            let small = turned(w1, 7) ^ turned(w1, 18) ^ (w1 >> 3);
+            let large = turned(w14, 17) ^ turned(w14, 19) ^ (w14 >> 10);
+            *next = w0 + small + w9 + large;
         }
     }
     let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = *state;
     for (constant, word) in ROUND.into_iter().zip(schedule) {
-        let turn = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
-        let choice = (e & f) ^ (!e & g);
-        let first = sum([h, turn, choice, constant, word]);
-        let turn = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
-        let majority = (a & b) ^ (a & c) ^ (b & c);
-        (h, g, f, e) = (g, f, e, sum([d, first]));
-        (d, c, b, a) = (c, b, a, sum([first, turn, majority]));
+        let turns = turned(e, 6) ^ turned(e, 11) ^ turned(e, 25);
+        let first = h + turns + ((e & f) ^ (!e & g)) + Wrapping(constant) + word;
+        let turns = turned(a, 2) ^ turned(a, 13) ^ turned(a, 22);
+        let second = turns + ((a & b) ^ (a & c) ^ (b & c));
+        (h, g, f, e) = (g, f, e, d + first);
+        (d, c, b, a) = (c, b, a, first + second);
     }
     for (word, new) in state.iter_mut().zip([a, b, c, d, e, f, g, h]) {
-        *word = word.wrapping_add(new);
+        *word += new;
     }
 }
 
