@@ -11,22 +11,18 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use bay0_persona::PersonaName;
-use nix::sys::statvfs::statvfs;
-use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OptionalExtension, Params, params};
+use nix::{errno::Errno, sys::statvfs::statvfs};
+use rusqlite::{Connection, Error, ErrorCode, OpenFlags, Params};
+use rusqlite::{config::DbConfig, types::FromSql};
 
 use crate::disk;
-use crate::error::{Fault, at};
-use crate::wire::{Persona, State, Wire};
+use crate::error::{DIRTY, Fault, at};
+use crate::wire::Reply;
 
 /// The database's file name.
 pub(crate) const DB_NAME: &str = "state.db";
 /// The schema version this Spine knows: the number of steps.
 pub(crate) const SCHEMA: u32 = MIGRATIONS.len() as u32;
-/// Most personas, and most NACKs, that are recorded.
-const MAX_ROWS: u32 = 256;
 /// The time-out, in milliseconds, is for a keeper that was killed and has not let go yet: well below that of an open.
 const FOR_READING: &str =
     "PRAGMA busy_timeout = 100; PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF";
@@ -62,10 +58,20 @@ const MIGRATIONS: [&str; 3] = [
     INSERT INTO machine VALUES (1, 0, NULL)",
 ];
 
+/// Neither of the two makes a 257th row.
 const SET_STATE: &str = "INSERT OR REPLACE INTO persona (name, state)
-    SELECT ?1, ?2 WHERE (SELECT count(*) FROM persona WHERE name <> ?1) < ?3";
+    SELECT ?1, ?2 WHERE (SELECT count(*) FROM persona WHERE name <> ?1) < 256";
 const ADD_NACK: &str = "INSERT OR REPLACE INTO nack (hash, reason)
-    SELECT ?1, ?2 WHERE (SELECT count(*) FROM nack WHERE hash <> ?1) < ?3";
+    SELECT ?1, ?2 WHERE (SELECT count(*) FROM nack WHERE hash <> ?1) < 256";
+const BAKED: &str = "SELECT line FROM line LIMIT 1 OFFSET ?1";
+const UNBAKED: &str = "no room starts; next: rebuild the Spine";
+const UNTOUCHED: &str = "left untouched; next: boot the newer Spine";
+const UNFIT: &str = "nothing recorded; next: correct the value";
+const UNSPACED: &str = "left untouched; next: free space on /persist";
+const FULL: &str = "256 others are recorded; not recorded; next: reuse one of them";
+const PERSONAS: &str = "SELECT name || ' ' || state FROM persona ORDER BY name";
+const GET_NACK: &str = "SELECT reason FROM nack WHERE hash = ?1";
+const RAISE_FLOOR: &str = "UPDATE machine SET floor = max(floor, CAST(?1 AS INTEGER))";
 
 /// The open database.
 pub(crate) struct Db {
@@ -77,109 +83,100 @@ impl Db {
     /// Opens and migrates the database in `dir`. A damaged one is set aside and a fresh one made; `trouble` then says so. A
     /// newer schema is refused.
     pub fn open(dir: &Path, trouble: &mut Vec<String>) -> Result<Self, Fault> {
-        let conn = connect(dir).map_err(at(OPEN))?;
-        if let Some(damage) = damage(&conn).map_err(at(OPEN))? {
+        let path = dir.join(DB_NAME);
+        let conn = connect(&path).map_err(sql(OPEN))?;
+        if let Some(damage) = damage(&conn).map_err(sql(OPEN))? {
             drop(conn);
             trouble.push(disk::set_aside(dir, DB_NAME, "corrupt", &damage)?);
             return Self::open(dir, trouble);
         }
-        let version = conn.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0));
-        let version = version.map_err(at(OPEN))?;
+        let version: u32 = value(&conn, "PRAGMA user_version").map_err(sql(OPEN))?;
         if version > SCHEMA {
-            let cause = format!("schema {version} is newer than {SCHEMA}, the newest known");
-            let rest = "left untouched; next: boot the newer Spine";
-            return Err(format!("{OPEN}: {cause}; {rest}"));
+            let newest = format!("{SCHEMA}, the newest known; {UNTOUCHED}");
+            return Err(format!("{OPEN}: schema {version} is newer than {newest}"));
         }
         if version < SCHEMA {
             need_space(dir)?;
         }
-        conn.execute_batch(FOR_WRITING).map_err(at(OPEN))?;
+        conn.execute_batch(FOR_WRITING).map_err(sql(OPEN))?;
         for (step, number) in MIGRATIONS.into_iter().zip(1..).skip(version as usize) {
-            migrate(&conn, step, number).map_err(at(MIGRATE))?;
+            // In one transaction: a power cut leaves one version or the other.
+            let version = format!("PRAGMA user_version = {number}");
+            let step = ["BEGIN", step, &version, "COMMIT"].join("; ");
+            conn.execute_batch(&step).map_err(sql(MIGRATE))?;
         }
-        let wal = File::open(dir.join(format!("{DB_NAME}-wal"))).map_err(at(OPEN))?;
+        let wal = File::open(path.with_extension("db-wal")).map_err(at(OPEN))?;
         let synced = wal.sync_data().and_then(|()| disk::sync_dir(dir));
         synced.map_err(at(OPEN)).map(|()| Self { conn, wal })
     }
 
-    pub fn personas(&self) -> Result<Vec<Persona>, Fault> {
-        let what = "read personas";
-        let foreign = "not a row of ours; no persona starts; next: check the disk, then reboot";
-        let sql = "SELECT name, state FROM persona ORDER BY name";
-        let mut query = self.conn.prepare(sql).map_err(at(what))?;
-        let rows = query.query_map([], |row| row.try_into());
-        let personas = rows.map_err(at(what))?.map(|row| {
-            let (name, state): (String, String) = row.map_err(at(what))?;
-            let persona = Persona::take(&mut [name.as_str(), &state].into_iter());
-            persona.map_err(|_| format!("{what}: {foreign}"))
-        });
-        personas.collect()
+    /// Does what a request asks of the database. What a row cannot hold is refused by its CHECKs.
+    pub fn answer(&self, request: &[&str]) -> Reply {
+        match *request {
+            ["personas"] => texts(&self.conn, PERSONAS, []).map_err(sql("read personas")),
+            ["nack-get", hash] => texts(&self.conn, GET_NACK, [hash]).map_err(sql("read NACK")),
+            ["clock", now] => self.write("raise clock floor", RAISE_FLOOR, [now]),
+            ["set-state", name, state] => {
+                self.write(&format!("record {name}"), SET_STATE, [name, state])
+            }
+            ["nack-add", hash, reason] => {
+                self.write(&format!("record NACK {hash}"), ADD_NACK, [hash, reason])
+            }
+            _ => Err("keeper: unknown request; not done; next: report this text".to_owned()),
+        }
     }
 
-    pub fn set_state(&self, name: &PersonaName, state: State) -> Result<(), Fault> {
-        let (what, name) = (format!("record {name}"), name.to_string());
-        self.write(&what, SET_STATE, params![name, state.tag(), MAX_ROWS])
+    /// The one value that a query is for.
+    pub fn value<T: FromSql>(&self, what: &str, query: &str) -> Result<T, Fault> {
+        value(&self.conn, query).map_err(sql(what))
     }
 
-    pub fn nack_add(&self, hash: &str, reason: &str) -> Result<(), Fault> {
-        let what = format!("record NACK {hash}");
-        self.write(&what, ADD_NACK, params![hash, reason, MAX_ROWS])
-    }
-
-    /// The recorded reason, or nothing.
-    pub fn nack_get(&self, hash: &str) -> Result<Vec<String>, Fault> {
-        let sql = "SELECT reason FROM nack WHERE hash = ?1";
-        let reason = self.conn.query_row(sql, [hash], |row| row.get(0));
-        let reason = reason.optional().map_err(at("read NACK"));
-        reason.map(Vec::from_iter)
-    }
-
-    pub fn floor(&self) -> Result<u64, Fault> {
-        let sql = "SELECT floor FROM machine";
-        let floor = self.conn.query_row(sql, [], |row| row.get::<_, u32>(0));
-        floor.map(u64::from).map_err(at("read clock floor"))
-    }
-
-    /// Raises the last-known-good time to `now` UNIX seconds; an earlier one changes nothing.
-    pub fn raise_floor(&self, now: u64) -> Result<(), Fault> {
-        let sql = "UPDATE machine SET floor = max(floor, ?1)";
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
-        self.write("raise clock floor", sql, [now])
-    }
-
-    pub fn seed(&self) -> Result<Option<[u8; 32]>, Fault> {
-        let sql = "SELECT seed FROM machine";
-        let seed = self.conn.query_row(sql, [], |row| row.get(0));
-        seed.map_err(at("read entropy seed"))
-    }
-
-    pub fn set_seed(&self, seed: [u8; 32]) -> Result<(), Fault> {
-        self.write("write entropy seed", "UPDATE machine SET seed = ?1", [seed])
+    /// One statement, durable when this returns; there is nothing to tell. It changes a row, or there are too many already.
+    pub fn write(&self, what: &str, statement: &str, values: impl Params) -> Reply {
+        let rows = self.conn.execute(statement, values).map_err(sql(what))?;
+        self.wal.sync_data().map_err(at(what))?;
+        let full = || format!("{what}: {FULL}");
+        (rows > 0).then(Vec::new).ok_or_else(full)
     }
 
     /// Folds the WAL into the database and closes it.
     pub fn close(self) -> Result<(), Fault> {
-        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
-        let folded = self.conn.query_row(sql, [], |_| Ok(()));
-        folded.map_err(at("close state.db"))
+        let fold = "PRAGMA wal_checkpoint(TRUNCATE)";
+        self.value::<i64>("close state.db", fold).map(drop)
     }
+}
 
-    /// One statement, durable when this returns. It changes a row, or there are [`MAX_ROWS`] already.
-    fn write(&self, what: &str, sql: &str, values: impl Params) -> Result<(), Fault> {
-        let rows = self.conn.execute(sql, values).map_err(at(what))?;
-        self.wal.sync_data().map_err(at(what))?;
-        if rows > 0 {
-            return Ok(());
-        }
-        let rest = "not recorded; next: reuse one of them";
-        Err(format!("{what}: {MAX_ROWS} others are recorded; {rest}"))
+/// The `n`th line, from 0, of the policies that were baked into the Spine; nothing behind the last one.
+pub(crate) fn baked(path: &str, n: &str) -> Reply {
+    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let line = conn.and_then(|conn| texts(&conn, BAKED, [n]));
+    line.map_err(|error| format!("read {path}: {error}; {UNBAKED}"))
+}
+
+/// Says of SQLite's error what was being done: for `map_err`.
+fn sql(what: &str) -> impl FnOnce(Error) -> Fault {
+    move |error| match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => at(what)(Errno::ENOSPC),
+        Some(ErrorCode::ReadOnly) => at(what)(Errno::EROFS),
+        Some(ErrorCode::ConstraintViolation) => format!("{what}: {error}; {UNFIT}"),
+        _ => format!("{what}: {error}; {DIRTY}"),
     }
+}
+
+fn value<T: FromSql>(conn: &Connection, query: &str) -> rusqlite::Result<T> {
+    conn.query_row(query, [], |row| row.get(0))
+}
+
+/// The first column of each row.
+fn texts(conn: &Connection, query: &str, values: impl Params) -> rusqlite::Result<Vec<String>> {
+    let mut query = conn.prepare(query)?;
+    query.query_map(values, |row| row.get(0))?.collect()
 }
 
 /// A connection that has read nothing yet, and writes nothing when dropped: until the version is known, not even the WAL
 /// may be folded in.
-fn connect(dir: &Path) -> rusqlite::Result<Connection> {
-    let conn = Connection::open(dir.join(DB_NAME))?;
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open(path)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.execute_batch(FOR_READING)?;
     Ok(conn)
@@ -187,20 +184,14 @@ fn connect(dir: &Path) -> rusqlite::Result<Connection> {
 
 /// What is wrong with the file, if it is damaged.
 fn damage(conn: &Connection) -> rusqlite::Result<Option<String>> {
-    let verdict = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
+    let verdict = value(conn, "PRAGMA quick_check(1)");
     let verdict: String = verdict.or_else(|error| match error.sqlite_error_code() {
-        Some(DatabaseCorrupt | NotADatabase) => Ok(error.to_string()),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Ok(error.to_string()),
         _ => Err(error),
     })?;
     // A finding stands on the last line, for SQLite heads it with the database's name.
     let finding = verdict.lines().last().filter(|line| *line != "ok");
     Ok(finding.map(str::to_owned))
-}
-
-/// A step and its version number in one transaction: a power cut leaves one version or the other.
-fn migrate(conn: &Connection, step: &str, number: u32) -> rusqlite::Result<()> {
-    let version = format!("PRAGMA user_version = {number}");
-    conn.execute_batch(&["BEGIN", step, &version, "COMMIT"].join("; "))
 }
 
 /// A migration may rewrite everything once, in the WAL and then in the file.
@@ -209,12 +200,8 @@ fn need_space(dir: &Path) -> Result<(), Fault> {
     let need = size.saturating_mul(2).saturating_add(1024 * 1024);
     let disk = statvfs(dir).map_err(at(MIGRATE))?;
     let free = disk.blocks_available().saturating_mul(disk.fragment_size());
-    if free >= need {
-        return Ok(());
-    }
-    let cause = format!("{free} bytes free, {need} needed");
-    let rest = "left untouched; next: free space on /persist";
-    Err(format!("{MIGRATE}: {cause}; {rest}"))
+    let short = || format!("{MIGRATE}: {free} bytes free, {need} needed; {UNSPACED}");
+    (free >= need).then_some(()).ok_or_else(short)
 }
 
 #[cfg(test)]

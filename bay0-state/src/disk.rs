@@ -10,6 +10,9 @@ use crate::error::{Fault, at};
 /// Files set aside per name before the keeper gives up on it: they are evidence, and the disk is finite.
 const MAX_SET_ASIDE: usize = 5;
 
+const KEPT: &str = "damaged ones are kept already; state cannot be kept; \
+    next: copy and remove them on another machine";
+
 /// Success when the file is not there: the default value.
 pub(crate) fn or_missing<T: Default>(result: io::Result<T>) -> io::Result<T> {
     match result {
@@ -39,9 +42,7 @@ pub(crate) fn set_aside(dir: &Path, name: &str, kind: &str, damage: &str) -> Res
     let entries = fs::read_dir(dir).map_err(at(&what))?;
     let count = entries.flatten().filter(kept).count();
     if count >= MAX_SET_ASIDE {
-        let cause = format!("{count} damaged ones are kept already; state cannot be kept");
-        let rest = "next: copy and remove them on another machine";
-        return Err(format!("{what}: {cause}; {rest}"));
+        return Err(format!("{what}: {count} {KEPT}"));
     }
     let now = UNIX_EPOCH.elapsed().unwrap_or_default();
     let stamp = format!(".{kind}-{}-{count}", now.as_secs());

@@ -33,12 +33,13 @@ pub(crate) fn restore(db: &Db, device: &Path) -> Result<String, Fault> {
 
 /// Replaces the stored seed by a mix of it and the kernel's randomness; the old one.
 pub(crate) fn replace(db: &Db) -> Result<Option<[u8; 32]>, Fault> {
-    let old = db.seed()?;
+    let old: Option<[u8; 32]> = db.value("read entropy seed", "SELECT seed FROM machine")?;
     let mut fresh = [0; 32];
     // Unlike getrandom(2) this never waits; what it lacks early in a boot, the old seed makes up for.
     let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut fresh));
     read.map_err(at("read /dev/urandom"))?;
-    db.set_seed(sha256(&[&old.unwrap_or_default(), &fresh, b"next"]))?;
+    let next = sha256(&[&old.unwrap_or_default(), &fresh, b"next"]);
+    db.write("write entropy seed", "UPDATE machine SET seed = ?1", [next])?;
     Ok(old)
 }
 

@@ -20,7 +20,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use crate::disk;
 use crate::error::{Fault, at};
@@ -39,6 +39,7 @@ pub const MAX_TEXT: usize = 512;
 const TAIL: usize = 10;
 /// A disk writes this many bytes or none of them.
 const SECTOR: usize = 512;
+const UNCLEAN: &str = "unclean: power cut, reset or kernel panic";
 const OPEN: &str = "open genesis.log";
 const APPEND: &str = "append genesis.log";
 
@@ -70,28 +71,28 @@ impl Summary {
         let used = bytes.iter().rposition(|byte| *byte != 0);
         let data = used.and_then(|last| bytes.get(..=last)).unwrap_or_default();
         for (line, number) in data.split_inclusive(|byte| *byte == b'\n').zip(1_u32..) {
-            match self.follow(line) {
-                Ok(seq) => self.advance(seq, line),
-                Err(_) if is_torn(bytes, self.end, line, data.len()) => {
-                    self.torn_bytes = data.len().saturating_sub(self.end);
-                    return Ok(());
+            if let Err(reason) = self.follow(line) {
+                let rest = data.len().saturating_sub(self.end);
+                if rest > MAX_BATCH || !is_torn(bytes, self.end, line.len()) {
+                    return Err(format!("line {number} {reason}"));
                 }
-                Err(reason) => return Err(format!("line {number} {reason}")),
+                self.torn_bytes = rest;
+                break;
             }
         }
         Ok(())
     }
 
-    /// The line's sequence number, if it continues what is there so far. The first line of a file continues one that is not
-    /// here, unless it is number 1.
-    fn follow(&self, line: &[u8]) -> Result<u64, &'static str> {
+    /// Takes in the line if it continues what is there so far. The first line of a file continues one that is not here, unless
+    /// it is number 1.
+    fn follow(&mut self, line: &[u8]) -> Result<(), &'static str> {
         let plain = line.strip_suffix(b"\n").ok_or("has no end")?;
         if !plain.iter().all(|byte| (0x20..0x7f).contains(byte)) {
             return Err("is not printable ASCII");
         }
         let text = std::str::from_utf8(plain).unwrap_or_default();
         let fields: Vec<_> = text.splitn(6, ' ').collect();
-        let [number, boot, unix_ms, prev, _, text] = *fields.as_slice() else {
+        let [number, boot, unix_ms, prev, _, text] = *fields else {
             return Err("lacks a field");
         };
         if render(number, boot, unix_ms, prev, text).as_bytes() != line {
@@ -100,7 +101,7 @@ impl Summary {
         let seq: u64 = number.parse().map_err(|_| "has no sequence number")?;
         let follows = self.last.checked_add(1) == Some(seq) && hex(&self.hash) == prev;
         let begins = self.end == 0 && seq > 1;
-        let fits = (follows || begins).then_some(seq);
+        let fits = (follows || begins).then(|| self.advance(seq, line));
         fits.ok_or("does not continue the line before")
     }
 
@@ -117,8 +118,6 @@ impl Summary {
 pub struct Log {
     dir: PathBuf,
     boot_id: String,
-    /// None until the first record makes it.
-    file: Option<File>,
     /// Once a write failed, what the page cache and the disk hold may differ, so nothing more is accepted.
     health: Result<(), Fault>,
     /// What the newest record left: where and how the next one goes on.
@@ -132,32 +131,32 @@ impl Log {
     pub fn open(dir: &Path, boot_id: &str, opened: &mut Opened) -> Result<Self, Fault> {
         let mut past = disk::read(&dir.join(LOG_NAME), LOG_BYTES).map_err(at(OPEN))?;
         let mut tip = Summary::default();
-        let broken = tip.scan(&past).err();
+        let scanned = tip.scan(&past);
         let (end, torn) = (tip.end, tip.torn_bytes);
         if end == 0 {
             // Without a record there, as after a cut in the middle of a rotation, the chain goes on from the file before.
             past = disk::read(&dir.join(format!("{LOG_NAME}.1")), LOG_BYTES).map_err(at(OPEN))?;
             let _ = tip.scan(&past);
         }
-        previous(past.get(..tip.end).unwrap_or_default(), boot_id, opened);
+        let past = past.get(..tip.end).unwrap_or_default();
+        let untold = opened.previous.clone();
+        opened.previous = previous(past, boot_id).unwrap_or(untold);
         let mut log = Self {
             dir: dir.into(),
             boot_id: boot_id.into(),
-            file: None,
             health: Ok(()),
             tip: Summary { end, ..tip },
             size: LOG_BYTES,
         };
-        if let Some(cause) = broken {
+        if let Err(cause) = scanned {
             let text = disk::set_aside(dir, LOG_NAME, "broken", &cause)?;
             log.append(&[&text])?;
             opened.trouble.push(text);
         } else {
-            let file = File::options().write(true).open(dir.join(LOG_NAME));
-            log.file = disk::or_missing(file.map(Some)).map_err(at(OPEN))?;
+            // With nothing torn it still tells whether the disk can be written.
+            disk::or_missing(log.put(&vec![0; torn])).map_err(at(OPEN))?;
         }
         if torn > 0 {
-            log.put(&vec![0; torn]).map_err(at(OPEN))?;
             let last = log.tip.last;
             let note = format!("log: closed a torn tail of {torn} bytes after record {last}");
             log.append(&[note])?;
@@ -169,8 +168,7 @@ impl Log {
     /// Appends one record per text and makes them durable; the last one's sequence number. More than [`MAX_BATCH`] bytes
     /// go in several writes, so after an error a first part may be recorded, whole records always.
     pub fn append(&mut self, texts: &[impl AsRef<str>]) -> Result<u64, Fault> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let unix_ms = since.unwrap_or_default().as_millis();
+        let unix_ms = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
         let (mut batch, mut tip) = (Vec::new(), self.tip);
         for text in texts {
             let (seq, text) = (tip.last.saturating_add(1), printable(text.as_ref()));
@@ -185,17 +183,16 @@ impl Log {
         self.write(&batch, tip)
     }
 
-    /// Writes a batch that leads to `tip`, in the next file if this one is full.
+    /// Writes a batch that leads to `tip`, in the next file if there is none yet or this one is full.
     fn write(&mut self, batch: &[u8], tip: Summary) -> Result<u64, Fault> {
-        self.health.as_ref()?;
-        let full = self.tip.end.saturating_add(batch.len()) > self.size;
-        if full || self.file.is_none() {
-            let next = self.create().map_err(at(APPEND))?;
-            self.health = self.rotate(next).map_err(at(APPEND));
+        self.health.clone()?;
+        let (newest, mut ready) = (self.path("").exists(), Ok(()));
+        if !newest || self.tip.end.saturating_add(batch.len()) > self.size {
+            self.create().map_err(at(APPEND))?;
+            ready = self.rotate(newest);
         }
-        let ready = self.health.clone();
-        self.health = ready.and_then(|()| self.put(batch).map_err(at(APPEND)));
-        self.health.as_ref()?;
+        self.health = ready.and_then(|()| self.put(batch)).map_err(at(APPEND));
+        self.health.clone()?;
         let end = self.tip.end.saturating_add(batch.len());
         self.tip = Summary { end, ..tip };
         Ok(tip.last)
@@ -203,26 +200,24 @@ impl Log {
 
     /// Overwrites what lies at the end, durably.
     fn put(&self, bytes: &[u8]) -> io::Result<()> {
-        self.file.as_ref().map_or(Ok(()), |file| {
-            file.write_all_at(bytes, self.tip.end as u64)?;
-            file.sync_data()
-        })
+        let file = File::options().write(true).open(self.path(""))?;
+        file.write_all_at(bytes, self.tip.end as u64)?;
+        file.sync_data()
     }
 
     /// Makes the next file. It has no name of its own yet: with a full disk all stays as it was.
-    fn create(&self) -> io::Result<File> {
+    fn create(&self) -> io::Result<()> {
         let path = self.path(".new");
-        let file = File::create(&path)?;
-        let zeroed = file.write_all_at(&vec![0; self.size], 0);
-        let durable = zeroed.and_then(|()| file.sync_all()).map(|()| file);
+        let zeroed = fs::write(&path, vec![0; self.size]);
+        let durable = zeroed.and_then(|()| File::open(&path)?.sync_all());
         durable.inspect_err(|_| drop(fs::remove_file(path)))
     }
 
     /// Gives the next file its name, and the older ones theirs; the oldest goes.
-    fn rotate(&mut self, file: File) -> io::Result<()> {
+    fn rotate(&mut self, newest: bool) -> io::Result<()> {
         // Without a newest file (first boot, broken one set aside) the older ones stay where they are.
-        if self.file.replace(file).is_some() {
-            for (from, to) in [(".2", ".3"), (".1", ".2"), ("", ".1")] {
+        for (from, to) in [(".2", ".3"), (".1", ".2"), ("", ".1")] {
+            if newest {
                 disk::or_missing(fs::rename(self.path(from), self.path(to)))?;
             }
         }
@@ -236,34 +231,28 @@ impl Log {
     }
 }
 
-/// What the good part of a log says about the boot before `boot_id`.
-fn previous(good: &[u8], boot_id: &str, opened: &mut Opened) {
+/// What the good part of a log says about the boot before `boot_id`, if there was one.
+fn previous(good: &[u8], boot_id: &str) -> Option<String> {
     let good = std::str::from_utf8(good).unwrap_or_default();
     let ours = |line: &&str| line.split(' ').nth(1) == Some(boot_id);
     let earlier = good.lines().rev().skip_while(ours).take(TAIL);
-    let texts = earlier.filter_map(|line| line.splitn(6, ' ').nth(5));
-    opened.tail = texts.map(str::to_owned).collect();
-    opened.tail.reverse();
-    let unclean = "unclean: power cut, reset or kernel panic";
-    if let Some(last) = opened.tail.last() {
-        opened.previous_end = last.strip_prefix("end: ").unwrap_or(unclean).into();
-    }
+    let texts: Vec<_> = earlier.flat_map(|it| it.splitn(6, ' ').nth(5)).collect();
+    let end = texts.first()?.strip_prefix("end: ").unwrap_or(UNCLEAN);
+    let tail = texts.iter().rev().map(|text| format!("| {text}\n"));
+    Some(format!("{}ended {end}", tail.collect::<String>()))
 }
 
 /// The text as a record holds it: other than printable ASCII, and the backslash, as `\xNN`.
 fn printable(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'\\' | 0..0x20 | 0x7f.. => out.extend(["\\x", &hex(&[byte])]),
-            _ => out.push(char::from(byte)),
-        }
+    let shown = |byte| match byte {
+        b'\\' | 0..0x20 | 0x7f.. => format!("\\x{byte:02x}"),
+        _ => char::from(byte).to_string(),
+    };
+    let out: String = text.bytes().map(shown).collect();
+    match out.len() > MAX_TEXT {
+        true => format!("{:.*}...", MAX_TEXT.saturating_sub(3), out),
+        false => out,
     }
-    if out.len() > MAX_TEXT {
-        out.truncate(MAX_TEXT.saturating_sub(3));
-        out.push_str("...");
-    }
-    out
 }
 
 fn render(seq: impl Display, boot: &str, ms: impl Display, prev: &str, text: &str) -> String {
@@ -272,16 +261,15 @@ fn render(seq: impl Display, boot: &str, ms: impl Display, prev: &str, text: &st
     format!("{seq} {boot} {ms} {prev} {sum:.8} {text}\n")
 }
 
-/// Whether the bad `line` at `start` is where sectors of the last batch are missing: it is cut short by zeros that begin
+/// Whether the bad line at `start` is where sectors of the last batch are missing: it is cut short by zeros that begin
 /// where the batch began or a sector begins, and go on to the end of a sector.
-fn is_torn(bytes: &[u8], start: usize, line: &[u8], length: usize) -> bool {
-    let zero = line.iter().position(|byte| *byte == 0);
-    let zero = start.saturating_add(zero.unwrap_or(line.len()));
+fn is_torn(bytes: &[u8], start: usize, length: usize) -> bool {
+    let line = bytes.iter().skip(start).take(length);
+    let zero = start.saturating_add(line.take_while(|byte| **byte != 0).count());
     let sector_end = zero.saturating_add(1).next_multiple_of(SECTOR);
     let zeros = bytes.get(zero..sector_end.min(bytes.len()));
     let missing = zeros.is_some_and(|zeros| zeros.iter().all(|byte| *byte == 0));
-    let begins = zero == start || zero.is_multiple_of(SECTOR);
-    missing && begins && length.saturating_sub(start) <= MAX_BATCH
+    missing && (zero == start || zero.is_multiple_of(SECTOR))
 }
 
 #[cfg(test)]

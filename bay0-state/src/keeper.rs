@@ -2,22 +2,38 @@
 //!
 //! The log comes first and the database second: with a database that is refused, the log and the probe still work, and the
 //! refusal itself is on record.
+//!
+//! | request | what is done | values |
+//! | --- | --- | --- |
+//! | `open BOOT_ID` | mount and open everything | the fields of [`Opened`] |
+//! | `append TEXT…` | append records to the genesis log | sequence number of the last |
+//! | `probe` | write, read back and remove a marker file, and append a record (H15) | its sequence number |
+//! | `close HOW NOW` | record how this boot ended, make everything durable, unmount | |
+//! | `personas` | | `NAME STATE` each, sorted by name |
+//! | `set-state NAME STATE` | record a persona's state | |
+//! | `nack-add HASH REASON` | remember that a Spine failed, and why, in at most 512 characters (H17) | |
+//! | `nack-get HASH` | | the recorded reason, or none |
+//! | `clock NOW` | raise the last-known-good time; it never falls | |
+//! | `baked N` | | the `N`th line of the baked policies, from 0; none behind the last |
+//!
+//! Times are UNIX seconds, a hash is the SHA-256 of a Spine in 64 lower-case hex digits.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use nix::mount::{MsFlags, mount, umount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::socket::{MsgFlags, recv, send};
 
 use crate::db::{self, Db};
 use crate::entropy;
 use crate::error::{Fault, at, failed};
 use crate::genesis::Log;
-use crate::wire::{MAX_MESSAGE, NEVER, Opened, Reply, Request, Wire};
+use crate::wire::{MAX_MESSAGE, Opened, Reply, decode, encode};
 
+/// The end of the previous boot on a disk that held neither a database nor a log.
+const NEVER: &str = "ended never: first boot, /persist was empty";
 /// The file system of the disk.
 const FSTYPE: &str = "ext4";
 const NOT_OPEN: &str = "/persist: not open; not done; next: open it first";
@@ -29,26 +45,29 @@ pub struct Config<'a> {
     pub device: Option<&'a str>,
     /// Where it is mounted; everything lies in this directory.
     pub mountpoint: &'a str,
+    /// The database of the policies that were baked into the Spine.
+    pub policies: &'a str,
 }
 
-/// The Spine's own disk.
+/// The Spine's own disk and policies.
 pub const SPINE: Config<'_> = Config {
     device: Some("/dev/vda"),
     mountpoint: "/persist",
+    policies: "/lib/bay0/policy.db",
 };
 
 /// The keeper process from its first instruction to its exit code. It ends when PID 1's end of the socket does.
-pub fn run(socket: OwnedFd, config: &Config) -> i32 {
+pub fn run(socket: &UnixDatagram, config: &Config) -> i32 {
     // Best effort, both: a keeper with the wrong name or score still keeps.
     let _ = nix::sys::prctl::set_name(c"bay0-keeper");
     let _ = fs::write("/proc/self/oom_score_adj", "-900");
     let mut store = None;
     let mut packet = vec![0; MAX_MESSAGE];
-    while let Ok(length @ 1..) = recv(socket.as_raw_fd(), &mut packet, MsgFlags::empty()) {
+    while let Ok(length @ 1..) = socket.recv(&mut packet) {
         let packet = packet.get(..length).unwrap_or_default();
         let reply = answer(config, &mut store, packet);
         // A reply that cannot be sent is missed by PID 1, whose patience then ends this keeper.
-        let _ = send(socket.as_raw_fd(), &reply, MsgFlags::MSG_NOSIGNAL);
+        let _ = socket.send(&reply);
     }
     0
 }
@@ -56,33 +75,27 @@ pub fn run(socket: OwnedFd, config: &Config) -> i32 {
 /// The reply packet to a request packet.
 fn answer(config: &Config, store: &mut Option<Store>, packet: &[u8]) -> Vec<u8> {
     let refused = |cause| format!("keeper: {cause}; not done; next: report this text");
-    let request = Request::decode(packet).map_err(refused);
-    let reply = request.and_then(|request| handle(config, store, request));
-    let reply = reply.and_then(|reply| reply.encode().map_err(refused));
-    let reply = reply.or_else(|fault| Reply::Refused(fault).encode());
-    reply.unwrap_or_default()
+    let request = decode(packet).map_err(refused);
+    let reply = request.and_then(|request| handle(config, store, &request));
+    let reply = reply.and_then(|values| encode("ok", &values).map_err(refused));
+    let packet = reply.or_else(|fault| encode("no", &[fault]));
+    packet.unwrap_or_default()
 }
 
-fn handle(config: &Config, store: &mut Option<Store>, request: Request) -> Result<Reply, Fault> {
-    let done = |()| Reply::Done;
+fn handle(config: &Config, store: &mut Option<Store>, request: &[&str]) -> Reply {
     let open = store.as_mut().ok_or(NOT_OPEN);
-    match request {
-        Request::Open(boot_id) => {
+    let recorded = |seq: u64| vec![seq.to_string()];
+    match *request {
+        ["open", boot_id] => {
             let mut opened = Opened::default();
-            *store = Some(Store::open(config, &boot_id, &mut opened)?);
-            Ok(Reply::Opened(opened))
+            *store = Some(Store::open(config, boot_id, &mut opened)?);
+            Ok(opened.into_values())
         }
-        Request::Personas => open?.db.as_ref()?.personas().map(Reply::Personas),
-        Request::SetState(name, state) => open?.db.as_ref()?.set_state(&name, state).map(done),
-        Request::NackAdd(hash, reason) => open?.db.as_ref()?.nack_add(&hash, &reason).map(done),
-        Request::NackGet(hash) => open?.db.as_ref()?.nack_get(&hash).map(Reply::Nack),
-        Request::Clock(now) => open?.db.as_ref()?.raise_floor(now).map(done),
-        Request::Append(texts) => open?.log()?.append(&texts).map(Reply::Recorded),
-        Request::Probe => open?.probe(config).map(Reply::Recorded),
-        Request::Close(how, now) => {
-            let open = store.take().ok_or(NOT_OPEN)?;
-            open.close(config, &how, now).map(done)
-        }
+        ["append", ref texts @ ..] => open?.log()?.append(texts).map(recorded),
+        ["probe"] => open?.probe(config).map(recorded),
+        ["close", how, now] => store.take().ok_or(NOT_OPEN)?.close(config, how, now),
+        ["baked", n] => db::baked(config.policies, n),
+        _ => open?.db.as_ref()?.answer(request),
     }
 }
 
@@ -99,17 +112,19 @@ impl Store {
             mount_persist(device, dir)?;
         }
         let used = dir.join(db::DB_NAME).exists();
-        opened.previous_end = if used { "none" } else { NEVER }.into();
-        opened.seed = "none".into();
+        opened.previous = if used { "ended none" } else { NEVER }.into();
         let log = Log::open(dir, boot_id, opened);
         opened.trouble.extend(log.as_ref().err().cloned());
+        let (mut schema, mut seed) = (0, "none".to_owned());
         let db = Db::open(dir, &mut opened.trouble).and_then(|db| {
-            opened.schema = db::SCHEMA.into();
-            opened.floor = db.floor()?;
-            opened.seed = entropy::restore(&db, Path::new("/dev/random"))?;
+            schema = db::SCHEMA;
+            opened.floor = db.value("read clock floor", "SELECT floor FROM machine")?;
+            seed = entropy::restore(&db, Path::new("/dev/random"))?;
             Ok(db)
         });
         opened.trouble.extend(db.as_ref().err().cloned());
+        let seq = opened.log_seq;
+        opened.note = format!("schema {schema}, log verified to record {seq}, seed {seed}");
         Ok(Self { log, db })
     }
 
@@ -124,9 +139,9 @@ impl Store {
     }
 
     /// Goes on after an error, so that one failure costs one thing; the first one is reported.
-    fn close(self, config: &Config, how: &str, now: u64) -> Result<(), Fault> {
+    fn close(self, config: &Config, how: &str, now: &str) -> Reply {
         let kept = self.db.map_or(Ok(()), |db| {
-            let (floor, seed) = (db.raise_floor(now), entropy::replace(&db));
+            let (floor, seed) = (db.answer(&["clock", now]), entropy::replace(&db));
             floor.and(seed).and(db.close())
         });
         let word = if kept.is_ok() { "clean" } else { "unclean" };
@@ -135,7 +150,7 @@ impl Store {
         let dir = config.mountpoint;
         let unmounted = config.device.map_or(Ok(()), |_| umount(dir));
         let unmounted = unmounted.map_err(at(format!("unmount {dir}")));
-        kept.and(unmounted).and(end).map(drop)
+        kept.and(unmounted).and(end).map(|_| vec![])
     }
 }
 
@@ -148,7 +163,7 @@ fn mount_persist(device: &str, dir: &Path) -> Result<(), Fault> {
         .and_then(|()| mount(none, "/", none, private, none))
         .and_then(|()| mount(Some(device), dir, Some(FSTYPE), flags, options));
     let what = format!("mount {} ({FSTYPE}, {device})", dir.display());
-    mounted.map_err(|errno| failed(what, errno, "booting dirty"))
+    mounted.map_err(|errno| failed(what, &errno.into(), "booting dirty"))
 }
 
 /// The marker is made anew each time and removed: only a file that needs a new block notices that the disk is full.

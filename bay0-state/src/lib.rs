@@ -27,9 +27,8 @@ pub mod keeper;
 mod sha256;
 pub mod wire;
 
-pub use client::{APPEND_DEADLINE, CLOSE_DEADLINE, Keeper, last_words};
-pub use error::KeeperError;
+pub use client::{APPEND_DEADLINE, CLOSE_DEADLINE, Keeper, Op, last_words};
 pub use genesis::{Summary, verify_log};
 pub use keeper::{Config, SPINE};
 pub use sha256::{hex, sha256};
-pub use wire::{Opened, Persona, Reply, Request, State};
+pub use wire::{Opened, Persona, Reply, State};

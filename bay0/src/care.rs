@@ -11,13 +11,13 @@
 //! event.
 
 use std::fs;
-use std::io::read_to_string;
+use std::io::{self, ErrorKind, read_to_string};
 use std::panic::set_hook;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bay0_persona::{Teller, spawn_teller};
-use bay0_state::{APPEND_DEADLINE, Keeper, KeeperError, Opened, Reply, Request, SPINE};
+use bay0_state::{APPEND_DEADLINE, Keeper, Opened, SPINE};
 
 use crate::boot::{KEEPER, raise_clock, unix_seconds};
 use crate::last_words;
@@ -55,22 +55,18 @@ impl Bay0 {
         }
         // How the boot before this one ended, and its last lines, which nobody could read then.
         if self.log_seq == 0 {
-            for text in opened.tail {
-                self.log.say(format!("previous: | {text}"));
-            }
             let fired = self.watchdog.as_ref().is_some_and(|dog| dog.fired);
             let cause = if fired { " (watchdog reset)" } else { "" };
-            let end = opened.previous_end;
-            self.log.say(format!("previous: ended {end}{cause}"));
+            for line in (opened.previous + cause).lines() {
+                self.log.say(format!("previous: {line}"));
+            }
         }
         self.log_seq = opened.log_seq;
-        let clock = raise_clock(opened.floor)?;
-        let (schema, seq, seed) = (opened.schema, opened.log_seq, opened.seed);
-        let log = format!("schema {schema}, log verified to record {seq}");
-        Ok(format!("/persist open: {log}, seed {seed}, {clock}"))
+        let clock = raise_clock(opened.floor.into())?;
+        Ok(format!("/persist open: {}, {clock}", opened.note))
     }
 
-    fn start_keeper(&mut self) -> Result<Opened, KeeperError> {
+    fn start_keeper(&mut self) -> io::Result<Opened> {
         // The kernel's id of this boot (`random(4)`).
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
         let mut keeper = Keeper::start(&SPINE)?;
@@ -101,56 +97,55 @@ impl Bay0 {
         if keeper.time_left().is_some() {
             return;
         }
-        let request = if !self.asked.is_empty() {
-            Request::Probe
+        let posted = if !self.asked.is_empty() {
+            keeper.post("probe", &[], APPEND_DEADLINE)
         } else if boot_ms().saturating_sub(self.floor_ms) >= FLOOR_MS {
             self.floor_ms = boot_ms();
-            Request::Clock(unix_seconds())
+            keeper.post("clock", &[&unix_seconds().to_string()], APPEND_DEADLINE)
         } else if let Some(lines) = self.log.hand_over() {
-            Request::Append(lines)
+            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+            keeper.post("append", &lines, APPEND_DEADLINE)
         } else {
             return;
         };
-        match keeper.post(&request, APPEND_DEADLINE) {
-            Ok(()) => self.task = Some(request),
-            Err(error) => self.lose_keeper(&error),
+        if let Err(error) = posted {
+            self.lose_keeper(&error);
         }
     }
 
     /// The keeper's reply, or its end.
     pub fn on_keeper(&mut self) {
-        let reply = match self.keeper.as_mut().map(Keeper::on_readable) {
+        let (op, reply) = match self.keeper.as_mut().map(Keeper::on_readable) {
             Some(Ok(Some(reply))) => reply,
             Some(Err(error)) => return self.lose_keeper(&error),
             _ => return,
         };
-        if let Reply::Recorded(seq) = reply {
-            self.log_seq = seq;
-        }
-        let task = self.task.take();
+        // Only what was recorded is answered with a value, the number of the last record.
+        let seq = reply
+            .as_ref()
+            .ok()
+            .and_then(|values| values.first()?.parse().ok());
+        self.log_seq = seq.unwrap_or(self.log_seq);
         #[cfg(feature = "fault")]
-        self.acknowledged(task.as_ref(), &reply);
-        match (task, reply) {
-            (Some(Request::Append(_)), Reply::Recorded(_)) => {
-                self.log.taken();
-            }
+        self.acknowledged(op, reply.is_ok());
+        match (op, reply) {
+            ("append", Ok(_)) => self.log.taken(),
             // These lines stay in the ring and on the console; said once, or each refusal would make the next line.
-            (Some(Request::Append(_)), Reply::Refused(text)) => {
+            ("append", Err(text)) => {
                 self.log.taken();
                 if !self.failed.contains(&"log") {
                     self.failed.push("log");
                     self.log.say(format!("log: FAIL: {text}"));
                 }
             }
-            (Some(Request::Probe), Reply::Recorded(seq)) => self.answer_validations(Ok(seq)),
-            (Some(Request::Probe), Reply::Refused(text)) => self.answer_validations(Err(text)),
-            (_, Reply::Refused(text)) => self.log.say(format!("time: FAIL: {text}")),
+            ("probe", reply) => self.answer_validations(reply.map(|_| self.log_seq)),
+            (_, Err(text)) => self.log.say(format!("time: FAIL: {text}")),
             _ => {}
         }
     }
 
     /// The keeper died or hangs: see the table above.
-    fn lose_keeper(&mut self, error: &KeeperError) {
+    fn lose_keeper(&mut self, error: &io::Error) {
         self.install(None);
         if self.may_restart(error) {
             return self.phase(KEEPER);
@@ -160,8 +155,8 @@ impl Bay0 {
     }
 
     /// Whether the keeper may be started again after this, which is said.
-    fn may_restart(&mut self, error: &KeeperError) -> bool {
-        let died = matches!(error, KeeperError::Died { .. });
+    fn may_restart(&mut self, error: &io::Error) -> bool {
+        let died = error.kind() == ErrorKind::BrokenPipe;
         let may = died && self.restarts < RESTARTS && self.end.is_none();
         if may {
             self.restarts = self.restarts.saturating_add(1);

@@ -20,7 +20,7 @@ mod watchdog;
 
 use std::fs::File;
 use std::io::{Write, stderr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
@@ -66,13 +66,13 @@ fn init() -> anyhow::Result<ExitCode> {
 
 /// The panic hook: says where on the console and, through the keeper, in the genesis log; then ends PID 1, so that the
 /// kernel panics and reboots (C03).
-fn last_words(info: &PanicHookInfo<'_>, keeper: Option<&OwnedFd>) {
+fn last_words(info: &PanicHookInfo<'_>, keeper: Option<&UnixDatagram>) {
     let place = info.location().map(ToString::to_string);
     let text = format!("bay0 panic at {}", place.unwrap_or_default());
     let _ = writeln!(stderr(), "bay0: FAIL: {text}; the machine reboots");
     // A child has inherited the hook, but not the socket.
     if let Some(keeper) = keeper.filter(|_| getpid().as_raw() == 1) {
-        bay0_state::last_words(keeper.as_fd(), &text);
+        bay0_state::last_words(keeper, &text);
     }
     // SAFETY: ends the process without unwinding; nothing of it may run on after a panic.
     unsafe { libc::_exit(101) }

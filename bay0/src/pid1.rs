@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use bay0_state::{Keeper, Request};
+use bay0_state::Keeper;
 use bay0_umbilical::{ConnId, Server};
 use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -65,8 +65,6 @@ pub struct Bay0 {
     pub facts: String,
     /// None while the boot is dirty.
     pub keeper: Option<Keeper>,
-    /// What the keeper is busy with.
-    pub task: Option<Request>,
     /// How often the keeper was started again.
     pub restarts: u32,
     /// Why this boot is dirty, in the house form; empty when it is not.

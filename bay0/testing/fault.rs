@@ -5,7 +5,7 @@ use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bay0_persona::spawn;
-use bay0_state::{APPEND_DEADLINE, Keeper, Reply, Request};
+use bay0_state::{APPEND_DEADLINE, Keeper, Op};
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::Pid;
@@ -55,21 +55,23 @@ impl Bay0 {
 
     /// Under write load each acknowledged record is shown and brings a write to the database, a floor one second higher; that
     /// is shown too, and brings the next record.
-    pub fn acknowledged(&mut self, task: Option<&Request>, reply: &Reply) {
-        if !WRITE_LOAD.load(Ordering::Relaxed) || self.end.is_some() {
+    pub fn acknowledged(&mut self, op: Op, done: bool) {
+        if !WRITE_LOAD.load(Ordering::Relaxed) || self.end.is_some() || !done {
             return;
         }
-        match (task, reply) {
-            (Some(Request::Append(_)), Reply::Recorded(seq)) => {
+        let (seq, floor) = (self.log_seq, FLOOR.load(Ordering::Relaxed));
+        match op {
+            "append" => {
                 self.log.draw(&format!("fault: ack seq={seq}\n"));
-                let next = unix_seconds().max(FLOOR.load(Ordering::Relaxed).saturating_add(1));
+                let next = unix_seconds().max(floor.saturating_add(1));
                 FLOOR.store(next, Ordering::Relaxed);
-                let request = Request::Clock(next);
-                let keeper = self.keeper.as_mut();
-                let sent = keeper.map(|keeper| keeper.post(&request, APPEND_DEADLINE));
-                self.task = matches!(sent, Some(Ok(()))).then_some(request);
+                if let Some(keeper) = self.keeper.as_mut() {
+                    let _ = keeper.post("clock", &[&next.to_string()], APPEND_DEADLINE);
+                }
             }
-            (Some(Request::Clock(floor)), Reply::Done) => {
+            // The one that comes every minute may be lower, and the floor never falls; before the first one asked for
+            // here there is nothing to show.
+            "clock" => {
                 self.log.draw(&format!("fault: ack floor={floor}\n"));
                 self.log.say("fault: load");
             }

@@ -70,10 +70,7 @@ const ABSENCES: &[(&str, &[&str])] = &[
     ("Command", &[]),
     ("unshare", &["bay0-state/src/keeper.rs"]),
     ("mount", &["bay0/src/boot.rs", "bay0-state/src/keeper.rs"]),
-    (
-        "rusqlite",
-        &["bay0-state/src/db.rs", "bay0-state/src/error.rs"],
-    ),
+    ("rusqlite", &["bay0-state/src/db.rs"]),
     ("TcpListener", &[]),
     ("TcpStream", &[]),
     ("UdpSocket", &[]),

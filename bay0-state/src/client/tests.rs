@@ -2,6 +2,7 @@
 
 use super::*;
 use nix::mount::{MsFlags, mount, umount};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::fs;
@@ -20,6 +21,7 @@ fn plain(dir: &Path) -> Config<'_> {
     Config {
         device: None,
         mountpoint,
+        policies: "/nonexistent/policy.db",
     }
 }
 
@@ -29,28 +31,31 @@ fn opened(dir: &TempDir, boot: &str) -> (Keeper, Opened) {
     (keeper, opened)
 }
 
+/// An outcome that can be compared: an error is its text.
+fn told<T>(outcome: io::Result<T>) -> Result<T, String> {
+    outcome.map_err(|error| error.to_string())
+}
+
 /// What a request that is recorded answers: the sequence number.
-fn recorded(keeper: &mut Keeper, request: Request) -> Called<u64> {
-    keeper
-        .call(&request, APPEND_DEADLINE)
-        .map(|reply| match reply {
-            Reply::Recorded(seq) => seq,
-            other => panic!("{other:?}"),
-        })
+fn recorded(keeper: &mut Keeper, op: Op, args: &[&str]) -> Result<u64, String> {
+    let values = told(keeper.call(op, args, APPEND_DEADLINE))?;
+    let [seq] = values.as_slice() else {
+        panic!("{values:?}")
+    };
+    Ok(seq.parse().unwrap())
 }
 
-fn append(keeper: &mut Keeper, texts: &[&str]) -> Called<u64> {
-    let texts = texts.iter().map(ToString::to_string).collect();
-    recorded(keeper, Request::Append(texts))
+fn append(keeper: &mut Keeper, texts: &[&str]) -> Result<u64, String> {
+    recorded(keeper, "append", texts)
 }
 
-fn probe(keeper: &mut Keeper) -> Called<u64> {
-    recorded(keeper, Request::Probe)
+fn probe(keeper: &mut Keeper) -> Result<u64, String> {
+    recorded(keeper, "probe", &[])
 }
 
 /// The exit code of a keeper to which our end of the socket is closed.
 fn hung_up(keeper: &Keeper) -> Option<i32> {
-    shutdown(keeper.socket.as_raw_fd(), Shutdown::Both).unwrap();
+    keeper.socket.shutdown(Shutdown::Both).unwrap();
     ended(keeper)
 }
 
@@ -93,10 +98,11 @@ fn h10_a_whole_life_of_state_over_two_boots() {
     let dir = tempdir().unwrap();
     let (mut keeper, first) = opened(&dir, BOOT);
     let expected = Opened {
-        schema: 3,
-        seed: "none".into(),
-        previous_end: "never: first boot, /persist was empty".into(),
-        ..Opened::default()
+        floor: 0,
+        log_seq: 0,
+        note: "schema 3, log verified to record 0, seed none".into(),
+        previous: "ended never: first boot, /persist was empty".into(),
+        trouble: vec![],
     };
     assert_eq!(first, expected);
     let (work, mail) = (
@@ -106,41 +112,64 @@ fn h10_a_whole_life_of_state_over_two_boots() {
     keeper.set_state(&mail, State::Starting).unwrap();
     keeper.set_state(&work, State::Starting).unwrap();
     keeper.set_state(&work, State::Running).unwrap();
-    for request in [
-        Request::NackAdd("ab".repeat(32), "hung".into()),
-        Request::Clock(2000),
+    for (op, args) in [
+        ("nack-add", &["ab".repeat(32).as_str(), "hung"][..]),
+        ("clock", &["2000"]),
     ] {
-        assert_eq!(keeper.call(&request, APPEND_DEADLINE), Ok(Reply::Done));
+        assert_eq!(told(keeper.call(op, args, APPEND_DEADLINE)), Ok(vec![]));
     }
     assert_eq!(append(&mut keeper, &["one", "two"]), Ok(2));
     assert_eq!(probe(&mut keeper), Ok(3));
     keeper.close("poweroff", 3000).unwrap();
-    let refused = KeeperError::Failed("/persist: not open; not done; next: open it first".into());
-    assert_eq!(append(&mut keeper, &["late"]), Err(refused));
+    let refused = "/persist: not open; not done; next: open it first";
+    assert_eq!(append(&mut keeper, &["late"]), Err(refused.into()));
     assert_eq!(hung_up(&keeper), Some(0));
 
     let (mut keeper, second) = opened(&dir, NEXT);
-    assert_eq!(second.seed.len(), 16);
+    let tail = "| one\n| two\n| validate: probe\n| end: clean poweroff\n";
+    let seed = second.note.rsplit(' ').next().unwrap();
+    assert_eq!(seed.len(), 16);
     let expected = Opened {
         floor: 3000,
-        seed: second.seed.clone(),
         log_seq: 4,
-        previous_end: "clean poweroff".into(),
-        tail: ["one", "two", "validate: probe", "end: clean poweroff"]
-            .map(String::from)
-            .into(),
-        ..expected
+        note: format!("schema 3, log verified to record 4, seed {seed}"),
+        previous: format!("{tail}ended clean poweroff"),
+        trouble: vec![],
     };
     assert_eq!(second, expected);
     let personas = [(work, State::Running), (mail, State::Starting)]
         .map(|(name, state)| Persona { name, state });
-    assert_eq!(keeper.personas(), Ok(personas.into()));
+    assert_eq!(told(keeper.personas()), Ok(personas.into()));
     for (hash, reason) in [("ab", vec!["hung".to_owned()]), ("cd", vec![])] {
-        let request = Request::NackGet(hash.repeat(32));
-        let reply = keeper.call(&request, READ_DEADLINE);
-        assert_eq!(reply, Ok(Reply::Nack(reason)));
+        let reply = keeper.call("nack-get", &[&hash.repeat(32)], READ_DEADLINE);
+        assert_eq!(told(reply), Ok(reason));
     }
     assert!(!dir.path().join(".probe").exists());
+}
+
+#[test]
+fn t04_baked_policies_are_read_without_a_disk() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("policy.db");
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.execute_batch("CREATE VIEW line(line) AS VALUES ('first'), ('second')")
+        .unwrap();
+    drop(conn);
+    let config = Config {
+        device: Some("/dev/no-such-disk"),
+        mountpoint: "/nonexistent",
+        policies: path.to_str().unwrap(),
+    };
+    let mut keeper = Keeper::start(&config).unwrap();
+    assert_eq!(told(keeper.baked(0)), Ok(Some("first".into())));
+    assert_eq!(told(keeper.baked(1)), Ok(Some("second".into())));
+    assert_eq!(told(keeper.baked(2)), Ok(None));
+}
+
+#[test]
+fn h10_a_row_that_is_no_persona_is_refused() {
+    let mut keeper = fake(|_| Ok(vec!["p://Work running".into()]));
+    assert_eq!(told(keeper.personas()), Err(FOREIGN.into()));
 }
 
 #[test]
@@ -152,18 +181,19 @@ fn s04_a_keeper_that_is_killed_loses_nothing_acknowledged() {
     append(&mut keeper, &["kept"]).unwrap();
     keeper.child.kill().unwrap();
     assert_eq!(ended(&keeper), Some(128 + 9));
-    assert_eq!(keeper.personas(), Err(KeeperError::Died("personas")));
+    let text =
+        "keeper personas: the keeper died; state is dirty; next: check the disk, then reboot";
+    let died = keeper.personas().unwrap_err();
+    assert_eq!(died.kind(), ErrorKind::BrokenPipe);
+    assert_eq!(died.to_string(), text);
     let (mut keeper, opened) = opened(&dir, NEXT);
+    assert_eq!(opened.trouble, [""; 0]);
     assert_eq!(
-        (opened.trouble.len(), opened.tail),
-        (0, vec!["kept".to_owned()])
+        opened.previous,
+        "| kept\nended unclean: power cut, reset or kernel panic"
     );
     assert_eq!(
-        opened.previous_end,
-        "unclean: power cut, reset or kernel panic"
-    );
-    assert_eq!(
-        keeper.personas(),
+        told(keeper.personas()),
         Ok(vec![Persona {
             name: work,
             state: State::Running
@@ -179,22 +209,19 @@ fn h06_a_keeper_that_hangs_costs_the_deadline_and_no_more() {
         }
     })
     .unwrap();
-    keeper.post(&Request::Probe, SOON).unwrap();
-    let text =
-        "keeper personas: no answer in 50 ms; state is dirty; next: check the disk, then reboot";
-    assert_eq!(
-        keeper
-            .call(&Request::Personas, SOON)
-            .unwrap_err()
-            .to_string(),
-        text,
-        "behind a posted one as well"
-    );
+    keeper.post("probe", &[], SOON).unwrap();
+    let late = |op| {
+        format!(
+            "keeper {op}: no answer in 50 ms; state is dirty; next: check the disk, then reboot"
+        )
+    };
+    let error = keeper.call("personas", &[], SOON).unwrap_err();
+    assert_eq!(error.to_string(), late("personas"), "behind a posted one");
     while keeper.time_left() != Some(Duration::ZERO) {
-        assert_eq!(keeper.on_readable(), Ok(None));
+        assert_eq!(told(keeper.on_readable()), Ok(None));
         assert!(keeper.time_left() <= Some(SOON));
     }
-    assert_eq!(keeper.expired(), Some(KeeperError::Failed(text.into())));
+    assert_eq!(keeper.expired().unwrap().to_string(), late("personas"));
     keeper.child.kill().unwrap();
     assert_eq!(ended(&keeper), Some(128 + 9));
 }
@@ -203,22 +230,27 @@ fn h06_a_keeper_that_hangs_costs_the_deadline_and_no_more() {
 fn h06_a_keeper_that_dies_is_noticed_at_once() {
     let mut keeper = Keeper::start_with(|_socket| 0).unwrap();
     assert_eq!(ended(&keeper), Some(0));
-    let error = keeper.call(&Request::Probe, APPEND_DEADLINE).unwrap_err();
-    let text = "keeper probe: the keeper died; state is dirty; next: check the disk, then reboot";
-    assert_eq!(error.to_string(), text);
-    assert_eq!(keeper.on_readable(), Err(KeeperError::Died("idle")));
+    for op in ["probe", "idle"] {
+        let error = match op {
+            "probe" => keeper.call(op, &[], APPEND_DEADLINE).unwrap_err(),
+            _ => keeper.on_readable().unwrap_err(),
+        };
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+        let rest = "the keeper died; state is dirty; next: check the disk, then reboot";
+        assert_eq!(error.to_string(), format!("keeper {op}: {rest}"));
+    }
 }
 
-/// A keeper that answers each request with what `body` makes of it and of its number, from 1.
-fn fake(body: impl Fn(u64, Request) -> Reply) -> Keeper {
+/// A keeper that answers each request with what `body` makes of its number, from 1.
+fn fake(body: impl Fn(u64) -> Reply) -> Keeper {
     Keeper::start_with(move |socket| {
         let mut packet = vec![0; MAX_MESSAGE];
         for number in 1.. {
-            match recv(socket.as_raw_fd(), &mut packet, MsgFlags::empty()) {
+            match socket.recv(&mut packet) {
                 Ok(length) if length > 0 => {
-                    let request = Request::decode(&packet[..length]).unwrap();
-                    let reply = body(number, request).encode().unwrap();
-                    send(socket.as_raw_fd(), &reply, MsgFlags::MSG_NOSIGNAL).unwrap();
+                    let reply = body(number).map(|values| encode("ok", &values).unwrap());
+                    let reply = reply.unwrap_or_else(|text| encode("no", &[text]).unwrap());
+                    socket.send(&reply).unwrap();
                 }
                 _ => return 0,
             }
@@ -230,20 +262,19 @@ fn fake(body: impl Fn(u64, Request) -> Reply) -> Keeper {
 
 #[test]
 fn h06_a_call_that_was_not_answered_in_time_stays_in_flight_until_the_keeper_is_killed() {
-    let mut keeper = fake(|_, _| {
+    let mut keeper = fake(|_| {
         std::thread::sleep(4 * SOON);
-        Reply::Done
+        Ok(vec![])
     });
-    let text =
+    let late =
         "keeper probe: no answer in 50 ms; state is dirty; next: check the disk, then reboot";
-    let late = KeeperError::Failed(text.into());
-    assert_eq!(keeper.call(&Request::Probe, SOON), Err(late.clone()));
+    assert_eq!(told(keeper.call("probe", &[], SOON)), Err(late.to_owned()));
     assert_eq!(keeper.time_left(), Some(Duration::ZERO));
-    assert_eq!(keeper.expired(), Some(late.clone()));
+    assert_eq!(keeper.expired().unwrap().to_string(), late);
     // Not asked again, not even when the late reply is there: it could be taken for this one's.
     std::thread::sleep(4 * SOON);
-    assert_eq!(append(&mut keeper, &["x"]), Err(late));
-    let busy = keeper.post(&Request::Probe, APPEND_DEADLINE).unwrap_err();
+    assert_eq!(append(&mut keeper, &["x"]), Err(late.to_owned()));
+    let busy = keeper.post("probe", &[], APPEND_DEADLINE).unwrap_err();
     assert_eq!(
         busy.to_string(),
         "keeper probe: busy; not sent; next: try again"
@@ -251,35 +282,44 @@ fn h06_a_call_that_was_not_answered_in_time_stays_in_flight_until_the_keeper_is_
 }
 
 #[test]
-fn h10_a_reply_of_the_wrong_kind_is_an_error() {
-    let mut keeper = fake(|_, _| Reply::Done);
-    let text =
-        "keeper done: reply to another question; state is dirty; next: check the disk, then reboot";
-    assert_eq!(keeper.personas().unwrap_err().to_string(), text);
+fn h10_a_reply_of_the_wrong_kind_counts_as_a_dead_keeper() {
+    let text = "keeper open: the keeper died; state is dirty; next: check the disk, then reboot";
+    let mut keeper = fake(|_| Ok(vec![]));
+    let error = keeper.open(BOOT).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.to_string()),
+        (ErrorKind::BrokenPipe, text.into())
+    );
+    let mut keeper = Keeper::start_with(|socket| socket.send(b"yes").map_or(1, |_| 0)).unwrap();
+    let error = keeper.open(BOOT).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.to_string()),
+        (ErrorKind::BrokenPipe, text.into())
+    );
 }
 
 #[test]
 fn a11_one_request_is_in_flight_at_a_time() {
-    let mut keeper = fake(|number, _| Reply::Recorded(number));
-    assert_eq!((keeper.on_readable(), keeper.time_left()), (Ok(None), None));
-    keeper
-        .post(&Request::Append(vec![]), APPEND_DEADLINE)
-        .unwrap();
-    let busy = keeper.post(&Request::Probe, APPEND_DEADLINE).unwrap_err();
+    let mut keeper = fake(|number| Ok(vec![number.to_string()]));
+    assert_eq!(
+        (told(keeper.on_readable()), keeper.time_left()),
+        (Ok(None), None)
+    );
+    keeper.post("append", &[], APPEND_DEADLINE).unwrap();
+    let busy = keeper.post("probe", &[], APPEND_DEADLINE).unwrap_err();
     assert_eq!(
         busy.to_string(),
         "keeper probe: busy; not sent; next: try again"
     );
     // A call behind it gets its own reply; the other one is dropped.
     assert_eq!(append(&mut keeper, &[]), Ok(2));
-    assert_eq!((keeper.time_left(), keeper.expired()), (None, None));
-    assert_eq!(keeper.on_readable(), Ok(None));
-    keeper
-        .post(&Request::Append(vec![]), APPEND_DEADLINE)
-        .unwrap();
+    assert!(keeper.time_left().is_none() && keeper.expired().is_none());
+    assert_eq!(told(keeper.on_readable()), Ok(None));
+    keeper.post("append", &[], APPEND_DEADLINE).unwrap();
     let mut fds = [PollFd::new(keeper.socket.as_fd(), PollFlags::POLLIN)];
-    ppoll(&mut fds, None, None).unwrap();
-    assert_eq!(keeper.on_readable(), Ok(Some(Reply::Recorded(3))));
+    poll(&mut fds, PollTimeout::NONE).unwrap();
+    let third = Some(("append", Ok(vec!["3".to_owned()])));
+    assert_eq!(told(keeper.on_readable()), Ok(third));
     assert_eq!(keeper.time_left(), None);
 }
 
@@ -287,28 +327,26 @@ fn a11_one_request_is_in_flight_at_a_time() {
 fn c03_last_words_are_on_disk_whatever_was_in_flight_before() {
     let dir = tempdir().unwrap();
     let (mut keeper, _) = opened(&dir, BOOT);
-    let posted = Request::Append(vec!["posted".into()]);
-    keeper.post(&posted, APPEND_DEADLINE).unwrap();
-    last_words(keeper.socket.as_fd(), "oh");
+    keeper.post("append", &["posted"], APPEND_DEADLINE).unwrap();
+    last_words(&keeper.socket, "oh");
     assert_eq!(
         ended(&keeper),
         Some(0),
         "it has answered all and found the end"
     );
     let (_, opened) = opened(&dir, NEXT);
-    assert_eq!(opened.tail, ["posted", "end: oh"]);
-    assert_eq!(opened.previous_end, "oh");
+    assert_eq!(opened.previous, "| posted\n| end: oh\nended oh");
 }
 
 #[test]
 fn c03_last_words_do_not_wait_for_a_keeper_that_hangs() {
-    let keeper = fake(|_, _| {
+    let keeper = fake(|_| {
         loop {
             nix::unistd::pause();
         }
     });
     let begun = Instant::now();
-    last_words(keeper.socket.as_fd(), "oh");
+    last_words(&keeper.socket, "oh");
     let waited = begun.elapsed();
     assert!(
         waited >= READ_DEADLINE && waited < 5 * READ_DEADLINE,
@@ -320,9 +358,7 @@ fn c03_last_words_do_not_wait_for_a_keeper_that_hangs() {
 fn h10_a_message_that_cannot_be_sent_leaves_the_keeper_usable() {
     let dir = tempdir().unwrap();
     let (mut keeper, _) = opened(&dir, BOOT);
-    let error = append(&mut keeper, &[&"x".repeat(MAX_MESSAGE)])
-        .unwrap_err()
-        .to_string();
+    let error = append(&mut keeper, &[&"x".repeat(MAX_MESSAGE)]).unwrap_err();
     assert_eq!(
         error,
         "keeper append: longer than 64 KiB; not sent; next: report this text"
@@ -335,8 +371,8 @@ fn h10_before_open_everything_is_refused_and_nothing_is_touched() {
     let dir = tempdir().unwrap();
     // Whoever touches it would find out that it is not there.
     let mut keeper = Keeper::start(&plain(&dir.path().join("absent"))).unwrap();
-    let refused = KeeperError::Failed("/persist: not open; not done; next: open it first".into());
-    assert_eq!(keeper.personas(), Err(refused.clone()));
+    let refused = "/persist: not open; not done; next: open it first".to_owned();
+    assert_eq!(told(keeper.personas()), Err(refused.clone()));
     assert_eq!(append(&mut keeper, &["x"]), Err(refused.clone()));
     assert_eq!(probe(&mut keeper), Err(refused));
 }
@@ -345,10 +381,15 @@ fn h10_before_open_everything_is_refused_and_nothing_is_touched() {
 fn a16_a_packet_that_is_no_request_is_answered_and_survived() {
     let dir = tempdir().unwrap();
     let (mut keeper, _) = opened(&dir, BOOT);
-    send(keeper.socket.as_raw_fd(), b"format-disk", MsgFlags::empty()).unwrap();
-    let text = "keeper: unknown tag; not done; next: report this text";
-    let reply = receive(keeper.socket.as_fd(), APPEND_DEADLINE);
-    assert_eq!(reply, Ok(Reply::Refused(text.into())));
+    for (packet, why) in [
+        (&b"format-disk"[..], "unknown request"),
+        (b"\xff", "not UTF-8"),
+    ] {
+        keeper.socket.send(packet).unwrap();
+        let (_, reply) = keeper.receive(APPEND_DEADLINE).unwrap().unwrap();
+        let text = format!("keeper: {why}; not done; next: report this text");
+        assert_eq!(reply, Err(text));
+    }
     assert_eq!(append(&mut keeper, &["still here"]), Ok(1));
 }
 
@@ -362,9 +403,13 @@ fn h11_with_a_newer_database_the_log_still_works() {
     conn.close().unwrap();
     let text = "open state.db: schema 4 is newer than 3, the newest known; left untouched; next: boot the newer Spine";
     let (mut keeper, opened) = opened(&dir, NEXT);
-    assert_eq!((opened.schema, opened.trouble), (0, vec![text.to_owned()]));
-    assert_eq!(opened.previous_end, "clean poweroff");
-    assert_eq!(keeper.personas(), Err(KeeperError::Failed(text.into())));
+    assert_eq!(opened.trouble, [text]);
+    assert_eq!(opened.note, "schema 0, log verified to record 1, seed none");
+    assert_eq!(
+        opened.previous,
+        "| end: clean poweroff\nended clean poweroff"
+    );
+    assert_eq!(told(keeper.personas()), Err(text.into()));
     assert_eq!(probe(&mut keeper), Ok(2));
     keeper.close("reboot", 1).unwrap();
 }
@@ -374,7 +419,7 @@ fn h08_a_keeper_whose_parent_is_gone_ends() {
     let dir = tempdir().unwrap();
     let (mut keeper, _) = opened(&dir, BOOT);
     // Another descriptor in the place of the socket, which is closed: the process alone is left.
-    keeper.socket = fs::File::open("/dev/null").unwrap().into();
+    keeper.socket = UnixDatagram::unbound().unwrap();
     assert_eq!(ended(&keeper), Some(0));
 }
 
@@ -384,12 +429,10 @@ fn h19_a_log_that_cannot_be_opened_does_not_stop_the_database() {
     fs::create_dir(dir.path().join("genesis.log")).unwrap();
     let (mut keeper, opened) = opened(&dir, BOOT);
     let text = "open genesis.log: EISDIR; state cannot be kept; next: check the disk, then reboot";
-    assert_eq!((opened.schema, opened.trouble), (3, vec![text.to_owned()]));
-    assert_eq!(keeper.personas(), Ok(vec![]));
-    assert_eq!(
-        append(&mut keeper, &["x"]),
-        Err(KeeperError::Failed(text.into()))
-    );
+    assert_eq!(opened.trouble, [text]);
+    assert!(opened.note.starts_with("schema 3, "), "{}", opened.note);
+    assert_eq!(told(keeper.personas()), Ok(vec![]));
+    assert_eq!(append(&mut keeper, &["x"]), Err(text.into()));
 }
 
 #[test]
@@ -401,7 +444,7 @@ fn h15_a_directory_that_is_gone_is_explained() {
     let text = format!(
         "marker write {at}/.probe: ENOENT; state cannot be kept; next: attach the disk and reboot"
     );
-    assert_eq!(probe(&mut keeper), Err(KeeperError::Failed(text)));
+    assert_eq!(probe(&mut keeper), Err(text));
 }
 
 #[test]
@@ -415,7 +458,7 @@ fn h15_a_full_disk_is_explained() {
     let text = format!(
         "marker write {at}/.probe: ENOSPC; state cannot be kept; next: free space on /persist"
     );
-    assert_eq!(probe(&mut keeper), Err(KeeperError::Failed(text)));
+    assert_eq!(probe(&mut keeper), Err(text));
     fs::remove_file(dir.path().join("filler")).unwrap();
     assert_eq!(probe(&mut keeper), Ok(2));
 }
@@ -436,7 +479,7 @@ fn h15_a_read_only_disk_is_explained() {
     );
     assert_eq!(opened.trouble.len(), 2, "{:?}", opened.trouble);
     let text = format!("marker write {}/.probe: {rest}", dir.path().display());
-    assert_eq!(probe(&mut keeper), Err(KeeperError::Failed(text)));
+    assert_eq!(probe(&mut keeper), Err(text));
 }
 
 #[test]
@@ -459,6 +502,7 @@ fn h05_only_the_keeper_sees_persist_mounted() {
     let config = Config {
         device: Some(&device),
         mountpoint: at.to_str().unwrap(),
+        policies: "",
     };
     let mut keeper = Keeper::start(&config).unwrap();
     let opened = keeper.open(BOOT);
@@ -471,8 +515,8 @@ fn h05_only_the_keeper_sees_persist_mounted() {
         .args(["--detach", &device])
         .status()
         .unwrap();
-    assert_eq!(opened.map(|opened| opened.trouble), Ok(vec![]));
-    assert_eq!((close, exit, busy.success()), (Ok(()), Some(0), true));
+    assert_eq!(opened.unwrap().trouble, [""; 0]);
+    assert_eq!((told(close), exit, busy.success()), (Ok(()), Some(0), true));
     let line = seen
         .lines()
         .find(|line| line.contains(at.to_str().unwrap()))
@@ -492,7 +536,7 @@ fn h06_a_disk_that_cannot_be_mounted_is_a_dirty_boot_and_says_why() {
     let at = dir.path().display().to_string();
     let blank = dir.path().join("blank");
     fs::write(&blank, "no file system").unwrap();
-    for (device, told) in [
+    for (device, why) in [
         (
             "/dev/no-such-disk",
             "ENOENT; booting dirty; next: attach the disk and reboot",
@@ -505,14 +549,15 @@ fn h06_a_disk_that_cannot_be_mounted_is_a_dirty_boot_and_says_why() {
         let config = Config {
             device: Some(device),
             mountpoint: &at,
+            policies: "",
         };
         let mut keeper = Keeper::start(&config).unwrap();
-        let text = format!("mount {at} (ext4, {device}): {told}");
-        assert_eq!(keeper.open(BOOT), Err(KeeperError::Failed(text)));
+        let text = format!("mount {at} (ext4, {device}): {why}");
+        assert_eq!(told(keeper.open(BOOT)), Err(text));
         let text = "/persist: not open; not done; next: open it first";
         assert_eq!(
             probe(&mut keeper),
-            Err(KeeperError::Failed(text.into())),
+            Err(text.into()),
             "nothing is written beneath"
         );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);

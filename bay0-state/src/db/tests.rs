@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::entropy;
+use bay0_persona::PersonaName;
 use proptest::prelude::*;
 use tempfile::{TempDir, tempdir};
 
@@ -12,8 +13,38 @@ fn open(dir: &TempDir) -> Db {
     db
 }
 
-fn name(text: &str) -> PersonaName {
-    PersonaName::parse(text).unwrap()
+impl Db {
+    fn personas(&self) -> Reply {
+        self.answer(&["personas"])
+    }
+
+    fn set_state(&self, name: &str, state: &str) -> Reply {
+        self.answer(&["set-state", name, state])
+    }
+
+    fn nack_add(&self, hash: &str, reason: &str) -> Reply {
+        self.answer(&["nack-add", hash, reason])
+    }
+
+    fn nack_get(&self, hash: &str) -> Reply {
+        self.answer(&["nack-get", hash])
+    }
+
+    fn raise_floor(&self, now: u64) -> Reply {
+        self.answer(&["clock", &now.to_string()])
+    }
+
+    fn floor(&self) -> Result<u32, Fault> {
+        self.value("read", "SELECT floor FROM machine")
+    }
+
+    fn seed(&self) -> Result<Option<[u8; 32]>, Fault> {
+        self.value("read", "SELECT seed FROM machine")
+    }
+
+    fn set_seed(&self, seed: [u8; 32]) -> Reply {
+        self.write("write", "UPDATE machine SET seed = ?1", [seed])
+    }
 }
 
 /// A database as a Spine that knew only the first `version` steps left it.
@@ -132,15 +163,15 @@ fn h11_a_migration_that_is_cut_off_happens_at_the_next_open() {
 fn h11_a_step_that_fails_leaves_the_version_before() {
     let dir = tempdir().unwrap();
     let conn = of_version(&dir, 1);
-    let step = "CREATE TABLE half (a); CREATE TABLE persona (a)";
-    assert!(migrate(&conn, step, 2).is_err());
+    // In the way of the third step: the second one holds.
+    conn.execute_batch("CREATE TABLE machine (a)").unwrap();
     drop(conn);
+    let error = Db::open(dir.path(), &mut vec![]).err().unwrap();
+    let text = "migrate state.db: table machine already exists";
+    assert!(error.starts_with(text), "{error}");
     let conn = Connection::open(dir.path().join(DB_NAME)).unwrap();
-    assert_eq!(
-        conn.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0)),
-        Ok(1)
-    );
-    assert!(conn.prepare("SELECT * FROM half").is_err());
+    assert_eq!(value(&conn, "PRAGMA user_version"), Ok(2));
+    assert_eq!(texts(&conn, "SELECT hash FROM nack", []), Ok(vec![]));
 }
 
 #[test]
@@ -169,7 +200,7 @@ fn h11_a_corrupt_database_is_set_aside_whole_and_a_fresh_one_made() {
     let healthy = {
         let dir = tempdir().unwrap();
         let db = open(&dir);
-        db.set_state(&name("p://work"), State::Running).unwrap();
+        db.set_state("p://work", "running").unwrap();
         db.close().unwrap();
         fs::read(dir.path().join(DB_NAME)).unwrap()
     };
@@ -241,18 +272,12 @@ fn h11_the_sixth_corrupt_database_stays_where_it_is() {
 fn s04_what_was_acknowledged_is_in_the_files_without_a_close() {
     let dir = tempdir().unwrap();
     let db = open(&dir);
-    db.set_state(&name("p://work"), State::Running).unwrap();
+    db.set_state("p://work", "running").unwrap();
     db.raise_floor(77).unwrap();
     db.nack_add(&"ab".repeat(32), "hung").unwrap();
     db.set_seed([7; 32]).unwrap();
     let after = open(&cut(&dir));
-    assert_eq!(
-        after.personas(),
-        Ok(vec![Persona {
-            name: name("p://work"),
-            state: State::Running
-        }])
-    );
+    assert_eq!(after.personas(), Ok(vec!["p://work running".to_owned()]));
     assert_eq!(after.floor(), Ok(77));
     assert_eq!(
         after.nack_get(&"ab".repeat(32)),
@@ -265,7 +290,7 @@ fn s04_what_was_acknowledged_is_in_the_files_without_a_close() {
 fn h08_a_close_folds_the_wal_into_the_database() {
     let dir = tempdir().unwrap();
     let db = open(&dir);
-    db.set_state(&name("p://work"), State::Running).unwrap();
+    db.set_state("p://work", "running").unwrap();
     db.close().unwrap();
     assert_eq!(files(&dir).len(), 1, "the database alone");
     assert_eq!(open(&dir).personas().unwrap().len(), 1);
@@ -276,28 +301,22 @@ fn h10_personas_are_bounded_and_sorted() {
     let dir = tempdir().unwrap();
     let db = open(&dir);
     for number in (0..256).rev() {
-        db.set_state(&name(&format!("p://room{number:03}")), State::Stopped)
+        db.set_state(&format!("p://room{number:03}"), "stopped")
             .unwrap();
     }
     let error = db
-        .set_state(&name("p://toomany"), State::Starting)
+        .set_state("p://toomany", "starting")
         .unwrap_err()
         .to_string();
     assert_eq!(
         error,
         "record p://toomany: 256 others are recorded; not recorded; next: reuse one of them"
     );
-    db.set_state(&name("p://room007"), State::Running).unwrap();
+    db.set_state("p://room007", "running").unwrap();
     let personas = db.personas().unwrap();
     assert_eq!(personas.len(), 256);
-    assert!(personas.is_sorted_by_key(|persona| persona.name.to_string()));
-    assert_eq!(
-        personas[7],
-        Persona {
-            name: name("p://room007"),
-            state: State::Running
-        }
-    );
+    assert!(personas.is_sorted());
+    assert_eq!(personas[7], "p://room007 running".to_owned());
 }
 
 #[test]
@@ -308,7 +327,7 @@ fn h16_the_floor_only_rises() {
         (100, 100),
         (99, 100),
         (100, 100),
-        (u64::from(u32::MAX), u64::from(u32::MAX)),
+        (u64::from(u32::MAX), u32::MAX),
         (0, 4_294_967_295),
     ] {
         db.raise_floor(now).unwrap();
@@ -530,14 +549,56 @@ fn h15_a_write_on_a_full_disk_says_so() {
     let db = open(&dir);
     crate::client::tests::fill(&dir);
     let error = (0..256)
-        .find_map(|number| {
-            db.set_state(&name(&format!("p://room{number}")), State::Stopped)
-                .err()
-        })
+        .find_map(|number| db.set_state(&format!("p://room{number}"), "stopped").err())
         .unwrap();
     let text = error.to_string();
     assert!(
         text.ends_with(": ENOSPC; state cannot be kept; next: free space on /persist"),
         "{text}"
+    );
+}
+
+#[test]
+fn h10_what_is_no_request_is_refused() {
+    let db = open(&tempdir().unwrap());
+    for request in [
+        &[""][..],
+        &["format-disk"],
+        &["personas", "all"],
+        &["clock"],
+    ] {
+        let refused = "keeper: unknown request; not done; next: report this text";
+        assert_eq!(db.answer(request), Err(refused.to_owned()), "{request:?}");
+    }
+    // A name and a time are refused by the tables, which hold no such thing.
+    assert!(db.set_state("p://Work", "running").is_err());
+    assert!(db.set_state("p://work", "paused").is_err());
+    for now in ["-1", "soon", ""] {
+        assert_eq!(db.answer(&["clock", now]), Ok(vec![]));
+        assert_eq!(db.floor(), Ok(0));
+    }
+}
+
+#[test]
+fn t04_baked_policies_are_told_line_by_line_and_never_written() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("policy.db");
+    let path = path.to_str().unwrap();
+    let conn = Connection::open(path).unwrap();
+    let view = "CREATE VIEW line(line) AS VALUES ('policy\tp://a'), ('image\tb')";
+    conn.execute_batch(view).unwrap();
+    drop(conn);
+    let before = files(&dir);
+    assert_eq!(baked(path, "0"), Ok(vec!["policy\tp://a".to_owned()]));
+    assert_eq!(baked(path, "1"), Ok(vec!["image\tb".to_owned()]));
+    assert_eq!(baked(path, "2"), Ok(vec![]));
+    assert!(baked(path, "x").is_err());
+    assert!(files(&dir) == before);
+    let gone = dir.path().join("gone").display().to_string();
+    assert_eq!(
+        baked(&gone, "0"),
+        Err(format!(
+            "read {gone}: unable to open database file: {gone}; no room starts; next: rebuild the Spine"
+        ))
     );
 }

@@ -9,7 +9,7 @@ const NEXT: &str = "66666666-7777-8888-9999-aaaaaaaaaaaa";
 
 fn open(dir: &TempDir, boot: &str) -> (Log, Opened) {
     let mut opened = Opened {
-        previous_end: "none".into(),
+        previous: "ended none".into(),
         ..Opened::default()
     };
     let log = Log::open(dir.path(), boot, &mut opened).unwrap();
@@ -93,8 +93,8 @@ fn h19_the_log_itself_is_opened_by_the_first_record_and_nothing_before() {
     let dir = tempdir().unwrap();
     let (log, history) = open(&dir, BOOT);
     assert_eq!(log.tip.last, 0);
-    assert!(history.tail.is_empty() && history.trouble.is_empty());
-    assert_eq!(history.previous_end, "none");
+    assert!(history.trouble.is_empty());
+    assert_eq!(history.previous, "ended none");
     assert!(names(&dir).is_empty());
 }
 
@@ -200,7 +200,7 @@ fn s04_a_power_cut_between_the_renames_of_a_rotation_loses_no_record() {
     .unwrap();
     fs::write(dir.path().join("genesis.log.new"), "half a fi").unwrap();
     let (mut log, history) = open(&dir, NEXT);
-    assert_eq!((log.tip.last, history.tail.len()), (4, 4));
+    assert_eq!((log.tip.last, history.previous.lines().count()), (4, 5));
     assert_eq!(log.append(&["r5"]), Ok(5));
     let last = String::from_utf8(data(&bytes(&dir, "genesis.log.1")).to_vec()).unwrap();
     let last = last.split_inclusive('\n').next_back().unwrap();
@@ -359,7 +359,10 @@ fn h19_a_broken_log_is_set_aside_whole_and_the_count_goes_on() {
         "open genesis.log: line 3 does not match its checksum; begun afresh, the old one is {aside}; next: find out why"
     );
     assert_eq!(history.trouble, [text.as_str()]);
-    assert_eq!(history.tail, ["r1", "r2"]);
+    assert_eq!(
+        history.previous,
+        "| r1\n| r2\nended unclean: power cut, reset or kernel panic"
+    );
     assert_eq!(bytes(&dir, &aside), file, "nothing is lost");
     assert_eq!(log.append(&["on we go"]), Ok(4));
     assert_eq!(texts(&bytes(&dir, LOG_NAME)), [text.as_str(), "on we go"]);
@@ -403,10 +406,11 @@ fn h19_the_end_of_the_previous_boot_is_told() {
         let dir = tempdir().unwrap();
         open(&dir, BOOT).0.append(&["first", last]).unwrap();
         let (mut log, history) = open(&dir, NEXT);
-        assert_eq!(history.previous_end, told);
+        let told = format!("| first\n| {last}\nended {told}");
+        assert_eq!(history.previous, told);
         log.append(&["a keeper of the same boot"]).unwrap();
         assert_eq!(
-            open(&dir, NEXT).1.previous_end,
+            open(&dir, NEXT).1.previous,
             told,
             "a keeper that is started again tells the same"
         );
@@ -418,8 +422,9 @@ fn h19_the_tail_is_the_last_ten_records_of_the_previous_boot() {
     let dir = tempdir().unwrap();
     filled(&dir, 25);
     open(&dir, NEXT).0.append(&["ours"]).unwrap();
-    let expected: Vec<String> = (16..=25).map(|number| format!("r{number}")).collect();
-    assert_eq!(open(&dir, NEXT).1.tail, expected);
+    let tail: String = (16..=25).map(|number| format!("| r{number}\n")).collect();
+    let expected = format!("{tail}ended unclean: power cut, reset or kernel panic");
+    assert_eq!(open(&dir, NEXT).1.previous, expected);
 }
 
 #[test]
@@ -427,14 +432,15 @@ fn s04_after_a_failed_write_nothing_more_is_promised() {
     let dir = tempdir().unwrap();
     filled(&dir, 1);
     let (mut log, _) = open(&dir, BOOT);
-    log.file = Some(File::open(dir.path().join(LOG_NAME)).unwrap());
-    let text = "append genesis.log: EBADF; state cannot be kept; next: check the disk, then reboot";
-    assert_eq!(log.append(&["x"]).unwrap_err().to_string(), text);
-    log.file = File::options()
-        .write(true)
-        .open(dir.path().join(LOG_NAME))
-        .ok();
-    assert_eq!(log.append(&["x"]).unwrap_err().to_string(), text);
+    let (path, aside) = (dir.path().join(LOG_NAME), dir.path().join("aside"));
+    fs::rename(&path, &aside).unwrap();
+    fs::create_dir(&path).unwrap();
+    let text =
+        "append genesis.log: EISDIR; state cannot be kept; next: check the disk, then reboot";
+    assert_eq!(log.append(&["x"]).unwrap_err(), text);
+    fs::remove_dir(&path).unwrap();
+    fs::rename(&aside, &path).unwrap();
+    assert_eq!(log.append(&["x"]).unwrap_err(), text);
     assert_eq!(log.tip.last, 1);
 }
 

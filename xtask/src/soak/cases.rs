@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use anyhow::{Context, Result, bail, ensure};
 use bay0_persona::PersonaName;
 use bay0_state::genesis::{LOG_NAME, Log, MAX_BATCH};
-use bay0_state::wire::Wire;
-use bay0_state::{Opened, Reply, Request, State, verify_log};
+use bay0_state::wire::{decode, decode_reply, encode};
+use bay0_state::{Opened, verify_log};
 use bay0_umbilical::{MAX_REQUEST, Server};
 use regex::Regex;
 
@@ -70,45 +70,34 @@ fn name(rng: &mut Rng) -> String {
 /// No bytes upset the decoder, and what it accepts survives another round (H10).
 pub fn wire(rng: &mut Rng) -> Result<()> {
     for _ in 0..100 {
-        let request = request(rng)?;
-        let mut packet = request
-            .encode()
-            .map_err(|e| anyhow::anyhow!("{request:?}: {e}"))?;
+        let args: Vec<String> = (0..rng.below(5)).map(|_| word(rng)).collect();
+        let op = rng.pick(&["append", "set-state", "probe", "ok", "no"]);
+        let mut packet = encode(op, &args).map_err(|e| anyhow::anyhow!("{args:?}: {e}"))?;
+        let fields = decode(&packet).map_err(|e| anyhow::anyhow!("{args:?}: {e}"))?;
         ensure!(
-            Request::decode(&packet).as_ref() == Ok(&request),
-            "{request:?} does not come back"
+            fields[0] == op && fields[1..] == args,
+            "{op} {args:?} does not come back"
         );
         damage(rng, &mut packet);
-        if let Ok(request) = Request::decode(&packet) {
-            let again = request.encode().and_then(|p| Request::decode(&p));
+        if let Ok(fields) = decode(&packet) {
+            let again = encode(fields[0], &fields[1..]);
             ensure!(
-                again.as_ref() == Ok(&request),
-                "{request:?} out of {packet:?} does not come back"
+                again.as_ref() == Ok(&packet),
+                "{fields:?} out of {packet:?} does not come back"
             );
         }
-        if let Ok(reply) = Reply::decode(&packet) {
-            let again = reply.encode().and_then(|p| Reply::decode(&p));
-            ensure!(
-                again.as_ref() == Ok(&reply),
-                "{reply:?} out of {packet:?} does not come back"
-            );
-        }
+        let reply = decode_reply(&packet);
+        let again = match &reply {
+            Some(Ok(values)) => encode("ok", values),
+            Some(Err(message)) => encode("no", &[message]),
+            None => continue,
+        };
+        ensure!(
+            again.as_ref() == Ok(&packet),
+            "{reply:?} out of {packet:?} does not come back"
+        );
     }
     Ok(())
-}
-
-fn request(rng: &mut Rng) -> Result<Request> {
-    let name = PersonaName::parse(rng.pick(&["p://work", "sys://ai", "p://a/b/c/d/e"]))
-        .context("a good name")?;
-    let state = rng.pick(&[State::Stopped, State::Starting, State::Running]);
-    Ok(match rng.below(6) {
-        0 => Request::Open(word(rng)),
-        1 => Request::SetState(name, state),
-        2 => Request::NackAdd(word(rng), word(rng)),
-        3 => Request::Append((0..rng.below(5)).map(|_| word(rng)).collect()),
-        4 => Request::Close(word(rng), rng.next()),
-        _ => Request::Clock(rng.next()),
-    })
 }
 
 fn word(rng: &mut Rng) -> String {
