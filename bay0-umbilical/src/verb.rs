@@ -1,15 +1,19 @@
-//! What can be said to PID 1, and by whom. The operator line and the socket share this grammar (decision 7).
+//! What can be said to PID 1, and by whom. The operator line and the sockets share this grammar (decision 7).
 //!
 //! | authority | proven by | may say |
 //! | --- | --- | --- |
 //! | operator | typing at the serial line | everything |
-//! | Spine | uid 0 | `hello`, `status`, `validate` |
-//! | guest | any other uid | `hello` |
+//! | Spine | uid 0 | `hello`, `status`, `validate`, `rooms` |
+//! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own |
+//! | nobody | any other uid | `hello` |
 
 use bay0_persona::PersonaName;
 
-use crate::{MAX_REQUEST, Refusal};
+use crate::MAX_REQUEST;
 use Form::{Bare, Named};
+
+/// The lowest uid that belongs to a room (decision 10).
+pub const FIRST_ROOM_UID: u32 = 65_536;
 
 /// One request. The set is closed: there is no verb that runs a program or opens a file by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub enum Verb {
     Stop(PersonaName),
     /// Gives a persona the focus.
     Focus(PersonaName),
+    /// Attaches the operator's terminal to a persona's.
+    Enter(PersonaName),
     /// Shows the last log lines.
     Log,
     /// Shuts down and switches off.
@@ -44,7 +50,7 @@ enum Form {
 }
 
 /// The whole grammar: word, form, what it does.
-static VERBS: [(&str, Form, &str); 11] = [
+static VERBS: [(&str, Form, &str); 12] = [
     ("help", Bare(Verb::Help), "show this table"),
     ("status", Bare(Verb::Status), "show figures as key=value"),
     ("validate", Bare(Verb::Validate), "run the health checks"),
@@ -52,6 +58,7 @@ static VERBS: [(&str, Form, &str); 11] = [
     ("start", Named(Verb::Start), "start a persona"),
     ("stop", Named(Verb::Stop), "stop a persona"),
     ("focus", Named(Verb::Focus), "bring a persona forward"),
+    ("enter", Named(Verb::Enter), "use a persona's terminal"),
     ("log", Bare(Verb::Log), "show the last log lines"),
     ("hello", Bare(Verb::Hello), "prove that bay0 answers"),
     ("poweroff", Bare(Verb::Poweroff), "shut down, switch off"),
@@ -62,34 +69,44 @@ impl Verb {
     /// Parses one line without its line end: a verb, or a verb, one space and a name.
     ///
     /// # Errors
-    /// Says what is wrong, naming the byte and its position, and what to do next.
-    pub fn parse(line: &str) -> Result<Verb, Refusal> {
-        let deny = |reason: String, next| Err(Refusal::new(reason, next));
+    /// A text `reason; next: action`, which names the byte and its position.
+    pub fn parse(line: &str) -> Result<Verb, String> {
         if line.len() >= MAX_REQUEST {
-            let reason = format!("request not under {MAX_REQUEST} bytes");
-            return deny(reason, "shorten it");
+            let most = MAX_REQUEST;
+            return Err(format!("request not under {most} bytes; next: shorten it"));
         }
         let cut = line.split_once(' ');
         let (word, name) = cut.map_or((line, None), |(word, name)| (word, Some(name)));
         let row = VERBS.iter().find(|(known, ..)| *known == word);
-        match (row.map(|(_, form, _)| form), name) {
+        let form = row.map(|(_, form, _)| form);
+        match (form, name.map(PersonaName::parse)) {
             (Some(Bare(verb)), None) => Ok(verb.clone()),
-            (Some(Named(verb)), Some(name)) => match PersonaName::parse(name) {
-                Ok(name) => Ok(verb(name)),
-                Err(why) => deny(format!("{word}: {why}"), "correct the name"),
-            },
-            (Some(Bare(_)), Some(_)) => deny(format!("{word} takes no argument"), "type it alone"),
-            (Some(Named(_)), None) => deny(format!("{word} needs a name"), "type help"),
-            (None, _) => deny(format!("unknown verb {word:?}"), "type help"),
+            (Some(Named(verb)), Some(Ok(name))) => Ok(verb(name)),
+            (Some(Named(_)), Some(Err(why))) => {
+                Err(format!("{word}: {why}; next: correct the name"))
+            }
+            (Some(Named(_)), None) => Err(format!("{word} needs a name; next: type help")),
+            (Some(Bare(_)), _) => Err(format!("{word} takes no argument; next: type it alone")),
+            (None, _) => Err(format!("unknown verb {word:?}; next: type help")),
         }
     }
 
-    /// Whether a peer of this uid may say it. The operator is no peer: he may say everything.
-    pub fn allowed(&self, uid: u32) -> bool {
-        match self {
+    /// This request, if a peer of this uid may make it. The operator is no peer: he may make every one.
+    ///
+    /// # Errors
+    /// The one refusal, as `reason; next: action`.
+    pub fn allowed(self, uid: u32) -> Result<Verb, String> {
+        let may = match self {
             Verb::Hello => true,
-            Verb::Status | Verb::Validate => uid == 0,
+            Verb::Status | Verb::Rooms => uid == 0 || uid >= FIRST_ROOM_UID,
+            Verb::Validate => uid == 0,
             _ => false,
+        };
+        let denied = "not for this uid to ask; next: ask at the operator line";
+        if may {
+            Ok(self)
+        } else {
+            Err(denied.to_owned())
         }
     }
 }

@@ -1,12 +1,11 @@
 //! What is felt through the umbilical: the umbilical itself, and what only bay0 can try.
 //!
-//! bay0 answers `validate` with one line per component, four fields separated by tabs: level, component, reason, next. A
-//! GREEN line's reason is what was measured, and its next is empty.
+//! bay0 answers `validate` with a row ([`Finding`]) for each component.
 
 use std::path::Path;
 use std::time::Duration;
 
-use bay0_umbilical::{Refusal, call};
+use bay0_umbilical::call;
 
 use crate::{Finding, Level};
 
@@ -19,27 +18,32 @@ const EXPECTED: [&str; 2] = ["persist", "log"];
 /// The components that nothing is known of without the umbilical.
 pub(crate) const COMPONENTS: [&str; 3] = ["umbilical", "persist", "log"];
 
-/// Feels the umbilical, then asks bay0 for the rest.
+/// Feels the umbilical, then asks bay0 for the rest. Nothing known is as bad as knowing the worst.
 pub(crate) fn feel(socket: &Path, server_uid: u32) -> Vec<Finding> {
-    let red = |name, why: &Refusal| Finding::new(name, Level::Red, &why.reason, &why.next);
     let ask = |verb, limit| call(socket, server_uid, verb, limit);
-    // Nothing known is as bad as knowing the worst.
     let hello = match ask("hello", HELLO_LIMIT) {
         Ok(hello) => Finding::new("umbilical", Level::Green, hello.trim_end(), ""),
-        Err(why) => return COMPONENTS.map(|name| red(name, &why)).to_vec(),
+        Err(why) => return unknown(&COMPONENTS, &why, Level::Red),
     };
     let rest = ask("validate", VALIDATE_LIMIT).and_then(|body| parse(&body));
-    let rest = rest.unwrap_or_else(|why| EXPECTED.map(|name| red(name, &why)).to_vec());
+    let rest = rest.unwrap_or_else(|why| unknown(&EXPECTED, &why, Level::Red));
     [vec![hello], rest].concat()
 }
 
-/// The findings, if every line obeys the format and what is expected is there once.
-fn parse(body: &str) -> Result<Vec<Finding>, Refusal> {
+/// The same of each.
+pub(crate) fn unknown(components: &[&str], why: &str, level: Level) -> Vec<Finding> {
+    let each = components.iter();
+    each.map(|name| Finding::told(name, Err(why.to_owned()), level))
+        .collect()
+}
+
+/// The findings, if every line is a row and what is expected is there once.
+fn parse(body: &str) -> Result<Vec<Finding>, String> {
     let refuse = |what: String| {
-        let reason = format!("bay0 reported {what}; nothing of it is believed");
-        Refusal::new(reason, "use bay0 and its validator from one build")
+        let next = "use bay0 and its validator from one build";
+        format!("bay0 reported {what}; nothing of it is believed; next: {next}")
     };
-    let finding = |line| parse_line(line).ok_or_else(|| refuse(format!("{line:?}")));
+    let finding = |line| Finding::parse(line).ok_or_else(|| refuse(format!("{line:?}")));
     let findings: Vec<Finding> = body.lines().map(finding).collect::<Result<_, _>>()?;
     for name in EXPECTED {
         let count = findings.iter().filter(|f| f.component == name).count();
@@ -48,19 +52,6 @@ fn parse(body: &str) -> Result<Vec<Finding>, Refusal> {
         }
     }
     Ok(findings)
-}
-
-fn parse_line(line: &str) -> Option<Finding> {
-    let fields: Vec<&str> = line.split('\t').collect();
-    let &[level, component, reason, next] = fields.as_slice() else {
-        return None;
-    };
-    let levels = [Level::Green, Level::Yellow, Level::Red];
-    let level = levels.into_iter().find(|it| it.word() == level)?;
-    let named = !component.is_empty() && component.bytes().all(|b| b.is_ascii_lowercase());
-    // Whatever is not GREEN says why and what next, and GREEN has nothing to be done.
-    let explained = (level == Level::Green) == next.is_empty() && !reason.is_empty();
-    (named && explained).then(|| Finding::new(component, level, reason, next))
 }
 
 #[cfg(test)]

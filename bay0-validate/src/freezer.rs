@@ -9,7 +9,6 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
 use crate::{Finding, Level};
-use Trouble::{Failed, Untried};
 
 /// How long freezing, thawing and killing may take each, and how long a runnable process may go without CPU: many scheduler
 /// ticks, even emulated.
@@ -27,36 +26,35 @@ const GROUP: &str = "validate";
 const REBOOT: &str = "reboot; if it stays, this kernel is not for the Spine";
 const AS_ROOT: &str = "run it as root on a host with cgroup v2";
 
-/// Why it is not GREEN.
-enum Trouble {
-    /// It could not be set up.
-    Untried(String),
-    /// It was, and does not work.
-    Failed(String),
-}
-
-/// Tries the freezer in a group of its own below `parent`. What cannot be set up is RED in the Spine, YELLOW elsewhere.
+/// Tries the freezer in a group of its own below `parent`. What cannot be set up is RED in the Spine, YELLOW elsewhere. Leaves
+/// no group behind, and its burner dead: it is reaped once this process has ended.
 pub(crate) fn feel(parent: Option<&Path>, in_spine: bool) -> Finding {
-    let (level, reason, next) = match experiment(parent) {
-        Ok(note) => (Level::Green, note, ""),
-        Err(Untried(why)) if !in_spine => (Level::Yellow, why, AS_ROOT),
-        Err(Untried(why) | Failed(why)) => (Level::Red, why, REBOOT),
+    let red = |why: String| Err(format!("{why}; next: {REBOOT}"));
+    let (found, bad) = match set_up(parent) {
+        Ok((group, burner)) => {
+            let observed = observe(&group, &burner, || ());
+            let removed = so(group.remove(LIMIT), "a room cannot be ended");
+            let found = observed.and_then(|note| removed.map(|()| note));
+            (found.or_else(red), Level::Red)
+        }
+        Err(why) if in_spine => (red(why), Level::Red),
+        Err(why) => (Err(format!("{why}; next: {AS_ROOT}")), Level::Yellow),
     };
-    Finding::new("freezer", level, &reason, next)
+    Finding::told("freezer", found, bad)
 }
 
-/// What was measured. Leaves no group behind, and its burner dead: it is reaped once this process has ended.
-fn experiment(parent: Option<&Path>) -> Result<String, Trouble> {
-    let untried = |why: String| Untried(format!("{why}; not tried"));
-    let parent = parent.ok_or_else(|| untried("no cgroup2 is mounted".to_owned()))?;
-    // Made anew, since nothing lives in a group that was killed. One that cannot be removed is in the way and said to be.
+/// The group is made anew, since nothing lives in one that was killed. One that cannot be removed is in the way and said to be.
+fn set_up(parent: Option<&Path>) -> Result<(Group, Child), String> {
+    let parent = parent.ok_or("no cgroup2 is mounted; not tried")?;
     let _ = Group::open(parent.join(GROUP)).and_then(|leftover| leftover.remove(LIMIT));
-    let group = Group::create(parent, GROUP).map_err(|err| untried(err.to_string()))?;
-    let burner = spawn(Some(&group.dir), None, |_| burn());
-    let burner = burner.map_err(|errno| untried(format!("clone a burner: {errno:?}")));
-    let observed = burner.and_then(|burner| observe(&group, &burner, || ()).map_err(Failed));
-    let removed = so(group.remove(LIMIT), "a room cannot be ended").map_err(Failed);
-    observed.and_then(|note| removed.map(|()| note))
+    let group = so(Group::create(parent, GROUP), "not tried")?;
+    match spawn(Some(&group.dir), None, |_| burn()) {
+        Ok(burner) => Ok((group, burner)),
+        Err(errno) => {
+            let _ = group.remove(LIMIT);
+            Err(format!("clone a burner: {errno:?}; not tried"))
+        }
+    }
 }
 
 /// The burner: in user space all the time, so that a freeze has to stop it rather than find it asleep.
@@ -73,33 +71,38 @@ fn burn() -> i32 {
 fn observe(group: &Group, burner: &Child, meanwhile: impl Fn()) -> Result<String, String> {
     const STUCK: &str = "a paused room stays paused";
     const LOOSE: &str = "rooms cannot be paused";
-    let used = || so(group.usage_usec(), "rooms cannot be measured");
-    let burns = |consequence| {
-        let (begun, start) = (Instant::now(), used()?);
-        while begun.elapsed() < LIMIT {
-            burner.wait_exit(WATCH);
-            let burnt = used()?.saturating_sub(start);
-            if burnt >= BURN_US {
-                return Ok(burnt);
-            }
-        }
-        let what = format!("used under {BURN_US} us of CPU in {} ms", LIMIT.as_millis());
-        Err(format!("{what}; {consequence}"))
-    };
-    let burnt = burns("no room could run")?;
+    let burnt = burns(group, burner, "no room could run")?;
     let begun = Instant::now();
     so(group.freeze(LIMIT), LOOSE)?;
-    let (took, before) = (begun.elapsed().as_micros(), used()?);
-    burner.wait_exit(WATCH);
-    let leaked = used()?.saturating_sub(before);
+    let took = begun.elapsed().as_micros();
+    let leaked = used(group, burner, Duration::ZERO)?;
     if leaked > 0 {
         return Err(format!("used {leaked} us while frozen; {LOOSE}"));
     }
     meanwhile();
     so(group.thaw(LIMIT), STUCK)?;
-    burns(STUCK)?;
+    burns(group, burner, STUCK)?;
     let note = format!("burnt {burnt} us, frozen in {took} us, then used 0 us");
     Ok(note)
+}
+
+fn burns(group: &Group, burner: &Child, otherwise: &str) -> Result<u64, String> {
+    let (burnt, ms) = (used(group, burner, LIMIT)?, LIMIT.as_millis());
+    let too_little = || format!("used under {BURN_US} us of CPU in {ms} ms; {otherwise}");
+    (burnt >= BURN_US).then_some(burnt).ok_or_else(too_little)
+}
+
+/// CPU time used in one [`WATCH`], or in as many as it takes to prove that a process runs, until `limit` is over.
+fn used(group: &Group, burner: &Child, limit: Duration) -> Result<u64, String> {
+    let account = || so(group.usage_usec(), "rooms cannot be measured");
+    let (begun, start) = (Instant::now(), account()?);
+    loop {
+        burner.wait_exit(WATCH);
+        let used = account()?.saturating_sub(start);
+        if used >= BURN_US || begun.elapsed() >= limit {
+            return Ok(used);
+        }
+    }
 }
 
 /// The failure of a step, with what follows from it.

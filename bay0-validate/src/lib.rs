@@ -36,13 +36,14 @@ impl Level {
     }
 }
 
-/// What was found out about one component.
+/// What was found out about one component. As a text it is one row, its four fields separated by tabs: level, component,
+/// reason, next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Its name, lower-case letters.
-    pub component: String,
     /// How well it is.
     pub level: Level,
+    /// Its name, lower-case letters.
+    pub component: String,
     /// Why it is not GREEN; what was measured if it is.
     pub reason: String,
     /// What to do about it; empty if it is GREEN.
@@ -53,11 +54,42 @@ impl Finding {
     /// As it is told.
     pub fn new(component: &str, level: Level, reason: &str, next: &str) -> Finding {
         Finding {
-            component: component.to_owned(),
             level,
+            component: component.to_owned(),
             reason: reason.to_owned(),
             next: next.to_owned(),
         }
+    }
+
+    /// GREEN with what was measured; or this bad, with what is said as `reason; next: action`.
+    pub fn told(component: &str, found: Result<String, String>, bad: Level) -> Finding {
+        match found {
+            Ok(note) => Finding::new(component, Level::Green, &note, ""),
+            Err(why) => {
+                let (reason, next) = why.rsplit_once("; next: ").unwrap_or((&why, "reboot"));
+                Finding::new(component, bad, reason, next)
+            }
+        }
+    }
+
+    /// Reads a row. Whatever is not GREEN says why and what next, and GREEN has nothing to be done.
+    fn parse(row: &str) -> Option<Finding> {
+        let fields: Vec<&str> = row.split('\t').collect();
+        let &[level, component, reason, next] = fields.as_slice() else {
+            return None;
+        };
+        let levels = [Level::Green, Level::Yellow, Level::Red];
+        let level = levels.into_iter().find(|it| it.word() == level)?;
+        let named = !component.is_empty() && component.bytes().all(|b| b.is_ascii_lowercase());
+        let explained = (level == Level::Green) == next.is_empty() && !reason.is_empty();
+        (named && explained).then(|| Finding::new(component, level, reason, next))
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (level, component) = (self.level.word(), &self.component);
+        write!(f, "{level}\t{component}\t{}\t{}", self.reason, self.next)
     }
 }
 
@@ -114,12 +146,11 @@ fn feel(cgroup: Option<&Path>, umbilical: &Path, comm: &Path) -> Report {
     let comm = comm.trim_end();
     let in_spine = comm == "bay0";
     let mut findings = vec![freezer::feel(cgroup, in_spine)];
-    let reason = format!("PID 1 is {comm:?}, not bay0; not tried");
     let next = "run bay0 --validate inside the Spine";
-    let untried = |component| Finding::new(component, Level::Yellow, &reason, next);
+    let untried = format!("PID 1 is {comm:?}, not bay0; not tried; next: {next}");
     findings.extend(match in_spine {
         true => door::feel(umbilical, 0),
-        false => door::COMPONENTS.map(untried).to_vec(),
+        false => door::unknown(&door::COMPONENTS, &untried, Level::Yellow),
     });
     let ms = begun.elapsed().as_millis();
     Report { findings, ms }

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::Read;
 
 use bay0_umbilical::{Call, Verb, help};
+use bay0_validate::{Finding, Level};
 
 use crate::boot::told;
 use crate::pid1::Bay0;
@@ -11,7 +12,7 @@ use crate::shutdown::{POWER_OFF, REBOOT};
 
 /// The answer to `hello`.
 const HELLO: &str = concat!("bay0 ", env!("CARGO_PKG_VERSION"), "\n");
-/// The answer to `start`, `stop` and `focus`.
+/// The answer to `start`, `stop`, `focus` and `enter`.
 const NO_ROOMS: &str = "this Spine has no rooms yet; next: wait for a later version\n";
 /// The longest line a terminal hands over (`termios(3)`): one read has all of it, so that no rest is taken for a verb.
 const LINE_BYTES: usize = 4096;
@@ -22,10 +23,11 @@ impl Bay0 {
         let Some(mut server) = self.umbilical.take() else {
             return;
         };
-        for Call { id, verb } in server.turn() {
+        for Call { id, uid, verb } in server.turn() {
             match verb {
                 Verb::Hello => server.reply(id, Ok(HELLO)),
-                Verb::Status => server.reply(id, Ok(&self.status())),
+                Verb::Status if uid == 0 => server.reply(id, Ok(&self.status())),
+                Verb::Rooms if uid == 0 => server.reply(id, Ok(&self.rooms())),
                 Verb::Validate => self.asked.push(id),
                 _ => server.reply(id, Err("not at this door; next: use the operator line")),
             }
@@ -47,12 +49,19 @@ impl Bay0 {
         let persist = self.trouble.first().cloned().map_or(persist, Err);
         let none = "none is armed; next: add a watchdog device, then reboot";
         let dog = self.watchdog.as_ref().map(|dog| dog.name.clone());
-        let dog = row("watchdog", dog.ok_or(none.to_owned()));
+        let dog = dog.ok_or(none.to_owned());
         let boot = match self.failed.join(", ") {
             steps if steps.is_empty() => Ok("every step done".to_owned()),
             steps => Err(format!("failed: {steps}; next: see why with log")),
         };
-        let report = row("persist", persist) + &row("log", log) + &dog + &row("boot", boot);
+        let rows = [
+            ("persist", persist),
+            ("log", log),
+            ("watchdog", dog),
+            ("boot", boot),
+        ];
+        let row = |(name, found)| format!("{}\n", Finding::told(name, found, Level::Red));
+        let report = rows.map(row).concat();
         if let Some(server) = self.umbilical.as_mut() {
             for id in self.asked.drain(..) {
                 server.reply(id, Ok(&report));
@@ -77,18 +86,26 @@ impl Bay0 {
             Ok(Verb::Hello) => HELLO.to_owned(),
             Ok(Verb::Status) => self.status(),
             Ok(Verb::Log) => self.log.text(),
-            Ok(Verb::Rooms) if self.personas.is_empty() => "no personas\n".to_owned(),
-            Ok(Verb::Rooms) => self.personas.clone(),
+            Ok(Verb::Rooms) => self.rooms(),
             Ok(Verb::Validate) => return self.start_validator(),
             Ok(Verb::Poweroff) => return self.shut_down(POWER_OFF, "operator"),
             Ok(Verb::Reboot) => return self.shut_down(REBOOT, "operator"),
-            Ok(Verb::Start(_) | Verb::Stop(_) | Verb::Focus(_)) => NO_ROOMS.to_owned(),
+            Ok(Verb::Start(_) | Verb::Stop(_) | Verb::Focus(_) | Verb::Enter(_)) => {
+                NO_ROOMS.to_owned()
+            }
             #[cfg(feature = "fault")]
             Err(_) if line.starts_with("fault ") => self.inject(line),
             Err(_) if line.is_empty() => return,
             Err(error) => format!("{error}\n"),
         };
         self.log.draw(&answer);
+    }
+
+    fn rooms(&self) -> String {
+        match self.personas.is_empty() {
+            true => "no personas\n".to_owned(),
+            false => self.personas.clone(),
+        }
     }
 
     /// What the factory baked in, and figures about PID 1 and its keeper: `key=value` lines, in milliseconds and kB.
@@ -128,27 +145,9 @@ fn figure(pid: i32, file: &str, key: &str) -> String {
     figure.unwrap_or("unknown").to_owned()
 }
 
-/// A row of the umbilical's `validate` answer: level, component, reason, next action; nothing is next if all is well.
-fn row(component: &str, found: Result<String, String>) -> String {
-    match found {
-        Ok(note) => format!("GREEN\t{component}\t{note}\t\n"),
-        Err(text) => {
-            let (reason, next) = text.rsplit_once("; next: ").unwrap_or((&text, "reboot"));
-            format!("RED\t{component}\t{reason}\t{next}\n")
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn h15_a_failure_has_three_parts_and_a_green_row_has_nothing_to_do() {
-        let bad = row("persist", Err("a: b; next: c".into()));
-        assert_eq!(bad, "RED\tpersist\ta: b\tc\n");
-        assert_eq!(row("log", Ok("fine".into())), "GREEN\tlog\tfine\t\n");
-    }
 
     #[test]
     fn h20_memory_is_read_where_the_kernel_tells_it() {

@@ -220,9 +220,7 @@ impl Bay0 {
 
     /// What is done once a second.
     fn on_tick(&mut self) {
-        if let Some(server) = self.umbilical.as_mut() {
-            server.expire(Instant::now());
-        }
+        self.on_umbilical();
         if self.console.is_none() {
             // Without a console there is nobody to tell either.
             let _ = boot::operator(self);

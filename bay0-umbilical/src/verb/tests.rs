@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn refusal(line: &str) -> String {
-    Verb::parse(line).unwrap_err().to_string()
+    Verb::parse(line).unwrap_err()
 }
 
 fn name(text: &str) -> PersonaName {
@@ -18,6 +18,7 @@ fn h18_every_verb_of_the_table_parses_and_the_table_is_the_help() {
                  start    NAME start a persona\n\
                  stop     NAME stop a persona\n\
                  focus    NAME bring a persona forward\n\
+                 enter    NAME use a persona's terminal\n\
                  log           show the last log lines\n\
                  hello         prove that bay0 answers\n\
                  poweroff      shut down, switch off\n\
@@ -31,7 +32,8 @@ fn h18_every_verb_of_the_table_parses_and_the_table_is_the_help() {
         ("rooms", Verb::Rooms),
         ("start p://work", Verb::Start(work.clone())),
         ("stop p://work", Verb::Stop(work.clone())),
-        ("focus p://work", Verb::Focus(work)),
+        ("focus p://work", Verb::Focus(work.clone())),
+        ("enter p://work", Verb::Enter(work)),
         ("log", Verb::Log),
         ("hello", Verb::Hello),
         ("poweroff", Verb::Poweroff),
@@ -86,27 +88,32 @@ fn h19_a_refusal_cannot_drive_the_terminal_it_is_shown_on() {
 }
 
 #[test]
-fn c02_guests_may_greet_the_spine_may_look_and_only_the_operator_may_act() {
+fn c02_rooms_may_look_at_themselves_the_spine_may_look_and_only_the_operator_may_act() {
     let work = name("p://work");
-    let looks = [Verb::Status, Verb::Validate];
     let acts = [
-        Verb::Rooms,
         Verb::Start(work.clone()),
         Verb::Stop(work.clone()),
-        Verb::Focus(work),
+        Verb::Focus(work.clone()),
+        Verb::Enter(work),
         Verb::Log,
         Verb::Poweroff,
         Verb::Reboot,
         Verb::Help,
     ];
-    let allowed = |verb: &Verb| [0, 1].map(|uid| verb.allowed(uid));
-    assert_eq!(allowed(&Verb::Hello), [true, true]);
-    for verb in looks {
-        assert_eq!(allowed(&verb), [true, false], "{verb:?}");
+    // The Spine, two uids that are nobody's, and two of rooms.
+    let uids = [0, 1, 65_535, 65_536, u32::MAX];
+    let allowed = |verb: Verb| uids.map(|uid| verb.clone().allowed(uid).is_ok());
+    assert_eq!(allowed(Verb::Hello), [true, true, true, true, true]);
+    for verb in [Verb::Status, Verb::Rooms] {
+        assert_eq!(allowed(verb), [true, false, false, true, true]);
     }
+    assert_eq!(allowed(Verb::Validate), [true, false, false, false, false]);
     for verb in acts {
-        assert_eq!(allowed(&verb), [false, false], "{verb:?}");
+        assert_eq!(allowed(verb.clone()), [false; 5], "{verb:?}");
     }
+    let denied = "not for this uid to ask; next: ask at the operator line";
+    assert_eq!(Verb::Reboot.allowed(0), Err(denied.to_owned()));
+    assert_eq!(Verb::Status.allowed(0), Ok(Verb::Status));
 }
 
 proptest! {
@@ -117,6 +124,7 @@ proptest! {
                 Verb::Start(name) => format!("start {name}"),
                 Verb::Stop(name) => format!("stop {name}"),
                 Verb::Focus(name) => format!("focus {name}"),
+                Verb::Enter(name) => format!("enter {name}"),
                 bare => format!("{bare:?}").to_lowercase(),
             };
             prop_assert_eq!(spelt, line);
@@ -125,7 +133,7 @@ proptest! {
 
     #[test]
     fn a16_near_misses_are_refused(
-        verb in "(help|status|validate|rooms|start|stop|focus|log|hello|poweroff|reboot)",
+        verb in "(help|status|validate|rooms|start|stop|focus|enter|log|hello|poweroff|reboot)",
         junk in "[ \\ta-zA-Z0-9:/_.-]{1,20}",
     ) {
         let line = format!("{verb}{junk}");
@@ -133,7 +141,7 @@ proptest! {
             let name = line.strip_prefix(word)?.strip_prefix(' ')?;
             PersonaName::parse(name).ok()
         };
-        let good = ["start", "stop", "focus"].into_iter().any(|word| named(word).is_some());
+        let good = ["start", "stop", "focus", "enter"].into_iter().any(|word| named(word).is_some());
         prop_assert_eq!(Verb::parse(&line).is_ok(), good, "{}", line);
     }
 }

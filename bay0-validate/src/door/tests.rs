@@ -103,7 +103,7 @@ fn h15_a_missing_and_a_misplaced_socket_are_red() {
 #[test]
 fn h15_a_server_that_never_answers_is_red_within_the_deadline() {
     let scene = scene();
-    let _listener = UnixListener::bind(&scene.socket).unwrap();
+    let _stuck = Server::bind(&scene.socket).unwrap();
     assert_eq!(scene.felt(), all_red(STUCK));
 }
 
@@ -111,7 +111,7 @@ fn h15_a_server_that_never_answers_is_red_within_the_deadline() {
 #[ignore = "needs root"]
 fn h15_a_socket_of_another_owner_is_red() {
     let scene = scene();
-    let _listener = UnixListener::bind(&scene.socket).unwrap();
+    let _server = Server::bind(&scene.socket).unwrap();
     chown(&scene.socket, Some(Uid::from_raw(65_534)), None).unwrap();
     let why = "SOCK belongs to uid 65534, not 0 (wrong owner); not trusted; \
                next: find out who made it, then reboot";
@@ -130,7 +130,7 @@ fn h15_a_fake_server_is_red() {
     let impostor = bay0_persona::spawn(None, Some(theirs.as_fd()), |kept| {
         // SAFETY: changes this process's uids and touches no memory.
         unsafe { nix::libc::syscall(nix::libc::SYS_setuid, 65_534) };
-        let _listener = UnixListener::bind(&scene.socket).unwrap();
+        let _server = Server::bind(&scene.socket).unwrap();
         let mut ready = UnixStream::from(kept.unwrap());
         ready.write_all(b"!").unwrap();
         i32::from(ready.read(&mut [0]).is_err())
@@ -212,12 +212,12 @@ fn h15_a_bay0_that_refuses_to_validate_is_red() {
 }
 
 fn refused(body: &str) -> String {
-    parse(body).unwrap_err().to_string()
+    parse(body).unwrap_err()
 }
 
 #[test]
 fn h15_the_words_of_the_levels_are_read_back_and_no_others() {
-    let read = |word: &str, next| parse_line(&format!("{word}\tlog\tx\t{next}"));
+    let read = |word: &str, next| Finding::parse(&format!("{word}\tlog\tx\t{next}"));
     for (level, next) in [(Level::Green, ""), (Level::Yellow, "y"), (Level::Red, "y")] {
         assert_eq!(read(&level.word(), next).unwrap().level, level);
     }
@@ -272,6 +272,17 @@ fn a16_a_report_that_is_not_exactly_right_is_not_believed() {
     ] {
         let body = format!("{WELL}{line}\n");
         assert_eq!(refused(&body), format!("bay0 reported {line:?}; {next}"));
+    }
+}
+
+#[test]
+fn h15_a_finding_has_a_row_which_reads_back_and_a_failure_has_three_parts() {
+    let bad = Finding::told("persist", Err("a: b; next: c".into()), Level::Red);
+    assert_eq!(bad.to_string(), "RED\tpersist\ta: b\tc");
+    let good = Finding::told("log", Ok("fine".into()), Level::Red);
+    assert_eq!(good.to_string(), "GREEN\tlog\tfine\t");
+    for finding in [bad, good] {
+        assert_eq!(Finding::parse(&finding.to_string()), Some(finding));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,7 +10,8 @@ use bay0_persona::PersonaName;
 use bay0_state::genesis::{LOG_NAME, Log, MAX_BATCH};
 use bay0_state::wire::{decode, decode_reply, encode};
 use bay0_state::{Opened, verify_log};
-use bay0_umbilical::{MAX_REQUEST, Server};
+use bay0_umbilical::{MAX_REQUEST, Server, packet_socket};
+use nix::sys::socket::{UnixAddr, connect};
 use regex::Regex;
 
 use crate::vm::cutlog::SECTOR;
@@ -193,49 +195,40 @@ fn flip(rng: &mut Rng, path: &std::path::Path) -> Result<()> {
     Ok(())
 }
 
-/// Whatever a client sends, in whatever pieces, every answer it gets is framed as promised, and the next client is served.
+/// Whatever a client sends, every answer it gets is one packet, framed as promised, and the next client is served.
 pub fn umbilical(rng: &mut Rng) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("s");
     let mut server = Server::bind(&path).map_err(|e| anyhow::anyhow!("{e}"))?;
-    let heard = talk(rng, &mut server, &path, None)?;
-    framed(&heard).with_context(|| format!("heard {:?}", String::from_utf8_lossy(&heard)))?;
-    let heard = talk(rng, &mut server, &path, Some(b"hello\n".to_vec()))?;
+    for packet in talk(&mut server, &path, &conversation(rng))? {
+        framed(&packet).with_context(|| format!("heard {:?}", String::from_utf8_lossy(&packet)))?;
+    }
+    let heard = talk(&mut server, &path, &[b"hello\n".to_vec()])?;
     ensure!(
-        heard == b"ok 5\nhello",
-        "after it another client heard {:?}",
-        String::from_utf8_lossy(&heard)
+        heard == [b"ok 5\nhello"],
+        "after it another client heard {heard:?}"
     );
     Ok(())
 }
 
-/// One client that sends `line`, or something like a conversation, in random pieces; everything it heard.
-fn talk(
-    rng: &mut Rng,
-    server: &mut Server,
-    path: &std::path::Path,
-    line: Option<Vec<u8>>,
-) -> Result<Vec<u8>> {
-    let mut client = UnixStream::connect(path)?;
+/// One client that sends these packets; every packet it heard.
+fn talk(server: &mut Server, path: &std::path::Path, packets: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
+    let socket = packet_socket()?;
+    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let mut client = UnixStream::from(socket);
     client.set_nonblocking(true)?;
-    let bytes = line.unwrap_or_else(|| conversation(rng));
     let mut heard = Vec::new();
-    let mut rest = bytes.as_slice();
-    // Enough turns for the last answer after the last piece.
-    for _ in 0..bytes.len() + 8 {
-        let (piece, later) = rest.split_at(rest.len().min(1 + rng.below(64) as usize));
+    // Enough turns for the last answer after the last packet.
+    for nth in 0..packets.len() + 8 {
         // A server that has closed is an answer too.
-        if !piece.is_empty() && client.write(piece).is_err() {
-            rest = &[];
-        } else {
-            rest = later;
-        }
+        let _ = packets.get(nth).map(|packet| client.write(packet));
         for call in server.turn() {
             server.reply(call.id, Ok("hello"));
         }
-        let mut chunk = [0; 4096];
-        match client.read(&mut chunk) {
-            Ok(n) => heard.extend_from_slice(&chunk[..n]),
+        let mut packet = vec![0; 4096];
+        match client.read(&mut packet) {
+            Ok(0) => {}
+            Ok(length) => heard.push(packet[..length].to_vec()),
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionReset) => {}
             Err(e) => return Err(e).context("read"),
         }
@@ -243,48 +236,38 @@ fn talk(
     Ok(heard)
 }
 
-fn conversation(rng: &mut Rng) -> Vec<u8> {
-    let mut bytes = Vec::new();
+fn conversation(rng: &mut Rng) -> Vec<Vec<u8>> {
+    let mut packets = Vec::new();
     for _ in 0..=rng.below(6) {
         let line = rng.pick::<&[u8]>(&[
-            b"hello",
-            b"status",
-            b"validate",
-            b"start p://x",
+            b"hello\n",
+            b"status\n",
+            b"validate\n",
+            b"start p://x\n",
             b"\xff\xfe",
             b"",
             b"reboot",
         ]);
-        bytes.extend_from_slice(line);
+        let mut packet = line.to_vec();
         if rng.below(8) == 0 {
             let length = rng.below(2 * MAX_REQUEST as u64) as usize;
-            bytes.extend(rng.bytes(length));
+            packet.extend(rng.bytes(length));
         }
-        bytes.push(b'\n');
+        if rng.below(2) == 0 {
+            damage(rng, &mut packet);
+        }
+        packets.push(packet);
     }
-    if rng.below(2) == 0 {
-        damage(rng, &mut bytes);
-    }
-    bytes
+    packets
 }
 
-/// `("ok" / "no") SP length LF body`, any number of times.
-fn framed(mut heard: &[u8]) -> Result<()> {
-    while !heard.is_empty() {
-        let end = heard
-            .iter()
-            .position(|b| *b == b'\n')
-            .context("a header without an end")?;
-        let header = std::str::from_utf8(&heard[..end]).context("a header that is not text")?;
-        let Some(("ok" | "no", length)) = header.split_once(' ') else {
-            bail!("header {header:?}")
-        };
-        let length: usize = length
-            .parse()
-            .with_context(|| format!("header {header:?}"))?;
-        heard = heard
-            .get(end + 1 + length..)
-            .context("a body that is too short")?;
-    }
+/// `("ok" / "no") SP length LF body`, and nothing after it.
+fn framed(packet: &[u8]) -> Result<()> {
+    let text = std::str::from_utf8(packet).context("an answer that is not text")?;
+    let (header, body) = text.split_once('\n').context("a header without an end")?;
+    let Some(("ok" | "no", length)) = header.split_once(' ') else {
+        bail!("header {header:?}")
+    };
+    ensure!(length == body.len().to_string(), "header {header:?}");
     Ok(())
 }

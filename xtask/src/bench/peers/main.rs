@@ -24,9 +24,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use bay0_state::Opened;
 use bay0_state::genesis::{LOG_BYTES, LOG_NAME, Log};
-use bay0_umbilical::Server;
+use bay0_umbilical::{Server, packet_socket};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{Backlog, UnixAddr, bind, connect, listen};
 use nix::unistd::Pid;
 
 /// Round trips in a sample, on one connection.
@@ -58,7 +59,7 @@ fn main() -> Result<()> {
 fn door(dir: &Path, samples: u32) -> Result<()> {
     pin()?;
     let (ours, peer) = (dir.join("ours"), dir.join("peer"));
-    let (server, listener) = (Server::bind(&ours)?, UnixListener::bind(&peer)?);
+    let (server, listener) = (Server::bind(&ours)?, listener(&peer)?);
     thread::spawn(move || serve(server));
     thread::spawn(move || echo(&listener));
     for _ in 0..samples {
@@ -118,13 +119,27 @@ fn timed(times: u32, mut work: impl FnMut() -> Result<()>) -> Result<u128> {
 
 /// So many requests on one connection.
 fn trips(path: &Path) -> Result<u128> {
-    let mut stream = UnixStream::connect(path)?;
+    let mut stream = client(path)?;
     timed(TRIPS, || trip(&mut stream))
 }
 
 /// So many requests with a connection each.
 fn calls(path: &Path) -> Result<u128> {
-    timed(CALLS, || trip(&mut UnixStream::connect(path)?))
+    timed(CALLS, || trip(&mut client(path)?))
+}
+
+/// Both sides have sockets of the umbilical's kind: a read or write is a packet.
+fn client(path: &Path) -> Result<UnixStream> {
+    let socket = packet_socket()?;
+    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(UnixStream::from(socket))
+}
+
+fn listener(path: &Path) -> Result<UnixListener> {
+    let socket = packet_socket()?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    listen(&socket, Backlog::MAXCONN)?;
+    Ok(UnixListener::from(socket))
 }
 
 fn trip(stream: &mut UnixStream) -> Result<()> {
