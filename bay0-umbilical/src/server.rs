@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{Backlog, MsgFlags, UnixAddr};
 use nix::sys::socket::{bind, getsockopt, listen, recv, send, sockopt};
@@ -22,6 +23,8 @@ use crate::{MAX_REQUEST, Verb, packet_socket};
 pub const CONNECTIONS: usize = 8;
 
 const LISTENER: u64 = 0;
+/// `socket(7)`, Linux 6.16; not in the libc crate yet.
+const SO_PASSRIGHTS: libc::c_int = 83;
 
 /// The right to answer one request, once: its number is never used again, so a second or late answer meets nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +67,9 @@ impl Server {
     pub fn bind(path: &Path) -> io::Result<Server> {
         fs::create_dir_all(path.parent().unwrap_or(path))?;
         let socket = packet_socket()?;
+        // A descriptor that nobody wants is closed in PID 1's name, and closing a lingering TCP socket can take for ever. Every
+        // connection inherits the refusal. An older kernel lacks it.
+        refuse_descriptors(&socket);
         bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
         fs::set_permissions(path, Permissions::from_mode(0o666))?;
         listen(&socket, Backlog::MAXCONN)?;
@@ -157,6 +163,13 @@ impl Server {
         let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT;
         self.epoll.modify(source, &mut EpollEvent::new(once, id))
     }
+}
+
+fn refuse_descriptors(socket: &OwnedFd) -> bool {
+    let (fd, level, off) = (socket.as_raw_fd(), libc::SOL_SOCKET, 0_u32);
+    let value = (&raw const off).cast();
+    // SAFETY: the kernel reads the four bytes of `off`, which outlives the call.
+    unsafe { libc::setsockopt(fd, level, SO_PASSRIGHTS, value, 4) == 0 }
 }
 
 #[cfg(test)]

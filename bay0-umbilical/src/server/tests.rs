@@ -3,7 +3,7 @@
 use super::*;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::socket::connect;
+use nix::sys::socket::{ControlMessage, connect, sendmsg};
 use nix::unistd::{Uid, User};
 use proptest::prelude::*;
 use std::io::{Read, Write};
@@ -263,6 +263,22 @@ fn h15_everyone_may_connect() {
     let found = fs::metadata(scene.dir.path().join("run/sock")).unwrap();
     assert!(found.file_type().is_socket());
     assert_eq!(found.permissions().mode() & 0o7777, 0o666);
+}
+
+#[test]
+fn c12_nobody_can_send_a_descriptor_that_pid_1_would_have_to_close() {
+    let mut scene = scene();
+    if !refuse_descriptors(&packet_socket().unwrap()) {
+        return; // Linux before 6.16
+    }
+    let client = scene.connect();
+    let (bytes, fds) = ([io::IoSlice::new(b"hello\n")], [client.as_raw_fd()]);
+    let rights = [ControlMessage::ScmRights(&fds)];
+    let flags = MsgFlags::empty();
+    let sent = sendmsg::<()>(client.as_raw_fd(), &bytes, &rights, flags, None);
+    assert_eq!(sent, Err(nix::errno::Errno::EPERM));
+    scene.settle();
+    assert_eq!(scene.served, []);
 }
 
 #[test]
