@@ -10,7 +10,13 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use cgroups_rs::MaxValue;
+use cgroups_rs::cpu::CpuController;
+use cgroups_rs::memory::MemController;
+use cgroups_rs::pid::PidController;
 use nix::errno::Errno;
+
+use crate::policy::{Grant, Policy};
 
 /// The group below the cgroup root that holds every room.
 pub const ROOMS: &str = "rooms";
@@ -61,15 +67,57 @@ impl Group {
         Ok(Group { path, dir })
     }
 
-    /// CPU time the whole group has used, in microseconds (`usage_usec` of `cpu.stat`).
+    /// Sets the limits of a policy, and makes groups below possible to limit as well. Swap is none, always.
+    ///
+    /// # Errors
+    /// `limit`, with the errno of the first limit that the kernel did not take.
+    pub fn limit(&self, policy: &Policy) -> Result<(), GroupError> {
+        let path = || self.path.clone();
+        let value = |grant| i64::try_from(policy.get(grant)).unwrap_or(i64::MAX);
+        // A percent of a processor is a thousandth of a second in each tenth of one.
+        let quota = value(Grant::CpuQuota).saturating_mul(1000);
+        let (cpu, memory) = (
+            CpuController::new(path(), true),
+            MemController::new(path(), true),
+        );
+        let limits = cpu
+            .set_shares(policy.get(Grant::CpuWeight))
+            .and_then(|()| cpu.set_cfs_quota_and_period(Some(quota), Some(100_000)))
+            .and_then(|()| memory.set_limit(value(Grant::MemoryMax)))
+            .and_then(|()| memory.set_memswap_limit(0))
+            .and_then(|()| {
+                let most = MaxValue::Value(value(Grant::Pids));
+                PidController::new(path(), true).set_pid_max(most)
+            });
+        limits.map_err(|_| GroupError("limit", Errno::last()))
+    }
+
+    /// Lets the groups below have limits of their own.
+    ///
+    /// # Errors
+    /// `limit`, with the errno.
+    pub fn delegate(&self) -> Result<(), GroupError> {
+        let knob = self.path.join("cgroup.subtree_control");
+        fs::write(knob, "+cpu +memory +pids").map_err(failed("limit"))
+    }
+
+    /// A figure of the kernel about the whole group: what stands after `key` in a line of `file`.
     ///
     /// # Errors
     /// `measure`, with the errno; EBADMSG from a kernel that does not count it.
+    pub fn figure(&self, file: &str, key: &str) -> Result<u64, GroupError> {
+        let text = fs::read_to_string(self.path.join(file)).map_err(failed("measure"))?;
+        let value = |line: &str| line.strip_prefix(key)?.trim().parse().ok();
+        let figure = text.lines().find_map(value);
+        figure.ok_or(GroupError("measure", Errno::EBADMSG))
+    }
+
+    /// CPU time that it has used, in microseconds.
+    ///
+    /// # Errors
+    /// As [`Group::figure`].
     pub fn usage_usec(&self) -> Result<u64, GroupError> {
-        let text = fs::read_to_string(self.path.join("cpu.stat")).map_err(failed("measure"))?;
-        let value = |line: &str| line.strip_prefix("usage_usec ")?.parse().ok();
-        let used = text.lines().find_map(value);
-        used.ok_or(GroupError("measure", Errno::EBADMSG))
+        self.figure("cpu.stat", "usage_usec ")
     }
 
     /// Freezes the whole tree and waits for the kernel to confirm it. A freeze that fails is taken back.
@@ -130,7 +178,7 @@ impl Group {
     ///
     /// # Errors
     /// As [`Group::kill`] and [`Group::below`]; `remove`, with the errno.
-    pub fn remove(self, limit: Duration) -> Result<(), GroupError> {
+    pub fn remove(&self, limit: Duration) -> Result<(), GroupError> {
         let killed = self.kill(limit);
         killed.and(self.remove_tree(MAX_TREE))
     }

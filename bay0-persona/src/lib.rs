@@ -1,12 +1,21 @@
-//! What a persona is called, where it lives, and how its first process starts.
+//! What a persona is called, what it may, where it lives, and how its first process starts.
 //!
-//! Three ideas, one file each: [`name`] (the grammar nobody can step around), [`cgroup`] (the cgroup v2 directory that bounds,
-//! freezes and kills a persona) and [`spawn`] (the one way this system makes a process).
+//! One idea a file: [`name`] (the grammar nobody can step around), [`policy`] (what it may), [`cgroup`] (the cgroup v2
+//! directory that bounds, freezes and kills it), [`image`] (its files, verified), [`spawn`] (the one way this system makes a
+//! process), [`room`] (how one becomes a room), [`tree`] (mounts that go into it) and [`link`] (its network).
 
 pub mod cgroup;
+pub mod image;
+pub mod link;
 pub mod name;
+pub mod policy;
+pub mod room;
 pub mod spawn;
+pub mod tree;
 
 pub use cgroup::{Group, GroupError, ROOMS, cgroup2_root};
 pub use name::{NameError, PersonaName};
+pub use nix::sched::CloneFlags;
+pub use policy::{Grant, Policy};
+pub use room::{BpfProgram, Plan, Room, bpf_program};
 pub use spawn::{Child, Teller, spawn, spawn_teller};

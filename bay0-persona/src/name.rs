@@ -113,6 +113,16 @@ impl PersonaName {
         PersonaName::parse(parent).ok()
     }
 
+    /// This room, the one it is nested in, and so on outwards.
+    pub fn chain(&self) -> impl Iterator<Item = PersonaName> {
+        std::iter::successors(Some(self.clone()), PersonaName::parent)
+    }
+
+    /// Whether the system itself brings it.
+    pub fn is_system(&self) -> bool {
+        self.0.starts_with("sys://")
+    }
+
     /// Number of segments, 1 to [`MAX_DEPTH`].
     pub fn depth(&self) -> usize {
         self.0.split('/').skip(2).count()

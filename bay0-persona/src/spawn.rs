@@ -6,13 +6,14 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use nix::unistd::{dup2_raw, pipe2, setsid};
+use nix::unistd::{pipe2, setsid};
 use nix::{errno::Errno, fcntl::OFlag, libc};
 
 /// `clone3(2)`; the constant of the libc crate is too narrow for its value and reads as 0.
@@ -60,9 +61,9 @@ impl Child {
 
 /// Starts a child that runs `body` and exits with what it returns.
 ///
-/// In the child: a session of its own, every signal unblocked, and no descriptor but 0–2 and `keep`, which `body` receives as
-/// descriptor 3. With `cgroup` (an open cgroup v2 directory) the child is born inside that group. Whoever reaps the caller's
-/// children reaps it.
+/// In the child: a session of its own, every signal unblocked, and no descriptor but 0-2 and `keep`. With `cgroup` (an open
+/// cgroup v2 directory) the child is born inside that group; `namespaces` are those of `clone(2)` that it gets anew. Whoever
+/// reaps the caller's children reaps it.
 ///
 /// Must be called from a single-threaded process: the child goes on with a copy of the caller's memory.
 ///
@@ -70,13 +71,14 @@ impl Child {
 /// The errno of `clone3(2)`.
 pub fn spawn(
     cgroup: Option<&File>,
-    keep: Option<BorrowedFd<'_>>,
-    body: impl FnOnce(Option<OwnedFd>) -> i32,
+    namespaces: CloneFlags,
+    keep: &[RawFd],
+    body: impl FnOnce() -> i32,
 ) -> nix::Result<Child> {
     let mut pidfd: RawFd = -1;
     // SAFETY: clone_args is plain data for which all zeroes is the documented default.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = libc::CLONE_PIDFD as u64;
+    args.flags = (libc::CLONE_PIDFD | namespaces.bits()) as u64;
     args.pidfd = (&raw mut pidfd).expose_provenance() as u64;
     args.exit_signal = libc::SIGCHLD as u64;
     if let Some(group) = cgroup {
@@ -90,7 +92,8 @@ pub fn spawn(
     if Errno::result(pid)? == 0 {
         let _ = setsid();
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
-        let code = body(keep_only(keep));
+        close_all_but(keep);
+        let code = body();
         // SAFETY: ends the child without running destructors or exit handlers, which belong to the parent's copy.
         unsafe { libc::_exit(code) };
     }
@@ -115,24 +118,25 @@ pub struct Teller {
 /// As [`spawn`].
 pub fn spawn_teller(body: impl FnOnce() -> String) -> nix::Result<Teller> {
     let (pipe, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    let child = spawn(None, Some(write.as_fd()), |out| {
-        let told = out.map(|out| File::from(out).write_all(body().as_bytes()));
-        i32::from(!matches!(told, Some(Ok(()))))
+    let child = spawn(None, CloneFlags::empty(), &[write.as_raw_fd()], || {
+        let told = File::from(write).write_all(body().as_bytes());
+        i32::from(told.is_err())
     })?;
     let pipe = File::from(pipe);
     Ok(Teller { child, pipe })
 }
 
-/// Closes every descriptor above 2 but `keep`, which becomes descriptor 3.
-fn keep_only(keep: Option<BorrowedFd<'_>>) -> Option<OwnedFd> {
-    // SAFETY: what stood at 3 belongs to the parent's copy, and nothing else in the child uses it; so the new one has one owner.
-    let kept = keep.and_then(|fd| unsafe { dup2_raw(fd, 3) }.ok());
-    let first: libc::c_uint = if kept.is_some() { 4 } else { 3 };
-    // SAFETY: closes descriptors whose owners are the parent's copies and are never dropped here (the child ends in _exit).
-    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
-    kept
+/// Closes every descriptor above 2 but `keep`.
+fn close_all_but(keep: &[RawFd]) {
+    let mut keep = keep.to_vec();
+    keep.sort_unstable();
+    let mut first = 3;
+    for fd in keep.into_iter().chain([RawFd::MAX]) {
+        // SAFETY: closes descriptors whose owners are the parent's copies and are never dropped here (the child ends in _exit).
+        unsafe { libc::syscall(libc::SYS_close_range, first, fd.saturating_sub(1), 0) };
+        first = fd.saturating_add(1);
+    }
 }
-
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests {
@@ -154,7 +158,7 @@ mod tests {
 
     #[test]
     fn k03_a_child_returns_its_code_and_is_reaped_by_its_pidfd() {
-        let child = spawn(None, None, |_| 7).unwrap();
+        let child = spawn(None, CloneFlags::empty(), &[], || 7).unwrap();
         assert!(child.wait_exit(Duration::from_secs(5)));
         assert_eq!(child.reap(), Some(7));
     }
@@ -163,11 +167,11 @@ mod tests {
     fn c12_a_child_inherits_only_the_kept_descriptor_and_leads_its_session() {
         let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         let _open_in_parent = File::open("/proc/self/status").unwrap();
-        let child = spawn(None, Some(theirs.as_fd()), |kept| {
+        let fd = theirs.as_raw_fd();
+        let child = spawn(None, CloneFlags::empty(), &[fd], || {
             let fds = std::fs::read_dir("/proc/self/fd").map_or(0, |d| d.count());
             let leads = nix::unistd::getsid(None) == Ok(nix::unistd::getpid());
-            let mut sock = File::from(kept.unwrap());
-            let _ = write!(sock, "{fds} {leads}");
+            let _ = write!(&theirs, "{fds} {leads}");
             0
         })
         .unwrap();
@@ -193,7 +197,7 @@ mod tests {
 
     #[test]
     fn h07_killing_an_exited_child_is_not_an_error_and_hits_nobody_else() {
-        let child = spawn(None, None, |_| 0).unwrap();
+        let child = spawn(None, CloneFlags::empty(), &[], || 0).unwrap();
         assert!(child.wait_exit(Duration::from_secs(5)));
         assert_eq!(child.kill(), Ok(()));
         assert_eq!(child.reap(), Some(0));
@@ -202,7 +206,7 @@ mod tests {
 
     #[test]
     fn h06_a_child_that_runs_on_is_killed_within_the_limit() {
-        let child = spawn(None, None, |_| {
+        let child = spawn(None, CloneFlags::empty(), &[], || {
             loop {
                 nix::unistd::pause();
             }

@@ -3,11 +3,11 @@
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
-use bay0_persona::{Child, PersonaName, spawn};
+use bay0_persona::{Child, CloneFlags, PersonaName, spawn};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use crate::error::DIRTY;
@@ -117,10 +117,10 @@ impl Keeper {
         })
     }
 
-    /// The `n`th line, from 0, of the policies baked into the Spine; `None` behind the last. Needs no disk.
-    pub fn baked(&mut self, n: usize) -> io::Result<Option<String>> {
-        let line = self.call("baked", &[&n.to_string()], READ_DEADLINE);
-        line.map(|mut line| line.pop())
+    /// The lines of the policies that were baked into the Spine from the `n`th on, counted from 0: some of them, or none when
+    /// there are no more. Needs no open `/persist`.
+    pub fn baked(&mut self, n: usize) -> io::Result<Vec<String>> {
+        self.call("baked", &[&n.to_string()], READ_DEADLINE)
     }
 
     /// Lists the recorded personas, sorted by name.
@@ -145,8 +145,9 @@ impl Keeper {
     fn start_with(body: impl FnOnce(UnixDatagram) -> i32) -> io::Result<Self> {
         let (unix, flag) = (AddressFamily::Unix, SockFlag::SOCK_CLOEXEC);
         let (ours, theirs) = socketpair(unix, SockType::SeqPacket, None, flag)?;
-        let run = |kept: OwnedFd| body(kept.into());
-        let child = spawn(None, Some(theirs.as_fd()), |kept| kept.map_or(1, run))?;
+        let keep = [theirs.as_raw_fd()];
+        let run = || body(theirs.into());
+        let child = spawn(None, CloneFlags::empty(), &keep, run)?;
         let (socket, flight) = (UnixDatagram::from(ours), None);
         socket.set_write_timeout(Some(READ_DEADLINE))?;
         Ok(Self {

@@ -14,7 +14,7 @@
 //! | `nack-add HASH REASON` | remember that a Spine failed, and why, in at most 512 characters (H17) | |
 //! | `nack-get HASH` | | the recorded reason, or none |
 //! | `clock NOW` | raise the last-known-good time; it never falls | |
-//! | `baked N` | | the `N`th line of the baked policies, from 0; none behind the last |
+//! | `baked N` | | lines of the baked policies from the `N`th on, counted from 0; none behind the last |
 //!
 //! Times are UNIX seconds, a hash is the SHA-256 of a Spine in 64 lower-case hex digits.
 

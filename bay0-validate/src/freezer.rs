@@ -4,7 +4,7 @@ use std::hint;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bay0_persona::{Child, Group, GroupError, spawn};
+use bay0_persona::{Child, CloneFlags, Group, GroupError, spawn};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
@@ -48,7 +48,7 @@ fn set_up(parent: Option<&Path>) -> Result<(Group, Child), String> {
     let parent = parent.ok_or("no cgroup2 is mounted; not tried")?;
     let _ = Group::open(parent.join(GROUP)).and_then(|leftover| leftover.remove(LIMIT));
     let group = so(Group::create(parent, GROUP), "not tried")?;
-    match spawn(Some(&group.dir), None, |_| burn()) {
+    match spawn(Some(&group.dir), CloneFlags::empty(), &[], burn) {
         Ok(burner) => Ok((group, burner)),
         Err(errno) => {
             let _ = group.remove(LIMIT);

@@ -33,17 +33,17 @@ pub type Phase = (&'static str, fn(&mut Bay0) -> Result<String>, &'static str);
 pub const KEEPER: Phase = ("keeper", Bay0::open_keeper, UNTIMED);
 
 /// The boot.
-pub const PHASES: [Phase; 10] = [
+pub const PHASES: [Phase; 11] = [
     ("watchdog", watchdog, STUCK),
     ("mounts", mounts, UNMOUNTED),
-    // The kernel is to panic rather than kill PID 1 for memory (H09).
-    ("oom", |_| set("/proc/self/oom_score_adj", "-1000"), MORTAL),
+    ("oom", oom, MORTAL),
     ("modules", modules, UNSEALED),
     ("root", root, WRITABLE),
     ("time", time, UNTIMED),
     KEEPER,
     ("reconcile", reconcile, UNTRUSTED),
     ("umbilical", umbilical, UNREACHED),
+    ("rooms", Bay0::open_rooms, UNSTARTED),
     ("operator", operator, UNHEARD),
 ];
 
@@ -56,22 +56,24 @@ const WRITABLE: &str = "the root can be changed; next: report this kernel";
 const UNTIMED: &str = "the clock is wrong; next: set it";
 const UNTRUSTED: &str = "no persona starts; next: see the keeper's line";
 const UNREACHED: &str = "rooms cannot reach bay0; next: free that path and reboot";
+const UNSTARTED: &str = "no room starts; next: rebuild the Spine";
 const UNHEARD: &str = "no operator line; next: attach a serial line, then reboot";
 
 /// The serial console, or whatever else the kernel was told to use.
 pub const CONSOLE: &str = "/dev/console";
 /// Longest that finding the disks may take before the boot goes on without.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 const QUIET: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
 const SEALED: MsFlags = QUIET.union(MsFlags::MS_NODEV);
 const FROZEN: MsFlags = SEALED.union(MsFlags::MS_RDONLY);
 
 /// What is mounted where, in order, each with the flags that take away most.
-const MOUNTS: [(&str, &str, MsFlags, &str); 5] = [
+const MOUNTS: [(&str, &str, MsFlags, &str); 6] = [
     ("proc", "/proc", SEALED, ""),
     ("sysfs", "/sys", FROZEN, ""),
     ("devtmpfs", "/dev", QUIET, "mode=0755"),
+    ("devpts", "/dev/pts", QUIET, "mode=0600,ptmxmode=0"),
     ("tmpfs", "/run", SEALED, "mode=0755,size=8m"),
     ("cgroup2", "/sys/fs/cgroup", SEALED, "nsdelegate"),
 ];
@@ -89,6 +91,8 @@ fn watchdog(bay: &mut Bay0) -> Result<String> {
 fn mounts(_: &mut Bay0) -> Result<String> {
     let anchored = anchor().context("anchor the root");
     let done = MOUNTS.map(|(kind, at, flags, data)| {
+        // Only the last has no place in the image, which the kernel's own /dev covers.
+        let _ = fs::create_dir(at);
         let done = mount(Some(kind), at, Some(kind), flags, Some(data));
         done.map_err(|errno| anyhow!("mount {at} ({kind}): {errno:?}"))
     });
@@ -105,6 +109,17 @@ fn anchor() -> nix::Result<()> {
     chdir("/run")?;
     mount(Some("."), "/", none, MsFlags::MS_MOVE, none)?;
     chroot(".")
+}
+
+/// Tells the kernel to panic rather than kill PID 1 for memory (H09), and to let it run before all that is no realtime, which
+/// its children are not (decision 17): no crowd of a room can keep it from feeding the watchdog.
+fn oom(_: &mut Bay0) -> Result<String> {
+    let first = libc::sched_param { sched_priority: 1 };
+    let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: the kernel reads the parameter, which outlives the call.
+    let done = unsafe { libc::sched_setscheduler(0, policy, &raw const first) };
+    Errno::result(done).context("set the realtime class")?;
+    set("/proc/self/oom_score_adj", "-1000")
 }
 
 /// Loads the rest of the drivers, the disk's in a child with a deadline, then seals module loading for good (A07).

@@ -85,7 +85,7 @@ impl Bay0 {
         self.keeper = keeper;
     }
 
-    /// Notices a missed deadline, then gives an idle keeper its next request: a probe before the floor before the log, so
+    /// Notices a missed deadline, then gives an idle keeper its next request: a probe before the floor before states before the log, so
     /// that no flood of lines delays a validation. Without a keeper, validations are answered at once.
     pub fn pump(&mut self) {
         if let Some(error) = self.keeper.as_ref().and_then(Keeper::expired) {
@@ -102,6 +102,8 @@ impl Bay0 {
         } else if boot_ms().saturating_sub(self.floor_ms) >= FLOOR_MS {
             self.floor_ms = boot_ms();
             keeper.post("clock", &[&unix_seconds().to_string()], APPEND_DEADLINE)
+        } else if let Some((name, state)) = self.states.pop_front() {
+            keeper.post("state", &[&name.to_string(), state.tag()], APPEND_DEADLINE)
         } else if let Some(lines) = self.log.hand_over() {
             let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
             keeper.post("append", &lines, APPEND_DEADLINE)

@@ -3,7 +3,8 @@
 use std::fmt::Display;
 use std::io::Read;
 
-use bay0_umbilical::{Call, Verb, help};
+use bay0_persona::PersonaName;
+use bay0_umbilical::{Call, Server, Verb, help};
 use bay0_validate::{Finding, Level};
 
 use crate::boot::told;
@@ -12,27 +13,38 @@ use crate::shutdown::{POWER_OFF, REBOOT};
 
 /// The answer to `hello`.
 const HELLO: &str = concat!("bay0 ", env!("CARGO_PKG_VERSION"), "\n");
-/// The answer to `start`, `stop`, `focus` and `enter`.
-const NO_ROOMS: &str = "this Spine has no rooms yet; next: wait for a later version\n";
 /// The longest line a terminal hands over (`termios(3)`): one read has all of it, so that no rest is taken for a verb.
 const LINE_BYTES: usize = 4096;
 
 impl Bay0 {
-    /// Answers the umbilical's clients.
-    pub fn on_umbilical(&mut self) {
-        let Some(mut server) = self.umbilical.take() else {
-            return;
-        };
-        for Call { id, uid, verb } in server.turn() {
-            match verb {
-                Verb::Hello => server.reply(id, Ok(HELLO)),
-                Verb::Status if uid == 0 => server.reply(id, Ok(&self.status())),
-                Verb::Rooms if uid == 0 => server.reply(id, Ok(&self.rooms())),
-                Verb::Validate => self.asked.push(id),
-                _ => server.reply(id, Err("not at this door; next: use the operator line")),
+    /// Answers the clients of an umbilical: the Spine's is slot 0, a room's one more than its number. Who may say what was
+    /// decided by the uid (`Verb::allowed`); a room is shown itself and what is nested in it, whatever it is called inside.
+    pub fn on_umbilical(&mut self, slot: usize) {
+        let calls = self.server(slot).map(Server::turn).unwrap_or_default();
+        for Call { id, verb, .. } in calls {
+            let room = slot.checked_sub(1).and_then(|slot| self.rooms.get(&slot));
+            let room = room.map(|room| room.policy.name.clone());
+            let answer = match (verb, &room) {
+                (Verb::Hello, _) => Ok(HELLO.to_owned()),
+                (Verb::Status, None) => Ok(self.status()),
+                (Verb::Status | Verb::Rooms, _) => Ok(self.list(room.as_ref())),
+                (Verb::Validate, None) => {
+                    self.asked.push(id);
+                    continue;
+                }
+                _ => Err("not at this door; next: use the operator line"),
+            };
+            if let Some(server) = self.server(slot) {
+                server.reply(id, answer.as_deref().map_err(|why| *why));
             }
         }
-        self.umbilical = Some(server);
+    }
+
+    fn server(&mut self, slot: usize) -> Option<&mut Server> {
+        match slot.checked_sub(1) {
+            None => self.umbilical.as_mut(),
+            Some(room) => self.rooms.get_mut(&room).map(|room| &mut room.server),
+        }
     }
 
     /// Answers every validation that waits with what PID 1 itself knows of its health, in the form the validator reads:
@@ -74,10 +86,15 @@ impl Bay0 {
         let mut typed = [0; LINE_BYTES];
         let Some(Ok(length @ 1..)) = self.console.as_mut().map(|c| c.read(&mut typed)) else {
             // Control-D, a hang-up or an error: opened again at the next tick, so that none of them can make the loop spin.
+            self.leave();
             self.console = None;
             return;
         };
-        let text = String::from_utf8_lossy(typed.get(..length).unwrap_or_default());
+        let typed = typed.get(..length).unwrap_or_default();
+        if let Some(slot) = self.attached.as_ref().map(|at| at.slot) {
+            return self.typed(slot, typed);
+        }
+        let text = String::from_utf8_lossy(typed);
         // It was typed after the prompt; one that was drawn again meanwhile stands where the answer begins.
         self.log.draw("");
         let line = text.trim();
@@ -86,13 +103,14 @@ impl Bay0 {
             Ok(Verb::Hello) => HELLO.to_owned(),
             Ok(Verb::Status) => self.status(),
             Ok(Verb::Log) => self.log.text(),
-            Ok(Verb::Rooms) => self.rooms(),
+            Ok(Verb::Rooms) => self.list(None),
             Ok(Verb::Validate) => return self.start_validator(),
             Ok(Verb::Poweroff) => return self.shut_down(POWER_OFF, "operator"),
             Ok(Verb::Reboot) => return self.shut_down(REBOOT, "operator"),
-            Ok(Verb::Start(_) | Verb::Stop(_) | Verb::Focus(_) | Verb::Enter(_)) => {
-                NO_ROOMS.to_owned()
-            }
+            Ok(Verb::Start(name)) => return self.start(&name),
+            Ok(Verb::Stop(name)) => return self.about("stop", &name, Bay0::stop),
+            Ok(Verb::Focus(name)) => return self.about("focus", &name, Bay0::focus),
+            Ok(Verb::Enter(name)) => return self.about("enter", &name, Bay0::enter),
             #[cfg(feature = "fault")]
             Err(_) if line.starts_with("fault ") => self.inject(line),
             Err(_) if line.is_empty() => return,
@@ -101,10 +119,15 @@ impl Bay0 {
         self.log.draw(&answer);
     }
 
-    fn rooms(&self) -> String {
-        match self.personas.is_empty() {
-            true => "no personas\n".to_owned(),
-            false => self.personas.clone(),
+    /// Does something with a room, and shows why it could not be done.
+    fn about(
+        &mut self,
+        verb: &str,
+        name: &PersonaName,
+        act: fn(&mut Bay0, &PersonaName) -> anyhow::Result<()>,
+    ) {
+        if let Err(error) = act(self, name) {
+            self.fail(&format!("{verb} {name}: {error:#}"));
         }
     }
 

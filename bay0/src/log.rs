@@ -54,7 +54,7 @@ impl Log {
         line.truncate(LINE_BYTES);
         // One write is one record (kernel doc: ABI/testing/dev-kmsg); a full ring overwrites, it never blocks.
         let _ = self.kmsg.as_mut().map(|to| to.write_all(line.as_bytes()));
-        self.draw(&format!("{line}\n"));
+        self.draw(format!("{line}\n"));
         if self.ring.len() >= RING_LINES {
             self.ring.pop_front();
             self.first = self.first.saturating_add(1);
@@ -63,12 +63,11 @@ impl Log {
     }
 
     /// Writes to the console alone: what the operator asked for, and the prompt; over the prompt, if it is shown.
-    pub fn draw(&mut self, text: &str) {
+    pub fn draw(&mut self, text: impl AsRef<[u8]>) {
         let over = std::mem::take(&mut self.prompt).then_some("\r\x1b[K");
+        let text = [over.unwrap_or_default().as_bytes(), text.as_ref()].concat();
         match self.backlog.len().saturating_add(text.len()) {
-            0..=BACKLOG_BYTES => self
-                .backlog
-                .extend(over.into_iter().chain([text]).flat_map(str::bytes)),
+            0..=BACKLOG_BYTES => self.backlog.extend(text),
             _ => self.lost = self.lost.saturating_add(1),
         }
         self.flush();

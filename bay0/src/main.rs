@@ -15,7 +15,10 @@ mod fault;
 mod host;
 mod log;
 mod pid1;
+mod rooms;
 mod shutdown;
+mod tend;
+mod terminal;
 mod watchdog;
 
 use std::fs::File;

@@ -1,22 +1,27 @@
 //! PID 1 (A11): one thread, one `match` over a closed enum of events, and the only place that feeds the watchdog (A12).
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use bay0_state::Keeper;
+use bay0_persona::PersonaName;
+use bay0_state::{Keeper, State};
 use bay0_umbilical::{ConnId, Server};
 use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SIGCHLD, SIGINT, SIGTERM, SigSet, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
 use crate::boot::{self, PHASES, Phase, open_device, told};
 use crate::care::Validator;
 use crate::log::{Log, PROMPT, boot_ms};
+use crate::rooms::{Baked, Running};
 use crate::shutdown::{self, End, POWER_OFF, REBOOT};
+use crate::tend::Again;
+use crate::terminal::Attached;
 use crate::watchdog::Watchdog;
 
 /// Most events handled in one turn; what is left is still ready in the next.
@@ -45,11 +50,15 @@ pub enum Event {
     Operator,
     /// A power button.
     Button,
+    /// A room tells of its start.
+    Room,
+    /// A room writes to its terminal.
+    Terminal,
 }
 
-const EVENTS: [Event; 5] = {
+const EVENTS: [Event; 7] = {
     use Event::*;
-    [Signal, Keeper, Umbilical, Operator, Button]
+    [Signal, Keeper, Umbilical, Operator, Button, Room, Terminal]
 };
 
 /// Everything PID 1 holds and remembers. All of it begins empty.
@@ -84,6 +93,18 @@ pub struct Bay0 {
     /// Where the operator types.
     pub console: Option<File>,
     buttons: Vec<File>,
+    /// What the factory has baked in about rooms.
+    pub baked: Baked,
+    /// The rooms that are there, by their numbers.
+    pub rooms: BTreeMap<usize, Running>,
+    /// The room that is not frozen.
+    pub front: Option<usize>,
+    /// The room whose terminal the console is.
+    pub attached: Option<Attached>,
+    /// The rooms that are started again when their time has come.
+    pub again: BTreeMap<usize, Again>,
+    /// States of personas that the database does not have yet.
+    pub states: VecDeque<(PersonaName, State)>,
     /// The last second, since the kernel started, in which there was a tick.
     second: u64,
     /// The validation under way.
@@ -151,7 +172,12 @@ impl Bay0 {
     /// (`epoll(7)`).
     pub fn watch(&mut self, source: impl AsFd, event: Event, slot: usize) {
         let data = event as u64 | (slot as u64) << 8;
-        let readable = EpollEvent::new(EpollFlags::EPOLLIN, data);
+        // Rooms wake PID 1 for each arrival, not for as long as something is there: none of them can make the loop spin.
+        let flags = match event {
+            Event::Room | Event::Terminal => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
+            _ => EpollFlags::EPOLLIN,
+        };
+        let readable = EpollEvent::new(flags, data);
         let add = |epoll: &Epoll| epoll.add(source, readable);
         if let Some(Err(errno)) = self.epoll.as_ref().map(add) {
             let text = format!("{event:?}: {errno:?}; it goes unheard; next: reboot");
@@ -160,7 +186,7 @@ impl Bay0 {
     }
 
     fn turn(&mut self, signals: &SignalFd) {
-        if self.end.is_none() && !self.log.prompt {
+        if self.end.is_none() && self.attached.is_none() && !self.log.prompt {
             self.log.draw(PROMPT);
             self.log.prompt = true;
         }
@@ -168,10 +194,16 @@ impl Bay0 {
             match event {
                 Event::Signal => self.on_signal(signals),
                 Event::Keeper => self.on_keeper(),
-                Event::Umbilical => self.on_umbilical(),
+                Event::Umbilical => self.on_umbilical(slot),
                 Event::Operator => self.on_operator(),
                 Event::Button => self.on_button(slot),
+                Event::Room => self.on_room(slot),
+                Event::Terminal => self.on_terminal(slot),
             }
+        }
+        // What it could not write while the console was behind.
+        if let Some(slot) = self.attached.as_ref().map(|at| at.slot) {
+            self.on_terminal(slot);
         }
         let second = boot_ms() / 1000;
         if std::mem::replace(&mut self.second, second) != second {
@@ -220,11 +252,12 @@ impl Bay0 {
 
     /// What is done once a second.
     fn on_tick(&mut self) {
-        self.on_umbilical();
+        self.on_umbilical(0);
         if self.console.is_none() {
             // Without a console there is nobody to tell either.
             let _ = boot::operator(self);
         }
+        self.tend();
     }
 
     /// Reaps a batch of zombies, whoever's they were, in constant memory (H07). It is done in each turn, because a signal
@@ -233,16 +266,14 @@ impl Bay0 {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         for _ in 0..REAP_BATCH {
             match waitid(Id::All, flags).map(|status| (status.pid(), status)) {
-                Ok((Some(pid), status)) => self.ended(pid.as_raw(), status),
+                Ok((Some(pid), status)) => {
+                    self.reaped = self.reaped.saturating_add(1);
+                    self.ended(pid.as_raw(), status);
+                }
                 _ => return,
             }
         }
         let _ = raise(SIGCHLD);
-    }
-
-    /// A child has ended, whoever's it was.
-    fn ended(&mut self, _pid: i32, _status: WaitStatus) {
-        self.reaped = self.reaped.saturating_add(1);
     }
 
     /// Opens every ACPI power button, found by the name its driver gives it.

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use bay0_persona::CloneFlags;
 use bay0_persona::spawn;
 use bay0_state::{APPEND_DEADLINE, Keeper, Op};
 use nix::kmod::{ModuleInitFlags, finit_module};
@@ -62,7 +63,7 @@ impl Bay0 {
         let (seq, floor) = (self.log_seq, FLOOR.load(Ordering::Relaxed));
         match op {
             "append" => {
-                self.log.draw(&format!("fault: ack seq={seq}\n"));
+                self.log.draw(format!("fault: ack seq={seq}\n"));
                 let next = unix_seconds().max(floor.saturating_add(1));
                 FLOOR.store(next, Ordering::Relaxed);
                 if let Some(keeper) = self.keeper.as_mut() {
@@ -72,7 +73,7 @@ impl Bay0 {
             // The one that comes every minute may be lower, and the floor never falls; before the first one asked for
             // here there is nothing to show.
             "clock" => {
-                self.log.draw(&format!("fault: ack floor={floor}\n"));
+                self.log.draw(format!("fault: ack floor={floor}\n"));
                 self.log.say("fault: load");
             }
             _ => {}
@@ -87,9 +88,9 @@ fn load_module(module: File) -> nix::Result<()> {
 
 /// Makes `count` orphans that exit at once, all when their parent does.
 fn orphans(count: usize) -> String {
-    let parent = spawn(None, None, |_| {
+    let parent = spawn(None, CloneFlags::empty(), &[], || {
         let made = (0..count)
-            .filter(|_| spawn(None, None, |_| 0).is_ok())
+            .filter(|_| spawn(None, CloneFlags::empty(), &[], || 0).is_ok())
             .count();
         i32::from(made < count)
     });

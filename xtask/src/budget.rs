@@ -1,6 +1,7 @@
 //! `cargo xtask budget`: the sizes and the dependencies the design allows, against what is there (K01, K02, K04, A09, decision 2).
 //!
-//! A crate's budget is its share of the whole: shares may move between crates, their sum is bounded as well.
+//! A crate that has not reached its budget yet may declare a `ceiling` beside it: what it has now, which CI holds, so that it can
+//! only fall. Every line over a budget is printed, and a ceiling that could be lower fails.
 //!
 //! The checks are pure over [`Facts`]; tests feed them made ones, so each is known to be able to fail.
 
@@ -67,6 +68,8 @@ pub struct Crate {
     pub lines: usize,
     /// `package.metadata.budget.lines`; none when the crate declares no budget.
     pub budget: Option<usize>,
+    /// `package.metadata.budget.ceiling`: what CI holds while the budget is not reached.
+    pub ceiling: Option<usize>,
     /// `package.metadata.budget.dependencies`.
     pub declared: BTreeSet<String>,
 }
@@ -76,6 +79,8 @@ pub struct Crate {
 pub struct Facts {
     /// The runtime crates by name.
     pub crates: BTreeMap<String, Crate>,
+    /// `workspace.metadata.budget.ceiling`, the same for all runtime crates together.
+    pub ceiling: Option<usize>,
     /// What each package names (normal and build dependencies), for every package of the graph.
     pub edges: BTreeMap<String, BTreeSet<String>>,
     /// Names at the top of the repository that are not ignored by git.
@@ -110,24 +115,33 @@ fn lines(facts: &Facts) -> Vec<String> {
     let mut findings = Vec::new();
     for (name, krate) in &facts.crates {
         match krate.budget {
-            Some(budget) => findings.extend(over(name, krate.lines, budget)),
+            Some(budget) => findings.extend(over(name, krate.lines, budget, krate.ceiling)),
             None => findings.push(format!(
                 "{name}: no package.metadata.budget in its Cargo.toml"
             )),
         }
     }
-    findings.extend(over("all runtime crates", total(facts), TOTAL_LINES));
-    let shares: usize = facts.crates.values().filter_map(|c| c.budget).sum();
-    if shares > TOTAL_LINES {
-        findings.push(format!(
-            "all budgets: {shares} code lines together, {TOTAL_LINES} allowed"
-        ));
-    }
+    let (all, total) = ("all runtime crates", total(facts));
+    findings.extend(over(all, total, TOTAL_LINES, facts.ceiling));
     findings
 }
 
-fn over(name: &str, lines: usize, budget: usize) -> Option<String> {
-    (lines > budget).then(|| format!("{name}: {lines} code lines, budget {budget}"))
+/// What is wrong with a size: over its budget, or over the ceiling that holds until the budget is reached, or under a
+/// ceiling that nobody has lowered.
+fn over(name: &str, lines: usize, budget: usize, ceiling: Option<usize>) -> Option<String> {
+    match ceiling {
+        None if lines > budget => Some(format!("{name}: {lines} code lines, budget {budget}")),
+        Some(ceiling) if lines > ceiling => Some(format!(
+            "{name}: {lines} code lines, ceiling {ceiling} on the way to {budget}"
+        )),
+        Some(ceiling) if ceiling > lines.max(budget) => Some(format!(
+            "{name}: {lines} code lines under a ceiling of {ceiling}; lower the ceiling"
+        )),
+        Some(_) if lines <= budget => Some(format!(
+            "{name}: {lines} code lines are within the budget {budget}; remove the ceiling"
+        )),
+        _ => None,
+    }
 }
 
 fn total(facts: &Facts) -> usize {
@@ -279,6 +293,12 @@ fn table(facts: &Facts) -> String {
         "{:<16} {total:>6} {TOTAL_LINES:>7} {over:>6} {:>7} {shipped:>6}  tree cap {TREE_CRATES}",
         "together", ""
     );
+    if total > TOTAL_LINES {
+        let _ = writeln!(
+            text,
+            "NOT MET: A09 allows {TOTAL_LINES} lines; the ceilings hold what is there until it is."
+        );
+    }
     text
 }
 
@@ -295,6 +315,7 @@ fn gather(layout: &Layout) -> Result<Facts> {
     let mut facts = Facts {
         edges: edges(&metadata),
         top_level: tracked(layout)?,
+        ceiling: number(&metadata.workspace_metadata["budget"]["ceiling"]),
         ..Facts::default()
     };
     for package in metadata.workspace_packages() {
@@ -317,6 +338,7 @@ fn gather(layout: &Layout) -> Result<Facts> {
         let krate = Crate {
             lines: count::folder(folder.as_std_path())?,
             budget: number(&budget["lines"]),
+            ceiling: number(&budget["ceiling"]),
             declared: declared.map(str::to_owned).collect(),
         };
         facts.crates.insert(name, krate);

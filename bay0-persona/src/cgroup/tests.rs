@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::spawn;
+use nix::sched::CloneFlags;
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -51,7 +52,7 @@ fn t04_a_frozen_group_uses_no_cpu_and_a_frozen_tree_can_be_killed() {
     let root = cgroup2_root().unwrap();
     let group = Group::create(&root, &format!("bay0-test-{}", std::process::id())).unwrap();
     let nested = Group::create(&group.path, "nested").unwrap();
-    let burner = spawn(Some(&nested.dir), None, |_| {
+    let burner = spawn(Some(&nested.dir), CloneFlags::empty(), &[], || {
         // Ends by itself, whatever becomes of the test.
         let begun = Instant::now();
         while begun.elapsed() < LIMIT + LIMIT {

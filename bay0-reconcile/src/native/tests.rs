@@ -1,4 +1,5 @@
 use super::*;
+use bay0_persona::CloneFlags;
 use bay0_persona::{cgroup2_root, spawn};
 use std::fs;
 use std::path::PathBuf;
@@ -87,7 +88,7 @@ fn h12_rooms_running_frozen_nested_and_empty_are_found_and_removed() {
     let nested = Group::create(&frozen.path, "p__frozen__in").unwrap();
     Group::create(&rooms, "p__empty").unwrap();
     let sleep = |group: &Group| {
-        let child = spawn(Some(&group.dir), None, |_| {
+        let child = spawn(Some(&group.dir), CloneFlags::empty(), &[], || {
             loop {
                 nix::unistd::pause();
             }

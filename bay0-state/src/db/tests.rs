@@ -589,7 +589,8 @@ fn t04_baked_policies_are_told_line_by_line_and_never_written() {
     conn.execute_batch(view).unwrap();
     drop(conn);
     let before = files(&dir);
-    assert_eq!(baked(path, "0"), Ok(vec!["policy\tp://a".to_owned()]));
+    let lines = ["policy\tp://a", "image\tb"].map(str::to_owned);
+    assert_eq!(baked(path, "0"), Ok(lines.to_vec()));
     assert_eq!(baked(path, "1"), Ok(vec!["image\tb".to_owned()]));
     assert_eq!(baked(path, "2"), Ok(vec![]));
     assert!(baked(path, "x").is_err());

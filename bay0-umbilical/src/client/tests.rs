@@ -1,6 +1,7 @@
 #![allow(clippy::disallowed_methods, reason = "a thread plays the server")]
 
 use super::*;
+use bay0_persona::CloneFlags;
 use std::io::Read;
 use std::os::unix::net::UnixListener;
 use std::thread;
@@ -190,10 +191,10 @@ fn h15_a_fake_server_behind_a_socket_of_the_right_owner_is_not_asked() {
     let nobody = User::from_name("nobody").unwrap().unwrap().uid;
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     let path = scene.path.clone();
-    let impostor = bay0_persona::spawn(None, Some(std::os::fd::AsFd::as_fd(&theirs)), |kept| {
+    let impostor = bay0_persona::spawn(None, CloneFlags::empty(), &[theirs.as_raw_fd()], || {
         become_uid(nobody.as_raw());
         let _listener = listener(&path, Backlog::MAXCONN);
-        let mut ready = UnixStream::from(kept.unwrap());
+        let mut ready = &theirs;
         ready.write_all(b"!").unwrap();
         ready.read_exact(&mut [0]).map_or(0, |()| 1) // until the test ends
     });

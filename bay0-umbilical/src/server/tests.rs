@@ -1,6 +1,7 @@
 #![allow(clippy::arithmetic_side_effects, clippy::disallowed_methods)]
 
 use super::*;
+use bay0_persona::CloneFlags;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::socket::{ControlMessage, connect, sendmsg};
@@ -296,7 +297,7 @@ fn h15_running_out_of_descriptors_is_no_busy_loop_and_passes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sock");
     // In a child: the limit is the whole process's.
-    let child = bay0_persona::spawn(None, None, |_| {
+    let child = bay0_persona::spawn(None, CloneFlags::empty(), &[], || {
         let mut server = Server::bind(&path).unwrap();
         let clients: Vec<_> = (0..3).map(|_| client(&path)).collect();
         let used = u64::try_from(clients[2].as_raw_fd()).unwrap() + 1;
@@ -356,7 +357,7 @@ fn h15_a_thousand_hostile_connections_to_one_server_cost_the_clients_of_another_
     let mut good = spine.connect();
     let (path, nobody) = (room.dir.path().join("run/sock"), nobody());
     let (stop, stopped) = UnixStream::pair().unwrap();
-    let child = bay0_persona::spawn(None, Some(stopped.as_fd()), |kept| {
+    let child = bay0_persona::spawn(None, CloneFlags::empty(), &[stopped.as_raw_fd()], || {
         become_uid(nobody.as_raw());
         let mut held = std::collections::VecDeque::new();
         for how in 0..1000 {
@@ -365,7 +366,7 @@ fn h15_a_thousand_hostile_connections_to_one_server_cost_the_clients_of_another_
             held.push_front(stream);
             held.truncate(500);
         }
-        i32::from(UnixStream::from(kept.unwrap()).read(&mut [0]).is_err())
+        i32::from((&stopped).read(&mut [0]).is_err())
     });
     let (child, mut newcomers, mut rounds) = (child.unwrap(), 0, 0);
     drop(stopped);

@@ -1,11 +1,13 @@
 #![allow(clippy::disallowed_methods, reason = "a thread plays bay0")]
 
 use super::*;
+use bay0_persona::CloneFlags;
 use bay0_umbilical::{Server, Verb};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Uid, chown};
 use proptest::prelude::*;
 use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
@@ -127,11 +129,11 @@ fn h15_a_fake_server_is_red() {
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(scene.socket.parent().unwrap(), open).unwrap();
-    let impostor = bay0_persona::spawn(None, Some(theirs.as_fd()), |kept| {
+    let impostor = bay0_persona::spawn(None, CloneFlags::empty(), &[theirs.as_raw_fd()], || {
         // SAFETY: changes this process's uids and touches no memory.
         unsafe { nix::libc::syscall(nix::libc::SYS_setuid, 65_534) };
         let _server = Server::bind(&scene.socket).unwrap();
-        let mut ready = UnixStream::from(kept.unwrap());
+        let mut ready = &theirs;
         ready.write_all(b"!").unwrap();
         i32::from(ready.read(&mut [0]).is_err())
     });

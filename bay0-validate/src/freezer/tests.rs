@@ -69,7 +69,7 @@ impl Scene {
     /// The experiment, with a second hand on the lever while it has its group frozen.
     fn observe(&self, meanwhile: impl Fn(&Child)) -> Result<String, String> {
         let group = Group::create(&self.0, "inner").unwrap();
-        let burner = spawn(Some(&group.dir), None, |_| burn()).unwrap();
+        let burner = spawn(Some(&group.dir), CloneFlags::empty(), &[], burn).unwrap();
         let observed = observe(&group, &burner, || meanwhile(&burner));
         group.remove(LIMIT).unwrap();
         observed
@@ -100,7 +100,7 @@ fn h15_a_room_that_thaws_and_does_not_run_is_red_and_can_still_be_ended() {
 fn h15_what_a_killed_validation_left_frozen_behind_is_ended_and_harms_the_next_one_not() {
     let scene = scene("leftover");
     let leftover = Group::create(&scene.0, GROUP).unwrap();
-    let burner = spawn(Some(&leftover.dir), None, |_| burn()).unwrap();
+    let burner = spawn(Some(&leftover.dir), CloneFlags::empty(), &[], burn).unwrap();
     leftover.freeze(LIMIT).unwrap();
     let found = scene.feel();
     assert_eq!(found.level, Level::Green, "{found:?}");

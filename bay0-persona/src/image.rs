@@ -1,0 +1,143 @@
+//! A room's files (T09): a partition with a SquashFS and its dm-verity tree, found by name and opened with the root hash that the
+//! Spine itself carries, so that every block is verified before anybody reads it.
+//!
+//! Source: the kernel's `dm-ioctl.h` and `admin-guide/device-mapper/verity`.
+
+use std::fs::{self, File, create_dir_all};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::mount::{MsFlags, mount};
+
+/// Where images are mounted.
+pub const IMAGES: &str = "/run/images";
+const CONTROL: &str = "/dev/mapper/control";
+/// `struct dm_ioctl`, in bytes.
+const HEADER: usize = 312;
+const MAX_CALL: usize = 4096;
+/// `DM_READONLY_FLAG`, as it stands in the header.
+const READ_ONLY: u32 = 1;
+
+/// An image that the factory has baked in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// What its partition is called.
+    pub name: String,
+    /// Its size without the tree, in blocks of 4096 bytes.
+    pub blocks: u64,
+    /// The hash over everything, in hexadecimal.
+    pub roothash: String,
+    /// What is hashed in front of each block, in hexadecimal.
+    pub salt: String,
+}
+
+impl Image {
+    /// Reads the columns of a compiled image: name, blocks, root hash, salt. None if one is missing or wrong.
+    pub fn parse(columns: &[&str]) -> Option<Image> {
+        let [name, blocks, roothash, salt] = columns else {
+            return None;
+        };
+        Some(Image {
+            name: (*name).to_owned(),
+            blocks: blocks.parse().ok()?,
+            roothash: (*roothash).to_owned(),
+            salt: (*salt).to_owned(),
+        })
+    }
+
+    /// Where it is mounted once it is open.
+    pub fn path(&self) -> PathBuf {
+        Path::new(IMAGES).join(&self.name)
+    }
+
+    /// Finds, verifies and mounts it. Reads a disk: PID 1 has a child do it.
+    ///
+    /// # Errors
+    /// What could not be done, and why; a root hash that does not match shows as a mount that fails with EIO or EINVAL.
+    pub fn open(&self) -> Result<(), String> {
+        let disk = partition(&self.name).ok_or("no partition has this name")?;
+        let minor = self
+            .verity(&disk)
+            .map_err(|errno| format!("verity on {disk}: {errno:?}"))?;
+        let (device, at) = (format!("/dev/dm-{minor}"), self.path());
+        create_dir_all(&at).map_err(|err| format!("{}: {err}", at.display()))?;
+        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
+        let done = mount(
+            Some(device.as_str()),
+            &at,
+            Some("squashfs"),
+            flags,
+            None::<&str>,
+        );
+        done.map_err(|errno| format!("mount {disk}: {errno:?} (EIO: not what the Spine knows)"))
+    }
+
+    /// Makes the verified device; its minor number.
+    fn verity(&self, disk: &str) -> nix::Result<u64> {
+        let control = File::options().read(true).write(true).open(CONTROL);
+        let control = control.map_err(|err| Errno::try_from(err).unwrap_or(Errno::EIO))?;
+        let (blocks, hash, salt) = (self.blocks, &self.roothash, &self.salt);
+        let table = format!("1 {disk} {disk} 4096 4096 {blocks} {blocks} sha256 {hash} {salt}");
+        // struct dm_target_spec: first sector, sectors, status, next, type; then the parameters.
+        let mut target = [0, blocks.saturating_mul(8).to_le(), 0]
+            .map(u64::to_ne_bytes)
+            .concat();
+        target.extend(b"verity\0\0\0\0\0\0\0\0\0\0");
+        target.extend(table.bytes().chain([0]));
+        // One that an earlier attempt has left behind.
+        let _ = call(&control, 4, &self.name, &[]);
+        call(&control, 3, &self.name, &[])?;
+        call(&control, 9, &self.name, &target)?;
+        let number = call(&control, 6, &self.name, &[])?;
+        // The kernel's packed form of a device number: minors up to 255, then the major, then the rest.
+        Ok((number & 0xff) | ((number >> 12) & 0xf_ff00))
+    }
+}
+
+/// The device of the partition of this name, such as `/dev/vdb2`.
+fn partition(name: &str) -> Option<String> {
+    let wanted = format!("PARTNAME={name}");
+    fs::read_dir("/sys/class/block")
+        .ok()?
+        .flatten()
+        .find_map(|entry| {
+            let text = fs::read_to_string(entry.path().join("uevent")).ok()?;
+            let found = text.lines().any(|line| line == wanted);
+            found.then(|| format!("/dev/{}", entry.file_name().display()))
+        })
+}
+
+/// One call of the device mapper: 3 makes the device `name`, 4 removes it, 9 loads its table, 6 starts it. The device's number.
+fn call(control: &File, number: u8, name: &str, target: &[u8]) -> nix::Result<u64> {
+    let mut packet = vec![0; MAX_CALL];
+    let targets = u32::from(!target.is_empty());
+    let words = [
+        4_u32,
+        0,
+        0,
+        MAX_CALL as u32,
+        HEADER as u32,
+        targets,
+        0,
+        READ_ONLY,
+    ];
+    let header = words.map(u32::to_ne_bytes).concat();
+    for (at, bytes) in [
+        (0, header.as_slice()),
+        (48, name.as_bytes()),
+        (HEADER, target),
+    ] {
+        let room = packet
+            .get_mut(at..)
+            .and_then(|rest| rest.get_mut(..bytes.len()));
+        room.ok_or(Errno::E2BIG)?.copy_from_slice(bytes);
+    }
+    let order = nix::request_code_readwrite!(0xfd, number, HEADER);
+    // SAFETY: the kernel reads and writes at most the packet's own length, which stands in its header; it outlives the call.
+    let done = unsafe { libc::ioctl(control.as_raw_fd(), order, packet.as_mut_ptr()) };
+    Errno::result(done)?;
+    let device = packet.get(40..48).and_then(|bytes| bytes.try_into().ok());
+    Ok(u64::from_ne_bytes(device.unwrap_or_default()))
+}

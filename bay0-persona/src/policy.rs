@@ -1,0 +1,148 @@
+//! What a room may do, as the factory compiled it (decision 12), and what a nested room may never have beyond its parent (A05).
+//!
+//! | number | a child stays within its parent when its value is |
+//! | --- | --- |
+//! | quota, weight, memory, pids, open files, tmpfs, tries | not greater |
+//! | seccomp | not higher: each profile allows all that the one below it allows |
+//! | capabilities, network, devices, terminal, autostart | a part of the parent's bits |
+//! | delay | not less, where the child is started again at all |
+//!
+//! Image, command and environment are free: whatever runs in a room is held by the numbers.
+
+use std::ffi::CString;
+
+use crate::PersonaName;
+
+/// How a child's number is compared with its parent's.
+#[derive(Clone, Copy)]
+enum Within {
+    NotGreater,
+    NotLess,
+    PartOf,
+}
+use Within::{NotGreater, NotLess, PartOf};
+
+/// Each number of a policy, in the order in which it is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// Processor time, in percent of one processor.
+    CpuQuota,
+    /// Share of the processors where rooms compete, 1 to 10,000.
+    CpuWeight,
+    /// Memory, in bytes.
+    MemoryMax,
+    /// Processes and threads at once.
+    Pids,
+    /// Open files of one process.
+    OpenFiles,
+    /// Files kept in memory, in bytes.
+    Tmpfs,
+    /// Which seccomp profile, from strict to wide.
+    Seccomp,
+    /// One bit for each capability, at the kernel's number.
+    Capabilities,
+    /// One bit for each way out: [`VIA_NET`], [`NIC`].
+    Network,
+    /// One bit for each kind of device.
+    Devices,
+    /// Whether a person can enter it.
+    Terminal,
+    /// Whether it is started with the machine.
+    Autostart,
+    /// How often it is started again after a failure.
+    Tries,
+    /// How long before the first time, in milliseconds.
+    DelayMs,
+}
+
+/// [`Grant::Network`]: a link to `sys://net`.
+pub const VIA_NET: u64 = 1;
+/// [`Grant::Network`]: the network card itself.
+pub const NIC: u64 = 2;
+
+/// What each number is called in a policy file, and how a child's is held.
+const GRANTS: [(&str, Within); 14] = [
+    ("cpu.quota", NotGreater),
+    ("cpu.weight", NotGreater),
+    ("memory.max", NotGreater),
+    ("pids", NotGreater),
+    ("open_files", NotGreater),
+    ("tmpfs", NotGreater),
+    ("seccomp", NotGreater),
+    ("capabilities", PartOf),
+    ("network", PartOf),
+    ("devices", PartOf),
+    ("terminal", PartOf),
+    ("autostart", PartOf),
+    ("restart.tries", NotGreater),
+    ("restart.delay_ms", NotLess),
+];
+
+/// The numbers of a policy, in the order of [`Grant`].
+pub type Numbers = [u64; GRANTS.len()];
+
+/// One room's policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The room.
+    pub name: PersonaName,
+    /// The image its files come from.
+    pub image: String,
+    /// Program and arguments.
+    pub command: Vec<CString>,
+    /// The whole environment, `KEY=VALUE`.
+    pub environment: Vec<CString>,
+    /// The numbers.
+    pub grants: Numbers,
+}
+
+impl Policy {
+    /// Reads the columns of a compiled policy: name, image, command and environment (a line each), the numbers. None if one
+    /// is missing or not what it must be.
+    pub fn parse(columns: &[&str]) -> Option<Policy> {
+        let [name, image, command, environment, numbers @ ..] = columns else {
+            return None;
+        };
+        let lines = |text: &str| {
+            text.lines()
+                .map(CString::new)
+                .collect::<Result<_, _>>()
+                .ok()
+        };
+        let numbers: Option<Vec<u64>> = numbers.iter().map(|number| number.parse().ok()).collect();
+        Some(Policy {
+            name: PersonaName::parse(name).ok()?,
+            image: (*image).to_owned(),
+            command: lines(command)?,
+            environment: lines(environment)?,
+            grants: numbers?.try_into().ok()?,
+        })
+    }
+
+    /// One of the numbers.
+    pub fn get(&self, grant: Grant) -> u64 {
+        self.grants.get(grant as usize).copied().unwrap_or(0)
+    }
+
+    /// Whether it grants something that is either granted or not.
+    pub fn may(&self, grant: Grant) -> bool {
+        self.get(grant) != 0
+    }
+}
+
+/// The fields in which `child` is beyond `parent`, in their order; none when it stays within it (A05). The build asks this,
+/// and whoever starts a nested room asks again.
+pub fn beyond(child: &Numbers, parent: &Numbers) -> Vec<&'static str> {
+    let [.., tries, _] = child;
+    let pairs = child.iter().zip(parent).zip(GRANTS);
+    let over = pairs.filter(|((child, parent), (_, within))| match within {
+        NotGreater => child > parent,
+        // How soon a room is started again means nothing where it never is.
+        NotLess => *tries > 0 && child < parent,
+        PartOf => *child & !*parent != 0,
+    });
+    over.map(|(_, (field, _))| field).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+use super::*;
+use proptest::prelude::*;
+
+const LINE: &str = "p://work/mail\tdev\t/bin/sh\n-c\ntrue\tHOME=/root\nA=b c\t1\t2\t3\t4\t5\t6\t2\t8\t1\t0\t1\t0\t3\t500";
+
+fn columns(line: &str) -> Vec<&str> {
+    line.split('\t').collect()
+}
+
+#[test]
+fn a06_a_compiled_policy_is_read_column_by_column() {
+    let policy = Policy::parse(&columns(LINE)).unwrap();
+    assert_eq!(policy.name.to_string(), "p://work/mail");
+    assert_eq!(policy.image, "dev");
+    assert_eq!(
+        policy.command,
+        [c"/bin/sh", c"-c", c"true"].map(CString::from)
+    );
+    assert_eq!(
+        policy.environment,
+        [c"HOME=/root", c"A=b c"].map(CString::from)
+    );
+    assert_eq!(policy.get(Grant::CpuQuota), 1);
+    assert_eq!(policy.get(Grant::Tmpfs), 6);
+    assert_eq!(policy.get(Grant::DelayMs), 500);
+    assert!(policy.may(Grant::Terminal) && !policy.may(Grant::Autostart));
+}
+
+#[test]
+fn a06_a_policy_that_is_not_whole_is_none() {
+    let whole = columns(LINE);
+    for length in 0..whole.len() {
+        assert_eq!(Policy::parse(&whole[..length]), None);
+    }
+    assert_eq!(Policy::parse(&[whole.as_slice(), &["1"]].concat()), None);
+    assert_eq!(
+        Policy::parse(&columns(&LINE.replace("p://work", "P://work"))),
+        None
+    );
+    assert_eq!(Policy::parse(&columns(&LINE.replace("500", "-5"))), None);
+}
+
+#[test]
+fn a05_each_field_that_a_child_has_beyond_its_parent_is_named() {
+    let parent = [100, 100, 64, 8, 16, 32, 1, 0b0110, 1, 0b11, 1, 1, 3, 500];
+    assert_eq!(beyond(&parent, &parent), [""; 0]);
+    for (at, (field, _)) in GRANTS.iter().enumerate() {
+        let mut child = parent;
+        // More of what is counted, another bit of what is a set, sooner of what is a delay.
+        child[at] = match *field {
+            "restart.delay_ms" => 499,
+            "capabilities" => 0b1000,
+            "network" | "terminal" | "autostart" => 2,
+            "devices" => 0b100,
+            _ => child[at] + 1,
+        };
+        assert_eq!(beyond(&child, &parent), [*field]);
+    }
+    // A child that is never started again may say any delay.
+    let mut never = parent;
+    never[12] = 0;
+    never[13] = 0;
+    assert_eq!(beyond(&never, &parent), [""; 0]);
+}
+
+proptest! {
+    #[test]
+    fn a05_within_is_an_order(a: Numbers, b: Numbers, c: Numbers) {
+        prop_assert!(beyond(&a, &a).is_empty());
+        // What is within a room is within that room's parent.
+        let [ab, bc] = [within(&a, &b), within(&b, &c)];
+        prop_assert!(beyond(&ab, &b).is_empty() && beyond(&bc, &c).is_empty());
+        let inner = within(&a, &bc);
+        prop_assert!(beyond(&inner, &bc).is_empty() && beyond(&inner, &c).is_empty());
+    }
+
+    #[test]
+    fn a16_no_columns_make_it_panic(columns: Vec<String>) {
+        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+        let _ = Policy::parse(&columns);
+    }
+}
+
+/// The most that `a` may have inside `b`.
+fn within(a: &Numbers, b: &Numbers) -> Numbers {
+    let mut most = *a;
+    for ((number, parent), (_, within)) in most.iter_mut().zip(b).zip(GRANTS) {
+        *number = match within {
+            NotGreater => (*number).min(*parent),
+            NotLess => (*number).max(*parent),
+            PartOf => *number & *parent,
+        };
+    }
+    most
+}

@@ -1,0 +1,408 @@
+//! A room (C04, C05, T03, T09): one `clone3(2)` into its group and namespaces, then what is done inside before its program runs.
+//!
+//! PID 1 prepares what needs rights outside, the child does the rest with rights that end at its user namespace:
+//!
+//! | stage | by | does |
+//! | --- | --- | --- |
+//! | files | PID 1 | takes hold of the mounts that go in: image, umbilical, client, terminal |
+//! | clone | PID 1 | the process, in its group, in seven new namespaces |
+//! | users | PID 1 | maps the room's 65,536 uids, and its image's files to them |
+//! | identity | child | becomes the room's root |
+//! | overlay | child | tmpfs over the image: what is written is gone at the end |
+//! | devices, proc | child | a small /dev, a /proc of its own with the usual masks |
+//! | place | child | umbilical, client and terminal to where its programs find them |
+//! | pivot | child | enters it; what lay outside is detached, so paths of the Spine must be used before |
+//! | limits, capabilities, seccomp | child | then only the room's program is left to start |
+//! | exec | child | the program, below a small init that reaps and passes signals on |
+//!
+//! A stage that fails is reported with its errno and ends the child; what it mounted goes with its namespace.
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::fs::{self, File, create_dir, create_dir_all};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::{chown, symlink};
+use std::path::Path;
+
+use caps::errors::CapsError;
+use caps::{CapSet, CapsHashSet};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::libc;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::pty::{posix_openpt, ptsname_r, unlockpt};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SIGCHLD, SigSet, kill};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{
+    ForkResult, Gid, Pid, Uid, chdir, execve, fork, pivot_root, sethostname, setsid,
+};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setgroups, setresgid, setresuid};
+pub use seccompiler::BpfProgram;
+use seccompiler::{apply_filter, sock_filter};
+
+use crate::policy::{Grant, Policy};
+use crate::spawn::{Child, spawn};
+use crate::tree;
+
+/// Uids of one room (decision 10).
+pub const UIDS: u32 = 65_536;
+/// Longest report of a room's start, in bytes.
+const MAX_REPORT: usize = 128;
+/// Where a room is put together, in its own mount namespace. The Spine has this directory.
+const BASE: &str = "/run";
+/// Its parts: the image, what is written over it, overlayfs's scratch space, and all together.
+const PARTS: [&str; 4] = ["/run/lower", "/run/upper", "/run/work", "/run/root"];
+/// What a room's program reads and writes.
+const CONSOLE: &str = "/dev/console";
+const NONE: Option<&str> = None;
+
+/// The stage that failed, and why.
+pub type Failed = (&'static str, io::Error);
+
+/// What a room is started from.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// What it may.
+    pub policy: &'a Policy,
+    /// The first of its uids outside.
+    pub uid: u32,
+    /// Where its image is mounted.
+    pub image: &'a Path,
+    /// Its umbilical.
+    pub umbilical: &'a Path,
+    /// Its seccomp filters, in the order in which they are installed.
+    pub filters: &'a [BpfProgram],
+}
+
+/// A room's first process. It waits for [`Room::release`], so that what it needs from outside can be completed.
+#[derive(Debug)]
+pub struct Room {
+    /// Its init.
+    pub child: Child,
+    /// Readable when [`Room::progress`] has something to tell.
+    pub report: OwnedFd,
+    /// The other side of its console, non-blocking.
+    pub terminal: File,
+}
+
+/// The mounts that go into a room.
+struct Files {
+    image: OwnedFd,
+    umbilical: OwnedFd,
+    client: OwnedFd,
+    console: OwnedFd,
+}
+
+/// A seccomp program from its hexadecimal form: 8 bytes an instruction, the kernel's `struct sock_filter`. None if it is none.
+pub fn bpf_program(hex: &str) -> Option<BpfProgram> {
+    let instruction = |digits: &[u8]| {
+        let number = u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        let [c0, c1, jt, jf, k @ ..] = number.to_be_bytes();
+        let (code, k) = (u16::from_le_bytes([c0, c1]), u32::from_le_bytes(k));
+        Some(sock_filter { code, jt, jf, k })
+    };
+    let whole = hex.len().is_multiple_of(16).then_some(hex.as_bytes())?;
+    whole.chunks(16).map(instruction).collect()
+}
+
+fn at<E: Into<io::Error>>(stage: &'static str) -> impl Fn(E) -> Failed {
+    move |error| (stage, error.into())
+}
+
+impl Room {
+    /// Makes the room's first process, in `group`, an open cgroup that nobody was ever in.
+    ///
+    /// # Errors
+    /// The stage and why; nothing is left of the room then.
+    pub fn prepare(plan: &Plan<'_>, group: &File) -> Result<Room, Failed> {
+        let (terminal, files) = hold(plan).map_err(at("files"))?;
+        let (family, flag) = (AddressFamily::Unix, SockFlag::SOCK_CLOEXEC);
+        let pair = socketpair(family, SockType::SeqPacket, None, flag);
+        let (report, theirs) = pair.map_err(at("clone"))?;
+        let Files {
+            image,
+            umbilical,
+            client,
+            console,
+        } = &files;
+        let keep = [image, umbilical, client, console, &theirs].map(AsRawFd::as_raw_fd);
+        let namespaces = CloneFlags::CLONE_NEWPID
+            | CloneFlags::CLONE_NEWNS
+            | CloneFlags::CLONE_NEWNET
+            | CloneFlags::CLONE_NEWIPC
+            | CloneFlags::CLONE_NEWUTS
+            | CloneFlags::CLONE_NEWUSER;
+        let child = spawn(Some(group), namespaces, &keep, || {
+            let Err((stage, error)) = inside(plan, &files, &theirs);
+            let errno = Errno::try_from(error).unwrap_or(Errno::EIO);
+            let text = format!("{stage}: {errno:?}");
+            let _ = send(theirs.as_raw_fd(), text.as_bytes(), MsgFlags::MSG_NOSIGNAL);
+            1
+        });
+        let child = child.map_err(at("clone"))?;
+        let room = Room {
+            child,
+            report,
+            terminal,
+        };
+        room.map_users(plan.uid, &files.image)
+            .map_err(at("users"))?;
+        Ok(room)
+    }
+
+    fn map_users(&self, uid: u32, image: &OwnedFd) -> io::Result<()> {
+        for map in ["uid_map", "gid_map"] {
+            fs::write(self.proc(map), format!("0 {uid} {UIDS}"))?;
+        }
+        let users = File::open(self.proc("ns/user"))?.into();
+        Ok(tree::restrict(image, Some(&users))?)
+    }
+
+    /// A file of the kernel about the room's init, which is there until it is reaped.
+    pub fn proc(&self, file: &str) -> String {
+        format!("/proc/{}/{file}", self.child.pid)
+    }
+
+    /// Lets the room go on by itself.
+    ///
+    /// # Errors
+    /// `clone`: it has died.
+    pub fn release(&self) -> Result<(), Failed> {
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        let sent = send(self.report.as_raw_fd(), b"go", flags);
+        sent.map(drop).map_err(at("clone"))
+    }
+
+    /// What it has to tell of its start, if there is anything: that its program runs, or the stage that failed.
+    pub fn progress(&self) -> Option<Result<(), String>> {
+        let mut text = [0; MAX_REPORT];
+        match recv(self.report.as_raw_fd(), &mut text, MsgFlags::MSG_DONTWAIT) {
+            // Its side of the socket was closed when the program was executed.
+            Ok(0) => Some(Ok(())),
+            Ok(length) => {
+                let text = text.get(..length).unwrap_or_default();
+                Some(Err(String::from_utf8_lossy(text).into_owned()))
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+/// Takes hold of everything that goes into the room, and of its terminal, whose other end is to be the room root's.
+fn hold(plan: &Plan<'_>) -> io::Result<(File, Files)> {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let terminal = posix_openpt(flags)?;
+    unlockpt(&terminal)?;
+    let name = ptsname_r(&terminal)?;
+    chown(&name, Some(plan.uid), Some(plan.uid))?;
+    let files = Files {
+        image: tree::copy(plan.image)?,
+        umbilical: tree::copy(plan.umbilical)?,
+        client: tree::copy(Path::new("/proc/self/exe"))?,
+        console: tree::copy(Path::new(&name))?,
+    };
+    tree::restrict(&files.umbilical, None)?;
+    tree::restrict(&files.client, None)?;
+    Ok((File::from(OwnedFd::from(terminal)), files))
+}
+
+/// Everything that happens inside; returns only if a stage fails.
+fn inside(plan: &Plan<'_>, files: &Files, report: &OwnedFd) -> Result<Infallible, Failed> {
+    // PID 1 says go; if it has closed its end instead, the room is not wanted any more.
+    if recv(report.as_raw_fd(), &mut [0; 2], MsgFlags::empty()) != Ok(2) {
+        return Err(at("clone")(Errno::ECANCELED));
+    }
+    let policy = plan.policy;
+    identity(&policy.name.internal()).map_err(at("identity"))?;
+    overlay(policy.get(Grant::Tmpfs), &files.image).map_err(at("overlay"))?;
+    devices().map_err(at("devices"))?;
+    proc().map_err(at("proc"))?;
+    for (file, path) in [
+        (&files.umbilical, "run/umbilical"),
+        (&files.client, "usr/bin/bay0"),
+        (&files.console, "dev/console"),
+    ] {
+        place(file, path).map_err(at("place"))?;
+    }
+    enter().map_err(at("pivot"))?;
+    let files = policy.get(Grant::OpenFiles);
+    setrlimit(Resource::RLIMIT_NOFILE, files, files).map_err(at("limits"))?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(at("limits"))?;
+    let kept = capabilities(policy.get(Grant::Capabilities));
+    kept.map_err(|_| at("capabilities")(Errno::last()))?;
+    for filter in plan.filters {
+        apply_filter(filter).map_err(|_| at("seccomp")(Errno::last()))?;
+    }
+    run(policy, report).map_err(at("exec"))
+}
+
+/// Becomes the room's root.
+fn identity(internal: &str) -> io::Result<()> {
+    let (root, group) = (Uid::from_raw(0), Gid::from_raw(0));
+    setgroups(&[])?;
+    setresgid(group, group, group)?;
+    setresuid(root, root, root)?;
+    // Not by clone3, which would make PID 1's own group the root of the namespace.
+    unshare(CloneFlags::CLONE_NEWCGROUP)?;
+    Ok(sethostname(
+        internal.rsplit("__").next().unwrap_or_default(),
+    )?)
+}
+
+fn mounted(kind: &str, at: &str, flags: MsFlags, data: &str) -> nix::Result<()> {
+    mount(Some(kind), at, Some(kind), flags, Some(data))
+}
+
+fn bind(from: &str, to: &str) -> nix::Result<()> {
+    mount(Some(from), to, NONE, MsFlags::MS_BIND, NONE)
+}
+
+/// A tmpfs with the room's own files over the image, which no one can change.
+fn overlay(bytes: u64, image: &OwnedFd) -> io::Result<()> {
+    mount(NONE, "/", NONE, MsFlags::MS_PRIVATE | MsFlags::MS_REC, NONE)?;
+    let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mounted("tmpfs", BASE, safe, &format!("mode=0755,size={bytes}"))?;
+    for part in PARTS {
+        create_dir(part)?;
+    }
+    let [lower, upper, work, root] = PARTS;
+    tree::attach(image, Path::new(lower))?;
+    let parts = format!("lowerdir={lower},upperdir={upper},workdir={work},userxattr");
+    Ok(mounted("overlay", root, safe, &parts)?)
+}
+
+/// A small /dev: the harmless nodes of the Spine's, and terminals of its own.
+fn devices() -> io::Result<()> {
+    let (dev, quiet) = ("/run/root/dev", MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC);
+    create_dir_all(dev)?;
+    mounted("tmpfs", dev, quiet, "mode=0755,size=64k,nr_inodes=64")?;
+    for node in ["null", "zero", "full", "random", "urandom", "tty"] {
+        let path = format!("{dev}/{node}");
+        File::create(&path)?;
+        bind(&format!("/dev/{node}"), &path)?;
+    }
+    for (name, kind, data) in [
+        ("pts", "devpts", "newinstance,ptmxmode=0666,mode=0620"),
+        ("shm", "tmpfs", "mode=1777"),
+    ] {
+        let path = format!("{dev}/{name}");
+        create_dir(&path)?;
+        mounted(kind, &path, quiet, data)?;
+    }
+    for (name, to) in [
+        ("ptmx", "pts/ptmx"),
+        ("fd", "/proc/self/fd"),
+        ("stdin", "fd/0"),
+        ("stdout", "fd/1"),
+        ("stderr", "fd/2"),
+    ] {
+        symlink(to, format!("{dev}/{name}"))?;
+    }
+    Ok(())
+}
+
+/// The room's own /proc; what tells or changes anything of the machine is covered or read-only.
+fn proc() -> io::Result<()> {
+    let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let root = "/run/root/proc";
+    create_dir_all(root)?;
+    mounted("proc", root, safe, "")?;
+    for file in "kcore keys key-users kmsg sysrq-trigger timer_list".split(' ') {
+        match bind("/dev/null", &format!("{root}/{file}")) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    for folder in ["sys", "irq", "bus", "fs"] {
+        let path = format!("{root}/{folder}");
+        bind(&path, &path)?;
+        let again = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | safe;
+        mount(NONE, path.as_str(), NONE, again, NONE)?;
+    }
+    Ok(())
+}
+
+/// Attaches a file at a path of the room, which nobody but this process has touched so far.
+fn place(file: &OwnedFd, path: &str) -> io::Result<()> {
+    let path = Path::new("/run/root").join(path);
+    create_dir_all(path.parent().unwrap_or(&path))?;
+    File::create(&path)?;
+    Ok(tree::attach(file, &path)?)
+}
+
+/// Makes the room's files the root, and lets go of everything else.
+fn enter() -> nix::Result<()> {
+    chdir("/run/root")?;
+    // pivot_root(2): the same place twice stacks the old root over the new one, to be taken off at once.
+    pivot_root(".", ".")?;
+    umount2(".", MntFlags::MNT_DETACH)?;
+    chdir("/")
+}
+
+/// Gives up for good every capability whose bit is not in `kept`.
+fn capabilities(kept: u64) -> Result<(), CapsError> {
+    let of = |capability: &caps::Capability| kept & capability.bitmask() != 0;
+    let (keep, lose): (CapsHashSet, CapsHashSet) = caps::all().into_iter().partition(of);
+    for capability in lose {
+        caps::drop(None, CapSet::Bounding, capability)?;
+    }
+    caps::clear(None, CapSet::Ambient)?;
+    caps::set(None, CapSet::Effective, &keep)?;
+    caps::set(None, CapSet::Permitted, &keep)?;
+    caps::clear(None, CapSet::Inheritable)
+}
+
+/// Starts the program and is its init: passes signals on to it, reaps, and ends with it.
+fn run(policy: &Policy, report: &OwnedFd) -> nix::Result<Infallible> {
+    let all = SigSet::all();
+    all.thread_set_mask()?;
+    // SAFETY: this process has one thread.
+    let program = match unsafe { fork() }? {
+        ForkResult::Child => return exec(policy),
+        ForkResult::Parent { child } => child,
+    };
+    // SAFETY: this process's own copy, which nothing else here uses again; the program's goes when it is executed.
+    drop(unsafe { OwnedFd::from_raw_fd(report.as_raw_fd()) });
+    loop {
+        match all.wait()? {
+            SIGCHLD => reap(program),
+            signal => drop(kill(program, signal)),
+        }
+    }
+}
+
+/// Reaps whatever has ended; with the program the room ends, because the kernel kills what is left below its init.
+fn reap(program: Pid) {
+    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        let code = match status {
+            WaitStatus::StillAlive => return,
+            WaitStatus::Exited(pid, code) if pid == program => code,
+            WaitStatus::Signaled(pid, signal, _) if pid == program => 128 | signal as i32,
+            _ => continue,
+        };
+        // SAFETY: nothing of this process is to run on, and nothing of it needs to be undone.
+        unsafe { libc::_exit(code) };
+    }
+}
+
+fn exec(policy: &Policy) -> nix::Result<Infallible> {
+    SigSet::empty().thread_set_mask()?;
+    setsid()?;
+    let terminal = policy.may(Grant::Terminal);
+    let path = if terminal { CONSOLE } else { "/dev/null" };
+    // Opened by the leader of a session that has none, a terminal becomes the controlling one (tty(4)).
+    let file = File::options().read(true).write(true).open(path);
+    let file = file.map_err(|err| Errno::try_from(err).unwrap_or(Errno::EIO))?;
+    dup2_stdin(&file)?;
+    dup2_stdout(&file)?;
+    dup2_stderr(&file)?;
+    let program: &CString = policy.command.first().ok_or(Errno::ENOENT)?;
+    execve(program, &policy.command, &policy.environment)
+}
+
+#[cfg(test)]
+mod tests;

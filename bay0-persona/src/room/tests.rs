@@ -1,0 +1,210 @@
+#![allow(clippy::arithmetic_side_effects)]
+
+use super::*;
+use crate::{Group, cgroup2_root};
+use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+fn policy(command: &str) -> Policy {
+    let columns = [
+        "p://work/mail",
+        "busybox",
+        command,
+        "PATH=/bin:/usr/bin",
+        "100",
+        "100",
+        "67108864",
+        "64",
+        "256",
+        "1048576",
+        "0",
+        "128",
+        "0",
+        "0",
+        "1",
+        "0",
+        "0",
+        "0",
+    ];
+    Policy::parse(&columns).unwrap()
+}
+
+/// A folder as image: the host's own busybox where there is one, and everything a room needs to exist.
+fn image() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for folder in ["bin", "dev", "proc", "run", "usr/bin", "etc", "tmp"] {
+        create_dir_all(dir.path().join(folder)).unwrap();
+    }
+    fs::copy("/bin/busybox", dir.path().join("bin/busybox")).unwrap();
+    symlink("busybox", dir.path().join("bin/sh")).unwrap();
+    dir
+}
+
+/// Starts a room, hands it and its group to `look` once it runs or has failed, and removes it.
+fn with_room<T>(
+    policy: &Policy,
+    image: &Path,
+    look: impl FnOnce(&Room, Result<(), String>) -> T,
+) -> T {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let bound = image.to_str().unwrap();
+    let socket = tempfile::NamedTempFile::new().unwrap();
+    mount(Some(bound), bound, NONE, MsFlags::MS_BIND, NONE).unwrap();
+    let name = format!(
+        "bay0-room-{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Relaxed)
+    );
+    let group = Group::create(&cgroup2_root().unwrap(), &name).unwrap();
+    let plan = Plan {
+        policy,
+        uid: 655_360,
+        image,
+        umbilical: socket.path(),
+        filters: &[],
+    };
+    let room = Room::prepare(&plan, &group.dir).unwrap();
+    room.release().unwrap();
+    let begun = Instant::now();
+    let progress = loop {
+        match room.progress() {
+            None => assert!(begun.elapsed() < LIMIT),
+            Some(progress) => break progress,
+        }
+    };
+    let seen = look(&room, progress);
+    group.remove(LIMIT).unwrap();
+    umount2(bound, MntFlags::MNT_DETACH).unwrap();
+    seen
+}
+
+/// What a room with this shell command writes to its terminal until it has ended.
+fn shown(script: &str) -> String {
+    let (policy, image) = (policy(&format!("/bin/busybox\nsh\n-c\n{script}")), image());
+    with_room(&policy, image.path(), |room, progress| {
+        assert_eq!(progress, Ok(()));
+        assert!(room.child.wait_exit(LIMIT));
+        // At the end of a terminal reads fail with EIO.
+        let mut bytes = Vec::new();
+        let _ = (&room.terminal).read_to_end(&mut bytes);
+        String::from_utf8(bytes).unwrap()
+    })
+}
+
+/// At which stage a room failed, or how it ended.
+fn started(policy: &Policy, image: &Path) -> String {
+    with_room(policy, image, |room, progress| match progress {
+        Err(stage) => stage,
+        Ok(()) => {
+            assert!(room.child.wait_exit(LIMIT));
+            match waitpid(Pid::from_raw(room.child.pid), None).unwrap() {
+                WaitStatus::Exited(_, code) => format!("exit {code}"),
+                other => format!("{other:?}"),
+            }
+        }
+    })
+}
+
+/// What a script prints, line by line, without the terminal's carriage returns.
+fn lines(script: &str) -> Vec<String> {
+    shown(script)
+        .replace('\r', "")
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn c04_a_room_has_names_processes_and_network_of_its_own() {
+    let said = lines(
+        "id -u;hostname;cat /proc/1/comm;ls /proc|grep -c '^[0-9]';grep -c : /proc/net/dev;grep lo: /proc/net/dev|tr -s ' '|cut -d: -f1",
+    );
+    let comm = fs::read_to_string("/proc/thread-self/comm").unwrap();
+    // Init, the shell, and both programs of the pipe.
+    assert_eq!(said, ["0", "mail", comm.trim_end(), "4", "1", " lo"]);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn c04_its_root_is_a_uid_of_its_own_range() {
+    assert_eq!(
+        lines("cat /proc/self/uid_map|tr -s ' ';cat /proc/self/gid_map|tr -s ' '"),
+        [" 0 655360 65536"; 2]
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn c05_it_has_the_capabilities_and_descriptors_of_its_policy_and_can_gain_none() {
+    let said = lines(
+        "grep -E 'Cap(Eff|Bnd|Prm)' /proc/self/status|cut -f2;ulimit -n;ls /proc/self/fd|wc -l",
+    );
+    // CAP_SETUID; 0, 1, 2 and the listing's own.
+    assert_eq!(
+        said,
+        [
+            "0000000000000080",
+            "0000000000000080",
+            "0000000000000080",
+            "256",
+            "4"
+        ]
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn t09_it_can_write_everywhere_and_its_image_does_not_change() {
+    assert_eq!(
+        lines("echo x >/etc/x;rm /bin/sh;ls -1 /bin /etc"),
+        ["/bin:", "busybox", "", "/etc:", "x"]
+    );
+    assert_eq!(
+        lines("ls -1 /bin /etc"),
+        ["/bin:", "busybox", "sh", "", "/etc:"]
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn t03_what_tells_or_changes_the_machine_is_covered() {
+    let said = lines(
+        "cat /proc/kmsg /proc/keys /proc/timer_list;echo x >/proc/sys/kernel/core_pattern;echo $?;umount /proc/keys;mount -t tmpfs x /mnt 2>&1|grep -c denied",
+    );
+    let refused = "sh: can't create /proc/sys/kernel/core_pattern: Read-only file system";
+    assert_eq!(said[..2], [refused, "1"]);
+    assert!(
+        said[2].contains("umount") && said[2].contains("ermi"),
+        "{said:?}"
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn c06_a_program_that_cannot_be_executed_is_named() {
+    let (policy, image) = (policy("/bin/none"), image());
+    assert_eq!(started(&policy, image.path()), "exec: ENOENT");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn c06_the_room_ends_with_its_program_and_says_how() {
+    let (policy, image) = (policy("/bin/busybox\nsh\n-c\nsleep 1000 & exit 7"), image());
+    assert_eq!(started(&policy, image.path()), "exit 7");
+}
+
+#[test]
+fn c05_a_filter_is_eight_bytes_an_instruction() {
+    let program = bpf_program("0600000000 00ff7f".replace(' ', "").as_str()).unwrap();
+    assert_eq!(
+        (program[0].code, program[0].jt, program[0].jf, program[0].k),
+        (6, 0, 0, 0x7fff_0000)
+    );
+    assert_eq!(bpf_program("06000000"), None);
+    assert_eq!(bpf_program("06000000000fg00f"), None);
+    assert_eq!(bpf_program("\u{20ac}0000000000000"), None);
+}

@@ -1,0 +1,73 @@
+//! Mounts as descriptors (`open_tree(2)`, `mount_setattr(2)`, `move_mount(2)`): what is put into a room is taken hold of before
+//! the room exists, so that no path is looked up inside it by anybody who has rights outside.
+
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::libc;
+
+const OPEN_TREE_CLONE: libc::c_uint = 1;
+const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
+const RDONLY_NOSUID_NODEV: u64 = 1 | 2 | 4;
+const IDMAP: u64 = 0x0010_0000;
+
+fn text(path: &Path) -> nix::Result<CString> {
+    CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Errno::EINVAL)
+}
+
+/// A copy of the mount at `path`, or of a part of it, that is not attached anywhere.
+///
+/// # Errors
+/// The errno of `open_tree(2)`.
+pub fn copy(path: &Path) -> nix::Result<OwnedFd> {
+    let (path, cwd) = (text(path)?, libc::AT_FDCWD);
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC.unsigned_abs();
+    // SAFETY: the path is a terminated string that outlives the call.
+    let fd = unsafe { libc::syscall(libc::SYS_open_tree, cwd, path.as_ptr(), flags) };
+    let fd = i32::try_from(Errno::result(fd)?).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just made this descriptor; nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes a copy read-only, without set-id programs and devices; with the user namespace of `users` its owners are those of
+/// the room.
+///
+/// # Errors
+/// The errno of `mount_setattr(2)`.
+pub fn restrict(tree: &OwnedFd, users: Option<&OwnedFd>) -> nix::Result<()> {
+    let idmap = if users.is_some() { IDMAP } else { 0 };
+    let users = users.map_or(0, |users| users.as_raw_fd().unsigned_abs());
+    // struct mount_attr: attr_set, attr_clr, propagation, userns_fd.
+    let attr: [u64; 4] = [RDONLY_NOSUID_NODEV | idmap, 0, 0, users.into()];
+    let (call, fd, size) = (
+        libc::SYS_mount_setattr,
+        tree.as_raw_fd(),
+        size_of_val(&attr),
+    );
+    // SAFETY: the empty path is a terminated string, and the attributes are as many bytes as is said; both outlive the call.
+    let done = unsafe {
+        libc::syscall(
+            call,
+            fd,
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attr,
+            size,
+        )
+    };
+    Errno::result(done).map(drop)
+}
+
+/// Attaches a copy at `path`.
+///
+/// # Errors
+/// The errno of `move_mount(2)`.
+pub fn attach(tree: &OwnedFd, path: &Path) -> nix::Result<()> {
+    let (path, cwd, fd) = (text(path)?, libc::AT_FDCWD, tree.as_raw_fd());
+    let (call, flags, from) = (libc::SYS_move_mount, MOVE_MOUNT_F_EMPTY_PATH, c"".as_ptr());
+    // SAFETY: both paths are terminated strings that outlive the call.
+    let done = unsafe { libc::syscall(call, fd, from, cwd, path.as_ptr(), flags) };
+    Errno::result(done).map(drop)
+}

@@ -1,0 +1,323 @@
+//! The rooms (C02, C06): what starts, stops, freezes and replaces them. Everything about one is in its entry here, its cgroup
+//! and its namespaces; nothing else in the Spine changes when it comes or goes.
+//!
+//! | room | `start` | `focus` | its program ends | `stop` |
+//! | --- | --- | --- | --- | --- |
+//! | not there | made, in front | refused | | refused |
+//! | in front | refused | nothing to do | removed, started again if its policy says so | removed |
+//! | behind, frozen (T04) | refused | the one in front is frozen, then it is thawed | | removed, frozen or not |
+//!
+//! `sys://` rooms serve the others and are never frozen. A nested room is frozen with the room it is in, and dies with it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use bay0_persona::image::Image;
+use bay0_persona::policy::{self, NIC, VIA_NET};
+use bay0_persona::room::{Failed, UIDS};
+use bay0_persona::{BpfProgram, bpf_program, cgroup2_root, link, spawn_teller};
+use bay0_persona::{Grant, Group, PersonaName, Plan, Policy, ROOMS, Room};
+use bay0_state::State;
+use bay0_umbilical::Server;
+
+use crate::boot::PATIENCE;
+use crate::care::hear;
+use crate::log::boot_ms;
+use crate::pid1::{Bay0, Event};
+use crate::tend::{LIMITS, STOP_DEADLINE};
+
+/// Where the rooms' umbilicals are.
+const SOCKETS: &str = "/run/bay0/rooms";
+
+/// What the factory has baked in about rooms.
+#[derive(Default)]
+pub struct Baked {
+    /// Every policy, in the order of the names: a room's place here is its number, for its events and for its uids.
+    pub policies: Vec<Rc<Policy>>,
+    images: Vec<Image>,
+    filters: BTreeMap<u64, Vec<BpfProgram>>,
+}
+
+/// A room that is there.
+pub struct Running {
+    /// What it may.
+    pub policy: Rc<Policy>,
+    /// Its first process.
+    pub room: Room,
+    /// Its group.
+    pub group: Group,
+    /// Its end of the umbilical.
+    pub server: Server,
+    /// The last of what it wrote to its terminal while nobody was inside.
+    pub tail: Vec<u8>,
+    /// Its program runs.
+    pub runs: bool,
+    /// When it was asked for, in milliseconds since the kernel started.
+    pub begun_ms: u64,
+    /// What the kernel had counted when it was last said.
+    pub counted: [u64; LIMITS.len()],
+}
+
+impl Baked {
+    /// Takes in one line of the compiled policies; none if it is no such line.
+    fn add(&mut self, line: &str) -> Option<()> {
+        let columns: Vec<&str> = line.split('\t').collect();
+        match columns.as_slice() {
+            ["policy", rest @ ..] => self.policies.push(Rc::new(Policy::parse(rest)?)),
+            ["image", rest @ ..] => self.images.push(Image::parse(rest)?),
+            ["filter", profile, _, hex] => {
+                let programs = self.filters.entry(profile.parse().ok()?).or_default();
+                programs.push(bpf_program(hex)?);
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// A room's number and policy.
+    pub fn find(&self, name: &PersonaName) -> Option<(usize, Rc<Policy>)> {
+        let mut all = self.policies.iter().enumerate();
+        let (slot, policy) = all.find(|(_, policy)| policy.name == *name)?;
+        Some((slot, Rc::clone(policy)))
+    }
+
+    /// An image, opened: verified and mounted at its first use, by a child, because that reads a disk.
+    fn image(&self, name: &str) -> Result<PathBuf> {
+        let image = self.images.iter().find(|image| image.name == name);
+        let none =
+            || format!("image {name}: not in this Spine; next: cargo xtask qemu --rooms {name}");
+        let image = image.with_context(none)?;
+        if !image.path().exists() {
+            let open = || image.open().err().unwrap_or_default();
+            let mut opener = spawn_teller(open).context("start the opener")?;
+            let text = hear(&mut opener, PATIENCE).unwrap_or("its disk hangs".to_owned());
+            ensure!(text.is_empty(), "image {name}: {text}");
+        }
+        Ok(image.path())
+    }
+}
+
+impl Bay0 {
+    /// Reads what is baked in, makes the group that holds all rooms, and starts those that start with the machine.
+    ///
+    /// # Errors
+    /// No room can be started.
+    pub fn open_rooms(&mut self) -> Result<String> {
+        let keeper = self.keeper.as_mut().context("no keeper")?;
+        let mut baked = Baked::default();
+        for number in 0.. {
+            let Some(line) = keeper.baked(number)? else {
+                break;
+            };
+            baked
+                .add(&line)
+                .with_context(|| format!("policy.db: line {number} is none"))?;
+        }
+        let root = Group::open(cgroup2_root().context("no cgroup2")?)?;
+        root.delegate()?;
+        let rooms = root.path.join(ROOMS);
+        let rooms = match rooms.exists() {
+            true => Group::open(rooms)?,
+            false => Group::create(&root.path, ROOMS)?,
+        };
+        rooms.delegate()?;
+        fs::create_dir_all(SOCKETS).with_context(|| format!("make {SOCKETS}"))?;
+        self.baked = baked;
+        let auto = self
+            .baked
+            .policies
+            .iter()
+            .filter(|policy| policy.may(Grant::Autostart));
+        for policy in auto.map(Rc::clone).collect::<Vec<_>>() {
+            self.start(&policy.name);
+        }
+        let (policies, images) = (self.baked.policies.len(), self.baked.images.len());
+        Ok(format!("{policies} policies, {images} images"))
+    }
+
+    /// Starts a room and brings it forward. How that ended is said.
+    pub fn start(&mut self, name: &PersonaName) {
+        let begun_ms = boot_ms();
+        if let Err(error) = self.try_start(name, begun_ms) {
+            self.fail(&format!("start {name}: {error:#}"));
+        }
+    }
+
+    /// Says that something about a room failed.
+    pub fn fail(&mut self, text: &str) {
+        let hint = if text.contains("; next: ") {
+            ""
+        } else {
+            "; nothing is left of it; next: try again"
+        };
+        self.log.say(format!("room: FAIL: {text}{hint}"));
+    }
+
+    fn try_start(&mut self, name: &PersonaName, begun_ms: u64) -> Result<()> {
+        ensure!(self.keeper.is_some(), "the boot is dirty; next: see status");
+        let found = self.baked.find(name);
+        let (slot, policy) = found.context("it has no policy; next: type rooms")?;
+        ensure!(
+            !self.rooms.contains_key(&slot),
+            "it is there already; next: stop it"
+        );
+        let within = self.within(&policy)?;
+        let image = self.baked.image(&policy.image)?;
+        let group = Group::create(&within, &name.internal())?;
+        let made = self.furnish(slot, &policy, &group, &image);
+        let undo = |_: &anyhow::Error| group.remove(STOP_DEADLINE).unwrap_or_default();
+        let (room, server) = made.inspect_err(undo)?;
+        let running = Running {
+            policy,
+            room,
+            group,
+            server,
+            tail: Vec::new(),
+            runs: false,
+            begun_ms,
+            counted: [0; LIMITS.len()],
+        };
+        self.rooms.insert(slot, running);
+        self.record(name, State::Starting);
+        self.focus(name).map(drop)
+    }
+
+    /// The group a room is made in: that of the room it is nested in, which must run and must not be exceeded (A05).
+    fn within(&self, policy: &Policy) -> Result<PathBuf> {
+        let Some(parent) = policy.name.parent() else {
+            return Ok(cgroup2_root().context("no cgroup2")?.join(ROOMS));
+        };
+        let outer = self
+            .baked
+            .find(&parent)
+            .and_then(|(slot, _)| self.rooms.get(&slot));
+        let outer =
+            outer.with_context(|| format!("{parent} does not run; next: start that first"))?;
+        let beyond = policy::beyond(&policy.grants, &outer.policy.grants).join(", ");
+        ensure!(
+            beyond.is_empty(),
+            "beyond {parent} in {beyond}; next: mend its policy"
+        );
+        outer.group.delegate()?;
+        Ok(outer.group.path.clone())
+    }
+
+    fn furnish(
+        &mut self,
+        slot: usize,
+        policy: &Policy,
+        group: &Group,
+        image: &Path,
+    ) -> Result<(Room, Server)> {
+        group.limit(policy)?;
+        let own = Group::create(&group.path, "self")?;
+        let umbilical = Path::new(SOCKETS).join(policy.name.internal());
+        // What the room that was here before has left.
+        let _ = fs::remove_file(&umbilical);
+        let server = Server::bind(&umbilical).context("umbilical")?;
+        let filters = self.baked.filters.get(&policy.get(Grant::Seccomp));
+        let number = u32::try_from(slot)?.saturating_add(1);
+        let plan = Plan {
+            policy,
+            uid: number.saturating_mul(UIDS),
+            image,
+            umbilical: &umbilical,
+            filters: filters.context("no seccomp filter of its profile")?,
+        };
+        let room = Room::prepare(&plan, &own.dir).map_err(staged)?;
+        self.connect(slot, policy, &room)?;
+        self.watch(&room.report, Event::Room, slot);
+        self.watch(&room.terminal, Event::Terminal, slot);
+        self.watch(&server, Event::Umbilical, slot.saturating_add(1));
+        room.release().map_err(staged)?;
+        Ok((room, server))
+    }
+
+    /// Gives a room the network that its policy says. Without `sys://net` it has none, which is said.
+    fn connect(&mut self, slot: usize, policy: &Policy, room: &Room) -> Result<()> {
+        let space = File::open(room.proc("ns/net")).context("network")?;
+        if policy.get(Grant::Network) == NIC {
+            link::give_cards(&space).context("network: move the card")?;
+        }
+        if policy.get(Grant::Network) == VIA_NET {
+            let net = self
+                .rooms
+                .values()
+                .find(|room| room.policy.get(Grant::Network) == NIC);
+            match net.map(|net| File::open(net.room.proc("ns/net"))) {
+                Some(Ok(net)) => link::pair("eth0", &space, &format!("room{slot}"), &net)
+                    .context("network: link")?,
+                _ => self.log.say(format!(
+                    "room: {} has no network: sys://net does not run",
+                    policy.name
+                )),
+            }
+        }
+        Ok(())
+    }
+
+    /// A room tells of its start.
+    pub fn on_room(&mut self, slot: usize) {
+        let Some(room) = self.rooms.get_mut(&slot).filter(|room| !room.runs) else {
+            return;
+        };
+        let name = room.policy.name.clone();
+        let ms = boot_ms().saturating_sub(room.begun_ms);
+        match room.room.progress() {
+            None => {}
+            Some(Ok(())) => {
+                room.runs = true;
+                self.record(&name, State::Running);
+                self.log.say(format!("room: {name} started ({ms} ms)"));
+            }
+            Some(Err(stage)) => {
+                let _ = self.remove(slot);
+                self.fail(&format!("start {name}: {stage}"));
+            }
+        }
+    }
+
+    /// Remembers a state for the database.
+    pub fn record(&mut self, name: &PersonaName, state: State) {
+        self.states.push_back((name.clone(), state));
+    }
+
+    /// The rooms that there are policies of, or of those only that are in one of them: a line each.
+    pub fn list(&self, within: Option<&PersonaName>) -> String {
+        let mut text = String::new();
+        for (slot, policy) in self.baked.policies.iter().enumerate() {
+            if within.is_some_and(|outer| !policy.name.chain().any(|name| name == *outer)) {
+                continue;
+            }
+            let Some(room) = self.rooms.get(&slot) else {
+                text += &format!("{} stopped\n", policy.name);
+                continue;
+            };
+            let word = if room.runs { "running" } else { "starting" };
+            let place = match policy
+                .name
+                .chain()
+                .last()
+                .and_then(|top| self.baked.find(&top))
+            {
+                _ if policy.name.is_system() => "awake",
+                Some((top, _)) if self.front == Some(top) => "front",
+                _ => "frozen",
+            };
+            let figure = |file| room.group.figure(file, "").unwrap_or(0);
+            let (bytes, pids) = (figure("memory.current"), figure("pids.current"));
+            text += &format!(
+                "{} {word} {place} memory={bytes} processes={pids}\n",
+                policy.name
+            );
+        }
+        text
+    }
+}
+
+fn staged((stage, errno): Failed) -> anyhow::Error {
+    anyhow!("{stage}: {errno:?}")
+}
