@@ -58,7 +58,7 @@ static VERBS: [(&str, Form, &str); 12] = [
     ("start", Named(Verb::Start), "start a persona"),
     ("stop", Named(Verb::Stop), "stop a persona"),
     ("focus", Named(Verb::Focus), "bring a persona forward"),
-    ("enter", Named(Verb::Enter), "use its terminal"),
+    ("enter", Named(Verb::Enter), "use a persona's terminal"),
     ("log", Bare(Verb::Log), "show the last log lines"),
     ("hello", Bare(Verb::Hello), "prove that bay0 answers"),
     ("poweroff", Bare(Verb::Poweroff), "shut down, switch off"),

@@ -103,7 +103,11 @@ impl Bay0 {
             self.floor_ms = boot_ms();
             keeper.post("clock", &[&unix_seconds().to_string()], APPEND_DEADLINE)
         } else if let Some((name, state)) = self.states.pop_front() {
-            keeper.post("state", &[&name.to_string(), state.tag()], APPEND_DEADLINE)
+            keeper.post(
+                "set-state",
+                &[&name.to_string(), state.tag()],
+                APPEND_DEADLINE,
+            )
         } else if let Some(lines) = self.log.hand_over() {
             let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
             keeper.post("append", &lines, APPEND_DEADLINE)
@@ -141,6 +145,7 @@ impl Bay0 {
                 }
             }
             ("probe", reply) => self.answer_validations(reply.map(|_| self.log_seq)),
+            ("set-state", Err(text)) => self.log.say(format!("room: FAIL: {text}")),
             (_, Err(text)) => self.log.say(format!("time: FAIL: {text}")),
             _ => {}
         }

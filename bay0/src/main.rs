@@ -1,6 +1,6 @@
 //! bay0: PID 1 of the Spine. It boots the machine and serves events until the end.
 //!
-//! On a plain host it is `--validate` and `verify-log` as well (feature `host`).
+//! In a room it is the client that asks it. On a plain host it is `--validate` and `verify-log` as well (feature `host`).
 
 mod boot;
 mod care;
@@ -26,7 +26,11 @@ use std::io::{Write, stderr};
 use std::os::unix::net::UnixDatagram;
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
+#[cfg(not(feature = "host"))]
+use std::{io::stdout, path::Path};
 
+#[cfg(not(feature = "host"))]
+use anyhow::Context;
 use nix::libc;
 use nix::unistd::getpid;
 
@@ -41,7 +45,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "host")]
         _ => host::run(),
         #[cfg(not(feature = "host"))]
-        _ => Err(anyhow::anyhow!("not PID 1; next: boot it as a Spine")),
+        _ => ask(),
     };
     done.unwrap_or_else(|error| {
         let _ = writeln!(stderr(), "bay0: {error:#}");
@@ -65,6 +69,19 @@ fn init() -> anyhow::Result<ExitCode> {
     bay.log.say(text);
     let Err(errno) = bay.run();
     anyhow::bail!("FAIL: start: {errno}; the machine reboots")
+}
+
+/// In a room it is the client: says one request to PID 1 and prints the answer. Uid 0 of the Spine is nobody's there, which
+/// the kernel shows as this one (`user_namespaces(7)`).
+#[cfg(not(feature = "host"))]
+fn ask() -> anyhow::Result<ExitCode> {
+    const OUTSIDE: u32 = 65_534;
+    let verb = std::env::args_os().nth(1);
+    let verb = verb.context("next: bay0 hello, bay0 status or bay0 rooms")?;
+    let path = Path::new("/run/umbilical");
+    let answer = bay0_umbilical::call(path, OUTSIDE, &verb.to_string_lossy(), boot::PATIENCE);
+    stdout().write_all(answer.map_err(anyhow::Error::msg)?.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The panic hook: says where on the console and, through the keeper, in the genesis log; then ends PID 1, so that the

@@ -92,8 +92,8 @@ impl Baked {
         let image = image.with_context(none)?;
         if !image.path().exists() {
             let open = || image.open().err().unwrap_or_default();
-            let mut opener = spawn_teller(open).context("start the opener")?;
-            let text = hear(&mut opener, PATIENCE).unwrap_or("its disk hangs".to_owned());
+            let opener = spawn_teller(open).context("start the opener")?;
+            let text = hear(&opener, PATIENCE).unwrap_or("its disk hangs".to_owned());
             ensure!(text.is_empty(), "image {name}: {text}");
         }
         Ok(image.path())
@@ -108,13 +108,17 @@ impl Bay0 {
     pub fn open_rooms(&mut self) -> Result<String> {
         let keeper = self.keeper.as_mut().context("no keeper")?;
         let mut baked = Baked::default();
-        for number in 0.. {
-            let Some(line) = keeper.baked(number)? else {
+        let mut number = 0;
+        loop {
+            let lines = keeper.baked(number)?;
+            for line in &lines {
+                let malformed = || format!("policy.db: line {number} is malformed");
+                baked.add(line).with_context(malformed)?;
+                number = number.saturating_add(1);
+            }
+            if lines.is_empty() {
                 break;
-            };
-            baked
-                .add(&line)
-                .with_context(|| format!("policy.db: line {number} is none"))?;
+            }
         }
         let root = Group::open(cgroup2_root().context("no cgroup2")?)?;
         root.delegate()?;
