@@ -15,7 +15,9 @@ mod boots;
 mod disks;
 mod ends;
 mod faults;
+mod inside;
 mod lines;
+mod rooms;
 mod state;
 
 use std::collections::VecDeque;
@@ -113,6 +115,7 @@ scenarios! {
     boots::h18_unknown_kernel_arguments_are_harmless: "no argument opens a shell, a rescue mode or another path",
     boots::h20_80_mib_of_memory_are_enough: "GREEN with the least memory this soil's kernel unpacks in",
     boots::h20_two_disks_the_first_is_persist_and_the_second_is_untouched: "only /dev/vda is /persist",
+    rooms::t09_a_wrecked_room_starts_as_new: "root in a room destroys it; stopped and started it is as it was",
     lines::h14_operator_line_refuses_by_byte_and_position: "unknown verbs and malformed names, each with its text",
     lines::c03_release_spine_knows_no_fault_injection: "the verb of the test build is unknown to the release",
     lines::h19_operator_log_shows_the_boot_from_its_first_line: "the ring in memory has the whole boot",

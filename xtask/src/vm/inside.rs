@@ -1,0 +1,101 @@
+//! A person inside a room: the scenarios' way to type at its shell.
+
+use anyhow::{Context, Result, ensure};
+
+use super::lab::Guest;
+
+/// The key that leaves a room: control and `]`.
+const LEAVE: &[u8] = b"\x1d";
+
+/// A visit to a room, from `enter` to [`Inside::leave`].
+pub struct Inside<'a> {
+    /// The machine.
+    pub guest: &'a mut Guest,
+    name: String,
+    mark: String,
+    asked: u32,
+}
+
+impl Guest {
+    /// Starts a room and waits until its program runs.
+    pub fn start_room(&mut self, name: &str) -> Result<()> {
+        self.machine.send_line(&format!("start {name}"))?;
+        self.says(&format!("room: {name} started (N ms)")).map(drop)
+    }
+
+    /// Stops a room and waits until it is gone.
+    pub fn stop_room(&mut self, name: &str) -> Result<()> {
+        self.machine.send_line(&format!("stop {name}"))?;
+        self.says(&format!("room: {name} stopped (N ms)")).map(drop)
+    }
+
+    /// The line of a room in the operator's `rooms`.
+    pub fn room(&mut self, name: &str) -> Result<String> {
+        let said = self.ask("rooms")?;
+        let line = said.lines().find(|line| {
+            let line = line.trim_start_matches(['\r', '\x1b', '[', 'K']);
+            line.split(' ').next() == Some(name)
+        });
+        Ok(line
+            .with_context(|| format!("no {name} in {said:?}"))?
+            .to_owned())
+    }
+
+    /// Enters a room whose program is a shell, and makes that neither echo nor prompt.
+    pub fn enter(&mut self, name: &str) -> Result<Inside<'_>> {
+        self.machine.send_line(&format!("enter {name}"))?;
+        let line = self.expect(&format!(
+            r"terminal: inside {name} until Ctrl-\]; mark [0-9a-f]{{4}}$"
+        ))?;
+        let mark = line.rsplit(' ').next().unwrap_or_default().to_owned();
+        let mut inside = Inside {
+            guest: self,
+            name: name.to_owned(),
+            mark,
+            asked: 0,
+        };
+        inside.run("stty -echo; PS1=; PS2=")?;
+        Ok(inside)
+    }
+}
+
+impl Inside<'_> {
+    /// Types a command and returns what it prints, and its exit code.
+    pub fn try_run(&mut self, command: &str) -> Result<(String, i32)> {
+        self.asked += 1;
+        let asked = self.asked;
+        self.guest.machine.skip();
+        let from = self.guest.machine.text().len();
+        // Quotes keep the typed word apart from the printed one.
+        self.guest
+            .machine
+            .send_line(&format!("{command}; echo \"=\"\"{asked}=$?\""))?;
+        let end = self.guest.expect(&format!(r"={asked}=\d+$"))?;
+        let (before, code) = end
+            .rsplit_once(&format!("={asked}="))
+            .context("end of a command")?;
+        let text = self.guest.machine.text();
+        let said = text.get(from..).unwrap_or_default();
+        let until = said.rfind(&end).unwrap_or(said.len());
+        let said = format!("{}{before}", said.get(..until).unwrap_or_default());
+        Ok((said, code.trim().parse()?))
+    }
+
+    /// The same for a command that must succeed.
+    pub fn run(&mut self, command: &str) -> Result<String> {
+        let (said, code) = self.try_run(command)?;
+        ensure!(
+            code == 0,
+            "{command:?} in {}: exit {code}: {said}",
+            self.name
+        );
+        Ok(said)
+    }
+
+    /// Leaves, and checks that the mark is the one of the entry.
+    pub fn leave(self) -> Result<()> {
+        self.guest.machine.send(LEAVE)?;
+        let line = format!("terminal: left {}; mark {}", self.name, self.mark);
+        self.guest.says(&line).map(drop)
+    }
+}
