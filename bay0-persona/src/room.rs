@@ -59,6 +59,8 @@ const PARTS: [&str; 4] = ["/run/lower", "/run/upper", "/run/work", "/run/root"];
 /// What a room's program reads and writes.
 const CONSOLE: &str = "/dev/console";
 const NONE: Option<&str> = None;
+/// When the machine runs out of memory, rooms go before anything of the Spine (`proc_pid_oom_score_adj(5)`).
+const ROOMS_FIRST: &str = "500";
 
 /// The stage that failed, and why.
 pub type Failed = (&'static str, io::Error);
@@ -158,6 +160,8 @@ impl Room {
         for map in ["uid_map", "gid_map"] {
             fs::write(self.proc(map), format!("0 {uid} {UIDS}"))?;
         }
+        // Not PID 1's own exemption from the kernel's memory killer; written from outside it is also the least that is possible.
+        fs::write(self.proc("oom_score_adj"), ROOMS_FIRST)?;
         let users = File::open(self.proc("ns/user"))?.into();
         Ok(tree::restrict(image, Some(&users))?)
     }

@@ -56,7 +56,7 @@ const WRITABLE: &str = "the root can be changed; next: report this kernel";
 const UNTIMED: &str = "the clock is wrong; next: set it";
 const UNTRUSTED: &str = "no persona starts; next: see the keeper's line";
 const UNREACHED: &str = "rooms cannot reach bay0; next: free that path and reboot";
-const UNSTARTED: &str = "no room starts; next: rebuild the Spine";
+const UNSTARTED: &str = "no room starts; next: see the keeper's line";
 const UNHEARD: &str = "no operator line; next: attach a serial line, then reboot";
 
 /// The serial console, or whatever else the kernel was told to use.

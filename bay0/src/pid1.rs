@@ -305,6 +305,12 @@ impl Bay0 {
     pub fn shut_down(&mut self, end: End, by: &str) {
         if self.end.is_none() {
             self.end = Some((end, Instant::now()));
+            // Rooms end with the machine; the database hears of it before it is closed.
+            let rooms = self.rooms.values();
+            let names: Vec<_> = rooms.map(|room| room.policy.name.clone()).collect();
+            for name in names {
+                self.record(&name, State::Stopped);
+            }
             self.log
                 .say(format!("shutdown: {} requested by {by}", end.0));
         }

@@ -31,6 +31,7 @@ use crate::tend::{LIMITS, STOP_DEADLINE};
 
 /// Where the rooms' umbilicals are.
 const SOCKETS: &str = "/run/bay0/rooms";
+const UNBAKED: &str = "no room starts; next: rebuild the Spine";
 
 /// What the factory has baked in about rooms.
 #[derive(Default)]
@@ -112,8 +113,8 @@ impl Bay0 {
         loop {
             let lines = keeper.baked(number)?;
             for line in &lines {
-                let malformed = || format!("policy.db: line {number} is malformed");
-                baked.add(line).with_context(malformed)?;
+                let what = || format!("policy.db: line {number} is malformed; {UNBAKED}");
+                baked.add(line).with_context(what)?;
                 number = number.saturating_add(1);
             }
             if lines.is_empty() {
@@ -130,15 +131,12 @@ impl Bay0 {
         rooms.delegate()?;
         fs::create_dir_all(SOCKETS).with_context(|| format!("make {SOCKETS}"))?;
         self.baked = baked;
-        let auto = self
-            .baked
-            .policies
-            .iter()
-            .filter(|policy| policy.may(Grant::Autostart));
-        for policy in auto.map(Rc::clone).collect::<Vec<_>>() {
-            self.start(&policy.name);
-        }
         let (policies, images) = (self.baked.policies.len(), self.baked.images.len());
+        for policy in self.baked.policies.clone() {
+            if policy.may(Grant::Autostart) {
+                self.start(&policy.name);
+            }
+        }
         Ok(format!("{policies} policies, {images} images"))
     }
 
@@ -152,22 +150,20 @@ impl Bay0 {
 
     /// Says that something about a room failed.
     pub fn fail(&mut self, text: &str) {
-        let hint = if text.contains("; next: ") {
-            ""
-        } else {
-            "; nothing is left of it; next: try again"
+        let next = match text.contains("; next: ") {
+            true => "",
+            false => "; nothing is left of it; next: try again",
         };
-        self.log.say(format!("room: FAIL: {text}{hint}"));
+        self.log.say(format!("room: FAIL: {text}{next}"));
     }
 
     fn try_start(&mut self, name: &PersonaName, begun_ms: u64) -> Result<()> {
-        ensure!(self.keeper.is_some(), "the boot is dirty; next: see status");
+        let ready = self.keeper.is_some() && self.end.is_none();
+        ensure!(ready, "the boot is dirty, or ends; next: see status");
         let found = self.baked.find(name);
         let (slot, policy) = found.context("it has no policy; next: type rooms")?;
-        ensure!(
-            !self.rooms.contains_key(&slot),
-            "it is there already; next: stop it"
-        );
+        let there = self.rooms.contains_key(&slot);
+        ensure!(!there, "it is there already; next: stop it");
         let within = self.within(&policy)?;
         let image = self.baked.image(&policy.image)?;
         let group = Group::create(&within, &name.internal())?;
@@ -186,7 +182,11 @@ impl Bay0 {
         };
         self.rooms.insert(slot, running);
         self.record(name, State::Starting);
-        self.focus(name).map(drop)
+        let focus = self.focus(name);
+        if focus.is_err() {
+            self.remove(slot)?;
+        }
+        focus
     }
 
     /// The group a room is made in: that of the room it is nested in, which must run and must not be exceeded (A05).
@@ -194,17 +194,11 @@ impl Bay0 {
         let Some(parent) = policy.name.parent() else {
             return Ok(cgroup2_root().context("no cgroup2")?.join(ROOMS));
         };
-        let outer = self
-            .baked
-            .find(&parent)
-            .and_then(|(slot, _)| self.rooms.get(&slot));
-        let outer =
-            outer.with_context(|| format!("{parent} does not run; next: start that first"))?;
+        let outer = self.running(&parent).map(|(_, outer)| outer);
+        let outer = outer.with_context(|| format!("{parent}, which it is in"))?;
         let beyond = policy::beyond(&policy.grants, &outer.policy.grants).join(", ");
-        ensure!(
-            beyond.is_empty(),
-            "beyond {parent} in {beyond}; next: mend its policy"
-        );
+        let within = beyond.is_empty();
+        ensure!(within, "beyond {parent} in {beyond}; next: mend its policy");
         outer.group.delegate()?;
         Ok(outer.group.path.clone())
     }
@@ -218,9 +212,7 @@ impl Bay0 {
     ) -> Result<(Room, Server)> {
         group.limit(policy)?;
         let own = Group::create(&group.path, "self")?;
-        let umbilical = Path::new(SOCKETS).join(policy.name.internal());
-        // What the room that was here before has left.
-        let _ = fs::remove_file(&umbilical);
+        let umbilical = socket(&policy.name);
         let server = Server::bind(&umbilical).context("umbilical")?;
         let filters = self.baked.filters.get(&policy.get(Grant::Seccomp));
         let number = u32::try_from(slot)?.saturating_add(1);
@@ -252,12 +244,14 @@ impl Bay0 {
                 .values()
                 .find(|room| room.policy.get(Grant::Network) == NIC);
             match net.map(|net| File::open(net.room.proc("ns/net"))) {
-                Some(Ok(net)) => link::pair("eth0", &space, &format!("room{slot}"), &net)
-                    .context("network: link")?,
-                _ => self.log.say(format!(
-                    "room: {} has no network: sys://net does not run",
-                    policy.name
-                )),
+                Some(Ok(net)) => {
+                    let made = link::pair("eth0", &space, &format!("room{slot}"), &net);
+                    made.context("network: link")?;
+                }
+                _ => {
+                    let why = "has no network: sys://net does not run";
+                    self.log.say(format!("room: {} {why}", policy.name));
+                }
             }
         }
         Ok(())
@@ -265,7 +259,7 @@ impl Bay0 {
 
     /// A room tells of its start.
     pub fn on_room(&mut self, slot: usize) {
-        let Some(room) = self.rooms.get_mut(&slot).filter(|room| !room.runs) else {
+        let Some(room) = self.rooms.get_mut(&slot).filter(|it| !it.runs) else {
             return;
         };
         let name = room.policy.name.clone();
@@ -301,25 +295,29 @@ impl Bay0 {
                 continue;
             };
             let word = if room.runs { "running" } else { "starting" };
-            let place = match policy
-                .name
-                .chain()
-                .last()
-                .and_then(|top| self.baked.find(&top))
-            {
+            let place = match self.outermost(&policy.name) {
                 _ if policy.name.is_system() => "awake",
-                Some((top, _)) if self.front == Some(top) => "front",
+                top if top.is_some() && top == self.front => "front",
                 _ => "frozen",
             };
             let figure = |file| room.group.figure(file, "").unwrap_or(0);
             let (bytes, pids) = (figure("memory.current"), figure("pids.current"));
-            text += &format!(
-                "{} {word} {place} memory={bytes} processes={pids}\n",
-                policy.name
-            );
+            let figures = format!("memory={bytes} processes={pids}");
+            text += &format!("{} {word} {place} {figures}\n", policy.name);
         }
         text
     }
+
+    /// The number of the outermost room that this one is in: itself, if it is not nested.
+    pub fn outermost(&self, name: &PersonaName) -> Option<usize> {
+        let top = self.baked.find(&name.chain().last()?)?;
+        Some(top.0)
+    }
+}
+
+/// Where a room's umbilical is.
+pub fn socket(name: &PersonaName) -> PathBuf {
+    Path::new(SOCKETS).join(name.internal())
 }
 
 fn staged((stage, errno): Failed) -> anyhow::Error {

@@ -1,5 +1,6 @@
 //! What becomes of a room after its start: the focus, its limits, its end, and another try.
 
+use std::fs;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use nix::sys::wait::WaitStatus;
 
 use crate::log::boot_ms;
 use crate::pid1::Bay0;
-use crate::rooms::Running;
+use crate::rooms::{Running, socket};
 
 /// Longest that a room may take to freeze or to thaw.
 const FOCUS_DEADLINE: Duration = Duration::from_millis(500);
@@ -51,11 +52,10 @@ impl Bay0 {
     /// What failed; the room that was in front still is.
     pub fn focus(&mut self, name: &PersonaName) -> Result<()> {
         self.running(name)?;
-        let top = name.chain().last().and_then(|top| self.baked.find(&top));
-        let (slot, _) = top.context("it has no policy")?;
-        if name.is_system() || self.front == Some(slot) {
+        let slot = self.outermost(name).filter(|_| !name.is_system());
+        let Some(slot) = slot.filter(|slot| self.front != Some(*slot)) else {
             return Ok(());
-        }
+        };
         let old = self.front.and_then(|old| self.rooms.get(&old));
         old.map_or(Ok(()), |old| old.group.freeze(FOCUS_DEADLINE))?;
         let new = self.rooms.get(&slot);
@@ -85,9 +85,15 @@ impl Bay0 {
     /// It does not run, or does not die.
     pub fn stop(&mut self, name: &PersonaName) -> Result<()> {
         let begun = boot_ms();
-        let (slot, _) = self.running(name)?;
-        self.again.remove(&slot);
-        self.remove(slot)?;
+        let again = self
+            .baked
+            .find(name)
+            .and_then(|(slot, _)| self.again.remove(&slot));
+        match self.running(name) {
+            Ok((slot, _)) => self.remove(slot)?,
+            // One that waits for its next start has nothing but that to be stopped.
+            Err(error) => again.map(drop).ok_or(error)?,
+        }
         let ms = boot_ms().saturating_sub(begun);
         self.log.say(format!("room: {name} stopped ({ms} ms)"));
         Ok(())
@@ -104,18 +110,15 @@ impl Bay0 {
         outer.group.remove(STOP_DEADLINE)?;
         let outer = outer.policy.name.clone();
         let inside = |room: &Running| room.policy.name.chain().any(|name| name == outer);
-        let gone: Vec<usize> = self
-            .rooms
-            .iter()
-            .filter(|(_, room)| inside(room))
-            .map(|(slot, _)| *slot)
-            .collect();
+        let gone = self.rooms.iter().filter(|(_, room)| inside(room));
+        let gone: Vec<usize> = gone.map(|(slot, _)| *slot).collect();
         for slot in gone {
             if self.attached.as_ref().is_some_and(|at| at.slot == slot) {
                 self.leave();
             }
             self.front.take_if(|front| *front == slot);
             if let Some(room) = self.rooms.remove(&slot) {
+                let _ = fs::remove_file(socket(&room.policy.name));
                 self.record(&room.policy.name, State::Stopped);
             }
         }
@@ -124,39 +127,37 @@ impl Bay0 {
 
     /// A child of PID 1 has ended; if it was a room's first process, the room has.
     pub fn ended(&mut self, pid: i32, status: WaitStatus) {
-        let Some((slot, room)) = self
-            .rooms
-            .iter()
-            .find(|(_, room)| room.room.child.pid == pid)
-        else {
+        let mut rooms = self.rooms.iter();
+        let Some((slot, room)) = rooms.find(|(_, it)| it.room.child.pid == pid) else {
             return;
         };
-        let (slot, policy) = (*slot, Rc::clone(&room.policy));
-        let (name, ran) = (&policy.name, boot_ms().saturating_sub(room.begun_ms));
-        // What it said last comes before its end.
+        let (slot, policy, begun) = (*slot, Rc::clone(&room.policy), room.begun_ms);
+        // What it told last comes before its end: the stage that failed, or the rest of its output.
         self.on_room(slot);
+        self.on_terminal(slot);
+        if !self.rooms.contains_key(&slot) {
+            return;
+        }
+        let name = &policy.name;
         self.log.say(format!("room: {name} ended: {}", how(status)));
         if let Err(error) = self.remove(slot) {
             self.fail(&format!("remove {name}: {error}"));
         }
-        let tries = self
-            .again
-            .remove(&slot)
-            .filter(|_| ran < MAX_DELAY_MS)
-            .map_or(0, |(tries, _)| tries);
-        let most = policy.get(Grant::Tries);
-        if tries < most && !matches!(status, WaitStatus::Exited(_, 0)) {
-            let delay = policy
-                .get(Grant::DelayMs)
-                .saturating_mul(1 << tries.min(16))
-                .min(MAX_DELAY_MS);
-            let tries = tries.saturating_add(1);
-            self.again
-                .insert(slot, (tries, boot_ms().saturating_add(delay)));
-            self.log.say(format!(
-                "room: {name} starts again in {delay} ms, try {tries} of {most}"
-            ));
+        let recovered = boot_ms().saturating_sub(begun) >= MAX_DELAY_MS;
+        let again = self.again.remove(&slot).filter(|_| !recovered);
+        let (tries, most) = (again.map_or(0, |it| it.0), policy.get(Grant::Tries));
+        if tries >= most || matches!(status, WaitStatus::Exited(_, 0)) {
+            return;
         }
+        let delay = policy
+            .get(Grant::DelayMs)
+            .saturating_mul(1 << tries.min(16));
+        let (delay, tries) = (delay.min(MAX_DELAY_MS), tries.saturating_add(1));
+        let due = boot_ms().saturating_add(delay);
+        self.again.insert(slot, (tries, due));
+        let nth = format!("try {tries} of {most}");
+        self.log
+            .say(format!("room: {name} starts again in {delay} ms, {nth}"));
     }
 
     /// Each second: starts again what is due, and says who came to a limit: at first, then each time the count has doubled.
@@ -166,8 +167,8 @@ impl Bay0 {
         for slot in slots {
             self.on_umbilical(slot.saturating_add(1));
         }
-        let due = self.again.iter_mut().find(|(_, (_, due))| *due <= now);
-        if let Some((slot, (_, due))) = due {
+        let mut again = self.again.iter_mut().filter(|_| self.end.is_none());
+        if let Some((slot, (_, due))) = again.find(|(_, (_, due))| *due <= now) {
             // Not again before it has ended again.
             *due = u64::MAX;
             let policy = self.baked.policies.get(*slot).map(Rc::clone);

@@ -208,3 +208,9 @@ fn c05_a_filter_is_eight_bytes_an_instruction() {
     assert_eq!(bpf_program("06000000000fg00f"), None);
     assert_eq!(bpf_program("\u{20ac}0000000000000"), None);
 }
+
+#[test]
+#[ignore = "needs root"]
+fn c05_the_memory_killer_takes_it_before_anything_of_the_spine() {
+    assert_eq!(lines("cat /proc/self/oom_score_adj"), ["500"]);
+}

@@ -1,5 +1,5 @@
-//! What a room may never have beyond the room it is nested in (A05): one pure function over plain values, without a dependency,
-//! so that the build asks it now and the place that starts rooms can ask the same one later.
+//! What a room may never have beyond the room it is nested in (A05), in the words of a policy file. What decides stands in
+//! `bay0_persona::policy`: the build asks it here, and the start of a room asks it again.
 //!
 //! | field | a child stays within its parent when its value is |
 //! | --- | --- |
@@ -19,6 +19,10 @@
 //!
 //! Image, command and environment are not here: whatever runs in a room is held by these fields. Nor is swap: no room has any.
 //! How deep rooms nest is the name's business (`bay0_persona::name::MAX_DEPTH`).
+
+use bay0_persona::policy;
+
+use super::db::numbers;
 
 /// What a room may do, as far as more or less can be said of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,32 +64,15 @@ pub struct Restart {
     pub delay_ms: u64,
 }
 
-/// The fields in which `child` may more than `parent`, in the order of the table; none when it stays within it.
+/// The fields in which `child` may more than `parent`, in the order of the table; none when it stays within it. What decides is
+/// the function that the start of a room asks as well; tries and delay are one field to people.
 pub fn beyond(child: &Grant, parent: &Grant) -> Vec<&'static str> {
-    let part = |child: u64, parent: u64| child & !parent == 0;
-    let restart = match (child.restart, parent.restart) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        (Some(c), Some(p)) => c.tries <= p.tries && c.delay_ms >= p.delay_ms,
+    let fields = policy::beyond(&numbers(child), &numbers(parent));
+    let shown = |field: &'static str| match field.split_once('.') {
+        Some(("restart", _)) => "restart",
+        _ => field,
     };
-    let within = [
-        ("cpu.quota", child.cpu_quota <= parent.cpu_quota),
-        ("cpu.weight", child.cpu_weight <= parent.cpu_weight),
-        ("memory.max", child.memory_max <= parent.memory_max),
-        ("pids", child.pids <= parent.pids),
-        ("open_files", child.open_files <= parent.open_files),
-        ("tmpfs", child.tmpfs <= parent.tmpfs),
-        ("seccomp", child.seccomp <= parent.seccomp),
-        (
-            "capabilities",
-            part(child.capabilities, parent.capabilities),
-        ),
-        ("network", part(child.network, parent.network)),
-        ("devices", part(child.devices, parent.devices)),
-        ("terminal", child.terminal <= parent.terminal),
-        ("autostart", child.autostart <= parent.autostart),
-        ("restart", restart),
-    ];
-    let over = within.into_iter().filter(|(_, held)| !held);
-    over.map(|(field, _)| field).collect()
+    let mut fields: Vec<_> = fields.into_iter().map(shown).collect();
+    fields.dedup();
+    fields
 }
