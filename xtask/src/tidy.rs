@@ -220,8 +220,19 @@ fn stale(tree: &Tree, runtime: &[&Crate]) -> Vec<String> {
             continue;
         };
         let varies = |text: &str| text.chars().all(|c| c.is_ascii_uppercase());
-        let has =
-            |text: &str| varies(text) || parts.iter().flatten().any(|part| part.contains(text));
+        // What a text ends with may vary: `--rooms IMAGE`.
+        let fixed = |text: &str| {
+            text.trim_end_matches(|c: char| c.is_ascii_uppercase())
+                .trim_end()
+                .to_owned()
+        };
+        let has = |text: &str| {
+            varies(text)
+                || parts
+                    .iter()
+                    .flatten()
+                    .any(|part| part.contains(&fixed(text)))
+        };
         let whole = || parts.iter().filter(telling);
         // The clause before the action says what follows from the failure, and may be a string of its own.
         let clause = head.rsplit("; ").next().unwrap_or(head);

@@ -375,7 +375,7 @@ fn a10_a_crate_that_steps_out_of_the_lints_is_found() {
 #[test]
 fn h19_a_row_whose_message_or_action_is_gone_is_found() {
     let said = |doc: &str| {
-        let code = r#"fn f() { log.fail(&format!("open {n}: too bad; next: give up")); refuse("open for ever", "a pity", "reboot"); }"#;
+        let code = r#"fn f() { log.fail(&format!("open {n}: too bad; next: give up")); refuse("open for ever", "a pity", "reboot"); "away: build --with {n}; next: build --with {n}" }"#;
         let (tree, crates) = with(code, (FAILURES, doc));
         stale(&tree, &crates.iter().collect::<Vec<_>>())
     };
@@ -385,6 +385,10 @@ fn h19_a_row_whose_message_or_action_is_gone_is_found() {
     );
     assert_eq!(
         said("| `open for ever; a pity; next: reboot` | `any word` | `of others` |"),
+        [""; 0]
+    );
+    assert_eq!(
+        said("| `away: build --with N; next: build --with N` | its end varies | x |"),
         [""; 0]
     );
     assert_eq!(

@@ -9,7 +9,7 @@ pub fn t09_a_wrecked_room_starts_as_new(lab: &Lab) -> Result<()> {
     guest.start_room("p://a")?;
     let mut room = guest.enter("p://a")?;
     let before = room.run("find / -xdev -type f | grep -v '^/run' | sort | md5sum")?;
-    room.run("echo mine >/root/note; echo broken >/etc/passwd; rm -rf /usr /sbin /etc/group 2>/dev/null; true")?;
+    room.run("echo mine >/note; echo broken >/etc/passwd; rm -rf /usr /sbin /etc/group 2>/dev/null; true")?;
     let (_, code) = room.try_run("test -d /sbin")?;
     ensure!(code == 1, "/sbin could not be removed");
     room.leave()?;
@@ -21,7 +21,7 @@ pub fn t09_a_wrecked_room_starts_as_new(lab: &Lab) -> Result<()> {
         before == after,
         "the room has other files: {before} {after}"
     );
-    let (_, code) = room.try_run("test -e /root/note")?;
+    let (_, code) = room.try_run("test -e /note")?;
     ensure!(code == 1, "what was written outlived the room");
     room.leave()?;
     guest.power_off()
