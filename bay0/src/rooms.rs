@@ -23,7 +23,7 @@ use bay0_persona::{Grant, Group, PersonaName, Plan, Policy, ROOMS, Room};
 use bay0_state::State;
 use bay0_umbilical::Server;
 
-use crate::boot::PATIENCE;
+use crate::boot::{PATIENCE, told};
 use crate::care::hear;
 use crate::log::boot_ms;
 use crate::pid1::{Bay0, Event};
@@ -91,7 +91,7 @@ impl Baked {
         let none =
             || format!("image {name}: not in this Spine; next: cargo xtask qemu --rooms {name}");
         let image = image.with_context(none)?;
-        if !image.path().exists() {
+        if !told("/proc/mounts").contains(&format!(" {} ", image.path().display())) {
             let open = || image.open().err().unwrap_or_default();
             let opener = spawn_teller(open).context("start the opener")?;
             let text = hear(&opener, PATIENCE).unwrap_or("its disk hangs".to_owned());
