@@ -150,9 +150,10 @@ impl Bay0 {
 
     /// Says that something about a room failed.
     pub fn fail(&mut self, text: &str) {
-        let next = match text.contains("; next: ") {
-            true => "",
-            false => "; nothing is left of it; next: try again",
+        let next = match text.starts_with("start ") {
+            _ if text.contains("; next: ") => "",
+            true => "; nothing is left of it; next: try again",
+            false => "; next: try again",
         };
         self.log.say(format!("room: FAIL: {text}{next}"));
     }

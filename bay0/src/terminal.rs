@@ -104,13 +104,11 @@ impl Bay0 {
 
     /// Gives the console back to the operator line.
     pub fn leave(&mut self) {
-        if let Some(Attached {
-            name, cooked, mark, ..
-        }) = self.attached.take()
-        {
+        if let Some(at) = self.attached.take() {
             if let Some(console) = &self.console {
-                let _ = tcsetattr(console, SetArg::TCSANOW, &cooked);
+                let _ = tcsetattr(console, SetArg::TCSANOW, &at.cooked);
             }
+            let (name, mark) = (at.name, at.mark);
             self.log.draw("\r\n");
             self.log.say(format!("terminal: left {name}; mark {mark}"));
         }
