@@ -12,7 +12,6 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use bay0_persona::{ROOMS, cgroup2_root, spawn_teller};
 use bay0_reconcile::native;
-use bay0_state::Persona;
 use bay0_umbilical::{SOCKET, Server};
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
@@ -167,10 +166,8 @@ fn reconcile(bay: &mut Bay0) -> Result<String> {
     if lines.iter().any(|line| line.starts_with("FAIL: ")) {
         bay.failed.push("reconcile");
     }
-    let list = keeper.personas()?;
-    let show = |p: &Persona| format!("{} {}\n", p.name, p.state.tag());
-    bay.personas = list.iter().map(show).collect();
-    let (personas, done) = (list.len(), lines.len());
+    bay.personas = keeper.personas()?;
+    let (personas, done) = (bay.personas.len(), lines.len());
     Ok(format!("{personas} personas, {done} corrections"))
 }
 

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use bay0_persona::PersonaName;
-use bay0_state::{Keeper, State};
+use bay0_state::{Keeper, Persona, State};
 use bay0_umbilical::{ConnId, Server};
 use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -84,8 +84,8 @@ pub struct Bay0 {
     pub floor_ms: u64,
     /// Last genesis record that was acknowledged.
     pub log_seq: u64,
-    /// The personas and their states, a line each, as the boot left them.
-    pub personas: String,
+    /// The recorded personas, as the boot left them.
+    pub personas: Vec<Persona>,
     /// The socket for rooms and for the Spine's own programs.
     pub umbilical: Option<Server>,
     /// Its clients whose validation waits for the keeper's probe.

@@ -20,7 +20,7 @@ use bay0_persona::policy::{self, NIC, VIA_NET};
 use bay0_persona::room::{Failed, UIDS};
 use bay0_persona::{BpfProgram, bpf_program, cgroup2_root, link, spawn_teller};
 use bay0_persona::{Grant, Group, PersonaName, Plan, Policy, ROOMS, Room};
-use bay0_state::State;
+use bay0_state::{Persona, State};
 use bay0_umbilical::Server;
 
 use crate::boot::{PATIENCE, told};
@@ -284,9 +284,16 @@ impl Bay0 {
         self.states.push_back((name.clone(), state));
     }
 
-    /// The rooms that there are policies of, or of those only that are in one of them: a line each.
+    /// Every room that there is a policy or a record of, or those only that are in one of them: a line each.
     pub fn list(&self, within: Option<&PersonaName>) -> String {
-        let mut text = String::new();
+        let foreign = |persona: &&Persona| self.baked.find(&persona.name).is_none();
+        let foreign = self
+            .personas
+            .iter()
+            .filter(|_| within.is_none())
+            .filter(foreign);
+        let foreign = foreign.map(|it| format!("{} {}\n", it.name, it.state.tag()));
+        let mut text: String = foreign.collect();
         for (slot, policy) in self.baked.policies.iter().enumerate() {
             if within.is_some_and(|outer| !policy.name.chain().any(|name| name == *outer)) {
                 continue;

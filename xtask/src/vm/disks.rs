@@ -31,7 +31,7 @@ fn dirty_but_alive(guest: &mut Guest, cause: &str) -> Result<()> {
         "operator: ready, type help (N ms)",
     ])?;
     red(guest, cause)?;
-    guest.says("validate: RED boot: failed: keeper, reconcile; next: see why with log")?;
+    guest.says("validate: RED boot: failed: keeper, reconcile, rooms; next: see why with log")?;
     alive(guest, cause)?;
     guest.machine.send_line("poweroff")?;
     guest.says_all(&[LOST, "shutdown: power off"])?;
