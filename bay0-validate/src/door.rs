@@ -1,13 +1,13 @@
 //! What is felt through the umbilical: the umbilical itself, and what only bay0 can try.
 //!
-//! bay0 answers `validate` with a row ([`Finding`]) for each component.
+//! bay0 answers `validate` with a finding for each component, one a line.
 
 use std::path::Path;
 use std::time::Duration;
 
 use bay0_umbilical::call;
 
-use crate::{Finding, Level};
+use crate::{finding, parts};
 
 /// How long `hello` may take.
 const HELLO_LIMIT: Duration = Duration::from_millis(300);
@@ -15,43 +15,32 @@ const HELLO_LIMIT: Duration = Duration::from_millis(300);
 const VALIDATE_LIMIT: Duration = Duration::from_secs(3);
 /// What bay0 must report, whatever else it does.
 const EXPECTED: [&str; 2] = ["persist", "log"];
-/// The components that nothing is known of without the umbilical.
-pub(crate) const COMPONENTS: [&str; 3] = ["umbilical", "persist", "log"];
 
 /// Feels the umbilical, then asks bay0 for the rest. Nothing known is as bad as knowing the worst.
-pub(crate) fn feel(socket: &Path, server_uid: u32) -> Vec<Finding> {
+pub(crate) fn feel(socket: &Path, server_uid: u32) -> Vec<String> {
     let ask = |verb, limit| call(socket, server_uid, verb, limit);
-    let hello = match ask("hello", HELLO_LIMIT) {
-        Ok(hello) => Finding::new("umbilical", Level::Green, hello.trim_end(), ""),
-        Err(why) => return unknown(&COMPONENTS, &why, Level::Red),
-    };
-    let rest = ask("validate", VALIDATE_LIMIT).and_then(|body| parse(&body));
-    let rest = rest.unwrap_or_else(|why| unknown(&EXPECTED, &why, Level::Red));
-    [vec![hello], rest].concat()
+    let hello = ask("hello", HELLO_LIMIT).map(|hello| hello.trim_end().to_owned());
+    let body = hello.clone().and_then(|_| ask("validate", VALIDATE_LIMIT));
+    let rest = body.and_then(|body| believed(&body));
+    let rest = rest.unwrap_or_else(|why| EXPECTED.map(|it| finding(it, Err(why.clone()))).into());
+    [vec![finding("umbilical", hello)], rest].concat()
 }
 
-/// The same of each.
-pub(crate) fn unknown(components: &[&str], why: &str, level: Level) -> Vec<Finding> {
-    let each = components.iter();
-    each.map(|name| Finding::told(name, Err(why.to_owned()), level))
-        .collect()
-}
-
-/// The findings, if every line is a row and what is expected is there once.
-fn parse(body: &str) -> Result<Vec<Finding>, String> {
+/// The lines, if every one is a finding and what is expected is there once.
+fn believed(body: &str) -> Result<Vec<String>, String> {
     let refuse = |what: String| {
         let next = "use bay0 and its validator from one build";
         format!("bay0 reported {what}; nothing of it is believed; next: {next}")
     };
-    let finding = |line| Finding::parse(line).ok_or_else(|| refuse(format!("{line:?}")));
-    let findings: Vec<Finding> = body.lines().map(finding).collect::<Result<_, _>>()?;
+    let read = |line| parts(line).ok_or_else(|| refuse(format!("{line:?}")));
+    let found: Vec<_> = body.lines().map(read).collect::<Result<_, _>>()?;
     for name in EXPECTED {
-        let count = findings.iter().filter(|f| f.component == name).count();
+        let count = found.iter().filter(|[_, it, ..]| *it == name).count();
         if count != 1 {
             return Err(refuse(format!("{name} {count} times")));
         }
     }
-    Ok(findings)
+    Ok(body.lines().map(str::to_owned).collect())
 }
 
 #[cfg(test)]

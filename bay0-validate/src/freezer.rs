@@ -1,6 +1,5 @@
 //! The freezer experiment (T04): CPU time is read from the kernel's own account, so that "frozen" means 0 and not "slow".
 
-use std::hint;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use bay0_persona::{Child, CloneFlags, Group, GroupError, spawn};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
-use crate::{Finding, Level};
+use crate::finding;
 
 /// How long freezing, thawing and killing may take each, and how long a runnable process may go without CPU: many scheduler
 /// ticks, even emulated.
@@ -24,46 +23,33 @@ const BURNER_LIFE: Duration = Duration::from_secs(5);
 const GROUP: &str = "validate";
 
 const REBOOT: &str = "reboot; if it stays, this kernel is not for the Spine";
-const AS_ROOT: &str = "run it as root on a host with cgroup v2";
 
-/// Tries the freezer in a group of its own below `parent`. What cannot be set up is RED in the Spine, YELLOW elsewhere. Leaves
-/// no group behind, and its burner dead: it is reaped once this process has ended.
-pub(crate) fn feel(parent: Option<&Path>, in_spine: bool) -> Finding {
-    let red = |why: String| Err(format!("{why}; next: {REBOOT}"));
-    let (found, bad) = match set_up(parent) {
-        Ok((group, burner)) => {
-            let observed = observe(&group, &burner, || ());
-            let removed = so(group.remove(LIMIT), "a room cannot be ended");
-            let found = observed.and_then(|note| removed.map(|()| note));
-            (found.or_else(red), Level::Red)
-        }
-        Err(why) if in_spine => (red(why), Level::Red),
-        Err(why) => (Err(format!("{why}; next: {AS_ROOT}")), Level::Yellow),
-    };
-    Finding::told("freezer", found, bad)
+/// Tries the freezer in a group of its own below `parent`. What cannot be set up is RED too, and says `not tried`. Leaves no
+/// group behind, and its burner dead: it is reaped once this process has ended.
+pub fn freezer(parent: Option<&Path>) -> String {
+    let found = try_below(parent).map_err(|why| format!("{why}; next: {REBOOT}"));
+    finding("freezer", found)
 }
 
 /// The group is made anew, since nothing lives in one that was killed. One that cannot be removed is in the way and said to be.
-fn set_up(parent: Option<&Path>) -> Result<(Group, Child), String> {
+fn try_below(parent: Option<&Path>) -> Result<String, String> {
     let parent = parent.ok_or("no cgroup2 is mounted; not tried")?;
     let _ = Group::open(parent.join(GROUP)).and_then(|leftover| leftover.remove(LIMIT));
     let group = so(Group::create(parent, GROUP), "not tried")?;
-    match spawn(Some(&group.dir), CloneFlags::empty(), &[], burn) {
-        Ok(burner) => Ok((group, burner)),
-        Err(errno) => {
-            let _ = group.remove(LIMIT);
-            Err(format!("clone a burner: {errno:?}; not tried"))
-        }
-    }
+    let burner = spawn(Some(&group.dir), CloneFlags::empty(), &[], burn);
+    let observed = match &burner {
+        Ok(burner) => observe(&group, burner, || ()),
+        Err(errno) => Err(format!("clone a burner: {errno:?}; not tried")),
+    };
+    let removed = so(group.remove(LIMIT), "a room cannot be ended");
+    observed.and_then(|note| removed.map(|()| note))
 }
 
 /// The burner: in user space all the time, so that a freeze has to stop it rather than find it asleep.
 fn burn() -> i32 {
     let _ = set_pdeathsig(Signal::SIGKILL);
     let begun = Instant::now();
-    while begun.elapsed() < BURNER_LIFE {
-        hint::spin_loop();
-    }
+    while begun.elapsed() < BURNER_LIFE {}
     0
 }
 

@@ -1,82 +1,98 @@
 use super::*;
 
-fn finding(component: &str, level: Level) -> Finding {
-    Finding::new(component, level, "REASON", "ACTION")
-}
-
-fn report(levels: [Level; 4]) -> Report {
+fn findings(levels: [&str; 4]) -> Vec<String> {
     let names = ["freezer", "umbilical", "persist", "log"];
     let pairs = names.into_iter().zip(levels);
-    Report {
-        findings: pairs.map(|(name, level)| finding(name, level)).collect(),
-        ms: 312,
-    }
+    let said = |level| {
+        if level == "GREEN" {
+            "NOTE"
+        } else {
+            "REASON; next: ACTION"
+        }
+    };
+    pairs
+        .map(|(name, level)| format!("{level} {name}: {}", said(level)))
+        .collect()
 }
 
 #[test]
 fn h15_all_well_is_one_line() {
-    let report = report([Level::Green; 4]);
+    let well = findings(["GREEN"; 4]);
     assert_eq!(
-        report.to_string(),
+        report(&well, 312),
         "GREEN (312 ms): freezer GREEN, umbilical GREEN, persist GREEN, log GREEN"
     );
-    assert_eq!((report.verdict(), report.exit_code()), (Level::Green, 0));
+    assert_eq!(verdict(&well), "GREEN");
 }
 
 #[test]
 fn h15_whatever_is_not_green_has_a_line_of_three_parts_before_the_summary() {
-    let report = report([Level::Green, Level::Yellow, Level::Red, Level::Green]);
+    let found = findings(["GREEN", "YELLOW", "RED", "GREEN"]);
     let text = "YELLOW umbilical: REASON; next: ACTION\n\
                 RED persist: REASON; next: ACTION\n\
                 RED (312 ms): freezer GREEN, umbilical YELLOW, persist RED, log GREEN";
-    assert_eq!(report.to_string(), text);
-    assert_eq!((report.verdict(), report.exit_code()), (Level::Red, 2));
+    assert_eq!(report(&found, 312), text);
+    assert_eq!(verdict(&found), "RED");
 }
 
 #[test]
 fn h15_the_worst_level_is_the_verdict_and_nothing_found_is_the_worst() {
-    let yellow = report([Level::Green, Level::Yellow, Level::Green, Level::Green]);
-    assert_eq!((yellow.verdict(), yellow.exit_code()), (Level::Yellow, 1));
-    let empty = Report {
-        findings: Vec::new(),
-        ms: 0,
-    };
-    assert_eq!((empty.verdict(), empty.exit_code()), (Level::Red, 2));
-}
-
-#[test]
-fn h15_on_a_plain_host_what_cannot_be_tried_is_yellow_with_its_reason() {
-    let dir = tempfile::tempdir().unwrap();
-    let comm = dir.path().join("comm");
-    std::fs::write(&comm, "systemd\n").unwrap();
-    let report = feel(None, &dir.path().join("nowhere"), &comm);
-    let ms = report.ms;
-    let untried =
-        "PID 1 is \"systemd\", not bay0; not tried; next: run bay0 --validate inside the Spine";
-    let text = format!(
-        "YELLOW freezer: no cgroup2 is mounted; not tried; next: run it as root on a host with cgroup v2\n\
-         YELLOW umbilical: {untried}\n\
-         YELLOW persist: {untried}\n\
-         YELLOW log: {untried}\n\
-         YELLOW ({ms} ms): freezer YELLOW, umbilical YELLOW, persist YELLOW, log YELLOW"
+    assert_eq!(
+        verdict(&findings(["GREEN", "YELLOW", "GREEN", "GREEN"])),
+        "YELLOW"
     );
-    assert_eq!(report.to_string(), text);
-    assert_eq!(report.exit_code(), 1);
+    assert_eq!(
+        (verdict(&[]), report(&[], 0).as_str()),
+        ("RED", "RED (0 ms): ")
+    );
 }
 
 #[test]
 fn h15_in_the_spine_nothing_is_excused() {
     let dir = tempfile::tempdir().unwrap();
-    let comm = dir.path().join("comm");
-    std::fs::write(&comm, "bay0\n").unwrap();
     let umbilical = dir.path().join("sock");
-    let report = feel(None, &umbilical, &comm);
-    assert!(
-        report
-            .findings
-            .iter()
-            .all(|finding| finding.level == Level::Red),
-        "{report}"
+    let socket = umbilical.display();
+    let unasked = format!(
+        "{socket}: ENOENT; bay0 cannot be asked; next: read the umbilical line of the boot log"
     );
-    assert_eq!(report.exit_code(), 2);
+    let expected = [
+        "RED freezer: no cgroup2 is mounted; not tried; \
+         next: reboot; if it stays, this kernel is not for the Spine"
+            .to_owned(),
+        format!("RED umbilical: {unasked}"),
+        format!("RED persist: {unasked}"),
+        format!("RED log: {unasked}"),
+    ];
+    assert_eq!(feel(None, &umbilical), expected);
+}
+
+#[test]
+fn h15_a_finding_is_its_line_and_a_failure_has_three_parts() {
+    let red = finding("persist", Err("a: b; c; next: d".into()));
+    assert_eq!(red, "RED persist: a: b; c; next: d");
+    assert_eq!(parts(&red), Some(["RED", "persist", "a: b; c", "d"]));
+    let green = finding("log", Ok("fine".into()));
+    assert_eq!(green, "GREEN log: fine");
+    assert_eq!(parts(&green), Some(["GREEN", "log", "fine", ""]));
+    let twice = "RED log: a; next: b; next: c";
+    assert_eq!(parts(twice), Some(["RED", "log", "a; next: b", "c"]));
+    let bare = finding("log", Err("a".into()));
+    assert_eq!(bare, "RED log: a; next: reboot");
+}
+
+#[test]
+fn h15_the_words_of_the_levels_are_read_back_and_no_others() {
+    for (level, next) in [("GREEN", ""), ("YELLOW", "y"), ("RED", "y")] {
+        let end = if next.is_empty() { "" } else { "; next: y" };
+        let line = format!("{level} log: x{end}");
+        assert_eq!(parts(&line), Some([level, "log", "x", next]));
+    }
+    for line in [
+        "green log: x",
+        " log: x",
+        "GREEN  log: x",
+        "REDUNDANT log: x; next: y",
+    ] {
+        assert_eq!(parts(line), None, "{line}");
+    }
 }

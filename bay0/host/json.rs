@@ -1,17 +1,17 @@
 //! The report for machines. Written by hand: this is all the JSON there is, and it is only ever written.
 
-use bay0_validate::{Finding, Report};
+use bay0_validate::{parts, verdict};
 
-/// The report as one JSON object on one line, without a last newline.
-pub fn render(report: &Report) -> String {
-    let findings: Vec<String> = report.findings.iter().map(finding).collect();
-    let (verdict, ms, findings) = (report.verdict().word(), report.ms, findings.join(","));
-    format!(r#"{{"verdict":"{verdict}","ms":{ms},"findings":[{findings}]}}"#)
+/// The findings as one JSON object on one line, without a last newline.
+pub fn render(findings: &[String], ms: u128) -> String {
+    let members: Vec<String> = findings.iter().map(|line| member(line)).collect();
+    let (verdict, members) = (verdict(findings), members.join(","));
+    format!(r#"{{"verdict":"{verdict}","ms":{ms},"findings":[{members}]}}"#)
 }
 
-fn finding(found: &Finding) -> String {
-    let (component, level) = (escape(&found.component), found.level.word());
-    let (reason, next) = (escape(&found.reason), escape(&found.next));
+fn member(line: &str) -> String {
+    // A line without its parts is a reason all the same.
+    let [level, component, reason, next] = parts(line).unwrap_or(["RED", "", line, ""]).map(escape);
     format!(
         r#"{{"component":"{component}","level":"{level}","reason":"{reason}","next":"{next}"}}"#
     )

@@ -219,7 +219,7 @@ pub fn hear(teller: &Teller, limit: Duration) -> Option<String> {
 /// In the child. PID 1's own exemption from the kernel's memory killer is not for it.
 fn validate() -> String {
     let _ = fs::write("/proc/self/oom_score_adj", "0");
-    bay0_validate::run().to_string()
+    bay0_validate::run()
 }
 
 #[cfg(test)]

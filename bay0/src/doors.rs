@@ -5,7 +5,7 @@ use std::io::Read;
 
 use bay0_persona::PersonaName;
 use bay0_umbilical::{Call, Server, Verb, help};
-use bay0_validate::{Finding, Level};
+use bay0_validate::finding;
 
 use crate::boot::told;
 use crate::pid1::Bay0;
@@ -47,8 +47,7 @@ impl Bay0 {
         }
     }
 
-    /// Answers every validation that waits with what PID 1 itself knows of its health, in the form the validator reads:
-    /// each component once.
+    /// Answers every validation that waits with what PID 1 itself knows of its health: one finding for each component.
     pub fn answer_validations(&mut self, probed: Result<u64, String>) {
         let marked = Ok("marker written and read back".to_owned());
         let untried = Err("not tried; next: see persist".to_owned());
@@ -66,14 +65,13 @@ impl Bay0 {
             steps if steps.is_empty() => Ok("every step done".to_owned()),
             steps => Err(format!("failed: {steps}; next: see why with log")),
         };
-        let rows = [
-            ("persist", persist),
-            ("log", log),
-            ("watchdog", dog),
-            ("boot", boot),
+        let lines = [
+            finding("persist", persist),
+            finding("log", log),
+            finding("watchdog", dog),
+            finding("boot", boot),
         ];
-        let row = |(name, found)| format!("{}\n", Finding::told(name, found, Level::Red));
-        let report = rows.map(row).concat();
+        let report = lines.join("\n") + "\n";
         if let Some(server) = self.umbilical.as_mut() {
             for id in self.asked.drain(..) {
                 server.reply(id, Ok(&report));

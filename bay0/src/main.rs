@@ -58,7 +58,7 @@ fn init() -> anyhow::Result<ExitCode> {
     let mut bay = Bay0::default();
     bay.exec_ms = boot_ms();
     bay.install(None);
-    // The validator tells the Spine from a plain host by this name.
+    // By this name PID 1 is known to the kernel's own lines and to bay0 --validate.
     let _ = nix::sys::prctl::set_name(c"bay0");
     // The image has these two devices before anything is mounted.
     bay.log.console = open_device(CONSOLE).ok();

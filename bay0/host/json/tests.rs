@@ -1,49 +1,56 @@
 use super::*;
-use bay0_validate::Level;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-fn any_level() -> impl Strategy<Value = Level> {
-    prop_oneof![Just(Level::Green), Just(Level::Yellow), Just(Level::Red)]
-}
-
 #[test]
 fn h15_the_report_for_machines_is_one_line_of_json() {
-    let findings = vec![
-        Finding::new("freezer", Level::Green, "used 0 us", ""),
-        Finding::new(
-            "persist",
-            Level::Red,
-            "marker write \"/persist/.probe\": ENOSPC",
-            "free space",
-        ),
+    let findings = [
+        "GREEN freezer: used 0 us",
+        "RED persist: marker write \"/persist/.probe\": ENOSPC; next: free space",
     ];
     let text = "{\"verdict\":\"RED\",\"ms\":7,\"findings\":[\
         {\"component\":\"freezer\",\"level\":\"GREEN\",\"reason\":\"used 0 us\",\"next\":\"\"},\
         {\"component\":\"persist\",\"level\":\"RED\",\
         \"reason\":\"marker write \\\"/persist/.probe\\\": ENOSPC\",\"next\":\"free space\"}]}";
-    assert_eq!(render(&Report { findings, ms: 7 }), text);
+    assert_eq!(render(&findings.map(str::to_owned), 7), text);
+}
+
+/// A finding, and what it is for machines.
+fn any_finding() -> impl Strategy<Value = (String, Value)> {
+    let level = prop_oneof![Just("GREEN"), Just("YELLOW"), Just("RED")];
+    let reason = any::<String>().prop_filter("says something", |reason| !reason.is_empty());
+    (level, "[a-z]+", reason, "[\\x00-\\x7f]+").prop_map(|(level, component, reason, next)| {
+        let (next, said) = match level {
+            "GREEN" => (String::new(), String::new()),
+            _ => (next.clone(), format!("; next: {next}")),
+        };
+        let line = format!("{level} {component}: {reason}{said}");
+        (
+            line,
+            json!({"component": component, "level": level, "reason": reason, "next": next}),
+        )
+    })
 }
 
 proptest! {
     #[test]
     fn h15_any_report_reads_back_as_it_was(
-        found in prop::collection::vec((any::<String>(), any_level(), any::<String>(), "[\\x00-\\x7f]*"), 0..4),
+        found in prop::collection::vec(any_finding(), 0..4),
         ms in any::<u32>(),
     ) {
-        let findings: Vec<Finding> = found
-            .iter()
-            .map(|(component, level, reason, next)| Finding::new(component, *level, reason, next))
-            .collect();
-        let report = Report { findings, ms: ms.into() };
-        let members: Vec<Value> = report
-            .findings
-            .iter()
-            .map(|f| json!({"component": f.component, "level": f.level.word(), "reason": f.reason, "next": f.next}))
-            .collect();
-        let expected = json!({"verdict": report.verdict().word(), "ms": ms, "findings": members});
-        let text = render(&report);
+        let (findings, members): (Vec<String>, Vec<Value>) = found.into_iter().unzip();
+        let text = render(&findings, ms.into());
+        let expected = json!({"verdict": verdict(&findings), "ms": ms, "findings": members});
         prop_assert!(!text.contains('\n'));
         prop_assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), expected);
+    }
+
+    #[test]
+    fn h15_a_line_that_is_no_finding_is_told_all_the_same(line in any::<String>()) {
+        prop_assume!(parts(&line).is_none());
+        let text = render(std::slice::from_ref(&line), 7);
+        let member = json!({"component": "", "level": "RED", "reason": line, "next": ""});
+        let value = serde_json::from_str::<Value>(&text).unwrap();
+        prop_assert_eq!(&value["findings"], &json!([member]));
     }
 }
