@@ -36,7 +36,8 @@ pub const SOAK: &str = "Examples:
 
 pub const BENCH: &str = "Examples:
   cargo xtask bench                   every figure, as a table
-  cargo xtask bench boot --runs 9 --json";
+  cargo xtask bench boot --runs 9 --json
+  cargo xtask bench rooms             as root: rooms beside a bare sandbox, bubblewrap, crun and runc";
 
 pub const QEMU: &str = "Examples:
   cargo xtask qemu                    boot on this terminal (Ctrl-A X leaves)

@@ -71,6 +71,16 @@ pub const TOOL_RUNC: Tool = Tool {
     program: "runc",
     packages: ["runc"; 4],
 };
+/// Peers of rooms in `bench`.
+pub const TOOL_BWRAP: Tool = Tool {
+    program: "bwrap",
+    packages: ["bubblewrap"; 4],
+};
+/// Another one.
+pub const TOOL_CRUN: Tool = Tool {
+    program: "crun",
+    packages: ["crun"; 4],
+};
 /// A peer of bay0's in `bench`, and a container's only program in the tests with podman.
 pub const TOOL_BUSYBOX: Tool = Tool {
     program: "busybox",

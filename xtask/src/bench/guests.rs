@@ -201,7 +201,7 @@ fn program(name: &str) -> Result<Vec<u8>> {
 }
 
 /// One static program of C: the smallest there is without writing assembler.
-fn compile(dir: &Path, name: &str, source: &str) -> Result<PathBuf> {
+pub fn compile(dir: &Path, name: &str, source: &str) -> Result<PathBuf> {
     let (program, text) = (dir.join(name), dir.join(format!("{name}.c")));
     fs::write(&text, source).with_context(|| format!("write {}", text.display()))?;
     let mut cc = Command::new("cc");

@@ -3,6 +3,7 @@
 
 mod guests;
 mod report;
+mod rooms;
 mod timeline;
 
 use std::fs;
@@ -28,7 +29,7 @@ const SPINE_BYTES: f64 = 20e6;
 /// What `cargo xtask bench` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Only the groups whose name contains this: boot, orphans, umbilical, log, size
+    /// Only the groups whose name contains this: boot, orphans, umbilical, log, size, rooms
     pub filter: Option<String>,
     /// Times each machine is booted
     #[arg(long, default_value_t = 5)]
@@ -43,10 +44,11 @@ pub struct BenchArgs {
 
 type Group = fn(&Guests, usize) -> Result<Vec<Figure>>;
 
-const GROUPS: [(&str, Group); 5] = [
+const GROUPS: [(&str, Group); 6] = [
     ("size", size),
     ("umbilical", umbilical),
     ("log", log),
+    ("rooms", rooms::rooms),
     ("boot", boot),
     ("orphans", orphans),
 ];
@@ -175,17 +177,9 @@ fn on_host(
     runs: usize,
     rows: &[(&str, &'static str, &'static str)],
 ) -> Result<Vec<Figure>> {
-    let lock = Lock::read(&guests.layout.lock())?;
-    let mut command = Command::new(spine::compile(&guests.layout, &lock, "bench-peers", false)?);
     // On the disk that the repository is on, not on a /tmp that may be memory.
     let dir = tempfile::tempdir_in(&guests.dir)?;
-    command.arg(task).arg(dir.path());
-    command
-        .arg((runs * HOST_SAMPLES).to_string())
-        .stderr(Stdio::inherit());
-    let output = command.output().context("run bench-peers")?;
-    ensure!(output.status.success(), "bench-peers: {}", output.status);
-    let text = String::from_utf8(output.stdout)?;
+    let text = peers(guests, task, dir.path(), runs * HOST_SAMPLES)?;
     let figure = |(key, name, beside): &(&str, &'static str, &'static str)| {
         let (ours, peer) = samples(&text, key).into_iter().unzip();
         Figure {
@@ -198,6 +192,21 @@ fn on_host(
         }
     };
     Ok(rows.iter().map(figure).collect())
+}
+
+/// What `bench-peers` prints for a task.
+fn peers(guests: &Guests, task: &str, dir: &Path, samples: usize) -> Result<String> {
+    let lock = Lock::read(&guests.layout.lock())?;
+    let mut command = Command::new(spine::compile(&guests.layout, &lock, "bench-peers", false)?);
+    command.arg(task).arg(dir).arg(samples.to_string());
+    let output = command.stderr(Stdio::inherit()).output();
+    let output = output.context("run bench-peers")?;
+    ensure!(
+        output.status.success(),
+        "bench-peers {task}: {}",
+        output.status
+    );
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// The pairs of a figure in microseconds, out of `NAME OURS PEER` lines in nanoseconds.

@@ -4,11 +4,15 @@
 //! A program of its own because xtask is not optimised: this is compiled with the profile and flags of what ships.
 #![allow(
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "a tool on a developer's machine"
 )]
+
+mod groups;
+mod rooms;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -43,7 +47,7 @@ const GROUP: usize = 64;
 const TEXT_BYTES: usize = 256;
 const REQUEST: &[u8] = b"hello\n";
 const ANSWER: &str = "bay0 0.1.0\n";
-const USAGE: &str = "bench-peers door|log FOLDER SAMPLES";
+const USAGE: &str = "bench-peers door|log|start|groups|memory|crowd FOLDER SAMPLES";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -51,6 +55,10 @@ fn main() -> Result<()> {
     match args.as_slice() {
         ["door", dir, samples] => door(Path::new(dir), samples.parse()?),
         ["log", dir, samples] => log(Path::new(dir), samples.parse()?),
+        ["start", dir, samples] => rooms::start(Path::new(dir), samples.parse()?),
+        ["groups", _, samples] => groups::groups(samples.parse()?),
+        ["memory", dir, samples] => rooms::memory(Path::new(dir), samples.parse()?),
+        ["crowd", dir, samples] => rooms::crowd(Path::new(dir), samples.parse()?),
         _ => bail!(USAGE),
     }
 }
