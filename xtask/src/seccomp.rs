@@ -133,17 +133,70 @@ fn rules<'a>(
     Ok(numbered.collect())
 }
 
+/// `here` for what the rules hold of, or for each call without any; `otherwise` for the rest.
+///
+/// A call is found by halving, because the kernel asks a filter about every number when it is installed: along a chain of all
+/// calls that was half of a room's start. Only a call with rules goes on to the chain that `seccompiler` makes.
 fn program(
     machine: Machine,
     rules: BTreeMap<i64, Vec<SeccompRule>>,
     otherwise: SeccompAction,
     here: SeccompAction,
 ) -> Result<BpfProgram> {
-    let arch = match machine {
-        Machine::X86_64 => TargetArch::x86_64,
-        Machine::Aarch64 => TargetArch::aarch64,
+    use nix::libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
+    let (arch, mark) = match machine {
+        Machine::X86_64 => (TargetArch::x86_64, 0xC000_003E),
+        Machine::Aarch64 => (TargetArch::aarch64, 0xC000_00B7),
     };
-    Ok(SeccompFilter::new(rules, otherwise, here, arch)?.try_into()?)
+    let mut edges: Vec<(i64, Option<u32>)> = Vec::new();
+    for call in 0..=rules.keys().max().map_or(0, |last| last + 1) {
+        let answer = match rules.get(&call).map(Vec::is_empty) {
+            None => Some(otherwise.clone().into()),
+            Some(true) => Some(here.clone().into()),
+            Some(false) => None,
+        };
+        if edges.last().is_none_or(|(_, last)| *last != answer) {
+            edges.push((call, answer));
+        }
+    }
+    let load = |at| step(BPF_LD | BPF_W | BPF_ABS, 0, 0, at);
+    let mut all = vec![
+        load(4),
+        step(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, mark),
+        step(BPF_RET | BPF_K, 0, 0, SeccompAction::KillProcess.into()),
+        load(0),
+    ];
+    all.extend(halved(&edges, 0)?);
+    let with: BTreeMap<_, _> = rules.into_iter().filter(|(_, r)| !r.is_empty()).collect();
+    if !with.is_empty() {
+        let chain: BpfProgram = SeccompFilter::new(with, otherwise, here, arch)?.try_into()?;
+        all.extend(chain);
+    }
+    Ok(all)
+}
+
+/// Finds the last edge that is not beyond the call, and answers as it says or goes on behind the tree, `after` steps further.
+fn halved(edges: &[(i64, Option<u32>)], after: usize) -> Result<BpfProgram> {
+    use nix::libc::{BPF_JA, BPF_JGE, BPF_JMP, BPF_K, BPF_RET};
+    if let [(_, answer)] = edges {
+        let on = || Ok::<_, anyhow::Error>(step(BPF_JMP | BPF_JA, 0, 0, u32::try_from(after)?));
+        let leaf = answer.map(|answer| Ok(step(BPF_RET | BPF_K, 0, 0, answer)));
+        return Ok(vec![leaf.unwrap_or_else(on)?]);
+    }
+    let (low, high) = edges.split_at(edges.len() / 2);
+    let first = u32::try_from(high[0].0)?;
+    let high = halved(high, after)?;
+    let low = halved(low, after + high.len())?;
+    let over = u8::try_from(low.len()).context("the list has too many gaps")?;
+    let mut all = vec![step(BPF_JMP | BPF_JGE | BPF_K, over, 0, first)];
+    all.extend(low.into_iter().chain(high));
+    Ok(all)
+}
+
+/// One instruction.
+fn step(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
+    let code = u16::try_from(code).unwrap_or_default();
+    sock_filter { code, jt, jf, k }
 }
 
 /// The number of a call, if this machine has it.
@@ -158,20 +211,13 @@ fn number(machine: Machine, call: &str) -> Option<i64> {
 /// x32 shares the architecture's mark with x86-64 and has numbers of its own, which the crate does not know: four instructions.
 fn own_numbers(machine: Machine) -> BpfProgram {
     use nix::libc::{BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
-    let code = |code: u32| u16::try_from(code).unwrap_or_default();
-    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
     match machine {
         Machine::Aarch64 => Vec::new(),
         Machine::X86_64 => vec![
-            step(code(BPF_LD | BPF_W | BPF_ABS), 0, 0, 0),
-            step(code(BPF_JMP | BPF_JGE | BPF_K), 0, 2, X32),
-            step(code(BPF_JMP | BPF_JEQ | BPF_K), 1, 0, NO_CALL),
-            step(
-                code(BPF_RET | BPF_K),
-                0,
-                0,
-                nix::libc::SECCOMP_RET_KILL_PROCESS,
-            ),
+            step(BPF_LD | BPF_W | BPF_ABS, 0, 0, 0),
+            step(BPF_JMP | BPF_JGE | BPF_K, 0, 2, X32),
+            step(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, NO_CALL),
+            step(BPF_RET | BPF_K, 0, 0, SeccompAction::KillProcess.into()),
         ],
     }
 }
