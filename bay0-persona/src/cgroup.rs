@@ -166,9 +166,9 @@ impl Group {
     pub fn below(&self) -> Result<Vec<Group>, GroupError> {
         let mut groups = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(failed("read"))? {
-            let path = entry.map_err(failed("read"))?.path();
-            if path.is_dir() {
-                groups.push(Group::open(path)?);
+            let entry = entry.map_err(failed("read"))?;
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                groups.push(Group::open(entry.path())?);
             }
         }
         Ok(groups)
