@@ -116,7 +116,7 @@ pub fn rooms(guests: &Guests, runs: usize) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for (task, rows, times) in [
         ("start", START.as_slice(), HOST_SAMPLES),
-        ("groups", &GROUPS, HOST_SAMPLES),
+        ("groups", &GROUPS, 1),
         ("memory", &MEMORY, 1),
         ("crowd", &CROWD, 1),
     ] {

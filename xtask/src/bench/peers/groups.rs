@@ -23,7 +23,8 @@ use nix::unistd::Pid;
 
 use crate::rooms::PATIENCE;
 
-const SIZES: [usize; 3] = [1, 100, 1000];
+/// How many, and how many samples of them for each that is asked for: a thousand keep the whole machine busy for seconds.
+const SIZES: [(usize, u32); 3] = [(1, 8), (100, 8), (1000, 1)];
 /// Of each process, how far it has counted.
 const COUNTERS: NonZeroUsize = NonZeroUsize::new(1000 * size_of::<AtomicU64>()).unwrap();
 /// As long as bay0 waits before it reads again.
@@ -47,8 +48,8 @@ struct Bare {
 /// Prints `freeze-N`, `thaw-N` and `stop-N`.
 pub fn groups(samples: u32) -> Result<()> {
     realtime()?;
-    for size in SIZES {
-        for _ in 0..samples {
+    for (size, times) in SIZES {
+        for _ in 0..samples * times {
             let (mine, theirs) = (one(size, true)?, one(size, false)?);
             println!("stop-{size} {mine} {theirs}");
         }
