@@ -118,7 +118,7 @@ pub fn rooms(guests: &Guests, runs: usize) -> Result<Vec<Figure>> {
         ("start", START.as_slice(), HOST_SAMPLES),
         ("groups", &GROUPS, 1),
         ("memory", &MEMORY, 1),
-        ("crowd", &CROWD, 1),
+        ("crowd", &CROWD, 2),
     ] {
         let text = if root {
             super::optional(measured(guests, task, runs * times)).unwrap_or_default()
