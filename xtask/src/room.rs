@@ -147,7 +147,7 @@ fn ready(places: &Places, shelf: &Shelf, name: &str, checked: Checked) -> Result
     };
     let of_recipe = row.from.starts_with("recipe:");
     if of_recipe && row.from != from(places, name)? {
-        eprintln!("room: {name}: its recipe or lock has changed since it was made");
+        eprintln!("room: {name}: its recipe, lock or program has changed since it was made");
         return Ok(None);
     }
     if checked == Checked::Listed {
@@ -165,11 +165,22 @@ fn ready(places: &Places, shelf: &Shelf, name: &str, checked: Checked) -> Result
     }
 }
 
-/// Where an image of a recipe came from: its name, and what recipe, lock and time of the files were then.
+/// Where an image of a recipe came from: its name, and what recipe, lock, programs of this workspace and time of the files were then.
 fn from(places: &Places, name: &str) -> Result<String> {
+    made_of(places, name, |program| bytes(&compiled(places, program)?))
+}
+
+fn made_of(
+    places: &Places,
+    name: &str,
+    program: impl Fn(&str) -> Result<Vec<u8>>,
+) -> Result<String> {
     let mut text = places.epoch.to_string();
     for path in recipe::paths(&places.recipes, name) {
         text += &fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    }
+    for name in &Recipe::read(&places.recipes, name)?.programs {
+        text += &crate::stamp::sha256(&program(name)?);
     }
     let hash = crate::stamp::sha256(text.as_bytes());
     Ok(format!("recipe:{name}@{}", &hash[..16]))
@@ -210,9 +221,7 @@ fn build(places: &Places, shelf: &Shelf, name: &str) -> Result<Row> {
         _ => bail!("room {name}: a recipe of kind busybox has one package"),
     };
     for program in &recipe.programs {
-        let lock = Lock::read(&places.layout.lock())?;
-        let file = spine::compile(&places.layout, &lock, program, false)?;
-        install(&file, program, &mut tree, &mut spool)?;
+        install(&compiled(places, program)?, program, &mut tree, &mut spool)?;
     }
     furnish(&recipe, &mut tree, &mut spool).with_context(|| format!("room {name}"))?;
     tree.clamp(places.epoch);
@@ -220,9 +229,19 @@ fn build(places: &Places, shelf: &Shelf, name: &str) -> Result<Row> {
     finish(shelf, name, &mut tree, &mut spool, &from(places, name)?)
 }
 
-/// A program of this workspace, static as bay0 is, at `/usr/bin`.
+/// A program of this workspace, static as bay0 is, as its sources make it now.
+fn compiled(places: &Places, name: &str) -> Result<PathBuf> {
+    let lock = Lock::read(&places.layout.lock())?;
+    spine::compile(&places.layout, &lock, name, false)
+}
+
+fn bytes(file: &Path) -> Result<Vec<u8>> {
+    fs::read(file).with_context(|| format!("read {}", file.display()))
+}
+
+/// A program at `/usr/bin`.
 fn install(file: &Path, name: &str, tree: &mut Tree, spool: &mut Spool) -> Result<()> {
-    let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+    let bytes = bytes(file)?;
     let content = spool.take(&mut bytes.as_slice(), bytes.len() as u64)?;
     let place = Place::parse(format!("usr/bin/{name}").as_bytes())?;
     tree.add(place, Meta::PLAIN, Kind::File(content))

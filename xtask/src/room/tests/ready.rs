@@ -3,10 +3,13 @@
 use super::*;
 use crate::layout::Layout;
 
+const RECIPE: &str =
+    "about = \"x\"\nkind = \"busybox\"\nrelease = \"bookworm\"\npackages = [\"x\"]\n";
+
 fn places(dir: &Path) -> Places {
     let recipes = dir.join("recipes");
     fs::create_dir_all(&recipes).unwrap();
-    fs::write(recipes.join("x.toml"), "recipe").unwrap();
+    fs::write(recipes.join("x.toml"), RECIPE).unwrap();
     fs::write(recipes.join("x.lock"), "lock").unwrap();
     Places {
         recipes,
@@ -45,7 +48,7 @@ fn k05_an_image_is_made_again_when_its_recipe_lock_or_file_is_another() {
     for file in ["x.toml", "x.lock"] {
         let path = places.recipes.join(file);
         let text = fs::read(&path).unwrap();
-        fs::write(&path, "another").unwrap();
+        fs::write(&path, [&text[..], b"# another\n"].concat()).unwrap();
         assert_eq!(ready(&places, Checked::Listed), None, "{file}");
         fs::write(&path, text).unwrap();
     }
@@ -71,4 +74,23 @@ fn t09_an_imported_image_that_is_not_what_it_was_is_refused_by_name() {
         ready().unwrap_err().to_string(),
         "room app: MISSING; next: cargo xtask room import FILE --name app --force"
     );
+}
+
+#[test]
+fn k05_an_image_is_made_again_when_a_program_in_it_is_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let places = places(dir.path());
+    let made = |bytes: &'static [u8]| {
+        let made = made_of(&places, "x", |program| {
+            assert_eq!(program, "tool");
+            Ok(bytes.to_vec())
+        });
+        made.unwrap()
+    };
+    // One without programs compiles none.
+    assert_eq!(made(b"one"), made(b"two"));
+    let with = format!("{RECIPE}programs = [\"tool\"]\n");
+    fs::write(places.recipes.join("x.toml"), with).unwrap();
+    assert_eq!(made(b"one"), made(b"one"));
+    assert_ne!(made(b"one"), made(b"two"));
 }
