@@ -196,6 +196,26 @@ fn c05_nobody_types_into_a_terminal_for_another_whatever_stands_above_32_bits() 
 }
 
 #[test]
+fn c05_no_socket_makes_whoever_closes_it_wait_whatever_stands_above_32_bits() {
+    let (above, socket, linger) = (1 << 32, 1, 13);
+    for profile in 0..3 {
+        for (level, option) in [
+            (socket, linger),
+            (socket | above, linger),
+            (socket, linger | above),
+        ] {
+            let answer = asked(profile, "setsockopt", &[3, level, option]);
+            assert_eq!(answer, EPERM, "{level:#x} {option:#x}");
+        }
+        // SO_REUSEADDR, and the number in another level.
+        for (level, option) in [(socket, 2), (6, linger), (socket, 0)] {
+            let answer = asked(profile, "setsockopt", &[3, level, option]);
+            assert_eq!(answer, ALLOW, "{level} {option}");
+        }
+    }
+}
+
+#[test]
 fn c05_only_the_workshop_looks_into_other_programs() {
     for call in ["ptrace", "process_vm_readv", "pidfd_getfd", "chroot"] {
         let answers = [0, 1, 2].map(|profile| asked(profile, call, &[0]));
