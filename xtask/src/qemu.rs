@@ -16,6 +16,9 @@ use crate::spine;
 
 /// Size of the persist disk that is made where there is none (H05).
 pub const PERSIST_BYTES: u64 = 10 << 30;
+/// Memory of the machine that a person uses, in MiB: what the largest shipped room may have, and as much again. With less than that
+/// a room is stopped by the machine's end of memory and not by its own limit, and everybody waits meanwhile.
+const MEMORY_MIB: u32 = 2048;
 
 /// Does all set-up and returns the machine a user boots.
 pub fn set_up(layout: &Layout, soil: Soil, choice: Choice, rooms: &Set) -> Result<MachineConfig> {
@@ -29,7 +32,7 @@ pub fn set_up(layout: &Layout, soil: Soil, choice: Choice, rooms: &Set) -> Resul
         &spine.initrd,
         &layout.build().join("smoke.log"),
     );
-    cfg.accel = accel;
+    (cfg.accel, cfg.mem_mb) = (accel, MEMORY_MIB);
     cfg.drives
         .push(virtio_drive(&layout.persist(), "persist", ""));
     cfg.rooms = Some(layout.rooms_disk()).filter(|disk| disk.exists());
