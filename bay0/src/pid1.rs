@@ -201,6 +201,7 @@ impl Bay0 {
                 Event::Terminal => self.on_terminal(slot),
             }
         }
+        self.log.flush();
         // What it could not write while the console was behind.
         if let Some(slot) = self.attached.as_ref().map(|at| at.slot) {
             self.on_terminal(slot);

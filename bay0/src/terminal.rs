@@ -10,6 +10,7 @@ use std::io::{Read, Write};
 
 use anyhow::{Context, Result, ensure};
 use bay0_persona::{Grant, PersonaName};
+use nix::sys::signal::{SIGCHLD, raise};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 use crate::pid1::Bay0;
@@ -52,6 +53,8 @@ impl Bay0 {
             let over = room.tail.len().saturating_sub(TAIL);
             room.tail.drain(..over);
         }
+        // There may be more, of which nothing tells again: the next turn comes at once.
+        let _ = raise(SIGCHLD);
     }
 
     /// Connects the console with a room's terminal until [`LEAVE`] is typed.
