@@ -1,13 +1,20 @@
 //! Fault injection for the VM scenarios. Compiled only with the feature `fault`; the factory refuses to put such a bay0
 //! into a release Spine, and a release Spine knows no verb `fault`.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::mem::ManuallyDrop;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use bay0_persona::CloneFlags;
 use bay0_persona::spawn;
 use bay0_state::{APPEND_DEADLINE, Keeper, Op};
+use bay0_umbilical::{SOCKET, call};
+use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::libc;
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::Pid;
 
@@ -16,6 +23,12 @@ use crate::pid1::Bay0;
 
 /// What the factory looks for.
 const MARK: &str = "FAULT-INJECTION-BUILD";
+
+/// Where the longest wait for an answer of PID 1 is told, in microseconds.
+const LATENCY: &str = "/run/bay0/latency";
+/// How often PID 1 is asked, and how long it is waited for.
+const EACH: Duration = Duration::from_millis(10);
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// Every acknowledged record is to bring the next one.
 static WRITE_LOAD: AtomicBool = AtomicBool::new(false);
@@ -44,6 +57,7 @@ impl Bay0 {
             }
             ("load-module", path) => format!("{:?}", File::open(path).map(load_module)),
             ("orphans", count) => orphans(count.parse().unwrap_or(1)),
+            ("latency", _) => latency(),
             ("write-load", state) => {
                 WRITE_LOAD.store(state == "on", Ordering::Relaxed);
                 self.log.say("fault: load");
@@ -86,6 +100,42 @@ fn load_module(module: File) -> nix::Result<()> {
     finit_module(module, c"", ModuleInitFlags::empty())
 }
 
+/// Microseconds that the loop took at most since this was asked last; the first time, it begins to be measured. A client of the
+/// umbilical asks every [`EACH`]: what it waits for is a turn that takes it in and one that answers. It is in no room, and its
+/// real-time class lets it go before everybody, so that the wait is PID 1's and not its own.
+fn latency() -> String {
+    let worst = fs::read_to_string(LATENCY);
+    // It begins anew. Where this fails the old one stays, which is not less.
+    let _ = fs::write(LATENCY, "0");
+    if let Ok(worst) = worst {
+        return format!("latency: {worst} us");
+    }
+    let client = spawn(None, CloneFlags::empty(), &[], || {
+        let first = libc::sched_param { sched_priority: 1 };
+        // SAFETY: the kernel reads the parameter, which outlives the call.
+        if Errno::result(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const first) })
+            .is_err()
+        {
+            return 1;
+        }
+        loop {
+            let begun = Instant::now();
+            let answer = call(Path::new(SOCKET), 0, "hello", LONGEST);
+            let took = answer.map_or(u128::MAX, |_| begun.elapsed().as_micros());
+            let told = fs::read_to_string(LATENCY).unwrap_or_default();
+            if told.parse::<u128>().is_ok_and(|worst| worst < took) {
+                let _ = fs::write(LATENCY, took.to_string());
+            }
+            sleep(EACH);
+        }
+    });
+    // It is to outlive this handle.
+    format!(
+        "latency: {:?}",
+        client.map(ManuallyDrop::new).map(|it| it.pid)
+    )
+}
+
 /// Makes `count` orphans that exit at once, all when their parent does.
 fn orphans(count: usize) -> String {
     let parent = spawn(None, CloneFlags::empty(), &[], || {
@@ -95,6 +145,6 @@ fn orphans(count: usize) -> String {
         i32::from(made < count)
     });
     // It is to outlive this handle.
-    let parent = parent.map(std::mem::ManuallyDrop::new);
+    let parent = parent.map(ManuallyDrop::new);
     format!("{:?}", parent.map(|child| child.pid))
 }

@@ -26,6 +26,8 @@ use crate::verity::{self, Tree};
 
 /// What the tests boot with: small, and made without privilege.
 pub const SMALL: &str = "busybox";
+/// What the VM scenarios boot with.
+pub const TESTED: &str = "busybox,hostile";
 /// What a person boots with.
 pub const USUAL: &str = "busybox,dev";
 /// No image at all.

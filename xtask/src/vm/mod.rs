@@ -18,6 +18,7 @@ mod faults;
 mod inside;
 mod lines;
 mod rooms;
+mod siege;
 mod state;
 
 use std::collections::VecDeque;
@@ -33,7 +34,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use crate::accel::{self, Choice};
 use crate::host;
 use crate::layout::Layout;
-use crate::roomdisk::{self, SMALL, Set};
+use crate::roomdisk::{self, SMALL, Set, TESTED};
 use crate::soil::Soil;
 use crate::spine;
 use lab::{Bench, Lab};
@@ -116,6 +117,15 @@ scenarios! {
     boots::h20_80_mib_of_memory_are_enough: "GREEN with the least memory this soil's kernel unpacks in",
     boots::h20_two_disks_the_first_is_persist_and_the_second_is_untouched: "only /dev/vda is /persist",
     rooms::t09_a_wrecked_room_starts_as_new: "root in a room destroys it; stopped and started it is as it was",
+    siege::t03_no_attack_from_inside_a_room_gets_anywhere ["hostile"]: "root in an ordinary room and in one as wide as p://dev tries every attack on the walls",
+    siege::t03_a_fork_bomb_harms_its_own_room_alone ["hostile"]: "meanwhile PID 1 answers and is well, another room works; the room is stopped and starts anew",
+    siege::t03_a_memory_bomb_harms_its_own_room_alone ["hostile"]: "the same with memory",
+    siege::t03_files_without_end_harm_their_own_room_alone ["hostile"]: "the same with files in memory",
+    siege::t03_descriptors_without_end_harm_their_own_room_alone ["hostile"]: "the same with open files",
+    siege::t03_a_process_that_ignores_every_signal_ends_with_its_room ["hostile"]: "the same with a process that only its room ends",
+    siege::t03_a_room_that_forks_faster_than_it_is_killed_is_stopped ["hostile"]: "the same with processes that no list of them keeps up with",
+    siege::t04_pid1_answers_while_a_thousand_busy_processes_are_thawed: "the operator line and a client get answers, the slowest is told",
+    siege::t03_a_machine_with_stress_ng_in_a_room_stays_well ["dev"]: "PID 1 is well while stress-ng uses up what p://dev may use",
     lines::h14_operator_line_refuses_by_byte_and_position: "unknown verbs and malformed names, each with its text",
     lines::c03_release_spine_knows_no_fault_injection: "the verb of the test build is unknown to the release",
     lines::h19_operator_log_shows_the_boot_from_its_first_line: "the ring in memory has the whole boot",
@@ -142,7 +152,7 @@ pub struct VmArgs {
     #[arg(long)]
     pub as_built: bool,
     /// Images of rooms, like busybox,dev; a scenario that needs another one is not run, and that is said [default: those there
-    /// are, if they have at least busybox]
+    /// are, if they have at least busybox and hostile]
     #[arg(long, value_name = "LIST", value_parser = Set::parse)]
     pub rooms: Option<Set>,
     /// What executes the guests; auto believes KVM only after a guest ran on it
@@ -175,7 +185,7 @@ pub fn command(layout: &Layout, args: &VmArgs) -> Result<u8> {
 /// Brings both Spines up to date and says how machines will run.
 pub fn built(layout: &Layout, accel: Choice, rooms: Option<&Set>) -> Result<Bench> {
     host::need(&[host::TOOL_QEMU, host::TOOL_MKE2FS, host::TOOL_CC])?;
-    let rooms = roomdisk::choose(layout, rooms, SMALL)?;
+    let rooms = roomdisk::choose(layout, rooms, TESTED)?;
     spine::build(layout, Soil::Debian, false, &rooms)?;
     spine::build(layout, Soil::Debian, true, &rooms)?;
     // The same bay0 as a program for hosts, which checks what the machines leave behind.

@@ -7,6 +7,7 @@ use bay0_persona::PersonaName;
 use super::{LEAST, folder, said};
 use crate::layout::Layout;
 use crate::policy::set::{self, Loaded};
+use crate::roomdisk::{Set, TESTED};
 
 #[test]
 fn a05_a_file_is_called_as_its_room_and_at_most_five_deep() {
@@ -129,15 +130,25 @@ fn a06_the_policies_of_the_tree_are_in_order() {
 #[test]
 fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
     let (shipped, all) = (tree(false), tree(true));
-    let more = ["p://a", "p://a/kid", "p://b", "p://burn", "p://tiny"];
+    let more = [
+        "p://a",
+        "p://a/kid",
+        "p://b",
+        "p://burn",
+        "p://crowd",
+        "p://hostile",
+        "p://hostile2",
+        "p://tiny",
+    ];
     let mut both = [names(&shipped), more.map(str::to_owned).to_vec()].concat();
     both.sort();
     let mut there = names(&all);
     there.sort();
     assert_eq!(there, both);
+    let tested = Set::parse(TESTED).unwrap();
     for (name, policy) in &all.policies {
         if more.contains(&&name.to_string()[..]) {
-            assert_eq!(policy.image, crate::roomdisk::SMALL, "{name}");
+            assert!(tested.has(&[&policy.image]), "{name}: {}", policy.image);
             assert_eq!(policy.command[0], "/bin/sh", "{name}");
         } else {
             assert_eq!(shipped.policies[name], *policy, "{name}");
@@ -146,6 +157,12 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
     let tiny = &all.policies[&PersonaName::parse("p://tiny").unwrap()].grant;
     let limits = (tiny.memory_max, tiny.pids, tiny.tmpfs);
     assert_eq!(limits, (16 << 20, 16, 1 << 20));
+    // The widest room that the attacks are tried in is as wide as the widest that ships.
+    let rights = |name| {
+        let grant = &all.policies[&PersonaName::parse(name).unwrap()].grant;
+        (grant.capabilities, grant.seccomp)
+    };
+    assert_eq!(rights("p://hostile2"), rights("p://dev"));
 }
 
 #[test]
