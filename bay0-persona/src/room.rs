@@ -160,7 +160,8 @@ impl Room {
         for map in ["uid_map", "gid_map"] {
             fs::write(self.proc(map), format!("0 {uid} {UIDS}"))?;
         }
-        // Not PID 1's own exemption from the kernel's memory killer; written from outside it is also the least that is possible.
+        // Not by the room itself: only who has rights outside moves the least that can be set again from in there, which is
+        // PID 1's own -1000, out of the memory killer's reach (`proc_pid_oom_score_adj(5)`).
         fs::write(self.proc("oom_score_adj"), ROOMS_FIRST)?;
         let users = File::open(self.proc("ns/user"))?.into();
         Ok(tree::restrict(image, Some(&users))?)
@@ -223,7 +224,7 @@ fn inside(plan: &Plan<'_>, files: &Files, report: &OwnedFd) -> Result<Infallible
     let policy = plan.policy;
     identity(&policy.name.internal()).map_err(at("identity"))?;
     overlay(policy.get(Grant::Tmpfs), &files.image).map_err(at("overlay"))?;
-    devices().map_err(at("devices"))?;
+    devices(policy.get(Grant::Tmpfs)).map_err(at("devices"))?;
     proc().map_err(at("proc"))?;
     for (file, path) in [
         (&files.umbilical, "run/umbilical"),
@@ -244,7 +245,8 @@ fn inside(plan: &Plan<'_>, files: &Files, report: &OwnedFd) -> Result<Infallible
     run(policy, report).map_err(at("exec"))
 }
 
-/// Becomes the room's root.
+/// Becomes the room's root. With another uid the kernel makes this process one that may not be looked into (`PR_SET_DUMPABLE`):
+/// not even a root inside who may trace everybody sees the copy of PID 1's memory that the room's init has.
 fn identity(internal: &str) -> io::Result<()> {
     let (root, group) = (Uid::from_raw(0), Gid::from_raw(0));
     setgroups(&[])?;
@@ -280,7 +282,7 @@ fn overlay(bytes: u64, image: &OwnedFd) -> io::Result<()> {
 }
 
 /// A small /dev: the harmless nodes of the Spine's, and terminals of its own.
-fn devices() -> io::Result<()> {
+fn devices(bytes: u64) -> io::Result<()> {
     let (dev, quiet) = ("/run/root/dev", MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC);
     create_dir_all(dev)?;
     mounted("tmpfs", dev, quiet, "mode=0755,size=64k,nr_inodes=64")?;
@@ -291,7 +293,7 @@ fn devices() -> io::Result<()> {
     }
     for (name, kind, data) in [
         ("pts", "devpts", "newinstance,ptmxmode=0666,mode=0620"),
-        ("shm", "tmpfs", "mode=1777"),
+        ("shm", "tmpfs", &format!("mode=1777,size={bytes}")),
     ] {
         let path = format!("{dev}/{name}");
         create_dir(&path)?;

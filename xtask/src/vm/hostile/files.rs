@@ -34,6 +34,24 @@ pub fn core_pattern() -> Told {
     ways.told()
 }
 
+/// Out of reach of what ends a program when memory runs out: nobody in a room is, or can be.
+pub fn memory_killer() -> Told {
+    let mut ways = Ways::default();
+    for pid in ["1", "self"] {
+        let path = format!("/proc/{pid}/oom_score_adj");
+        let own = fs::read_to_string(&path).unwrap_or_default();
+        match own.trim().parse() {
+            Ok(0..=1000) => ways.refused(pid, own.trim()),
+            _ => ways.worked(pid, own.trim()),
+        }
+        for value in ["-1", "-1000"] {
+            let set = calls::write(&path, value.as_bytes());
+            ways.add(&format!("{pid}:{value}"), set);
+        }
+    }
+    ways.told()
+}
+
 /// Keys that the kernel obeys. The letter is the one that only prints help.
 pub fn sysrq() -> Told {
     let mut ways = Ways::default();

@@ -127,6 +127,34 @@ pub fn sockets() -> Told {
     ways.told()
 }
 
+/// A socket that makes whoever closes it wait: PID 1, once it is sent along with a request.
+pub fn linger() -> Told {
+    let mut ways = Ways::default();
+    let wait = libc::linger {
+        l_onoff: 1,
+        l_linger: 3600,
+    };
+    let (level, option) = (libc::SOL_SOCKET.into(), c_long::from(libc::SO_LINGER));
+    for (name, family) in [("tcp", libc::AF_INET), ("tcp6", libc::AF_INET6)] {
+        let kind = [family, libc::SOCK_STREAM, 0].map(c_long::from);
+        let socket = call(libc::SYS_socket, &kind);
+        let Ok(socket) = socket else {
+            ways.add(name, socket);
+            continue;
+        };
+        for (how, level, option) in [
+            ("", level, option),
+            ("-level-64", level | 1 << 32, option),
+            ("-option-64", level, option | 1 << 32),
+        ] {
+            let set = [socket, level, option, at(&wait), 8];
+            let set = call(libc::SYS_setsockopt, &set);
+            ways.add(&format!("{name}{how}"), set);
+        }
+    }
+    ways.told()
+}
+
 /// The machine's clock, set to what it says anyway.
 pub fn time() -> Told {
     let mut ways = Ways::default();

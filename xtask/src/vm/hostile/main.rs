@@ -59,7 +59,7 @@ const fn resources(name: &'static str, run: fn() -> Told) -> Attack {
 }
 
 /// Every attack, in the order of `all`.
-const ATTACKS: [Attack; 40] = [
+const ATTACKS: [Attack; 42] = [
     resources("fork-bomb", bombs::forks),
     resources("mem-bomb", bombs::memory),
     resources("tmpfs-fill", bombs::tmpfs),
@@ -90,6 +90,8 @@ const ATTACKS: [Attack; 40] = [
     walls("self-exe-overwrite", files::programs),
     walls("symlink-bind-targets", mounts::bind_targets),
     walls("sockets", kernel::sockets),
+    walls("oom-score", files::memory_killer),
+    walls("linger", kernel::linger),
     walls("time", kernel::time),
     walls("reboot", kernel::reboot),
     walls("swapon", kernel::swap),

@@ -10,7 +10,7 @@ use super::told::Ways;
 use super::*;
 
 /// What the issue of rooms asks for.
-const PROMISED: [&str; 40] = [
+const PROMISED: [&str; 42] = [
     "fork-bomb",
     "mem-bomb",
     "tmpfs-fill",
@@ -41,6 +41,8 @@ const PROMISED: [&str; 40] = [
     "unkillable",
     "fork-faster-than-kill",
     "sockets",
+    "linger",
+    "oom-score",
     "time",
     "reboot",
     "swapon",
