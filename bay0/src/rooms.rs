@@ -169,7 +169,10 @@ impl Bay0 {
         let image = self.baked.image(&policy.image)?;
         let group = Group::create(&within, &name.internal())?;
         let made = self.furnish(slot, &policy, &group, &image);
-        let undo = |_: &anyhow::Error| group.remove(STOP_DEADLINE).unwrap_or_default();
+        let undo = |_: &anyhow::Error| {
+            group.remove(STOP_DEADLINE).unwrap_or_default();
+            let _ = fs::remove_file(socket(name));
+        };
         let (room, server) = made.inspect_err(undo)?;
         let running = Running {
             policy,
@@ -310,7 +313,8 @@ impl Bay0 {
             };
             let figure = |file| room.group.figure(file, "").unwrap_or(0);
             let (bytes, pids) = (figure("memory.current"), figure("pids.current"));
-            let figures = format!("memory={bytes} processes={pids}");
+            let cpu_ms = room.group.usage_usec().unwrap_or(0) / 1000;
+            let figures = format!("memory={bytes} processes={pids} cpu_ms={cpu_ms}");
             text += &format!("{} {word} {place} {figures}\n", policy.name);
         }
         text

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::mem::ManuallyDrop;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use nix::libc;
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::Pid;
 
-use crate::boot::unix_seconds;
+use crate::boot::{told, unix_seconds};
 use crate::pid1::Bay0;
 
 /// What the factory looks for.
@@ -55,6 +55,7 @@ impl Bay0 {
                 self.log.say("fault: slow keeper");
                 format!("{:?}", keeper.map(stop))
             }
+            ("census", _) => census(),
             ("load-module", path) => format!("{:?}", File::open(path).map(load_module)),
             ("orphans", count) => orphans(count.parse().unwrap_or(1)),
             ("latency", _) => latency(),
@@ -147,4 +148,30 @@ fn orphans(count: usize) -> String {
     // It is to outlive this handle.
     let parent = parent.map(ManuallyDrop::new);
     format!("{:?}", parent.map(|child| child.pid))
+}
+
+/// Everything that a room has some of, counted over the whole machine; what the kernel itself runs is no process here.
+fn census() -> String {
+    let is_process = |entry: &PathBuf| {
+        let status = told(entry.join("status"));
+        status.starts_with("Name:") && !status.contains("\nKthread:\t1\n")
+    };
+    let processes = entries("/proc").into_iter().filter(is_process).count();
+    let mounts = told("/proc/self/mountinfo").lines().count();
+    let [cards, sockets, held] =
+        ["/sys/class/net", "/run/bay0/rooms", "/proc/self/fd"].map(|at| entries(at).len());
+    let groups = groups(Path::new("/sys/fs/cgroup"));
+    format!(
+        "census processes={processes} groups={groups} mounts={mounts} cards={cards} sockets={sockets} held={held}"
+    )
+}
+
+fn entries(folder: impl AsRef<Path>) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+fn groups(at: &Path) -> usize {
+    let below = entries(at).into_iter().filter(|path| path.is_dir());
+    below.map(|path| groups(&path).saturating_add(1)).sum()
 }
