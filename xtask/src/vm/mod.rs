@@ -17,6 +17,7 @@ mod ends;
 mod faults;
 mod inside;
 mod lines;
+mod roomends;
 mod rooms;
 mod siege;
 mod state;
@@ -126,6 +127,13 @@ scenarios! {
     siege::t03_a_room_that_forks_faster_than_it_is_killed_is_stopped ["hostile"]: "the same with processes that no list of them keeps up with",
     siege::t04_pid1_answers_while_a_thousand_busy_processes_are_thawed: "the operator line and a client get answers, the slowest is told",
     siege::t03_a_machine_with_stress_ng_in_a_room_stays_well ["dev"]: "PID 1 is well while stress-ng uses up what p://dev may use",
+    roomends::a05_a_nested_room_dies_and_freezes_with_the_room_it_is_in: "a nested room starts only in its parent, freezes, thaws and dies with it",
+    roomends::c06_a_room_that_fails_is_started_again_with_growing_pauses_and_a_cap: "as often as the policy says, each pause twice the one before",
+    roomends::c06_a_start_that_fails_names_its_stage_and_leaves_nothing: "a program that is missing, an image that is missing: named, nothing left",
+    roomends::h08_the_end_takes_every_room_running_frozen_and_nested: "poweroff with rooms in every state is clean",
+    rooms::c04_two_rooms_see_neither_each_other_nor_the_spine: "own processes, names, mounts, sockets and uids, and nobody else's",
+    rooms::t04_a_room_behind_uses_no_processor: "what burns is frozen behind another room and burns on in front",
+    rooms::a08_a_room_asks_bay0_about_itself_only: "the umbilical of a room shows it and what is in it, and takes no order",
     lines::h14_operator_line_refuses_by_byte_and_position: "unknown verbs and malformed names, each with its text",
     lines::c03_release_spine_knows_no_fault_injection: "the verb of the test build is unknown to the release",
     lines::h19_operator_log_shows_the_boot_from_its_first_line: "the ring in memory has the whole boot",

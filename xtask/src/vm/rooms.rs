@@ -1,8 +1,44 @@
-//! Rooms as a person uses them: start, wreck, stop, start again; focus, terminal, limits, ends.
+//! Rooms as a person uses them: what they see of each other, focus, terminal, umbilical, and a wrecked one.
 
-use anyhow::{Result, ensure};
+use std::collections::BTreeSet;
 
-use super::lab::{Build, Lab};
+use anyhow::{Context, Result, ensure};
+
+use super::inside::Inside;
+use super::lab::{Build, Guest, Lab};
+
+/// Looks at a figure before a scenario gives up on it.
+const LOOKS: usize = 60;
+/// What the kernel calls the namespaces it starts with.
+const SPINE: std::ops::RangeInclusive<u64> = 4_026_531_834..=4_026_531_841;
+
+/// A figure in a room's line of `rooms`.
+pub fn figure(guest: &mut Guest, name: &str, key: &str) -> Result<u64> {
+    let line = guest.room(name)?;
+    let value = line.split(' ').find_map(|word| word.strip_prefix(key));
+    let value = value.with_context(|| format!("no {key} in {line:?}"))?;
+    Ok(value.trim().parse()?)
+}
+
+/// Asks for a room's line until `holds`; the last one if it never does.
+pub fn until(guest: &mut Guest, name: &str, holds: impl Fn(&str) -> bool) -> Result<String> {
+    for _ in 0..LOOKS {
+        let line = guest.room(name)?;
+        if holds(&line) {
+            return Ok(line);
+        }
+    }
+    let line = guest.room(name)?;
+    anyhow::bail!("this is how it stays: {line:?}")
+}
+
+/// Fails unless the room's line begins like this.
+pub fn stands(guest: &mut Guest, line: &str) -> Result<()> {
+    let name = line.split(' ').next().unwrap_or_default();
+    let said = guest.room(name)?;
+    ensure!(said.contains(line), "not {line:?}: {said:?}");
+    Ok(())
+}
 
 pub fn t09_a_wrecked_room_starts_as_new(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
@@ -24,5 +60,169 @@ pub fn t09_a_wrecked_room_starts_as_new(lab: &Lab) -> Result<()> {
     let (_, code) = room.try_run("test -e /note")?;
     ensure!(code == 1, "what was written outlived the room");
     room.leave()?;
+    guest.power_off()
+}
+
+/// The namespaces of a room's shell, its uid map, and where it has something mounted.
+fn looks(room: &mut Inside<'_>) -> Result<(BTreeSet<u64>, String, String)> {
+    let spaces =
+        room.run("for n in pid mnt net ipc uts user cgroup; do readlink /proc/self/ns/$n; done")?;
+    let number = |line: &str| line.split(['[', ']']).nth(1)?.parse().ok();
+    let spaces: BTreeSet<u64> = spaces.lines().filter_map(number).collect();
+    ensure!(spaces.len() == 7, "seven namespaces: {spaces:?}");
+    let map = room.run("cat /proc/self/uid_map")?;
+    let map = map.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mounts = room.run("cut -d' ' -f2 /proc/self/mounts | sort")?;
+    let mounts = mounts.split_whitespace().collect::<Vec<_>>().join(" ");
+    Ok((spaces, map, mounts))
+}
+
+pub fn c04_two_rooms_see_neither_each_other_nor_the_spine(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.start_room("p://b")?;
+    let mut b = guest.enter("p://b")?;
+    let of_b = looks(&mut b)?;
+    ensure!(b.run("hostname")?.trim() == "b");
+    b.run("sleep 54321 & echo b >/tmp/of-b")?;
+    b.leave()?;
+    guest.start_room("p://a")?;
+    let mut a = guest.enter("p://a")?;
+    let of_a = looks(&mut a)?;
+    ensure!(a.run("hostname")?.trim() == "a");
+    ensure!(of_a.0.is_disjoint(&of_b.0), "shared: {of_a:?} {of_b:?}");
+    let mut both = of_a.0.iter().chain(&of_b.0);
+    ensure!(
+        !both.any(|n| SPINE.contains(n)),
+        "the Spine's: {of_a:?} {of_b:?}"
+    );
+    let base = |map: &str| -> Result<u64> {
+        let rest = map
+            .strip_prefix("0 ")
+            .and_then(|rest| rest.strip_suffix(" 65536"));
+        let base: u64 = rest.with_context(|| format!("uid map {map:?}"))?.parse()?;
+        ensure!(
+            base >= 65_536 && base.is_multiple_of(65_536),
+            "uid map {map:?}"
+        );
+        Ok(base)
+    };
+    ensure!(
+        base(&of_a.1)? != base(&of_b.1)?,
+        "one range of uids for both"
+    );
+    let known = "/ /dev /dev/console /dev/full /dev/null /dev/pts /dev/random /dev/shm /dev/tty /dev/urandom /dev/zero \
+                 /proc /proc/bus /proc/fs /proc/irq /proc/kcore /proc/key-users /proc/keys /proc/kmsg /proc/sys \
+                 /proc/sysrq-trigger /proc/timer_list /run/umbilical /usr/bin/bay0";
+    ensure!(of_a.2 == known, "mounts: {}", of_a.2);
+    ensure!(of_b.2 == known, "mounts: {}", of_b.2);
+    let (said, code) = a.try_run("grep -l 5432[1] /proc/[0-9]*/cmdline; cat /tmp/of-b")?;
+    ensure!(
+        code != 0 && !said.contains("/cmdline"),
+        "p://b is seen: {said}"
+    );
+    ensure!(a.run("cat /proc/1/comm")?.trim() == "bay0");
+    let others = a.run("set -- /proc/[0-9]*; echo $#")?;
+    ensure!(
+        others.trim() == "2",
+        "processes beside init and shell: {others}"
+    );
+    ensure!(
+        a.run("wc -l </proc/net/unix")?.trim() == "1",
+        "sockets of others"
+    );
+    for kind in ["shm", "sem", "msg"] {
+        let rows = a.run(&format!("wc -l </proc/sysvipc/{kind}"))?;
+        ensure!(rows.trim() == "1", "{kind} of others: {rows}");
+    }
+    let (said, code) = a.try_run("dd if=/proc/1/mem of=/dev/null bs=1 count=1")?;
+    ensure!(
+        code != 0 && said.contains("Permission denied"),
+        "init's memory: {said}"
+    );
+    a.leave()?;
+    guest.power_off()
+}
+
+pub fn t04_a_room_behind_uses_no_processor(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.start_room("p://burn")?;
+    let before = figure(&mut guest, "p://burn", "cpu_ms=")?;
+    let used = |line: &str| -> u64 {
+        let value = line.split("cpu_ms=").nth(1).unwrap_or_default();
+        value.trim().parse().unwrap_or(0)
+    };
+    until(&mut guest, "p://burn", |line| used(line) > before)?;
+    guest.start_room("p://a")?;
+    stands(&mut guest, "p://burn running frozen")?;
+    let frozen = figure(&mut guest, "p://burn", "cpu_ms=")?;
+    let mut room = guest.enter("p://a")?;
+    room.run("sleep 2")?;
+    room.leave()?;
+    let later = figure(&mut guest, "p://burn", "cpu_ms=")?;
+    ensure!(frozen == later, "it ran while frozen: {frozen} {later} ms");
+    guest.machine.send_line("focus p://b")?;
+    guest.says("room: FAIL: focus p://b: it does not run; next: type rooms")?;
+    stands(&mut guest, "p://a running front")?;
+    stands(&mut guest, "p://burn running frozen")?;
+    guest.machine.send_line("focus p://burn")?;
+    guest.says("room: p://burn is in front")?;
+    stands(&mut guest, "p://a running frozen")?;
+    until(&mut guest, "p://burn", |line| used(line) > later)?;
+    guest.power_off()
+}
+
+pub fn a08_a_room_asks_bay0_about_itself_only(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    for name in ["p://b", "p://a", "p://a/kid"] {
+        guest.start_room(name)?;
+    }
+    let mut room = guest.enter("p://a")?;
+    let hello = room.run("bay0 hello")?;
+    ensure!(
+        hello.trim() == format!("bay0 {}", env!("CARGO_PKG_VERSION")),
+        "{hello}"
+    );
+    for verb in ["rooms", "status"] {
+        let said = room.run(&format!("bay0 {verb}"))?;
+        let names: Vec<_> = said
+            .lines()
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        ensure!(names == ["p://a", "p://a/kid"], "{verb}: {said}");
+    }
+    for verb in [
+        "poweroff",
+        "reboot",
+        "log",
+        "validate",
+        "help",
+        "stop p://b",
+        "start p://burn",
+        "focus p://b",
+        "enter p://b",
+    ] {
+        let (said, code) = room.try_run(&format!("bay0 '{verb}'"))?;
+        let text = "bay0: not for this uid to ask; next: ask at the operator line";
+        ensure!(code == 1 && said.trim() == text, "{verb}: {code} {said}");
+    }
+    for how in [
+        "rm -f /run/umbilical",
+        "mv /run/umbilical /run/mine",
+        "umount /run/umbilical",
+        "mount -t tmpfs none /run",
+    ] {
+        let (said, code) = room.try_run(how)?;
+        ensure!(code != 0, "{how}: {said}");
+    }
+    room.run("bay0 hello")?;
+    room.leave()?;
+    let mut kid = guest.enter("p://a/kid")?;
+    let said = kid.run("bay0 rooms")?;
+    ensure!(
+        said.trim().starts_with("p://a/kid ") && said.trim().lines().count() == 1,
+        "{said}"
+    );
+    kid.leave()?;
+    stands(&mut guest, "p://b running frozen")?;
     guest.power_off()
 }

@@ -136,8 +136,10 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
         "p://b",
         "p://burn",
         "p://crowd",
+        "p://fails",
         "p://hostile",
         "p://hostile2",
+        "p://lost",
         "p://tiny",
     ];
     let mut both = [names(&shipped), more.map(str::to_owned).to_vec()].concat();
@@ -149,7 +151,9 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
     for (name, policy) in &all.policies {
         if more.contains(&&name.to_string()[..]) {
             assert!(tested.has(&[&policy.image]), "{name}: {}", policy.image);
-            assert_eq!(policy.command[0], "/bin/sh", "{name}");
+            let lost = name.to_string() == "p://lost";
+            let program = if lost { "/bin/lost" } else { "/bin/sh" };
+            assert_eq!(policy.command[0], program, "{name}");
         } else {
             assert_eq!(shipped.policies[name], *policy, "{name}");
         }

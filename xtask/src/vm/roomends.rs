@@ -1,0 +1,138 @@
+//! How rooms end: started again, refused, and with the machine. Nothing is left of them.
+
+use anyhow::{Context, Result, ensure};
+
+use super::lab::{Build, Guest, Lab};
+use super::rooms::stands;
+
+/// Looks at the census before a scenario gives up on it.
+const LOOKS: usize = 30;
+
+/// What there is on the whole machine, as the test build counts it.
+fn census(guest: &mut Guest) -> Result<String> {
+    let said = guest.ask("fault census")?;
+    let line = said
+        .lines()
+        .find_map(|line| Some(&line[line.find("census processes=")?..]));
+    Ok(line
+        .with_context(|| format!("no census: {said:?}"))?
+        .trim()
+        .to_owned())
+}
+
+/// Fails unless the census comes back to `before`: the kernel lets go of a killed process a little later than it says so.
+fn as_before(guest: &mut Guest, before: &str) -> Result<()> {
+    let mut now = census(guest)?;
+    for _ in 0..LOOKS {
+        if now == before {
+            return Ok(());
+        }
+        now = census(guest)?;
+    }
+    anyhow::bail!("something is left: {before}, now {now}")
+}
+
+/// Opens the image of the test rooms, which stays open, and counts.
+fn settled(guest: &mut Guest) -> Result<String> {
+    guest.start_room("p://a")?;
+    guest.stop_room("p://a")?;
+    // What was left from the boot ends by itself; what then counts is what stays.
+    let mut last = [census(guest)?, census(guest)?, census(guest)?];
+    for _ in 0..LOOKS {
+        if last.iter().all(|count| *count == last[0]) {
+            break;
+        }
+        last.rotate_left(1);
+        last[2] = census(guest)?;
+    }
+    Ok(last[2].clone())
+}
+
+pub fn a05_a_nested_room_dies_and_freezes_with_the_room_it_is_in(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    let before = settled(&mut guest)?;
+    guest.machine.send_line("start p://a/kid")?;
+    guest.says("room: FAIL: start p://a/kid: p://a does not run; next: start that first")?;
+    as_before(&mut guest, &before)?;
+    guest.start_room("p://a")?;
+    guest.start_room("p://a/kid")?;
+    stands(&mut guest, "p://a/kid running front")?;
+    guest.start_room("p://b")?;
+    stands(&mut guest, "p://a running frozen")?;
+    stands(&mut guest, "p://a/kid running frozen")?;
+    guest.machine.send_line("focus p://a/kid")?;
+    guest.says("room: p://a/kid is in front")?;
+    stands(&mut guest, "p://a running front")?;
+    stands(&mut guest, "p://b running frozen")?;
+    // It is awake, not only said to be.
+    let mut kid = guest.enter("p://a/kid")?;
+    ensure!(kid.run("hostname")?.trim() == "kid");
+    kid.leave()?;
+    guest.stop_room("p://a")?;
+    stands(&mut guest, "p://a stopped")?;
+    stands(&mut guest, "p://a/kid stopped")?;
+    stands(&mut guest, "p://b running frozen")?;
+    guest.stop_room("p://b")?;
+    as_before(&mut guest, &before)?;
+    guest.power_off()
+}
+
+pub fn c06_a_room_that_fails_is_started_again_with_growing_pauses_and_a_cap(
+    lab: &Lab,
+) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    let before = settled(&mut guest)?;
+    guest.machine.send_line("start p://fails")?;
+    guest.says_all(&[
+        "room: p://fails ended: exit 3",
+        "room: p://fails starts again in 100 ms, try 1 of 2",
+        "room: p://fails ended: exit 3",
+        "room: p://fails starts again in 200 ms, try 2 of 2",
+        "room: p://fails ended: exit 3",
+    ])?;
+    stands(&mut guest, "p://fails stopped")?;
+    as_before(&mut guest, &before)?;
+    let again = guest.count("room: p://fails starts again in")?;
+    ensure!(again == 2, "{again} times");
+    guest.power_off()
+}
+
+pub fn c06_a_start_that_fails_names_its_stage_and_leaves_nothing(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    let before = settled(&mut guest)?;
+    guest.machine.send_line("start p://lost")?;
+    guest
+        .says("room: FAIL: start p://lost: exec: ENOENT; nothing is left of it; next: try again")?;
+    stands(&mut guest, "p://lost stopped")?;
+    as_before(&mut guest, &before)?;
+    if !lab.bench.images.has(&["work"]) {
+        guest.machine.send_line("start p://work")?;
+        guest.says("room: FAIL: start p://work: image work: not in this Spine; next: cargo xtask qemu --rooms work")?;
+    }
+    guest.machine.send_line("start p://none")?;
+    guest.says("room: FAIL: start p://none: it has no policy; next: type rooms")?;
+    as_before(&mut guest, &before)?;
+    guest.power_off()
+}
+
+pub fn h08_the_end_takes_every_room_running_frozen_and_nested(lab: &Lab) -> Result<()> {
+    let disk = lab.disk()?;
+    let mut guest = lab.boot(Build::Fault, &disk)?;
+    for name in ["p://a", "p://a/kid", "p://burn"] {
+        guest.start_room(name)?;
+    }
+    stands(&mut guest, "p://a/kid running frozen")?;
+    stands(&mut guest, "p://burn running front")?;
+    guest.machine.send_line("poweroff")?;
+    guest.says_all(&[
+        "shutdown: power off requested by operator",
+        "shutdown: rooms stopped (N ms)",
+        "shutdown: seed and time written, database checkpointed, /persist unmounted (N ms)",
+        "shutdown: power off",
+    ])?;
+    ensure!(guest.ended()?.success());
+    guest.never("FAIL")?;
+    let mut guest = lab.boot(Build::Fault, &disk)?;
+    ensure!(guest.count("previous: ended clean power off$")? == 1);
+    guest.power_off()
+}
