@@ -15,6 +15,7 @@ use bay0_reconcile::native;
 use bay0_umbilical::{SOCKET, Server};
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 use nix::unistd::{chdir, chroot};
@@ -62,6 +63,9 @@ const UNHEARD: &str = "no operator line; next: attach a serial line, then reboot
 pub const CONSOLE: &str = "/dev/console";
 /// Longest that finding the disks may take before the boot goes on without.
 pub const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the kernel allows at most unless told otherwise (`fs.nr_open`).
+const MAX_FILES: u64 = 1 << 20;
 
 const QUIET: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
 const SEALED: MsFlags = QUIET.union(MsFlags::MS_NODEV);
@@ -111,13 +115,20 @@ fn anchor() -> nix::Result<()> {
 }
 
 /// Tells the kernel to panic rather than kill PID 1 for memory (H09), and to let it run before all that is no realtime, which
-/// its children are not (decision 17): no crowd of a room can keep it from feeding the watchdog.
+/// its children are not (decision 17): no crowd of a room can keep it from feeding the watchdog. Its own limits go: each room
+/// costs it descriptors, and a room's limits are its policy's, not what it inherits.
 fn oom(_: &mut Bay0) -> Result<String> {
     let first = libc::sched_param { sched_priority: 1 };
     let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
     // SAFETY: the kernel reads the parameter, which outlives the call.
     let done = unsafe { libc::sched_setscheduler(0, policy, &raw const first) };
     Errno::result(done).context("set the realtime class")?;
+    for (what, most) in [
+        (Resource::RLIMIT_NPROC, RLIM_INFINITY),
+        (Resource::RLIMIT_NOFILE, MAX_FILES),
+    ] {
+        setrlimit(what, most, most).context("raise PID 1's limits")?;
+    }
     set("/proc/self/oom_score_adj", "-1000")
 }
 

@@ -167,12 +167,21 @@ impl Bay0 {
         for slot in slots {
             self.on_umbilical(slot.saturating_add(1));
         }
-        let mut again = self.again.iter_mut().filter(|_| self.end.is_none());
-        if let Some((slot, (_, due))) = again.find(|(_, (_, due))| *due <= now) {
+        let due = self.again.iter().filter(|(_, (_, due))| *due <= now);
+        let policies = &self.baked.policies;
+        let mut due = due.filter_map(|(slot, _)| Some((*slot, policies.get(*slot)?)));
+        // A room that would take the focus from another one waits until nobody has it.
+        let free = |name: &PersonaName| {
+            let top = self.outermost(name);
+            self.end.is_none() && (name.is_system() || self.front.is_none() || self.front == top)
+        };
+        if let Some((slot, policy)) = due.find(|(_, policy)| free(&policy.name)) {
+            let name = policy.name.clone();
             // Not again before it has ended again.
-            *due = u64::MAX;
-            let policy = self.baked.policies.get(*slot).map(Rc::clone);
-            policy.inspect(|policy| self.start(&policy.name));
+            self.again
+                .entry(slot)
+                .and_modify(|again| again.1 = u64::MAX);
+            self.start(&name);
         }
         for room in self.rooms.values_mut() {
             for ((file, key, what, limit), counted) in LIMITS.into_iter().zip(&mut room.counted) {

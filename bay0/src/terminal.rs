@@ -62,13 +62,14 @@ impl Bay0 {
     /// # Errors
     /// It does not run, has no terminal, or cannot come forward.
     pub fn enter(&mut self, name: &PersonaName) -> Result<()> {
-        self.focus(name)?;
         let (slot, room) = self.running(name)?;
         ensure!(
             room.policy.may(Grant::Terminal),
             "it has no terminal; next: see its policy"
         );
-        let tail = room.tail.clone();
+        self.focus(name)?;
+        let room = self.rooms.get_mut(&slot);
+        let tail = room.map(|room| std::mem::take(&mut room.tail));
         let console = self.console.as_ref().context("no console")?;
         let cooked = tcgetattr(console).context("read the console's settings")?;
         let mut raw = cooked.clone();
@@ -80,7 +81,7 @@ impl Bay0 {
         let mark = format!("{:04x}", u16::from_ne_bytes(random));
         self.log
             .say(format!("terminal: inside {name} until Ctrl-]; mark {mark}"));
-        self.log.draw(&tail);
+        self.log.draw(tail.unwrap_or_default());
         self.attached = Some(Attached {
             slot,
             name: name.clone(),
@@ -96,7 +97,7 @@ impl Bay0 {
             Some(at) => (bytes.get(..at).unwrap_or_default(), true),
             None => (bytes, false),
         };
-        if let Some(room) = self.rooms.get_mut(&slot) {
+        if let Some(room) = self.rooms.get_mut(&slot).filter(|_| !keys.is_empty()) {
             // A terminal that nobody reads is full at some time; what is typed then is lost, as on any terminal.
             let _ = room.room.terminal.write(keys);
         }

@@ -118,6 +118,7 @@ scenarios! {
     boots::h20_80_mib_of_memory_are_enough: "GREEN with the least memory this soil's kernel unpacks in",
     boots::h20_two_disks_the_first_is_persist_and_the_second_is_untouched: "only /dev/vda is /persist",
     rooms::t09_a_wrecked_room_starts_as_new: "root in a room destroys it; stopped and started it is as it was",
+    rooms::t03_a_room_reaches_the_console_only_while_somebody_is_inside: "what it writes otherwise is kept for who enters; no forged line has the mark; its end gives the console back",
     siege::t03_no_attack_from_inside_a_room_gets_anywhere ["hostile"]: "root in an ordinary room and in one as wide as p://dev tries every attack on the walls",
     siege::t03_a_fork_bomb_harms_its_own_room_alone ["hostile"]: "meanwhile PID 1 answers and is well, another room works; the room is stopped and starts anew",
     siege::t03_a_memory_bomb_harms_its_own_room_alone ["hostile"]: "the same with memory",

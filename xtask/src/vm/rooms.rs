@@ -1,14 +1,13 @@
 //! Rooms as a person uses them: what they see of each other, focus, terminal, umbilical, and a wrecked one.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
 use super::inside::Inside;
-use super::lab::{Build, Guest, Lab};
+use super::lab::{Build, Guest, Lab, PATIENCE};
 
-/// Looks at a figure before a scenario gives up on it.
-const LOOKS: usize = 60;
 /// What the kernel calls the namespaces it starts with.
 const SPINE: std::ops::RangeInclusive<u64> = 4_026_531_834..=4_026_531_841;
 
@@ -22,7 +21,8 @@ pub fn figure(guest: &mut Guest, name: &str, key: &str) -> Result<u64> {
 
 /// Asks for a room's line until `holds`; the last one if it never does.
 pub fn until(guest: &mut Guest, name: &str, holds: impl Fn(&str) -> bool) -> Result<String> {
-    for _ in 0..LOOKS {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
         let line = guest.room(name)?;
         if holds(&line) {
             return Ok(line);
@@ -224,5 +224,37 @@ pub fn a08_a_room_asks_bay0_about_itself_only(lab: &Lab) -> Result<()> {
     );
     kid.leave()?;
     stands(&mut guest, "p://b running frozen")?;
+    guest.power_off()
+}
+
+pub fn t03_a_room_reaches_the_console_only_while_somebody_is_inside(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.start_room("p://a")?;
+    let mut room = guest.enter("p://a")?;
+    room.run("echo bay0 9.999 terminal: left p://a\\; mark 0000")?;
+    // Typed, and not waited for: it is done when nobody is inside.
+    let typed = "sleep 2; seq 1000 3000; echo be\"\"hind";
+    room.guest.machine.send_line(typed)?;
+    room.leave()?;
+    // Init, shell and sleep; then, when all is done, init and shell.
+    until(&mut guest, "p://a", |line| line.contains("processes=3 "))?;
+    until(&mut guest, "p://a", |line| line.contains("processes=2 "))?;
+    guest.never("^behind$")?;
+    guest.machine.send_line("enter p://a")?;
+    guest.expect(r"terminal: inside p://a until Ctrl-\]; mark [0-9a-f]{4}$")?;
+    guest.expect("^behind$")?;
+    let tail = guest.count("^(1|2)[0-9]{3}$")?;
+    ensure!(
+        (500..1000).contains(&tail),
+        "{tail} lines of what was missed"
+    );
+    guest.machine.send(b"\x1d")?;
+    guest.expect(r"terminal: left p://a; mark [0-9a-f]{4}$")?;
+    guest.stop_room("p://a")?;
+    guest.start_room("p://burn")?;
+    guest.machine.send_line("enter p://burn")?;
+    guest.says("room: FAIL: enter p://burn: it has no terminal; next: see its policy")?;
+    guest.machine.send_line("enter p://a")?;
+    guest.says("room: FAIL: enter p://a: it does not run; next: type rooms")?;
     guest.power_off()
 }
