@@ -55,7 +55,7 @@ pub const FIELDS: [Field; 18] = [
     ),
     (
         "tmpfs",
-        "new files, kept in memory: text with unit, `4KiB` to `1024GiB`, less than `memory.max`",
+        "new files, kept in memory, and as much again in `/dev/shm`: text with unit, `4KiB` to `1024GiB`, less than `memory.max`",
         "must be set",
         "not greater",
     ),

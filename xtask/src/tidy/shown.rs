@@ -74,9 +74,11 @@ fn properties(tokens: TokenStream) -> Vec<String> {
     names
 }
 
-/// `module::NAME: "promise"`.
+/// `module::NAME: "promise"`, or with images that it needs, `module::NAME ["image"]: "promise"`.
 fn rows(tokens: TokenStream) -> Vec<String> {
-    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let tokens = tokens.into_iter();
+    let tokens = tokens.filter(|token| !matches!(token, TokenTree::Group(_)));
+    let tokens: Vec<TokenTree> = tokens.collect();
     let punct = |token: &TokenTree| matches!(token, TokenTree::Punct(p) if p.as_char() == ':');
     let named = tokens.windows(4).filter_map(|at| match at {
         [left, TokenTree::Ident(name), right, TokenTree::Literal(_)]

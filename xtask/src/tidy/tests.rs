@@ -252,6 +252,8 @@ fn a_name_shows_a_requirement_only_where_something_runs() {
     let names = |path: &str, code: &str| !lacks(&tree(&[(path, code)]), "h14");
     let table = "scenarios! { boots::h14_row: \"a promise\", }";
     assert!(names("xtask/src/vm/mod.rs", table));
+    let with_image = "scenarios! { boots::h14_row [\"dev\"]: \"a promise\", }";
+    assert!(names("xtask/src/vm/mod.rs", with_image));
     assert!(names(
         "a.rs",
         "proptest! { #![cases(9)] /// Says.\n #[test]\n fn h14_any(x in 0..9) {} }"
