@@ -39,6 +39,8 @@ pub struct Log {
     backlog: Vec<u8>,
     /// Writes that found no room in the backlog.
     pub lost: u64,
+    /// The console is a room's terminal: a line of ours begins anew, wherever the room's own has come to.
+    pub inside: bool,
     /// The prompt is shown: whatever comes next is drawn over it.
     pub prompt: bool,
 }
@@ -54,7 +56,8 @@ impl Log {
         line.truncate(LINE_BYTES);
         // One write is one record (kernel doc: ABI/testing/dev-kmsg); a full ring overwrites, it never blocks.
         let _ = self.kmsg.as_mut().map(|to| to.write_all(line.as_bytes()));
-        self.draw(format!("{line}\n"));
+        let start = if self.inside { "\r\n" } else { "" };
+        self.draw(format!("{start}{line}\n"));
         if self.ring.len() >= RING_LINES {
             self.ring.pop_front();
             self.first = self.first.saturating_add(1);

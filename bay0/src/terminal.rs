@@ -82,6 +82,7 @@ impl Bay0 {
         self.log
             .say(format!("terminal: inside {name} until Ctrl-]; mark {mark}"));
         self.log.draw(tail.unwrap_or_default());
+        self.log.inside = true;
         self.attached = Some(Attached {
             slot,
             name: name.clone(),
@@ -113,8 +114,8 @@ impl Bay0 {
                 let _ = tcsetattr(console, SetArg::TCSANOW, &at.cooked);
             }
             let (name, mark) = (at.name, at.mark);
-            self.log.draw("\r\n");
             self.log.say(format!("terminal: left {name}; mark {mark}"));
+            self.log.inside = false;
         }
     }
 }
