@@ -8,7 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use bay0_persona::{Child, CloneFlags, PersonaName, spawn};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
 
 use crate::error::DIRTY;
 use crate::keeper::{self, Config};
@@ -164,14 +164,22 @@ impl Keeper {
         reply.map(|(_, reply)| reply).ok_or_else(late)
     }
 
+    /// The next packet. It is asked for its length first: PID 1 does not keep 64 KiB for replies of a few bytes.
+    fn packet(&self, limit: Duration) -> io::Result<Vec<u8>> {
+        self.socket.set_read_timeout(Some(limit))?;
+        let measure = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+        let length = recv(self.socket.as_raw_fd(), &mut [], measure)?;
+        let mut packet = vec![0; length.min(MAX_MESSAGE)];
+        self.socket.recv(&mut packet)?;
+        Ok(packet)
+    }
+
     fn receive(&mut self, limit: Duration) -> io::Result<Option<(Op, Reply)>> {
         let op = self.flight.map_or("idle", |flight| flight.op);
         // The kernel counts in ticks and may be one early; and no time at all would mean no time-out.
         let limit = limit.saturating_add(TICK);
-        let mut packet = vec![0; MAX_MESSAGE];
-        let waits = self.socket.set_read_timeout(Some(limit));
-        let reply = match waits.and_then(|()| self.socket.recv(&mut packet)) {
-            Ok(length) => decode_reply(packet.get(..length).unwrap_or_default()),
+        let reply = match self.packet(limit) {
+            Ok(packet) => decode_reply(&packet),
             Err(cause) if cause.kind() == ErrorKind::WouldBlock => return Ok(None),
             Err(_) => None,
         };

@@ -213,7 +213,6 @@ impl Bay0 {
         self.reap();
         self.check_validator();
         self.pump();
-        self.log.flush();
         if let Some(Err(err)) = self.watchdog.as_mut().map(Watchdog::feed) {
             self.watchdog = None;
             let text = format!("feed: {err}; a reset follows; next: none");
@@ -253,7 +252,6 @@ impl Bay0 {
 
     /// What is done once a second.
     fn on_tick(&mut self) {
-        self.on_umbilical(0);
         if self.console.is_none() {
             // Without a console there is nobody to tell either.
             let _ = boot::operator(self);

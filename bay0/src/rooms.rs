@@ -20,6 +20,7 @@ use bay0_persona::policy::{self, NIC, VIA_NET};
 use bay0_persona::room::{Failed, UIDS};
 use bay0_persona::{BpfProgram, bpf_program, cgroup2_root, link, spawn_teller};
 use bay0_persona::{Grant, Group, PersonaName, Plan, Policy, ROOMS, Room};
+use bay0_reconcile::native;
 use bay0_state::{Persona, State};
 use bay0_umbilical::Server;
 
@@ -123,12 +124,7 @@ impl Bay0 {
         }
         let root = Group::open(cgroup2_root().context("no cgroup2")?)?;
         root.delegate()?;
-        let rooms = root.path.join(ROOMS);
-        let rooms = match rooms.exists() {
-            true => Group::open(rooms)?,
-            false => Group::create(&root.path, ROOMS)?,
-        };
-        rooms.delegate()?;
+        Group::create(&root.path, ROOMS)?.delegate()?;
         fs::create_dir_all(SOCKETS).with_context(|| format!("make {SOCKETS}"))?;
         self.baked = baked;
         let (policies, images) = (self.baked.policies.len(), self.baked.images.len());
@@ -215,7 +211,7 @@ impl Bay0 {
         image: &Path,
     ) -> Result<(Room, Server)> {
         group.limit(policy)?;
-        let own = Group::create(&group.path, "self")?;
+        let own = Group::create(&group.path, native::OWN)?;
         let umbilical = socket(&policy.name);
         let server = Server::bind(&umbilical).context("umbilical")?;
         let filters = self.baked.filters.get(&policy.get(Grant::Seccomp));

@@ -163,9 +163,9 @@ impl Bay0 {
     /// Each second: starts again what is due, and says who came to a limit: at first, then each time the count has doubled.
     pub fn tend(&mut self) {
         let now = boot_ms();
-        let slots: Vec<usize> = self.rooms.keys().copied().collect();
-        for slot in slots {
-            self.on_umbilical(slot.saturating_add(1));
+        let rooms = self.rooms.keys().map(|slot| slot.saturating_add(1));
+        for slot in rooms.chain([0]).collect::<Vec<_>>() {
+            self.on_umbilical(slot);
         }
         let due = self.again.iter().filter(|(_, (_, due))| *due <= now);
         let policies = &self.baked.policies;

@@ -68,17 +68,18 @@ impl Bay0 {
             "it has no terminal; next: see its policy"
         );
         self.focus(name)?;
-        let room = self.rooms.get_mut(&slot);
-        let tail = room.map(|room| std::mem::take(&mut room.tail));
+        let mut random = [0; 2];
+        File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random))?;
+        let mark = format!("{:04x}", u16::from_ne_bytes(random));
         let console = self.console.as_ref().context("no console")?;
         let cooked = tcgetattr(console).context("read the console's settings")?;
         let mut raw = cooked.clone();
         cfmakeraw(&mut raw);
         raw.output_flags = cooked.output_flags;
+        // The last step that can fail: after it the console is the room's.
         tcsetattr(console, SetArg::TCSANOW, &raw).context("set the console")?;
-        let mut random = [0; 2];
-        File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random))?;
-        let mark = format!("{:04x}", u16::from_ne_bytes(random));
+        let room = self.rooms.get_mut(&slot);
+        let tail = room.map(|room| std::mem::take(&mut room.tail));
         self.log
             .say(format!("terminal: inside {name} until Ctrl-]; mark {mark}"));
         self.log.draw(tail.unwrap_or_default());
