@@ -120,7 +120,7 @@ impl Keeper {
     /// The lines of the policies that were baked into the Spine from the `n`th on, counted from 0: some of them, or none when
     /// there are no more. Needs no open `/persist`.
     pub fn baked(&mut self, n: usize) -> io::Result<Vec<String>> {
-        self.call("baked", &[&n.to_string()], READ_DEADLINE)
+        self.call("baked", &[&n.to_string()], OPEN_DEADLINE)
     }
 
     /// Lists the recorded personas, sorted by name.
