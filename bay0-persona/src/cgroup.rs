@@ -18,10 +18,10 @@ use nix::errno::Errno;
 
 use crate::policy::{Grant, Policy};
 
-/// The group below the cgroup root that holds every room.
-pub const ROOMS: &str = "rooms";
-/// Deepest tree of groups that [`Group::remove`] walks.
-const MAX_TREE: usize = 8;
+/// The Spine's own groups, and the one that holds every room.
+pub const GROUPS: &str = "/sys/fs/cgroup";
+/// See [`GROUPS`].
+pub const ROOMS: &str = "/sys/fs/cgroup/rooms";
 /// How often `cgroup.events` is read again. Polling it would not do: the kernel reports "empty" late.
 const REREAD: Duration = Duration::from_micros(500);
 
@@ -36,7 +36,10 @@ pub struct Group {
 
 /// What could not be done with a group that the caller knows, and why: ETIMEDOUT if the kernel did not get there in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GroupError(pub &'static str, pub Errno);
+pub struct GroupError(pub Operation, pub Errno);
+
+/// What was to be done.
+type Operation = &'static str;
 
 impl fmt::Display for GroupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,19 +79,15 @@ impl Group {
         let value = |grant| i64::try_from(policy.get(grant)).unwrap_or(i64::MAX);
         // A percent of a processor is a thousandth of a second in each tenth of one.
         let quota = value(Grant::CpuQuota).saturating_mul(1000);
-        let (cpu, memory) = (
-            CpuController::new(path(), true),
-            MemController::new(path(), true),
-        );
+        let cpu = CpuController::new(path(), true);
+        let memory = MemController::new(path(), true);
         let limits = cpu
             .set_shares(policy.get(Grant::CpuWeight))
             .and_then(|()| cpu.set_cfs_quota_and_period(Some(quota), Some(100_000)))
             .and_then(|()| memory.set_limit(value(Grant::MemoryMax)))
-            .and_then(|()| memory.set_memswap_limit(0))
-            .and_then(|()| {
-                let most = MaxValue::Value(value(Grant::Pids));
-                PidController::new(path(), true).set_pid_max(most)
-            });
+            .and_then(|()| memory.set_memswap_limit(0));
+        let most = MaxValue::Value(value(Grant::Pids));
+        let limits = limits.and_then(|()| PidController::new(path(), true).set_pid_max(most));
         limits.map_err(|_| GroupError("limit", Errno::last()))
     }
 
@@ -125,11 +124,8 @@ impl Group {
     /// # Errors
     /// `freeze`, with the errno; ETIMEDOUT after `limit`.
     pub fn freeze(&self, limit: Duration) -> Result<(), GroupError> {
-        let frozen = self.order("cgroup.freeze", "1", "frozen 1", limit);
-        if frozen.is_err() {
-            let _ = self.thaw(Duration::ZERO);
-        }
-        frozen.map_err(failed("freeze"))
+        let frozen = self.order("freeze", ["cgroup.freeze", "1", "frozen 1"], limit);
+        frozen.inspect_err(|_| self.thaw(Duration::ZERO).unwrap_or_default())
     }
 
     /// Thaws the whole tree and waits for the kernel to confirm it.
@@ -137,8 +133,7 @@ impl Group {
     /// # Errors
     /// `thaw`, with the errno; ETIMEDOUT after `limit`.
     pub fn thaw(&self, limit: Duration) -> Result<(), GroupError> {
-        let thawed = self.order("cgroup.freeze", "0", "frozen 0", limit);
-        thawed.map_err(failed("thaw"))
+        self.order("thaw", ["cgroup.freeze", "0", "frozen 0"], limit)
     }
 
     /// Kills every process of the tree, frozen or not, and waits until none is left. Whatever is cloned into the group from
@@ -147,8 +142,7 @@ impl Group {
     /// # Errors
     /// `kill`, with the errno; ETIMEDOUT after `limit`.
     pub fn kill(&self, limit: Duration) -> Result<(), GroupError> {
-        let killed = self.order("cgroup.kill", "1", "populated 0", limit);
-        killed.map_err(failed("kill"))
+        self.order("kill", ["cgroup.kill", "1", "populated 0"], limit)
     }
 
     /// Whether any process is left in the tree, frozen or not.
@@ -156,7 +150,7 @@ impl Group {
     /// # Errors
     /// `read`, with the errno.
     pub fn populated(&self) -> Result<bool, GroupError> {
-        self.shows("populated 1").map_err(failed("read"))
+        self.shows("read", "populated 1")
     }
 
     /// The groups directly below.
@@ -180,26 +174,26 @@ impl Group {
     /// As [`Group::kill`] and [`Group::below`]; `remove`, with the errno.
     pub fn remove(&self, limit: Duration) -> Result<(), GroupError> {
         let killed = self.kill(limit);
-        killed.and(self.remove_tree(MAX_TREE))
+        killed.and(self.remove_tree())
     }
 
-    fn remove_tree(&self, levels: usize) -> Result<(), GroupError> {
-        let levels = levels.checked_sub(1);
-        let levels = levels.ok_or(GroupError("remove", Errno::ELOOP))?;
+    fn remove_tree(&self) -> Result<(), GroupError> {
         for group in self.below()? {
-            group.remove_tree(levels)?;
+            group.remove_tree()?;
         }
         fs::remove_dir(&self.path).map_err(failed("remove"))
     }
 
-    /// Writes `value` to `file` and waits until `event` shows.
-    fn order(&self, file: &str, value: &str, event: &str, limit: Duration) -> io::Result<()> {
-        let begun = Instant::now();
-        let mut knob = File::options().write(true).open(self.path.join(file))?;
-        knob.write_all(value.as_bytes())?;
-        while !self.shows(event)? {
+    /// Writes a value to a file and waits until an event shows.
+    fn order(&self, what: Operation, order: [&str; 3], limit: Duration) -> Result<(), GroupError> {
+        let (begun, [file, value, event]) = (Instant::now(), order);
+        // Not made where it is not: that would be no group.
+        let knob = File::options().write(true).open(self.path.join(file));
+        let ordered = knob.and_then(|mut knob| knob.write_all(value.as_bytes()));
+        ordered.map_err(failed(what))?;
+        while !self.shows(what, event)? {
             if begun.elapsed() >= limit {
-                return Err(Errno::ETIMEDOUT.into());
+                return Err(GroupError(what, Errno::ETIMEDOUT));
             }
             sleep(REREAD);
         }
@@ -207,8 +201,8 @@ impl Group {
     }
 
     /// Whether this is a line of `cgroup.events`.
-    fn shows(&self, event: &str) -> io::Result<bool> {
-        let events = fs::read_to_string(self.path.join("cgroup.events"))?;
+    fn shows(&self, what: Operation, event: &str) -> Result<bool, GroupError> {
+        let events = fs::read_to_string(self.path.join("cgroup.events")).map_err(failed(what))?;
         Ok(events.lines().any(|line| line == event))
     }
 }
@@ -220,7 +214,7 @@ pub fn cgroup2_root() -> Option<PathBuf> {
     places.into_iter().find(is_v2)
 }
 
-fn failed(operation: &'static str) -> impl Fn(io::Error) -> GroupError {
+fn failed(operation: Operation) -> impl Fn(io::Error) -> GroupError {
     move |err| GroupError(operation, Errno::try_from(err).unwrap_or(Errno::EIO))
 }
 

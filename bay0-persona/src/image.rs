@@ -14,8 +14,9 @@ use nix::mount::{MsFlags, mount};
 /// Where images are mounted.
 pub const IMAGES: &str = "/run/images";
 const CONTROL: &str = "/dev/mapper/control";
-/// `struct dm_ioctl`, in bytes.
+/// `struct dm_ioctl`, in bytes, and where the name stands in it.
 const HEADER: usize = 312;
+const NAME: usize = 48;
 const MAX_CALL: usize = 4096;
 /// `DM_READONLY_FLAG`, as it stands in the header.
 const READ_ONLY: u32 = 1;
@@ -58,82 +59,62 @@ impl Image {
     /// What could not be done, and why; a root hash that does not match shows as a mount that fails with EIO or EINVAL.
     pub fn open(&self) -> Result<(), String> {
         let disk = partition(&self.name).ok_or("no partition has this name")?;
-        let minor = self
-            .verity(&disk)
-            .map_err(|errno| format!("verity on {disk}: {errno:?}"))?;
-        let (device, at) = (format!("/dev/dm-{minor}"), self.path());
+        let device = self.verity(&disk);
+        let device = device.map_err(|errno| format!("verity on {disk}: {errno:?}"))?;
+        let (kind, at, none) = (Some("squashfs"), self.path(), None::<&str>);
         create_dir_all(&at).map_err(|err| format!("{}: {err}", at.display()))?;
         let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
-        let done = mount(
-            Some(device.as_str()),
-            &at,
-            Some("squashfs"),
-            flags,
-            None::<&str>,
-        );
+        let done = mount(Some(device.as_str()), &at, kind, flags, none);
         done.map_err(|errno| format!("mount {disk}: {errno:?} (EIO: not what the Spine knows)"))
     }
 
-    /// Makes the verified device; its minor number.
-    fn verity(&self, disk: &str) -> nix::Result<u64> {
+    /// Makes the verified device.
+    fn verity(&self, disk: &str) -> nix::Result<String> {
         let control = File::options().read(true).write(true).open(CONTROL);
         let control = control.map_err(|err| Errno::try_from(err).unwrap_or(Errno::EIO))?;
         let (blocks, hash, salt) = (self.blocks, &self.roothash, &self.salt);
         let table = format!("1 {disk} {disk} 4096 4096 {blocks} {blocks} sha256 {hash} {salt}");
-        // struct dm_target_spec: first sector, sectors, status, next, type; then the parameters.
-        let mut target = [0, blocks.saturating_mul(8).to_le(), 0]
-            .map(u64::to_ne_bytes)
-            .concat();
-        target.extend(b"verity\0\0\0\0\0\0\0\0\0\0");
-        target.extend(table.bytes().chain([0]));
+        // struct dm_target_spec: first sector, sectors, status, next, type; then the parameters, which the call's zeros end.
+        let numbers = [0, blocks.saturating_mul(8), 0].map(u64::to_ne_bytes);
+        let target = [
+            numbers.as_flattened(),
+            b"verity\0\0\0\0\0\0\0\0\0\0",
+            table.as_bytes(),
+        ];
         // One that an earlier attempt has left behind.
         let _ = call(&control, 4, &self.name, &[]);
         call(&control, 3, &self.name, &[])?;
-        call(&control, 9, &self.name, &target)?;
+        call(&control, 9, &self.name, &target.concat())?;
         let number = call(&control, 6, &self.name, &[])?;
         // The kernel's packed form of a device number: minors up to 255, then the major, then the rest.
-        Ok((number & 0xff) | ((number >> 12) & 0xf_ff00))
+        let minor = (number & 0xff) | ((number >> 12) & 0xf_ff00);
+        Ok(format!("/dev/dm-{minor}"))
     }
 }
 
 /// The device of the partition of this name, such as `/dev/vdb2`.
 fn partition(name: &str) -> Option<String> {
     let wanted = format!("PARTNAME={name}");
-    fs::read_dir("/sys/class/block")
-        .ok()?
-        .flatten()
-        .find_map(|entry| {
-            let text = fs::read_to_string(entry.path().join("uevent")).ok()?;
-            let found = text.lines().any(|line| line == wanted);
-            found.then(|| format!("/dev/{}", entry.file_name().display()))
-        })
+    for entry in fs::read_dir("/sys/class/block").ok()?.flatten() {
+        let text = fs::read_to_string(entry.path().join("uevent")).unwrap_or_default();
+        if text.lines().any(|line| line == wanted) {
+            return Some(format!("/dev/{}", entry.file_name().display()));
+        }
+    }
+    None
 }
 
 /// One call of the device mapper: 3 makes the device `name`, 4 removes it, 9 loads its table, 6 starts it. The device's number.
 fn call(control: &File, number: u8, name: &str, target: &[u8]) -> nix::Result<u64> {
-    let mut packet = vec![0; MAX_CALL];
+    let (size, start) = (MAX_CALL as u32, HEADER as u32);
     let targets = u32::from(!target.is_empty());
-    let words = [
-        4_u32,
-        0,
-        0,
-        MAX_CALL as u32,
-        HEADER as u32,
-        targets,
-        0,
-        READ_ONLY,
-    ];
-    let header = words.map(u32::to_ne_bytes).concat();
-    for (at, bytes) in [
-        (0, header.as_slice()),
-        (48, name.as_bytes()),
-        (HEADER, target),
-    ] {
-        let room = packet
-            .get_mut(at..)
-            .and_then(|rest| rest.get_mut(..bytes.len()));
-        room.ok_or(Errno::E2BIG)?.copy_from_slice(bytes);
-    }
+    let words = [4, 0, 0, size, start, targets, 0, READ_ONLY].map(u32::to_ne_bytes);
+    let mut packet = words.concat();
+    packet.resize(NAME, 0);
+    packet.extend(name.bytes());
+    packet.resize(HEADER, 0);
+    packet.extend(target);
+    packet.resize(MAX_CALL, 0);
     let order = nix::request_code_readwrite!(0xfd, number, HEADER);
     // SAFETY: the kernel reads and writes at most the packet's own length, which stands in its header; it outlives the call.
     let done = unsafe { libc::ioctl(control.as_raw_fd(), order, packet.as_mut_ptr()) };

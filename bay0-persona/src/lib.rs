@@ -13,7 +13,7 @@ pub mod room;
 pub mod spawn;
 pub mod tree;
 
-pub use cgroup::{Group, GroupError, ROOMS, cgroup2_root};
+pub use cgroup::{GROUPS, Group, GroupError, ROOMS, cgroup2_root};
 pub use name::{NameError, PersonaName};
 pub use nix::sched::CloneFlags;
 pub use policy::{Grant, Policy};

@@ -4,7 +4,7 @@
 //!
 //! | stage | by | does |
 //! | --- | --- | --- |
-//! | files | PID 1 | takes hold of the mounts that go in: image, umbilical, client, terminal |
+//! | files | PID 1 | makes the terminal and takes hold of the image |
 //! | clone | PID 1 | the process, in its group, in seven new namespaces |
 //! | users | PID 1 | maps the room's 65,536 uids, and its image's files to them |
 //! | identity | child | becomes the room's root |
@@ -53,12 +53,15 @@ pub const UIDS: u32 = 65_536;
 /// Longest report of a room's start, in bytes.
 const MAX_REPORT: usize = 128;
 /// Where a room is put together, in its own mount namespace. The Spine has this directory.
-const BASE: &str = "/run";
-/// Its parts: the image, what is written over it, overlayfs's scratch space, and all together.
-const PARTS: [&str; 4] = ["/run/lower", "/run/upper", "/run/work", "/run/root"];
+const BASE: &str = "/mnt";
+/// Its parts there: the image, what is written over it, and overlayfs's scratch space.
+const PARTS: &str = "lowerdir=lower,upperdir=upper,workdir=work,userxattr";
 /// What a room's program reads and writes.
 const CONSOLE: &str = "/dev/console";
 const NONE: Option<&str> = None;
+/// Nothing of the room's files is a device, nothing of what the kernel shows it is a program.
+const FILES: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
+const SHOWN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
 /// When the machine runs out of memory, rooms go before anything of the Spine (`proc_pid_oom_score_adj(5)`).
 const ROOMS_FIRST: &str = "500";
 
@@ -76,6 +79,8 @@ pub struct Plan<'a> {
     pub image: &'a Path,
     /// Its umbilical.
     pub umbilical: &'a Path,
+    /// The program that speaks to it.
+    pub client: &'a Path,
     /// Its seccomp filters, in the order in which they are installed.
     pub filters: &'a [BpfProgram],
 }
@@ -89,14 +94,6 @@ pub struct Room {
     pub report: OwnedFd,
     /// The other side of its console, non-blocking.
     pub terminal: File,
-}
-
-/// The mounts that go into a room.
-struct Files {
-    image: OwnedFd,
-    umbilical: OwnedFd,
-    client: OwnedFd,
-    console: OwnedFd,
 }
 
 /// A seccomp program from its hexadecimal form: 8 bytes an instruction, the kernel's `struct sock_filter`. None if it is none.
@@ -121,17 +118,12 @@ impl Room {
     /// # Errors
     /// The stage and why; nothing is left of the room then.
     pub fn prepare(plan: &Plan<'_>, group: &File) -> Result<Room, Failed> {
-        let (terminal, files) = hold(plan).map_err(at("files"))?;
+        let image = tree::copy(plan.image).map_err(at("files"))?;
+        let (terminal, console) = terminal(plan.uid).map_err(at("files"))?;
         let (family, flag) = (AddressFamily::Unix, SockFlag::SOCK_CLOEXEC);
         let pair = socketpair(family, SockType::SeqPacket, None, flag);
         let (report, theirs) = pair.map_err(at("clone"))?;
-        let Files {
-            image,
-            umbilical,
-            client,
-            console,
-        } = &files;
-        let keep = [image, umbilical, client, console, &theirs].map(AsRawFd::as_raw_fd);
+        let keep = [&image, &theirs].map(AsRawFd::as_raw_fd);
         let namespaces = CloneFlags::CLONE_NEWPID
             | CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWNET
@@ -139,7 +131,7 @@ impl Room {
             | CloneFlags::CLONE_NEWUTS
             | CloneFlags::CLONE_NEWUSER;
         let child = spawn(Some(group), namespaces, &keep, || {
-            let Err((stage, error)) = inside(plan, &files, &theirs);
+            let Err((stage, error)) = inside(plan, &image, &console, &theirs);
             let errno = Errno::try_from(error).unwrap_or(Errno::EIO);
             let text = format!("{stage}: {errno:?}");
             let _ = send(theirs.as_raw_fd(), text.as_bytes(), MsgFlags::MSG_NOSIGNAL);
@@ -151,9 +143,8 @@ impl Room {
             report,
             terminal,
         };
-        room.map_users(plan.uid, &files.image)
-            .map_err(at("users"))?;
-        Ok(room)
+        let mapped = room.map_users(plan.uid, &image).map_err(at("users"));
+        mapped.map(|()| room)
     }
 
     fn map_users(&self, uid: u32, image: &OwnedFd) -> io::Result<()> {
@@ -164,7 +155,7 @@ impl Room {
         // PID 1's own -1000, out of the memory killer's reach (`proc_pid_oom_score_adj(5)`).
         fs::write(self.proc("oom_score_adj"), ROOMS_FIRST)?;
         let users = File::open(self.proc("ns/user"))?.into();
-        Ok(tree::restrict(image, Some(&users))?)
+        Ok(tree::restrict(image, &users)?)
     }
 
     /// A file of the kernel about the room's init, which is there until it is reaped.
@@ -197,42 +188,35 @@ impl Room {
     }
 }
 
-/// Takes hold of everything that goes into the room, and of its terminal, whose other end is to be the room root's.
-fn hold(plan: &Plan<'_>) -> io::Result<(File, Files)> {
+/// A terminal and what its other end is called, which is to be the room root's.
+fn terminal(uid: u32) -> io::Result<(File, String)> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let terminal = posix_openpt(flags)?;
     unlockpt(&terminal)?;
     let name = ptsname_r(&terminal)?;
-    chown(&name, Some(plan.uid), Some(plan.uid))?;
-    let files = Files {
-        image: tree::copy(plan.image)?,
-        umbilical: tree::copy(plan.umbilical)?,
-        client: tree::copy(Path::new("/proc/self/exe"))?,
-        console: tree::copy(Path::new(&name))?,
-    };
-    tree::restrict(&files.umbilical, None)?;
-    tree::restrict(&files.client, None)?;
-    Ok((File::from(OwnedFd::from(terminal)), files))
+    chown(&name, Some(uid), Some(uid))?;
+    Ok((File::from(OwnedFd::from(terminal)), name))
 }
 
 /// Everything that happens inside; returns only if a stage fails.
-fn inside(plan: &Plan<'_>, files: &Files, report: &OwnedFd) -> Result<Infallible, Failed> {
+fn inside(
+    plan: &Plan<'_>,
+    image: &OwnedFd,
+    console: &str,
+    report: &OwnedFd,
+) -> Result<Infallible, Failed> {
     // PID 1 says go; if it has closed its end instead, the room is not wanted any more.
     if recv(report.as_raw_fd(), &mut [0; 2], MsgFlags::empty()) != Ok(2) {
         return Err(at("clone")(Errno::ECANCELED));
     }
     let policy = plan.policy;
     identity(&policy.name.internal()).map_err(at("identity"))?;
-    overlay(policy.get(Grant::Tmpfs), &files.image).map_err(at("overlay"))?;
+    overlay(policy.get(Grant::Tmpfs), image).map_err(at("overlay"))?;
     devices(policy.get(Grant::Tmpfs)).map_err(at("devices"))?;
     proc().map_err(at("proc"))?;
-    for (file, path) in [
-        (&files.umbilical, "run/umbilical"),
-        (&files.client, "usr/bin/bay0"),
-        (&files.console, "dev/console"),
-    ] {
-        place(file, path).map_err(at("place"))?;
-    }
+    place(console, "dev/console").map_err(at("place"))?;
+    place(plan.umbilical, "run/umbilical").map_err(at("place"))?;
+    place(plan.client, "usr/bin/bay0").map_err(at("place"))?;
     enter().map_err(at("pivot"))?;
     let files = policy.get(Grant::OpenFiles);
     setrlimit(Resource::RLIMIT_NOFILE, files, files).map_err(at("limits"))?;
@@ -263,41 +247,32 @@ fn mounted(kind: &str, at: &str, flags: MsFlags, data: &str) -> nix::Result<()> 
     mount(Some(kind), at, Some(kind), flags, Some(data))
 }
 
-fn bind(from: &str, to: &str) -> nix::Result<()> {
-    mount(Some(from), to, NONE, MsFlags::MS_BIND, NONE)
-}
-
-/// A tmpfs with the room's own files over the image, which no one can change.
+/// A tmpfs with the room's own files over the image, which no one can change. From here on the current directory is the room's
+/// root, which nobody but this process has touched so far.
 fn overlay(bytes: u64, image: &OwnedFd) -> io::Result<()> {
     mount(NONE, "/", NONE, MsFlags::MS_PRIVATE | MsFlags::MS_REC, NONE)?;
-    let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mounted("tmpfs", BASE, safe, &format!("mode=0755,size={bytes}"))?;
-    for part in PARTS {
+    mounted("tmpfs", BASE, FILES, &format!("mode=0755,size={bytes}"))?;
+    chdir(BASE)?;
+    for part in ["lower", "upper", "work", "root"] {
         create_dir(part)?;
     }
-    let [lower, upper, work, root] = PARTS;
-    tree::attach(image, Path::new(lower))?;
-    let parts = format!("lowerdir={lower},upperdir={upper},workdir={work},userxattr");
-    Ok(mounted("overlay", root, safe, &parts)?)
+    tree::attach(image, Path::new("lower"))?;
+    mounted("overlay", "root", FILES, PARTS)?;
+    Ok(chdir("root")?)
 }
 
 /// A small /dev: the harmless nodes of the Spine's, and terminals of its own.
 fn devices(bytes: u64) -> io::Result<()> {
-    let (dev, quiet) = ("/run/root/dev", MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC);
-    create_dir_all(dev)?;
-    mounted("tmpfs", dev, quiet, "mode=0755,size=64k,nr_inodes=64")?;
-    for node in ["null", "zero", "full", "random", "urandom", "tty"] {
-        let path = format!("{dev}/{node}");
-        File::create(&path)?;
-        bind(&format!("/dev/{node}"), &path)?;
-    }
-    for (name, kind, data) in [
-        ("pts", "devpts", "newinstance,ptmxmode=0666,mode=0620"),
-        ("shm", "tmpfs", &format!("mode=1777,size={bytes}")),
+    for (kind, at, data) in [
+        ("tmpfs", "dev", "mode=0755,size=64k,nr_inodes=64"),
+        ("devpts", "dev/pts", "newinstance,ptmxmode=0666,mode=0620"),
+        ("tmpfs", "dev/shm", &format!("mode=1777,size={bytes}")),
     ] {
-        let path = format!("{dev}/{name}");
-        create_dir(&path)?;
-        mounted(kind, &path, quiet, data)?;
+        create_dir_all(at)?;
+        mounted(kind, at, SHOWN, data)?;
+    }
+    for node in ["null", "zero", "full", "random", "urandom", "tty"] {
+        place(format!("/dev/{node}"), &format!("dev/{node}"))?;
     }
     for (name, to) in [
         ("ptmx", "pts/ptmx"),
@@ -306,43 +281,43 @@ fn devices(bytes: u64) -> io::Result<()> {
         ("stdout", "fd/1"),
         ("stderr", "fd/2"),
     ] {
-        symlink(to, format!("{dev}/{name}"))?;
+        symlink(to, format!("dev/{name}"))?;
     }
     Ok(())
 }
 
 /// The room's own /proc; what tells or changes anything of the machine is covered or read-only.
 fn proc() -> io::Result<()> {
-    let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let root = "/run/root/proc";
-    create_dir_all(root)?;
-    mounted("proc", root, safe, "")?;
+    create_dir_all("proc")?;
+    mounted("proc", "proc", SHOWN, "")?;
     for file in "kcore keys key-users kmsg sysrq-trigger timer_list".split(' ') {
-        match bind("/dev/null", &format!("{root}/{file}")) {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(errno.into()),
+        let file = Path::new("proc").join(file);
+        if file.exists() {
+            bind(Path::new("/dev/null"), &file)?;
         }
     }
-    for folder in ["sys", "irq", "bus", "fs"] {
-        let path = format!("{root}/{folder}");
-        bind(&path, &path)?;
-        let again = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | safe;
-        mount(NONE, path.as_str(), NONE, again, NONE)?;
+    for folder in ["proc/sys", "proc/irq", "proc/bus", "proc/fs"] {
+        bind(Path::new(folder), Path::new(folder))?;
+        let again = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount(NONE, folder, NONE, again | SHOWN, NONE)?;
     }
     Ok(())
 }
 
-/// Attaches a file at a path of the room, which nobody but this process has touched so far.
-fn place(file: &OwnedFd, path: &str) -> io::Result<()> {
-    let path = Path::new("/run/root").join(path);
-    create_dir_all(path.parent().unwrap_or(&path))?;
-    File::create(&path)?;
-    Ok(tree::attach(file, &path)?)
+fn bind(from: &Path, to: &Path) -> nix::Result<()> {
+    mount(Some(from), to, NONE, MsFlags::MS_BIND, NONE)
+}
+
+/// Shows a file of the Spine at a path of the room.
+fn place(from: impl AsRef<Path>, to: &str) -> io::Result<()> {
+    let to = Path::new(to);
+    create_dir_all(to.parent().unwrap_or(to))?;
+    File::create(to)?;
+    Ok(bind(from.as_ref(), to)?)
 }
 
 /// Makes the room's files the root, and lets go of everything else.
 fn enter() -> nix::Result<()> {
-    chdir("/run/root")?;
     // pivot_root(2): the same place twice stacks the old root over the new one, to be taken off at once.
     pivot_root(".", ".")?;
     umount2(".", MntFlags::MNT_DETACH)?;

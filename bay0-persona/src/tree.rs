@@ -1,5 +1,5 @@
-//! Mounts as descriptors (`open_tree(2)`, `mount_setattr(2)`, `move_mount(2)`): what is put into a room is taken hold of before
-//! the room exists, so that no path is looked up inside it by anybody who has rights outside.
+//! An image's mount as a descriptor (`open_tree(2)`, `mount_setattr(2)`, `move_mount(2)`): the only way to show its files to a room
+//! with owners of the room's own.
 
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -10,8 +10,7 @@ use nix::libc;
 
 const OPEN_TREE_CLONE: libc::c_uint = 1;
 const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
-const RDONLY_NOSUID_NODEV: u64 = 1 | 2 | 4;
-const IDMAP: u64 = 0x0010_0000;
+const RDONLY_NOSUID_NODEV_IDMAP: u64 = 0x0010_0007;
 
 fn text(path: &Path) -> nix::Result<CString> {
     CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Errno::EINVAL)
@@ -31,32 +30,18 @@ pub fn copy(path: &Path) -> nix::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Makes a copy read-only, without set-id programs and devices; with the user namespace of `users` its owners are those of
-/// the room.
+/// Makes a copy read-only, without set-id programs and devices; its owners are those of the user namespace `users`.
 ///
 /// # Errors
 /// The errno of `mount_setattr(2)`.
-pub fn restrict(tree: &OwnedFd, users: Option<&OwnedFd>) -> nix::Result<()> {
-    let idmap = if users.is_some() { IDMAP } else { 0 };
-    let users = users.map_or(0, |users| users.as_raw_fd().unsigned_abs());
+pub fn restrict(tree: &OwnedFd, users: &OwnedFd) -> nix::Result<()> {
+    let users = u64::from(users.as_raw_fd().unsigned_abs());
     // struct mount_attr: attr_set, attr_clr, propagation, userns_fd.
-    let attr: [u64; 4] = [RDONLY_NOSUID_NODEV | idmap, 0, 0, users.into()];
-    let (call, fd, size) = (
-        libc::SYS_mount_setattr,
-        tree.as_raw_fd(),
-        size_of_val(&attr),
-    );
+    let attr: [u64; 4] = [RDONLY_NOSUID_NODEV_IDMAP, 0, 0, users];
+    let (call, fd, none) = (libc::SYS_mount_setattr, tree.as_raw_fd(), c"".as_ptr());
+    let (attr, size) = (&raw const attr, size_of_val(&attr));
     // SAFETY: the empty path is a terminated string, and the attributes are as many bytes as is said; both outlive the call.
-    let done = unsafe {
-        libc::syscall(
-            call,
-            fd,
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &raw const attr,
-            size,
-        )
-    };
+    let done = unsafe { libc::syscall(call, fd, none, libc::AT_EMPTY_PATH, attr, size) };
     Errno::result(done).map(drop)
 }
 

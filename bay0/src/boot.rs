@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use bay0_persona::{ROOMS, cgroup2_root, spawn_teller};
+use bay0_persona::ROOMS;
 use bay0_reconcile::native;
 use bay0_umbilical::{SOCKET, Server};
 use nix::kmod::{ModuleInitFlags, finit_module};
@@ -21,7 +21,7 @@ use nix::time::{ClockId, clock_settime};
 use nix::unistd::{chdir, chroot};
 use nix::{errno::Errno, libc};
 
-use crate::care::hear;
+use crate::care::by_child;
 use crate::pid1::{Bay0, Event};
 use crate::watchdog::{TIMEOUT_S, Watchdog};
 
@@ -167,18 +167,17 @@ fn time(bay: &mut Bay0) -> Result<String> {
 fn reconcile(bay: &mut Bay0) -> Result<String> {
     let keeper = bay.keeper.as_mut().context("no database")?;
     let desired = keeper.personas()?;
-    let root = cgroup2_root().context("no cgroup2")?.join(ROOMS);
+    let root = Path::new(ROOMS);
     let mut set = |name: &_, state| keeper.set_state(name, state).map_err(|e| e.to_string());
-    let remove = |id: &str| native::remove(&root, id);
-    let lines = bay0_reconcile::run(&desired, native::list(&root), &remove, &mut set);
+    let remove = |id: &str| native::remove(root, id);
+    let lines = bay0_reconcile::run(&desired, native::list(root), &remove, &mut set);
     for line in &lines {
         bay.log.say(format!("reconcile: {line}"));
     }
     if lines.iter().any(|line| line.starts_with("FAIL: ")) {
         bay.failed.push("reconcile");
     }
-    bay.personas = keeper.personas()?;
-    let (personas, done) = (bay.personas.len(), lines.len());
+    let (personas, done) = (desired.len(), lines.len());
     Ok(format!("{personas} personas, {done} corrections"))
 }
 
@@ -258,11 +257,10 @@ fn load_list(list: &str) -> Result<()> {
 
 /// Loads the disk's drivers in a child: a disk that hangs while it is probed holds the child up, not PID 1.
 fn load_disk() -> Result<()> {
-    let load = || load_list("disk").map_or_else(|error| error.to_string(), |()| String::new());
-    let loader = spawn_teller(load).context("start the disk loader")?;
-    let text = hear(&loader, PATIENCE).context(HUNG)?;
-    ensure!(text.is_empty(), text);
-    Ok(())
+    by_child(
+        || load_list("disk").map_err(|error| error.to_string()),
+        HUNG,
+    )
 }
 
 #[cfg(test)]

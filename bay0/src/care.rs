@@ -15,11 +15,11 @@ use std::io::{self, ErrorKind, read_to_string};
 use std::panic::set_hook;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use bay0_persona::{Teller, spawn_teller};
 use bay0_state::{APPEND_DEADLINE, Keeper, Opened, SPINE};
 
-use crate::boot::{KEEPER, raise_clock, unix_seconds};
+use crate::boot::{KEEPER, PATIENCE, raise_clock, unix_seconds};
 use crate::last_words;
 use crate::log::boot_ms;
 use crate::pid1::{Bay0, Event};
@@ -208,6 +208,17 @@ impl Bay0 {
         }
         self.validated_ms.get_or_insert_with(boot_ms);
     }
+}
+
+/// Has a child do what may hang on a disk. PID 1 waits for it no longer than [`PATIENCE`].
+///
+/// # Errors
+/// What the child says, or `hung`.
+pub fn by_child(work: impl FnOnce() -> Result<(), String>, hung: &'static str) -> Result<()> {
+    let child = spawn_teller(|| work().err().unwrap_or_default()).context("start a child")?;
+    let text = hear(&child, PATIENCE).context(hung)?;
+    ensure!(text.is_empty(), text);
+    Ok(())
 }
 
 /// What a child told, once it has ended; waits for that at most `limit`.

@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::io::Read;
 
-use bay0_persona::PersonaName;
 use bay0_umbilical::{Call, Server, Verb, help};
 use bay0_validate::finding;
 
@@ -105,28 +104,16 @@ impl Bay0 {
             Ok(Verb::Validate) => return self.start_validator(),
             Ok(Verb::Poweroff) => return self.shut_down(POWER_OFF, "operator"),
             Ok(Verb::Reboot) => return self.shut_down(REBOOT, "operator"),
-            Ok(Verb::Start(name)) => return self.start(&name),
-            Ok(Verb::Stop(name)) => return self.about("stop", &name, Bay0::stop),
-            Ok(Verb::Focus(name)) => return self.about("focus", &name, Bay0::focus),
-            Ok(Verb::Enter(name)) => return self.about("enter", &name, Bay0::enter),
+            Ok(Verb::Start(name)) => return self.order("start", &name, Bay0::start),
+            Ok(Verb::Stop(name)) => return self.order("stop", &name, Bay0::stop),
+            Ok(Verb::Focus(name)) => return self.order("focus", &name, Bay0::focus),
+            Ok(Verb::Enter(name)) => return self.order("enter", &name, Bay0::enter),
             #[cfg(feature = "fault")]
             Err(_) if line.starts_with("fault ") => self.inject(line),
             Err(_) if line.is_empty() => return,
             Err(error) => format!("{error}\n"),
         };
         self.log.draw(&answer);
-    }
-
-    /// Does something with a room, and shows why it could not be done.
-    fn about(
-        &mut self,
-        verb: &str,
-        name: &PersonaName,
-        act: fn(&mut Bay0, &PersonaName) -> anyhow::Result<()>,
-    ) {
-        if let Err(error) = act(self, name) {
-            self.fail(&format!("{verb} {name}: {error:#}"));
-        }
     }
 
     /// What the factory baked in, and figures about PID 1 and its keeper: `key=value` lines, in milliseconds and kB.

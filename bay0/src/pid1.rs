@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use bay0_persona::PersonaName;
-use bay0_state::{Keeper, Persona, State};
+use bay0_state::{Keeper, State};
 use bay0_umbilical::{ConnId, Server};
 use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -50,15 +50,13 @@ pub enum Event {
     Operator,
     /// A power button.
     Button,
-    /// A room tells of its start.
+    /// A room tells of its start, or writes to its terminal.
     Room,
-    /// A room writes to its terminal.
-    Terminal,
 }
 
-const EVENTS: [Event; 7] = {
+const EVENTS: [Event; 6] = {
     use Event::*;
-    [Signal, Keeper, Umbilical, Operator, Button, Room, Terminal]
+    [Signal, Keeper, Umbilical, Operator, Button, Room]
 };
 
 /// Everything PID 1 holds and remembers. All of it begins empty.
@@ -84,8 +82,6 @@ pub struct Bay0 {
     pub floor_ms: u64,
     /// Last genesis record that was acknowledged.
     pub log_seq: u64,
-    /// The recorded personas, as the boot left them.
-    pub personas: Vec<Persona>,
     /// The socket for rooms and for the Spine's own programs.
     pub umbilical: Option<Server>,
     /// Its clients whose validation waits for the keeper's probe.
@@ -174,7 +170,7 @@ impl Bay0 {
         let data = event as u64 | (slot as u64) << 8;
         // Rooms wake PID 1 for each arrival, not for as long as something is there: none of them can make the loop spin.
         let flags = match event {
-            Event::Room | Event::Terminal => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
+            Event::Room => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
             _ => EpollFlags::EPOLLIN,
         };
         let readable = EpollEvent::new(flags, data);
@@ -198,7 +194,6 @@ impl Bay0 {
                 Event::Operator => self.on_operator(),
                 Event::Button => self.on_button(slot),
                 Event::Room => self.on_room(slot),
-                Event::Terminal => self.on_terminal(slot),
             }
         }
         self.log.flush();
@@ -277,11 +272,8 @@ impl Bay0 {
 
     /// Opens every ACPI power button, found by the name its driver gives it.
     fn watch_buttons(&mut self) {
-        for input in fs::read_dir("/sys/class/input")
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+        let inputs = fs::read_dir("/sys/class/input");
+        for input in inputs.into_iter().flatten().flatten() {
             let node = format!("/dev/input/{}", input.file_name().display());
             if told(input.path().join("device/name")) == "Power Button\n"
                 && let Ok(button) = open_device(&node)

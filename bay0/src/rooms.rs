@@ -18,21 +18,26 @@ use anyhow::{Context, Result, anyhow, ensure};
 use bay0_persona::image::Image;
 use bay0_persona::policy::{self, NIC, VIA_NET};
 use bay0_persona::room::{Failed, UIDS};
-use bay0_persona::{BpfProgram, bpf_program, cgroup2_root, link, spawn_teller};
-use bay0_persona::{Grant, Group, PersonaName, Plan, Policy, ROOMS, Room};
+use bay0_persona::{BpfProgram, GROUPS, Group, ROOMS, bpf_program, link};
+use bay0_persona::{Grant, PersonaName, Plan, Policy, Room};
 use bay0_reconcile::native;
-use bay0_state::{Persona, State};
+use bay0_state::State;
 use bay0_umbilical::Server;
 
-use crate::boot::{PATIENCE, told};
-use crate::care::hear;
+use crate::boot::told;
+use crate::care::by_child;
 use crate::log::boot_ms;
 use crate::pid1::{Bay0, Event};
 use crate::tend::{LIMITS, STOP_DEADLINE};
 
 /// Where the rooms' umbilicals are.
 const SOCKETS: &str = "/run/bay0/rooms";
+/// bay0 itself (H03), which is a room's client.
+const CLIENT: &str = "/sbin/init";
 const UNBAKED: &str = "no room starts; next: rebuild the Spine";
+
+/// Something to be done with a room.
+pub type Act = fn(&mut Bay0, &PersonaName) -> Result<()>;
 
 /// What the factory has baked in about rooms.
 #[derive(Default)]
@@ -93,10 +98,8 @@ impl Baked {
             || format!("image {name}: not in this Spine; next: cargo xtask qemu --rooms {name}");
         let image = image.with_context(none)?;
         if !told("/proc/mounts").contains(&format!(" {} ", image.path().display())) {
-            let open = || image.open().err().unwrap_or_default();
-            let opener = spawn_teller(open).context("start the opener")?;
-            let text = hear(&opener, PATIENCE).unwrap_or("its disk hangs".to_owned());
-            ensure!(text.is_empty(), "image {name}: {text}");
+            let opened = by_child(|| image.open(), "its disk hangs");
+            opened.with_context(|| format!("image {name}"))?;
         }
         Ok(image.path())
     }
@@ -122,39 +125,40 @@ impl Bay0 {
                 break;
             }
         }
-        let root = Group::open(cgroup2_root().context("no cgroup2")?)?;
-        root.delegate()?;
-        Group::create(&root.path, ROOMS)?.delegate()?;
+        Group::open(GROUPS.into())?.delegate()?;
+        fs::create_dir_all(ROOMS).with_context(|| format!("make {ROOMS}"))?;
+        Group::open(ROOMS.into())?.delegate()?;
         fs::create_dir_all(SOCKETS).with_context(|| format!("make {SOCKETS}"))?;
         self.baked = baked;
         let (policies, images) = (self.baked.policies.len(), self.baked.images.len());
         for policy in self.baked.policies.clone() {
             if policy.may(Grant::Autostart) {
-                self.start(&policy.name);
+                self.order("start", &policy.name, Bay0::start);
             }
         }
         Ok(format!("{policies} policies, {images} images"))
     }
 
-    /// Starts a room and brings it forward. How that ended is said.
-    pub fn start(&mut self, name: &PersonaName) {
-        let begun_ms = boot_ms();
-        if let Err(error) = self.try_start(name, begun_ms) {
-            self.fail(&format!("start {name}: {error:#}"));
+    /// Does something with a room, and says why it could not be done.
+    pub fn order(&mut self, verb: &str, name: &PersonaName, act: Act) {
+        if let Err(error) = act(self, name) {
+            self.fail(&format!("{verb} {name}: {error:#}"));
         }
     }
 
     /// Says that something about a room failed.
     pub fn fail(&mut self, text: &str) {
-        let next = match text.starts_with("start ") {
-            _ if text.contains("; next: ") => "",
-            true => "; nothing is left of it; next: try again",
-            false => "; next: try again",
-        };
+        let known = text.contains("; next: ");
+        let next = if known { "" } else { "; next: try again" };
         self.log.say(format!("room: FAIL: {text}{next}"));
     }
 
-    fn try_start(&mut self, name: &PersonaName, begun_ms: u64) -> Result<()> {
+    /// Starts a room and brings it forward.
+    ///
+    /// # Errors
+    /// Why it could not be begun; then nothing is left of it. What comes later is told by [`Bay0::on_room`].
+    pub fn start(&mut self, name: &PersonaName) -> Result<()> {
+        let begun_ms = boot_ms();
         let ready = self.keeper.is_some() && self.end.is_none();
         ensure!(ready, "the boot is dirty, or ends; next: see status");
         let found = self.baked.find(name);
@@ -192,7 +196,7 @@ impl Bay0 {
     /// The group a room is made in: that of the room it is nested in, which must run and must not be exceeded (A05).
     fn within(&self, policy: &Policy) -> Result<PathBuf> {
         let Some(parent) = policy.name.parent() else {
-            return Ok(cgroup2_root().context("no cgroup2")?.join(ROOMS));
+            return Ok(ROOMS.into());
         };
         let outer = self.running(&parent).map(|(_, outer)| outer);
         let outer = outer.with_context(|| format!("{parent}, which it is in"))?;
@@ -221,12 +225,13 @@ impl Bay0 {
             uid: number.saturating_mul(UIDS),
             image,
             umbilical: &umbilical,
+            client: Path::new(CLIENT),
             filters: filters.context("no seccomp filter of its profile")?,
         };
         let room = Room::prepare(&plan, &own.dir).map_err(staged)?;
         self.connect(slot, policy, &room)?;
         self.watch(&room.report, Event::Room, slot);
-        self.watch(&room.terminal, Event::Terminal, slot);
+        self.watch(&room.terminal, Event::Room, slot);
         self.watch(&server, Event::Umbilical, slot.saturating_add(1));
         room.release().map_err(staged)?;
         Ok((room, server))
@@ -239,10 +244,8 @@ impl Bay0 {
             link::give_cards(&space).context("network: move the card")?;
         }
         if policy.get(Grant::Network) == VIA_NET {
-            let net = self
-                .rooms
-                .values()
-                .find(|room| room.policy.get(Grant::Network) == NIC);
+            let mut rooms = self.rooms.values();
+            let net = rooms.find(|room| room.policy.get(Grant::Network) == NIC);
             match net.map(|net| File::open(net.room.proc("ns/net"))) {
                 Some(Ok(net)) => {
                     let made = link::pair("eth0", &space, &format!("room{slot}"), &net);
@@ -257,8 +260,9 @@ impl Bay0 {
         Ok(())
     }
 
-    /// A room tells of its start.
+    /// A room tells of its start, or writes to its terminal.
     pub fn on_room(&mut self, slot: usize) {
+        self.on_terminal(slot);
         let Some(room) = self.rooms.get_mut(&slot).filter(|it| !it.runs) else {
             return;
         };
@@ -283,16 +287,9 @@ impl Bay0 {
         self.states.push_back((name.clone(), state));
     }
 
-    /// Every room that there is a policy or a record of, or those only that are in one of them: a line each.
+    /// Every room that there is a policy of, or those only that are in one of them: a line each.
     pub fn list(&self, within: Option<&PersonaName>) -> String {
-        let foreign = |persona: &&Persona| self.baked.find(&persona.name).is_none();
-        let foreign = self
-            .personas
-            .iter()
-            .filter(|_| within.is_none())
-            .filter(foreign);
-        let foreign = foreign.map(|it| format!("{} {}\n", it.name, it.state.tag()));
-        let mut text: String = foreign.collect();
+        let mut text = String::new();
         for (slot, policy) in self.baked.policies.iter().enumerate() {
             if within.is_some_and(|outer| !policy.name.chain().any(|name| name == *outer)) {
                 continue;

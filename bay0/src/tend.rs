@@ -134,7 +134,6 @@ impl Bay0 {
         let (slot, policy, begun) = (*slot, Rc::clone(&room.policy), room.begun_ms);
         // What it told last comes before its end: the stage that failed, or the rest of its output.
         self.on_room(slot);
-        self.on_terminal(slot);
         if !self.rooms.contains_key(&slot) {
             return;
         }
@@ -181,7 +180,7 @@ impl Bay0 {
             self.again
                 .entry(slot)
                 .and_modify(|again| again.1 = u64::MAX);
-            self.start(&name);
+            self.order("start", &name, Bay0::start);
         }
         for room in self.rooms.values_mut() {
             for ((file, key, what, limit), counted) in LIMITS.into_iter().zip(&mut room.counted) {

@@ -15,12 +15,13 @@ use crate::image;
 
 /// zstd's strongest level below the ones that need a large window; one thread, because several make other bytes.
 const ZSTD_LEVEL: i32 = 19;
-const DIRECTORIES: [&str; 10] = [
+const DIRECTORIES: [&str; 11] = [
     "dev",
     "etc",
     "lib",
     "lib/bay0",
     "lib/modules",
+    "mnt",
     "persist",
     "proc",
     "run",

@@ -64,6 +64,7 @@ fn with_room<T>(
         uid: 655_360,
         image,
         umbilical: socket.path(),
+        client: &std::env::current_exe().unwrap(),
         filters: &[],
     };
     let room = Room::prepare(&plan, &group.dir).unwrap();

@@ -121,6 +121,7 @@ impl House {
             uid: UIDS * 10,
             image: &self.image,
             umbilical: &umbilical,
+            client: &std::env::current_exe()?,
             filters: &self.filters,
         };
         let room = Room::prepare(&plan, &own.dir).map_err(staged)?;
