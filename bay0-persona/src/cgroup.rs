@@ -96,8 +96,7 @@ impl Group {
     /// # Errors
     /// `limit`, with the errno.
     pub fn delegate(&self) -> Result<(), GroupError> {
-        let knob = self.path.join("cgroup.subtree_control");
-        fs::write(knob, "+cpu +memory +pids").map_err(failed("limit"))
+        self.set("limit", "cgroup.subtree_control", "+cpu +memory +pids")
     }
 
     /// A figure of the kernel about the whole group: what stands after `key` in a line of `file`.
@@ -168,6 +167,14 @@ impl Group {
         Ok(groups)
     }
 
+    /// As [`Group::kill`], without waiting.
+    ///
+    /// # Errors
+    /// `kill`, with the errno.
+    pub fn condemn(&self) -> Result<(), GroupError> {
+        self.set("kill", "cgroup.kill", "1")
+    }
+
     /// Kills every process of the tree, waits until none is left, and removes the group and the groups below it.
     ///
     /// # Errors
@@ -184,13 +191,17 @@ impl Group {
         fs::remove_dir(&self.path).map_err(failed("remove"))
     }
 
+    /// Writes a value to a file, which is not made where it is not: that would be no group.
+    fn set(&self, what: Operation, file: &str, value: &str) -> Result<(), GroupError> {
+        let knob = File::options().write(true).open(self.path.join(file));
+        let set = knob.and_then(|mut knob| knob.write_all(value.as_bytes()));
+        set.map_err(failed(what))
+    }
+
     /// Writes a value to a file and waits until an event shows.
     fn order(&self, what: Operation, order: [&str; 3], limit: Duration) -> Result<(), GroupError> {
         let (begun, [file, value, event]) = (Instant::now(), order);
-        // Not made where it is not: that would be no group.
-        let knob = File::options().write(true).open(self.path.join(file));
-        let ordered = knob.and_then(|mut knob| knob.write_all(value.as_bytes()));
-        ordered.map_err(failed(what))?;
+        self.set(what, file, value)?;
         while !self.shows(what, event)? {
             if begun.elapsed() >= limit {
                 return Err(GroupError(what, Errno::ETIMEDOUT));

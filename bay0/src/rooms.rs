@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use bay0_persona::image::Image;
@@ -23,17 +24,20 @@ use bay0_persona::{Grant, PersonaName, Plan, Policy, Room};
 use bay0_reconcile::native;
 use bay0_state::State;
 use bay0_umbilical::Server;
+use nix::sys::wait::WaitStatus;
 
 use crate::boot::told;
 use crate::care::by_child;
 use crate::log::boot_ms;
 use crate::pid1::{Bay0, Event};
-use crate::tend::{LIMITS, STOP_DEADLINE};
+use crate::tend::LIMITS;
 
 /// Where the rooms' umbilicals are.
 const SOCKETS: &str = "/run/bay0/rooms";
 /// bay0 itself (H03), which is a room's client.
 const CLIENT: &str = "/sbin/init";
+/// Longest that what was made of a room may take to go, if it cannot be finished.
+const UNDO_DEADLINE: Duration = Duration::from_millis(500);
 const UNBAKED: &str = "no room starts; next: rebuild the Spine";
 
 /// Something to be done with a room.
@@ -54,6 +58,8 @@ pub struct Running {
     pub policy: Rc<Policy>,
     /// Its first process.
     pub room: Room,
+    /// The number of the outermost room that this one is in: its own, if it is not nested. The focus is that one's.
+    pub top: usize,
     /// Its group.
     pub group: Group,
     /// Its end of the umbilical.
@@ -64,6 +70,10 @@ pub struct Running {
     pub runs: bool,
     /// When it was asked for, in milliseconds since the kernel started.
     pub begun_ms: u64,
+    /// When it was killed.
+    pub stop_ms: Option<u64>,
+    /// How its first process has ended.
+    pub status: Option<WaitStatus>,
     /// What the kernel had counted when it was last said.
     pub counted: [u64; LIMITS.len()],
 }
@@ -163,6 +173,7 @@ impl Bay0 {
         ensure!(ready, "the boot is dirty, or ends; next: see status");
         let found = self.baked.find(name);
         let (slot, policy) = found.context("it has no policy; next: type rooms")?;
+        let top = self.top(&policy);
         let there = self.rooms.contains_key(&slot);
         ensure!(!there, "it is there already; next: stop it");
         let within = self.within(&policy)?;
@@ -170,25 +181,28 @@ impl Bay0 {
         let group = Group::create(&within, &name.internal())?;
         let made = self.furnish(slot, &policy, &group, &image);
         let undo = |_: &anyhow::Error| {
-            group.remove(STOP_DEADLINE).unwrap_or_default();
+            group.remove(UNDO_DEADLINE).unwrap_or_default();
             let _ = fs::remove_file(socket(name));
         };
         let (room, server) = made.inspect_err(undo)?;
         let running = Running {
             policy,
             room,
+            top,
             group,
             server,
             tail: Vec::new(),
             runs: false,
             begun_ms,
+            stop_ms: None,
+            status: None,
             counted: [0; LIMITS.len()],
         };
         self.rooms.insert(slot, running);
         self.record(name, State::Starting);
         let focus = self.focus(name);
         if focus.is_err() {
-            self.remove(slot)?;
+            self.kill(slot)?;
         }
         focus
     }
@@ -263,7 +277,8 @@ impl Bay0 {
     /// A room tells of its start, or writes to its terminal.
     pub fn on_room(&mut self, slot: usize) {
         self.on_terminal(slot);
-        let Some(room) = self.rooms.get_mut(&slot).filter(|it| !it.runs) else {
+        let starting = |room: &&mut Running| !room.runs && room.stop_ms.is_none();
+        let Some(room) = self.rooms.get_mut(&slot).filter(starting) else {
             return;
         };
         let name = room.policy.name.clone();
@@ -276,7 +291,7 @@ impl Bay0 {
                 self.log.say(format!("room: {name} started ({ms} ms)"));
             }
             Some(Err(stage)) => {
-                let _ = self.remove(slot);
+                room.stop_ms = Some(boot_ms());
                 self.fail(&format!("start {name}: {stage}"));
             }
         }
@@ -298,11 +313,15 @@ impl Bay0 {
                 text += &format!("{} stopped\n", policy.name);
                 continue;
             };
-            let word = if room.runs { "running" } else { "starting" };
-            let place = match self.outermost(&policy.name) {
-                _ if policy.name.is_system() => "awake",
-                top if top.is_some() && top == self.front => "front",
-                _ => "frozen",
+            let word = match (room.stop_ms, room.runs) {
+                (Some(_), _) => "stopping",
+                (None, true) => "running",
+                (None, false) => "starting",
+            };
+            let place = match self.awake(room) {
+                true if policy.name.is_system() => "awake",
+                true => "front",
+                false => "frozen",
             };
             let figure = |file| room.group.figure(file, "").unwrap_or(0);
             let (bytes, pids) = (figure("memory.current"), figure("pids.current"));
@@ -313,10 +332,11 @@ impl Bay0 {
         text
     }
 
-    /// The number of the outermost room that this one is in: itself, if it is not nested.
-    pub fn outermost(&self, name: &PersonaName) -> Option<usize> {
-        let top = self.baked.find(&name.chain().last()?)?;
-        Some(top.0)
+    /// See [`Running::top`].
+    pub fn top(&self, policy: &Policy) -> usize {
+        let top = policy.name.chain().last();
+        let found = top.and_then(|top| self.baked.find(&top));
+        found.map_or(usize::MAX, |(slot, _)| slot)
     }
 }
 

@@ -1,11 +1,11 @@
 //! What becomes of a room after its start: the focus, its limits, its end, and another try.
 
 use std::fs;
-use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bay0_persona::{Grant, PersonaName};
+use bay0_reconcile::native::OWN;
 use bay0_state::State;
 use nix::sys::wait::WaitStatus;
 
@@ -15,8 +15,8 @@ use crate::rooms::{Running, socket};
 
 /// Longest that a room may take to freeze or to thaw.
 const FOCUS_DEADLINE: Duration = Duration::from_millis(500);
-/// Longest that a room may take to die.
-pub const STOP_DEADLINE: Duration = Duration::from_secs(1);
+/// How long a room may take to die before that is said.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// Longest pause before a room is started again, in milliseconds. One that ran for so long has recovered.
 const MAX_DELAY_MS: u64 = 60_000;
 /// What the kernel counts when a room comes to a limit: file, key, what it means, and the limit.
@@ -51,11 +51,10 @@ impl Bay0 {
     /// # Errors
     /// What failed; the room that was in front still is.
     pub fn focus(&mut self, name: &PersonaName) -> Result<()> {
-        self.running(name)?;
-        let slot = self.outermost(name).filter(|_| !name.is_system());
-        let Some(slot) = slot.filter(|slot| self.front != Some(*slot)) else {
+        let slot = self.running(name)?.1.top;
+        if name.is_system() || self.front == Some(slot) {
             return Ok(());
-        };
+        }
         let old = self.front.and_then(|old| self.rooms.get(&old));
         old.map_or(Ok(()), |old| old.group.freeze(FOCUS_DEADLINE))?;
         let new = self.rooms.get(&slot);
@@ -76,123 +75,149 @@ impl Bay0 {
     pub fn running(&self, name: &PersonaName) -> Result<(usize, &Running)> {
         let found = self.baked.find(name);
         let running = found.and_then(|(slot, _)| Some((slot, self.rooms.get(&slot)?)));
+        let running = running.filter(|(_, room)| room.stop_ms.is_none() && room.status.is_none());
         running.context("it does not run; next: type rooms")
     }
 
-    /// Stops a room and all that is nested in it.
+    /// Stops a room and all that is nested in it: the only remedy there is (C06). When nothing is left of it, that is said.
     ///
     /// # Errors
-    /// It does not run, or does not die.
+    /// It does not run, or the kernel refuses to kill it.
     pub fn stop(&mut self, name: &PersonaName) -> Result<()> {
-        let begun = boot_ms();
-        let again = self
-            .baked
-            .find(name)
-            .and_then(|(slot, _)| self.again.remove(&slot));
-        match self.running(name) {
-            Ok((slot, _)) => self.remove(slot)?,
-            // One that waits for its next start has nothing but that to be stopped.
-            Err(error) => again.map(drop).ok_or(error)?,
+        let found = self.baked.find(name);
+        let waited = found.and_then(|(slot, _)| self.again.remove(&slot));
+        match self.running(name).map(|(slot, _)| slot) {
+            Ok(slot) => self.kill(slot),
+            Err(error) => waited.map(drop).ok_or(error),
         }
-        let ms = boot_ms().saturating_sub(begun);
-        self.log.say(format!("room: {name} stopped ({ms} ms)"));
-        Ok(())
     }
 
-    /// Kills every process of a room and takes away all that was its own: the only remedy there is (C06).
+    /// Kills every process of a room and of what is nested in it, frozen or not, and waits for none of them: the kernel reports
+    /// the end of a room's first process when all others are gone (`pid_namespaces(7)`).
     ///
     /// # Errors
-    /// It does not die; then it is still there.
-    pub fn remove(&mut self, slot: usize) -> Result<()> {
+    /// The kernel refuses.
+    pub fn kill(&mut self, slot: usize) -> Result<()> {
         let Some(outer) = self.rooms.get(&slot) else {
             return Ok(());
         };
-        outer.group.remove(STOP_DEADLINE)?;
+        outer.group.condemn()?;
+        self.front.take_if(|front| *front == slot);
         let outer = outer.policy.name.clone();
-        let inside = |room: &Running| room.policy.name.chain().any(|name| name == outer);
-        let gone = self.rooms.iter().filter(|(_, room)| inside(room));
-        let gone: Vec<usize> = gone.map(|(slot, _)| *slot).collect();
-        for slot in gone {
-            if self.attached.as_ref().is_some_and(|at| at.slot == slot) {
-                self.leave();
-            }
-            self.front.take_if(|front| *front == slot);
-            if let Some(room) = self.rooms.remove(&slot) {
-                let _ = fs::remove_file(socket(&room.policy.name));
-                self.record(&room.policy.name, State::Stopped);
+        for room in self.rooms.values_mut().filter(|room| room.status.is_none()) {
+            if room.policy.name.chain().any(|name| name == outer) {
+                room.stop_ms.get_or_insert_with(boot_ms);
             }
         }
         Ok(())
     }
 
-    /// A child of PID 1 has ended; if it was a room's first process, the room has.
+    /// A child of PID 1 has ended; if it was a room's first process, the room has, and with it what is nested in it.
     pub fn ended(&mut self, pid: i32, status: WaitStatus) {
         let mut rooms = self.rooms.iter();
-        let Some((slot, room)) = rooms.find(|(_, it)| it.room.child.pid == pid) else {
-            return;
-        };
-        let (slot, policy, begun) = (*slot, Rc::clone(&room.policy), room.begun_ms);
-        // What it told last comes before its end: the stage that failed, or the rest of its output.
-        self.on_room(slot);
-        if !self.rooms.contains_key(&slot) {
-            return;
+        let found = rooms.find(|(_, it)| it.room.child.pid == pid);
+        if let Some(slot) = found.map(|(slot, _)| *slot) {
+            // What it told last comes before its end: the stage that failed, or the rest of its output.
+            self.on_room(slot);
+            let room = self.rooms.get_mut(&slot);
+            let _ = room.and_then(|room| room.status.replace(status));
+            let _ = self.kill(slot);
+            self.bury();
         }
-        let name = &policy.name;
-        self.log.say(format!("room: {name} ended: {}", how(status)));
-        if let Err(error) = self.remove(slot) {
-            self.fail(&format!("remove {name}: {error}"));
+    }
+
+    /// Takes away what is left of the rooms that have ended. The group around another room stays until that is gone.
+    fn bury(&mut self) {
+        let ended = self.rooms.iter().rev();
+        let ended = ended.filter_map(|(slot, room)| Some((*slot, room.status?)));
+        for (slot, status) in ended.collect::<Vec<_>>() {
+            let path = self.rooms.get(&slot).map(|room| room.group.path.clone());
+            let path = path.unwrap_or_default();
+            let _ = fs::remove_dir(path.join(OWN));
+            let gone = fs::remove_dir(path);
+            let Some(room) = gone.ok().and_then(|()| self.rooms.remove(&slot)) else {
+                continue;
+            };
+            let name = &room.policy.name;
+            let how = match room.stop_ms {
+                Some(begun) => format!("stopped ({} ms)", boot_ms().saturating_sub(begun)),
+                None => format!("ended: {}", how(status)),
+            };
+            self.log.say(format!("room: {name} {how}"));
+            if self.attached.as_ref().is_some_and(|at| at.slot == slot) {
+                self.leave();
+            }
+            let _ = fs::remove_file(socket(name));
+            self.record(name, State::Stopped);
+            if room.stop_ms.is_none() && !matches!(status, WaitStatus::Exited(_, 0)) {
+                self.retry(slot, &room);
+            }
         }
-        let recovered = boot_ms().saturating_sub(begun) >= MAX_DELAY_MS;
+    }
+
+    /// Plans another start of a room that has failed, if its policy wants one.
+    fn retry(&mut self, slot: usize, room: &Running) {
+        let recovered = boot_ms().saturating_sub(room.begun_ms) >= MAX_DELAY_MS;
         let again = self.again.remove(&slot).filter(|_| !recovered);
-        let (tries, most) = (again.map_or(0, |it| it.0), policy.get(Grant::Tries));
-        if tries >= most || matches!(status, WaitStatus::Exited(_, 0)) {
-            return;
+        let tries = again.map_or(0, |it| it.0);
+        let (policy, most) = (&room.policy, room.policy.get(Grant::Tries));
+        if tries < most {
+            let delay = policy.get(Grant::DelayMs);
+            let delay = delay.saturating_mul(1 << tries.min(16)).min(MAX_DELAY_MS);
+            let (due, tries) = (boot_ms().saturating_add(delay), tries.saturating_add(1));
+            self.again.insert(slot, (tries, due));
+            let when = format!("in {delay} ms, try {tries} of {most}");
+            let text = format!("room: {} starts again {when}", policy.name);
+            self.log.say(text);
         }
-        let delay = policy
-            .get(Grant::DelayMs)
-            .saturating_mul(1 << tries.min(16));
-        let (delay, tries) = (delay.min(MAX_DELAY_MS), tries.saturating_add(1));
-        let due = boot_ms().saturating_add(delay);
-        self.again.insert(slot, (tries, due));
-        let nth = format!("try {tries} of {most}");
-        self.log
-            .say(format!("room: {name} starts again in {delay} ms, {nth}"));
     }
 
     /// Each second: starts again what is due, and says who came to a limit: at first, then each time the count has doubled.
     pub fn tend(&mut self) {
         let now = boot_ms();
-        let rooms = self.rooms.keys().map(|slot| slot.saturating_add(1));
-        for slot in rooms.chain([0]).collect::<Vec<_>>() {
+        let awake = self.rooms.iter().filter(|(_, room)| self.awake(room));
+        let doors = awake.map(|(slot, _)| slot.saturating_add(1)).chain([0]);
+        for slot in doors.collect::<Vec<_>>() {
             self.on_umbilical(slot);
         }
-        let due = self.again.iter().filter(|(_, (_, due))| *due <= now);
-        let policies = &self.baked.policies;
-        let mut due = due.filter_map(|(slot, _)| Some((*slot, policies.get(*slot)?)));
-        // A room that would take the focus from another one waits until nobody has it.
-        let free = |name: &PersonaName| {
-            let top = self.outermost(name);
-            self.end.is_none() && (name.is_system() || self.front.is_none() || self.front == top)
-        };
-        if let Some((slot, policy)) = due.find(|(_, policy)| free(&policy.name)) {
-            let name = policy.name.clone();
+        let due = self.again.iter().filter(|(_, again)| again.1 <= now);
+        let mut due = due.map(|(slot, _)| *slot);
+        if let Some(slot) = due.find(|slot| self.may_return(*slot))
+            && let Some(policy) = self.baked.policies.get(slot).cloned()
+        {
             // Not again before it has ended again.
-            self.again
-                .entry(slot)
-                .and_modify(|again| again.1 = u64::MAX);
-            self.order("start", &name, Bay0::start);
+            self.again.entry(slot).and_modify(|it| it.1 = u64::MAX);
+            self.order("start", &policy.name, Bay0::start);
         }
+        self.bury();
         for room in self.rooms.values_mut() {
+            let stopping_ms = room.stop_ms.map_or(0, |begun| now.saturating_sub(begun));
+            if stopping_ms / 1000 == STOP_DEADLINE.as_secs() {
+                let (name, why) = (&room.policy.name, "it does not die; next: reboot");
+                self.log.say(format!("room: FAIL: stop {name}: {why}"));
+            }
             for ((file, key, what, limit), counted) in LIMITS.into_iter().zip(&mut room.counted) {
                 let count = room.group.figure(file, key).unwrap_or(0);
                 if count > counted.saturating_mul(2) {
                     *counted = count;
                     let (name, limit) = (&room.policy.name, room.policy.get(limit));
-                    self.log
-                        .say(format!("room: {name}: {count} {what}: {limit}"));
+                    let text = format!("room: {name}: {count} {what}: {limit}");
+                    self.log.say(text);
                 }
             }
         }
+    }
+
+    /// A room that would take the focus from another one waits until nobody has it.
+    fn may_return(&self, slot: usize) -> bool {
+        let policy = self.baked.policies.get(slot);
+        let own = |front| policy.is_some_and(|it| it.name.is_system() || self.top(it) == front);
+        !self.rooms.contains_key(&slot) && self.end.is_none() && self.front.is_none_or(own)
+    }
+
+    /// Whether a room is not frozen.
+    pub fn awake(&self, room: &Running) -> bool {
+        room.policy.name.is_system() || self.front == Some(room.top)
     }
 }
 

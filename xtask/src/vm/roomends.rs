@@ -112,6 +112,7 @@ pub fn c06_a_start_that_fails_names_its_stage_and_leaves_nothing(lab: &Lab) -> R
     let before = settled(&mut guest)?;
     guest.machine.send_line("start p://lost")?;
     guest.says("room: FAIL: start p://lost: exec: ENOENT; next: try again")?;
+    guest.says("room: p://lost stopped (N ms)")?;
     stands(&mut guest, "p://lost stopped")?;
     as_before(&mut guest, &before)?;
     if !lab.bench.images.has(&["work"]) {
