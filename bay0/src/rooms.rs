@@ -78,6 +78,13 @@ pub struct Running {
     pub counted: [u64; LIMITS.len()],
 }
 
+impl Running {
+    /// Whether it is not frozen, if this is the room in front: the system's own rooms serve the others, and who is killed is thawed.
+    pub fn awake(&self, front: Option<usize>) -> bool {
+        front == Some(self.top) || self.policy.name.is_system() || self.stop_ms.is_some()
+    }
+}
+
 impl Baked {
     /// Takes in one line of the compiled policies; none if it is no such line.
     fn add(&mut self, line: &str) -> Option<()> {
@@ -318,9 +325,9 @@ impl Bay0 {
                 (None, true) => "running",
                 (None, false) => "starting",
             };
-            let place = match self.awake(room) {
-                true if policy.name.is_system() => "awake",
-                true => "front",
+            let place = match room.awake(self.front) {
+                true if self.front == Some(room.top) => "front",
+                true => "awake",
                 false => "frozen",
             };
             let figure = |file| room.group.figure(file, "").unwrap_or(0);

@@ -131,8 +131,11 @@ impl Bay0 {
         let ended = self.rooms.iter().rev();
         let ended = ended.filter_map(|(slot, room)| Some((*slot, room.status?)));
         for (slot, status) in ended.collect::<Vec<_>>() {
-            let path = self.rooms.get(&slot).map(|room| room.group.path.clone());
-            let path = path.unwrap_or_default();
+            let Some(room) = self.rooms.get_mut(&slot) else {
+                continue;
+            };
+            room.limits().iter().for_each(|line| self.log.say(line));
+            let path = room.group.path.clone();
             let _ = fs::remove_dir(path.join(OWN));
             let gone = fs::remove_dir(path);
             let Some(room) = gone.ok().and_then(|()| self.rooms.remove(&slot)) else {
@@ -172,10 +175,11 @@ impl Bay0 {
         }
     }
 
-    /// Each second: starts again what is due, and says who came to a limit: at first, then each time the count has doubled.
+    /// Each second: starts again what is due, and says who came to a limit and who does not die.
     pub fn tend(&mut self) {
         let now = boot_ms();
-        let awake = self.rooms.iter().filter(|(_, room)| self.awake(room));
+        let front = self.front;
+        let awake = self.rooms.iter().filter(|(_, room)| room.awake(front));
         let doors = awake.map(|(slot, _)| slot.saturating_add(1)).chain([0]);
         for slot in doors.collect::<Vec<_>>() {
             self.on_umbilical(slot);
@@ -190,21 +194,14 @@ impl Bay0 {
             self.order("start", &policy.name, Bay0::start);
         }
         self.bury();
-        for room in self.rooms.values_mut() {
+        for room in self.rooms.values_mut().filter(|room| room.awake(front)) {
             let stopping_ms = room.stop_ms.map_or(0, |begun| now.saturating_sub(begun));
             if stopping_ms / 1000 == STOP_DEADLINE.as_secs() {
-                let (name, why) = (&room.policy.name, "it does not die; next: reboot");
-                self.log.say(format!("room: FAIL: stop {name}: {why}"));
+                let name = &room.policy.name;
+                let text = format!("room: FAIL: stop {name}: it does not die; next: reboot");
+                self.log.say(text);
             }
-            for ((file, key, what, limit), counted) in LIMITS.into_iter().zip(&mut room.counted) {
-                let count = room.group.figure(file, key).unwrap_or(0);
-                if count > counted.saturating_mul(2) {
-                    *counted = count;
-                    let (name, limit) = (&room.policy.name, room.policy.get(limit));
-                    let text = format!("room: {name}: {count} {what}: {limit}");
-                    self.log.say(text);
-                }
-            }
+            room.limits().iter().for_each(|line| self.log.say(line));
         }
     }
 
@@ -214,10 +211,21 @@ impl Bay0 {
         let own = |front| policy.is_some_and(|it| it.name.is_system() || self.top(it) == front);
         !self.rooms.contains_key(&slot) && self.end.is_none() && self.front.is_none_or(own)
     }
+}
 
-    /// Whether a room is not frozen.
-    pub fn awake(&self, room: &Running) -> bool {
-        room.policy.name.is_system() || self.front == Some(room.top)
+impl Running {
+    /// What there is to say of the limits that it has come to: at first, then each time a count has doubled.
+    fn limits(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for ((file, key, what, limit), counted) in LIMITS.into_iter().zip(&mut self.counted) {
+            let count = self.group.figure(file, key).unwrap_or(0);
+            if count > counted.saturating_mul(2) {
+                *counted = count;
+                let (name, limit) = (&self.policy.name, self.policy.get(limit));
+                lines.push(format!("room: {name}: {count} {what}: {limit}"));
+            }
+        }
+        lines
     }
 }
 
