@@ -131,6 +131,7 @@ scenarios! {
     roomends::a05_a_nested_room_dies_and_freezes_with_the_room_it_is_in: "a nested room starts only in its parent, freezes, thaws and dies with it",
     roomends::c06_a_room_that_fails_is_started_again_with_growing_pauses_and_a_cap: "as often as the policy says, each pause twice the one before",
     roomends::c06_a_start_that_fails_names_its_stage_and_leaves_nothing: "a program that is missing, an image that is missing: named, nothing left",
+    roomends::c08_nothing_that_a_room_wrote_outlives_a_reboot: "not a byte on the disk, and not there after the next boot",
     roomends::h08_the_end_takes_every_room_running_frozen_and_nested: "poweroff with rooms in every state is clean",
     rooms::c04_two_rooms_see_neither_each_other_nor_the_spine: "own processes, names, mounts, sockets and uids, and nobody else's",
     rooms::t04_a_room_behind_uses_no_processor: "what burns is frozen behind another room and burns on in front",

@@ -5,6 +5,8 @@ use anyhow::{Context, Result, ensure};
 use super::lab::{Build, Guest, Lab};
 use super::rooms::stands;
 
+/// Where a room can write: its files, its shared memory, beside its umbilical.
+const WRITTEN: &str = "/note /etc/note /dev/shm/note /run/note";
 /// Looks at the census before a scenario gives up on it.
 const LOOKS: usize = 30;
 
@@ -122,6 +124,32 @@ pub fn c06_a_start_that_fails_names_its_stage_and_leaves_nothing(lab: &Lab) -> R
     guest.machine.send_line("start p://none")?;
     guest.says("room: FAIL: start p://none: it has no policy; next: type rooms")?;
     as_before(&mut guest, &before)?;
+    guest.power_off()
+}
+
+pub fn c08_nothing_that_a_room_wrote_outlives_a_reboot(lab: &Lab) -> Result<()> {
+    let disk = lab.disk()?;
+    let mut guest = lab.boot(Build::Fault, &disk)?;
+    guest.start_room("p://a")?;
+    let mut room = guest.enter("p://a")?;
+    // Put together inside: what was typed is not what is looked for.
+    room.run(&format!(
+        "for f in {WRITTEN}; do echo out$((40+2))lives >$f || exit; done; sync"
+    ))?;
+    let found = room.run(&format!("cat {WRITTEN}"))?;
+    ensure!(found.matches("out42lives").count() == 4, "{found:?}");
+    room.leave()?;
+    guest.power_off()?;
+    let bytes = std::fs::read(&disk.path)?;
+    let kept = bytes.windows(10).any(|bytes| bytes == b"out42lives");
+    ensure!(!kept, "it is on the disk");
+    let mut guest = lab.boot(Build::Fault, &disk)?;
+    stands(&mut guest, "p://a stopped")?;
+    guest.start_room("p://a")?;
+    let mut room = guest.enter("p://a")?;
+    let left = room.run(&format!("ls {WRITTEN} 2>/dev/null; true"))?;
+    ensure!(left.trim().is_empty(), "left: {left:?}");
+    room.leave()?;
     guest.power_off()
 }
 
