@@ -1,5 +1,6 @@
 //! The freezer experiment (T04): CPU time is read from the kernel's own account, so that "frozen" means 0 and not "slow".
 
+use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,9 @@ const GROUP: &str = "validate";
 
 const REBOOT: &str = "reboot; if it stays, this kernel is not for the Spine";
 
+/// What a step found, or why there is nothing: the message says all of it.
+type Felt<T> = Result<T, Box<dyn Error>>;
+
 /// Tries the freezer in a group of its own below `parent`. What cannot be set up is RED too, and says `not tried`. Leaves no
 /// group behind, and its burner dead: it is reaped once this process has ended.
 pub fn freezer(parent: Option<&Path>) -> String {
@@ -32,17 +36,18 @@ pub fn freezer(parent: Option<&Path>) -> String {
 }
 
 /// The group is made anew, since nothing lives in one that was killed. One that cannot be removed is in the way and said to be.
-fn try_below(parent: Option<&Path>) -> Result<String, String> {
+fn try_below(parent: Option<&Path>) -> Felt<String> {
     let parent = parent.ok_or("no cgroup2 is mounted; not tried")?;
     let _ = Group::open(parent.join(GROUP)).and_then(|leftover| leftover.remove(LIMIT));
-    let group = so(Group::create(parent, GROUP), "not tried")?;
-    let burner = spawn(Some(&group.dir), CloneFlags::empty(), &[], burn);
-    let observed = match &burner {
-        Ok(burner) => observe(&group, burner, || ()),
-        Err(errno) => Err(format!("clone a burner: {errno:?}; not tried")),
+    let group = Group::create(parent, GROUP).map_err(|err| format!("{err}; not tried"))?;
+    let observed = match spawn(Some(&group.dir), CloneFlags::empty(), &[], burn) {
+        Ok(burner) => observe(&group, &burner, || ()),
+        Err(errno) => Err(format!("clone a burner: {errno:?}; not tried").into()),
     };
-    let removed = so(group.remove(LIMIT), "a room cannot be ended");
-    observed.and_then(|note| removed.map(|()| note))
+    let removed = group.remove(LIMIT);
+    let note = observed?;
+    removed?;
+    Ok(note)
 }
 
 /// The burner: in user space all the time, so that a freeze has to stop it rather than find it asleep.
@@ -54,46 +59,38 @@ fn burn() -> i32 {
 }
 
 /// `meanwhile` is what else happens while the group is frozen: a test's hand on the lever.
-fn observe(group: &Group, burner: &Child, meanwhile: impl Fn()) -> Result<String, String> {
-    const STUCK: &str = "a paused room stays paused";
-    const LOOSE: &str = "rooms cannot be paused";
-    let burnt = burns(group, burner, "no room could run")?;
+fn observe(group: &Group, burner: &Child, meanwhile: impl Fn()) -> Felt<String> {
+    let burnt = burns(group, burner)?;
     let begun = Instant::now();
-    so(group.freeze(LIMIT), LOOSE)?;
+    group.freeze(LIMIT)?;
     let took = begun.elapsed().as_micros();
     let leaked = used(group, burner, Duration::ZERO)?;
     if leaked > 0 {
-        return Err(format!("used {leaked} us while frozen; {LOOSE}"));
+        return Err(format!("used {leaked} us while frozen").into());
     }
     meanwhile();
-    so(group.thaw(LIMIT), STUCK)?;
-    burns(group, burner, STUCK)?;
+    group.thaw(LIMIT)?;
+    burns(group, burner)?;
     let note = format!("burnt {burnt} us, frozen in {took} us, then used 0 us");
     Ok(note)
 }
 
-fn burns(group: &Group, burner: &Child, otherwise: &str) -> Result<u64, String> {
+fn burns(group: &Group, burner: &Child) -> Felt<u64> {
     let (burnt, ms) = (used(group, burner, LIMIT)?, LIMIT.as_millis());
-    let too_little = || format!("used under {BURN_US} us of CPU in {ms} ms; {otherwise}");
+    let too_little = || format!("used under {BURN_US} us of CPU in {ms} ms").into();
     (burnt >= BURN_US).then_some(burnt).ok_or_else(too_little)
 }
 
 /// CPU time used in one [`WATCH`], or in as many as it takes to prove that a process runs, until `limit` is over.
-fn used(group: &Group, burner: &Child, limit: Duration) -> Result<u64, String> {
-    let account = || so(group.usage_usec(), "rooms cannot be measured");
-    let (begun, start) = (Instant::now(), account()?);
+fn used(group: &Group, burner: &Child, limit: Duration) -> Result<u64, GroupError> {
+    let (begun, start) = (Instant::now(), group.usage_usec()?);
     loop {
         burner.wait_exit(WATCH);
-        let used = account()?.saturating_sub(start);
+        let used = group.usage_usec()?.saturating_sub(start);
         if used >= BURN_US || begun.elapsed() >= limit {
             return Ok(used);
         }
     }
-}
-
-/// The failure of a step, with what follows from it.
-fn so<T>(step: Result<T, GroupError>, consequence: &str) -> Result<T, String> {
-    step.map_err(|err| format!("{err}; {consequence}"))
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ fn h15_a_place_that_is_no_cgroup_is_yellow_on_a_host_and_left_as_it_was() {
 #[test]
 fn h15_what_was_tried_and_failed_is_not_excused() {
     for line in [
-        "RED freezer: used 7 us while frozen; rooms cannot be paused; next: reboot",
+        "RED freezer: used 7 us while frozen; next: reboot",
         "GREEN freezer: burnt 2000 us, frozen in 3 us, then used 0 us",
     ] {
         assert_eq!(excused(line.to_owned()), line);
