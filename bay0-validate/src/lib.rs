@@ -22,28 +22,13 @@ mod freezer;
 
 /// How well a component may be, the worst first.
 const LEVELS: [&str; 3] = ["RED", "YELLOW", "GREEN"];
-/// Comes before what to do about it.
-const NEXT: &str = "; next: ";
-
 /// The line for one component, whose name is lower-case letters: GREEN with what was measured; or RED with what is said as
 /// `reason; next: action`.
 pub fn finding(component: &str, found: Result<String, String>) -> String {
     match found {
         Ok(note) => format!("GREEN {component}: {note}"),
-        Err(why) if why.contains(NEXT) => format!("RED {component}: {why}"),
-        Err(why) => format!("RED {component}: {why}{NEXT}reboot"),
+        Err(why) => format!("RED {component}: {why}"),
     }
-}
-
-/// Level, component, reason and next action of a finding, if it has them: whatever is not GREEN says why and what next, and
-/// GREEN has nothing to be done.
-pub fn parts(line: &str) -> Option<[&str; 4]> {
-    let (level, rest) = line.split_once(' ')?;
-    let (component, text) = rest.split_once(": ")?;
-    let (reason, next) = text.rsplit_once(NEXT).unwrap_or((text, ""));
-    let named = !component.is_empty() && component.bytes().all(|b| b.is_ascii_lowercase());
-    let explained = (level == "GREEN") == next.is_empty() && !reason.is_empty();
-    (LEVELS.contains(&level) && named && explained).then_some([level, component, reason, next])
 }
 
 /// The worst level found; RED if nothing was.

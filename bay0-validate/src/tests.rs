@@ -60,39 +60,13 @@ fn h15_in_the_spine_nothing_is_excused() {
          next: reboot; if it stays, this kernel is not for the Spine"
             .to_owned(),
         format!("RED umbilical: {unasked}"),
-        format!("RED persist: {unasked}"),
-        format!("RED log: {unasked}"),
     ];
     assert_eq!(feel(None, &umbilical), expected);
 }
 
 #[test]
-fn h15_a_finding_is_its_line_and_a_failure_has_three_parts() {
+fn h15_a_finding_is_its_line() {
     let red = finding("persist", Err("a: b; c; next: d".into()));
     assert_eq!(red, "RED persist: a: b; c; next: d");
-    assert_eq!(parts(&red), Some(["RED", "persist", "a: b; c", "d"]));
-    let green = finding("log", Ok("fine".into()));
-    assert_eq!(green, "GREEN log: fine");
-    assert_eq!(parts(&green), Some(["GREEN", "log", "fine", ""]));
-    let twice = "RED log: a; next: b; next: c";
-    assert_eq!(parts(twice), Some(["RED", "log", "a; next: b", "c"]));
-    let bare = finding("log", Err("a".into()));
-    assert_eq!(bare, "RED log: a; next: reboot");
-}
-
-#[test]
-fn h15_the_words_of_the_levels_are_read_back_and_no_others() {
-    for (level, next) in [("GREEN", ""), ("YELLOW", "y"), ("RED", "y")] {
-        let end = if next.is_empty() { "" } else { "; next: y" };
-        let line = format!("{level} log: x{end}");
-        assert_eq!(parts(&line), Some([level, "log", "x", next]));
-    }
-    for line in [
-        "green log: x",
-        " log: x",
-        "GREEN  log: x",
-        "REDUNDANT log: x; next: y",
-    ] {
-        assert_eq!(parts(line), None, "{line}");
-    }
+    assert_eq!(finding("log", Ok("fine".into())), "GREEN log: fine");
 }

@@ -1,12 +1,24 @@
 //! The report for machines. Written by hand: this is all the JSON there is, and it is only ever written.
 
-use bay0_validate::{parts, verdict};
+use bay0_validate::verdict;
 
 /// The findings as one JSON object on one line, without a last newline.
 pub fn render(findings: &[String], ms: u128) -> String {
     let members: Vec<String> = findings.iter().map(|line| member(line)).collect();
     let (verdict, members) = (verdict(findings), members.join(","));
     format!(r#"{{"verdict":"{verdict}","ms":{ms},"findings":[{members}]}}"#)
+}
+
+/// Level, component, reason and next action of a finding, if it has them: whatever is not GREEN says why and what next, and
+/// GREEN has nothing to be done.
+fn parts(line: &str) -> Option<[&str; 4]> {
+    let (level, rest) = line.split_once(' ')?;
+    let (component, text) = rest.split_once(": ")?;
+    let (reason, next) = text.rsplit_once("; next: ").unwrap_or((text, ""));
+    let named = !component.is_empty() && component.bytes().all(|b| b.is_ascii_lowercase());
+    let explained = (level == "GREEN") == next.is_empty() && !reason.is_empty();
+    (["GREEN", "YELLOW", "RED"].contains(&level) && named && explained)
+        .then_some([level, component, reason, next])
 }
 
 fn member(line: &str) -> String {

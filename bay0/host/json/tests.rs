@@ -54,3 +54,34 @@ proptest! {
         prop_assert_eq!(&value["findings"], &json!([member]));
     }
 }
+
+#[test]
+fn h15_a_failure_has_three_parts_and_what_is_well_has_nothing_to_be_done() {
+    for (line, expected) in [
+        (
+            "RED persist: a: b; c; next: d",
+            ["RED", "persist", "a: b; c", "d"],
+        ),
+        ("GREEN log: fine", ["GREEN", "log", "fine", ""]),
+        (
+            "RED log: a; next: b; next: c",
+            ["RED", "log", "a; next: b", "c"],
+        ),
+        ("YELLOW log: x; next: y", ["YELLOW", "log", "x", "y"]),
+    ] {
+        assert_eq!(parts(line), Some(expected));
+    }
+    for line in [
+        "green log: x",
+        " log: x",
+        "GREEN  log: x",
+        "REDUNDANT log: x; next: y",
+        "GREEN persist: ",
+        "GREEN per sist: x",
+        "GREEN persist: x; next: do something",
+        "RED persist: x",
+        "RED persist: ; next: do something",
+    ] {
+        assert_eq!(parts(line), None, "{line}");
+    }
+}
