@@ -53,7 +53,7 @@ fn h15_in_the_spine_nothing_is_excused() {
     let umbilical = dir.path().join("sock");
     let socket = umbilical.display();
     let unasked = format!(
-        "{socket}: ENOENT; bay0 cannot be asked; next: read the umbilical line of the boot log"
+        "{socket}: No such file or directory (os error 2); bay0 cannot be asked; next: ask again, then reboot"
     );
     let expected = [
         "RED freezer: no cgroup2 is mounted; not tried; \

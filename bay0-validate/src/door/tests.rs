@@ -11,7 +11,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
 const WELL: &str = "GREEN persist: marker written and read back\nGREEN log: record 7 is durable\n";
-const STUCK: &str = "SOCK: no answer in time; bay0 is stuck or busy; next: ask again";
+const STUCK: &str = "SOCK: no answer in time; bay0 cannot be asked; next: ask again, then reboot";
 
 struct Scene {
     _dir: tempfile::TempDir,
@@ -70,18 +70,19 @@ fn red(why: &str) -> [String; 1] {
 fn h15_a_stale_socket_is_red() {
     let scene = scene();
     drop(UnixListener::bind(&scene.socket).unwrap());
-    let why = "SOCK: ECONNREFUSED (stale); nobody listens; next: reboot";
+    let why = "SOCK: stale, nobody listens; bay0 cannot be asked; next: ask again, then reboot";
     assert_eq!(scene.felt(), red(why));
 }
 
 #[test]
 fn h15_a_missing_and_a_misplaced_socket_are_red() {
     let scene = scene();
-    let why = "SOCK: ENOENT; bay0 cannot be asked; next: read the umbilical line of the boot log";
+    let why = "SOCK: No such file or directory (os error 2); bay0 cannot be asked; next: ask again, then reboot";
     assert_eq!(scene.felt(), red(why));
     std::fs::write(&scene.socket, "").unwrap();
-    let why = "SOCK is not a socket; not used; next: find out who made it, then reboot";
-    assert_eq!(scene.felt(), red(why));
+    let why = "SOCK: not a socket of uid UID (wrong owner); bay0 cannot be asked; next: ask again, then reboot";
+    let me = Uid::effective().to_string();
+    assert_eq!(scene.felt(), red(&why.replace("UID", &me)));
 }
 
 #[test]
@@ -97,8 +98,8 @@ fn h15_a_socket_of_another_owner_is_red() {
     let scene = scene();
     let _server = Server::bind(&scene.socket).unwrap();
     chown(&scene.socket, Some(Uid::from_raw(65_534)), None).unwrap();
-    let why = "SOCK belongs to uid 65534, not 0 (wrong owner); not trusted; \
-               next: find out who made it, then reboot";
+    let why = "SOCK: not a socket of uid 0 (wrong owner); bay0 cannot be asked; \
+               next: ask again, then reboot";
     assert_eq!(scene.felt_as(0), red(why));
 }
 
@@ -123,8 +124,8 @@ fn h15_a_fake_server_is_red() {
     drop(theirs);
     ours.read_exact(&mut [0]).unwrap();
     chown(&scene.socket, Some(Uid::from_raw(0)), None).unwrap();
-    let why = "SOCK is served by uid 65534, not 0 (fake); not trusted; \
-               next: find out who made it, then reboot";
+    let why = "SOCK: served by uid 65534, not 0 (fake); bay0 cannot be asked; \
+               next: ask again, then reboot";
     assert_eq!(scene.felt_as(0), red(why));
     drop(ours);
     assert!(impostor.wait_exit(Duration::from_secs(5)));
