@@ -72,22 +72,18 @@ impl Verb {
     /// A text `reason; next: action`, which names the byte and its position.
     pub fn parse(line: &str) -> Result<Verb, String> {
         if line.len() >= MAX_REQUEST {
-            let most = MAX_REQUEST;
-            return Err(format!("request not under {most} bytes; next: shorten it"));
+            let long = format!("request not under {MAX_REQUEST} bytes; next: shorten it");
+            return Err(long);
         }
-        let cut = line.split_once(' ');
-        let (word, name) = cut.map_or((line, None), |(word, name)| (word, Some(name)));
+        let (word, name) = line.split_once(' ').unwrap_or((line, ""));
         let row = VERBS.iter().find(|(known, ..)| *known == word);
-        let form = row.map(|(_, form, _)| form);
-        match (form, name.map(PersonaName::parse)) {
-            (Some(Bare(verb)), None) => Ok(verb.clone()),
-            (Some(Named(verb)), Some(Ok(name))) => Ok(verb(name)),
-            (Some(Named(_)), Some(Err(why))) => {
-                Err(format!("{word}: {why}; next: correct the name"))
-            }
-            (Some(Named(_)), None) => Err(format!("{word} needs a name; next: type help")),
-            (Some(Bare(_)), _) => Err(format!("{word} takes no argument; next: type it alone")),
-            (None, _) => Err(format!("unknown verb {word:?}; next: type help")),
+        match row.map(|(_, form, _)| form) {
+            Some(Bare(verb)) if word == line => Ok(verb.clone()),
+            Some(Named(verb)) => match PersonaName::parse(name) {
+                Ok(name) => Ok(verb(name)),
+                Err(why) => Err(format!("{word}: {why}; next: correct the name")),
+            },
+            _ => Err(format!("unknown verb {line:?}; next: type help")),
         }
     }
 
@@ -102,12 +98,8 @@ impl Verb {
             Verb::Validate => uid == 0,
             _ => false,
         };
-        let denied = "not for this uid to ask; next: ask at the operator line";
-        if may {
-            Ok(self)
-        } else {
-            Err(denied.to_owned())
-        }
+        let denied = || "not for this uid to ask; next: ask at the operator line".to_owned();
+        may.then_some(self).ok_or_else(denied)
     }
 }
 

@@ -49,16 +49,19 @@ fn h19_every_refusal_says_what_is_wrong_and_what_next() {
     assert_eq!(refusal(""), "unknown verb \"\"; next: type help");
     assert_eq!(refusal("shell"), "unknown verb \"shell\"; next: type help");
     assert_eq!(refusal("Hello"), "unknown verb \"Hello\"; next: type help");
-    assert_eq!(refusal(" hello"), "unknown verb \"\"; next: type help");
+    assert_eq!(
+        refusal(" hello"),
+        "unknown verb \" hello\"; next: type help"
+    );
     assert_eq!(
         refusal("hello "),
-        "hello takes no argument; next: type it alone"
+        "unknown verb \"hello \"; next: type help"
     );
+    assert_eq!(refusal("log 5"), "unknown verb \"log 5\"; next: type help");
     assert_eq!(
-        refusal("log 5"),
-        "log takes no argument; next: type it alone"
+        refusal("start"),
+        "start: a name begins with sys:// or p://; next: correct the name"
     );
-    assert_eq!(refusal("start"), "start needs a name; next: type help");
     let long = "request not under 256 bytes; next: shorten it";
     assert_eq!(refusal(&"x".repeat(256)), long);
 }

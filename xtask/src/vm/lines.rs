@@ -9,10 +9,13 @@ pub fn h14_operator_line_refuses_by_byte_and_position(lab: &Lab) -> Result<()> {
     for (line, refusal) in [
         ("halt", r#"unknown verb "halt"; next: type help"#),
         ("sh", r#"unknown verb "sh"; next: type help"#),
-        ("start", "start needs a name; next: type help"),
         (
             "status now",
-            "status takes no argument; next: type it alone",
+            r#"unknown verb "status now"; next: type help"#,
+        ),
+        (
+            "start",
+            "start: a name begins with sys:// or p://; next: correct the name",
         ),
         (
             "start work",
