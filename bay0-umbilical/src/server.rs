@@ -7,12 +7,11 @@
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{Backlog, MsgFlags, UnixAddr};
 use nix::sys::socket::{bind, getsockopt, listen, recv, send, sockopt};
@@ -23,8 +22,6 @@ use crate::{MAX_REQUEST, Verb, packet_socket};
 pub const CONNECTIONS: usize = 8;
 
 const LISTENER: u64 = 0;
-/// `socket(7)`, Linux 6.16; not in the libc crate yet.
-const SO_PASSRIGHTS: libc::c_int = 83;
 
 /// The right to answer one request, once: its number is never used again, so a second or late answer meets nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +32,6 @@ pub struct ConnId(u64);
 pub struct Call {
     /// Where the answer goes.
     pub id: ConnId,
-    /// Who asks, by the kernel's word.
-    pub uid: u32,
     /// What is asked.
     pub verb: Verb,
 }
@@ -67,9 +62,6 @@ impl Server {
     pub fn bind(path: &Path) -> io::Result<Server> {
         fs::create_dir_all(path.parent().unwrap_or(path))?;
         let socket = packet_socket()?;
-        // A descriptor that nobody wants is closed in PID 1's name, and closing a lingering TCP socket can take for ever. Every
-        // connection inherits the refusal. An older kernel lacks it.
-        refuse_descriptors(&socket);
         bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
         fs::set_permissions(path, Permissions::from_mode(0o666))?;
         listen(&socket, Backlog::MAXCONN)?;
@@ -151,11 +143,9 @@ impl Server {
         let text = String::from_utf8_lossy(packet);
         let line = text.strip_suffix('\n').unwrap_or(&text);
         let id = ConnId(id);
-        match Verb::parse(line).and_then(|verb| verb.allowed(uid)) {
-            Ok(verb) => return Some(Call { id, uid, verb }),
-            Err(why) => self.reply(id, Err(&why)),
-        }
-        None
+        let asked = Verb::parse(line).and_then(|verb| verb.allowed(uid));
+        let asked = asked.inspect_err(|why| self.reply(id, Err(why)));
+        asked.ok().map(|verb| Call { id, verb })
     }
 
     /// Reports the source once it is readable or hung up, and then not again until it is watched anew.
@@ -163,13 +153,6 @@ impl Server {
         let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT;
         self.epoll.modify(source, &mut EpollEvent::new(once, id))
     }
-}
-
-fn refuse_descriptors(socket: &OwnedFd) -> bool {
-    let (fd, level, off) = (socket.as_raw_fd(), libc::SOL_SOCKET, 0_u32);
-    let value = (&raw const off).cast();
-    // SAFETY: the kernel reads the four bytes of `off`, which outlives the call.
-    unsafe { libc::setsockopt(fd, level, SO_PASSRIGHTS, value, 4) == 0 }
 }
 
 #[cfg(test)]
