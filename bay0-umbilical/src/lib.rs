@@ -20,7 +20,7 @@ pub mod server;
 pub mod verb;
 
 pub use client::call;
-pub use server::{Call, ConnId, Server};
+pub use server::{ConnId, Server};
 pub use verb::{Verb, help};
 
 /// Where the Spine listens.

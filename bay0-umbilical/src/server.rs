@@ -21,20 +21,10 @@ use crate::{MAX_REQUEST, Verb, packet_socket};
 /// Connections held at once by one server.
 pub const CONNECTIONS: usize = 8;
 
-const LISTENER: u64 = 0;
+const LISTENER: ConnId = 0;
 
-/// The right to answer one request, once: its number is never used again, so a second or late answer meets nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnId(u64);
-
-/// A request that its author may make, waiting for [`Server::reply`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
-    /// Where the answer goes.
-    pub id: ConnId,
-    /// What is asked.
-    pub verb: Verb,
-}
+/// What a request is answered by, once: no number is used again, so a second or late answer meets nobody.
+pub type ConnId = u64;
 
 /// A listening socket and its clients.
 #[derive(Debug)]
@@ -43,8 +33,8 @@ pub struct Server {
     /// The listener and every client. Each is reported once, and again after [`Server::watch`].
     epoll: Epoll,
     /// The uid and the socket of each, by a number that grows with each answer: whoever was silent longest comes first.
-    clients: BTreeMap<u64, (u32, UnixStream)>,
-    last: u64,
+    clients: BTreeMap<ConnId, (u32, UnixStream)>,
+    last: ConnId,
 }
 
 impl AsFd for Server {
@@ -77,9 +67,10 @@ impl Server {
         Ok(server)
     }
 
-    /// Takes at most one newcomer and one request of each client, and returns the requests to be answered. To be called
+    /// Takes at most one newcomer and one request of each client, and returns those that their authors may make, to be answered
+    /// by [`Server::reply`]. To be called
     /// about once a second even if nothing is ready: then it looks for newcomers that there was no descriptor for.
-    pub fn turn(&mut self) -> Vec<Call> {
+    pub fn turn(&mut self) -> Vec<(ConnId, Verb)> {
         let mut events = [EpollEvent::empty(); CONNECTIONS + 1];
         let count = self.epoll.wait(&mut events, EpollTimeout::ZERO);
         let mut calls = Vec::new();
@@ -98,7 +89,7 @@ impl Server {
     /// Answers a request: `Ok` as `ok`, `Err` as `no`, at most [`crate::MAX_REPLY`] bytes. A client that is gone is
     /// ignored; one that has not read its earlier answers is closed.
     pub fn reply(&mut self, id: ConnId, answer: Result<&str, &str>) {
-        let Some((uid, socket)) = self.clients.remove(&id.0) else {
+        let Some((uid, socket)) = self.clients.remove(&id) else {
             return;
         };
         let (Ok(body) | Err(body)) = answer;
@@ -132,7 +123,7 @@ impl Server {
     }
 
     /// Takes a request. A client that has hung up is not put back.
-    fn hear(&mut self, id: u64) -> Option<Call> {
+    fn hear(&mut self, id: ConnId) -> Option<(ConnId, Verb)> {
         let (uid, socket) = self.clients.remove(&id)?;
         // The kernel cuts off what does not fit. A byte too many is enough to be refused.
         let mut packet = [0; MAX_REQUEST + 1];
@@ -142,14 +133,13 @@ impl Server {
         // No verb and no name contains what stands for foreign bytes then.
         let text = String::from_utf8_lossy(packet);
         let line = text.strip_suffix('\n').unwrap_or(&text);
-        let id = ConnId(id);
         let asked = Verb::parse(line).and_then(|verb| verb.allowed(uid));
         let asked = asked.inspect_err(|why| self.reply(id, Err(why)));
-        asked.ok().map(|verb| Call { id, verb })
+        asked.ok().map(|verb| (id, verb))
     }
 
     /// Reports the source once it is readable or hung up, and then not again until it is watched anew.
-    fn watch(&self, source: impl AsFd, id: u64) -> nix::Result<()> {
+    fn watch(&self, source: impl AsFd, id: ConnId) -> nix::Result<()> {
         let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT;
         self.epoll.modify(source, &mut EpollEvent::new(once, id))
     }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::Read;
 
-use bay0_umbilical::{Call, Server, Verb, help};
+use bay0_umbilical::{Server, Verb, help};
 use bay0_validate::finding;
 
 use crate::boot::told;
@@ -20,7 +20,7 @@ impl Bay0 {
     /// decided by the uid (`Verb::allowed`); a room is shown itself and what is nested in it, whatever it is called inside.
     pub fn on_umbilical(&mut self, slot: usize) {
         let calls = self.server(slot).map(Server::turn).unwrap_or_default();
-        for Call { id, verb, .. } in calls {
+        for (id, verb) in calls {
             let room = slot.checked_sub(1).and_then(|slot| self.rooms.get(&slot));
             let room = room.map(|room| room.policy.name.clone());
             let answer = match (verb, &room) {

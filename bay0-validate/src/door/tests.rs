@@ -47,10 +47,10 @@ impl Scene {
                 if fds[1].any() == Some(true) {
                     return;
                 }
-                for call in server.turn() {
-                    assert_eq!(call.verb, Verb::Validate);
+                for (id, verb) in server.turn() {
+                    assert_eq!(verb, Verb::Validate);
                     if let Some(body) = body {
-                        server.reply(call.id, Ok(body));
+                        server.reply(id, Ok(body));
                     }
                 }
             }

@@ -165,8 +165,8 @@ fn serve(mut server: Server) -> Result<()> {
     let mut ready = [EpollEvent::empty(); 8];
     loop {
         epoll.wait(&mut ready, EpollTimeout::NONE)?;
-        for call in server.turn() {
-            server.reply(call.id, Ok(ANSWER));
+        for (id, _) in server.turn() {
+            server.reply(id, Ok(ANSWER));
         }
     }
 }
