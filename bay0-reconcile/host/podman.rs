@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use bay0_persona::PersonaName;
 
-use crate::{Found, Listing, Trouble};
+use crate::{Found, Trouble};
 
 /// Most bytes a listing may have: about 2500 containers.
 const MAX_OUTPUT: u64 = 256 * 1024;
@@ -31,7 +31,7 @@ impl Podman {
     ///
     /// # Errors
     /// What it answered wrongly, or that it did not; never a part of the list.
-    pub fn list(&self) -> Listing {
+    pub fn list(&self) -> Result<Vec<Found>, Trouble> {
         if !self.0.exists() {
             return Ok(Vec::new());
         }

@@ -27,16 +27,15 @@ pub mod native;
 pub mod podman;
 
 const AROUND: &str = "the room around it goes";
-const UNLISTED: &str = "what it holds counts as gone; next: look at it, then reboot";
 const UNREMOVED: &str = "it is still there; next: reboot to try again";
 
 /// What went wrong with a runtime: a group, a tool, or what it said. Only ever shown.
 pub type Trouble = Box<dyn std::error::Error>;
-
-/// Everything a runtime has, or what could not be read or believed of it; never a part of the list.
-pub type Listing = Result<Vec<Found>, Trouble>;
 /// Ends and removes what the runtime calls so.
 pub type Remove<'a> = &'a dyn Fn(&str) -> Result<(), Trouble>;
+/// Records a persona as stopped; says itself what to do next when that fails.
+pub type Stop<'a> = &'a mut dyn FnMut(&PersonaName) -> Result<(), Trouble>;
+
 /// Something a runtime has.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Found {
@@ -78,31 +77,20 @@ fn wrong(desired: &[Persona], found: &[Found], name: Option<&PersonaName>) -> Op
     })
 }
 
-/// How a persona's state is recorded; says itself what to do next when that fails.
-pub type SetState<'a> = &'a mut dyn FnMut(&PersonaName, State) -> Result<(), String>;
-
-/// Decides about what was found, and does it, the innermost rooms first; returns a line for a list that could not be had and
-/// for each step, those that failed beginning with `FAIL: `. Takes at most the deadline of each removal.
-pub fn run(desired: &[Persona], found: Listing, rm: Remove, set_state: SetState) -> Vec<String> {
-    let mut lines = Vec::new();
-    let found = found.unwrap_or_else(|err| {
-        lines.push(format!("FAIL: list native: {err}; {UNLISTED}"));
-        Vec::new()
-    });
-    let (remove, stop) = plan(desired, &found);
-    for (Found { id, .. }, why) in remove.into_iter().rev() {
-        lines.push(match rm(&id) {
-            Ok(()) => format!("native {id}: {why}; removed"),
-            Err(err) => format!("FAIL: remove native {id} ({why}): {err}; {UNREMOVED}"),
-        });
-    }
-    for (name, why) in stop {
-        lines.push(match set_state(&name, State::Stopped) {
-            Ok(()) => format!("{name}: {why}; recorded as stopped"),
-            Err(err) => format!("FAIL: record {name} as stopped ({why}): {err}"),
-        });
-    }
-    lines
+/// Decides about what was found, and does it, the innermost rooms first; returns a line for each step, those that failed
+/// beginning with `FAIL: `. Takes at most the deadline of each removal.
+pub fn run(desired: &[Persona], found: &[Found], remove: Remove, stop: Stop) -> Vec<String> {
+    let (removals, stops) = plan(desired, found);
+    let removed = |(it, why): (Found, &str)| match remove(&it.id) {
+        Ok(()) => format!("native {}: {why}; removed", it.id),
+        Err(err) => format!("FAIL: remove native {} ({why}): {err}; {UNREMOVED}", it.id),
+    };
+    let stopped = |(name, why): (PersonaName, &str)| match stop(&name) {
+        Ok(()) => format!("{name}: {why}; recorded as stopped"),
+        Err(err) => format!("FAIL: record {name} as stopped ({why}): {err}"),
+    };
+    let removed = removals.into_iter().rev().map(removed);
+    removed.chain(stops.into_iter().map(stopped)).collect()
 }
 
 #[cfg(test)]

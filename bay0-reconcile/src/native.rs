@@ -1,12 +1,12 @@
 //! bay0's own rooms: each is one cgroup, called by the persona's internal name, below the rooms' cgroup or the room it is nested
 //! in. A room's own processes are in the leaf [`OWN`] of its cgroup, apart from those of the rooms inside it.
 
-use std::path::{Component, Path};
+use std::path::Path;
 use std::time::Duration;
 
 use bay0_persona::{Group, PersonaName};
 
-use crate::{Found, Listing, Trouble};
+use crate::{Found, Trouble};
 
 /// The leaf below a room's cgroup that holds its own processes. No persona can be called so.
 pub const OWN: &str = "self";
@@ -17,7 +17,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// The group that could not be read.
-pub fn list(rooms: &Path) -> Listing {
+pub fn list(rooms: &Path) -> Result<Vec<Found>, Trouble> {
     let (mut found, mut unseen) = (Vec::new(), Vec::new());
     if rooms.try_exists()? {
         unseen = Group::open(rooms.to_owned())?.below()?;
@@ -35,15 +35,11 @@ pub fn list(rooms: &Path) -> Listing {
     Ok(found)
 }
 
-/// Ends and removes a room and every room inside it.
+/// Ends and removes a room that [`list`] has found, and every room inside it.
 ///
 /// # Errors
 /// What could not be done.
 pub fn remove(rooms: &Path, id: &str) -> Result<(), Trouble> {
-    let below = |part| matches!(part, Component::Normal(_));
-    if id.is_empty() || !Path::new(id).components().all(below) {
-        return Err("not below the rooms".into());
-    }
     Ok(Group::open(rooms.join(id))?.remove(KILL_LIMIT)?)
 }
 

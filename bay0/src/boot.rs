@@ -12,6 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use bay0_persona::ROOMS;
 use bay0_reconcile::native;
+use bay0_state::State;
 use bay0_umbilical::{SOCKET, Server};
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
@@ -168,9 +169,10 @@ fn reconcile(bay: &mut Bay0) -> Result<String> {
     let keeper = bay.keeper.as_mut().context("no database")?;
     let desired = keeper.personas()?;
     let root = Path::new(ROOMS);
-    let mut set = |name: &_, state| keeper.set_state(name, state).map_err(|e| e.to_string());
+    let found = native::list(root).map_err(|err| anyhow!("list rooms: {err}"))?;
+    let mut stop = |name: &_| Ok(keeper.set_state(name, State::Stopped)?);
     let remove = |id: &str| native::remove(root, id);
-    let lines = bay0_reconcile::run(&desired, native::list(root), &remove, &mut set);
+    let lines = bay0_reconcile::run(&desired, &found, &remove, &mut stop);
     for line in &lines {
         bay.log.say(format!("reconcile: {line}"));
     }
