@@ -1,7 +1,7 @@
 //! The few file operations that everything on `/persist` shares.
 
 use std::fs::{self, DirEntry, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
@@ -19,14 +19,6 @@ pub(crate) fn or_missing<T: Default>(result: io::Result<T>) -> io::Result<T> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
         result => result,
     }
-}
-
-/// The first `limit` bytes of a file; of a missing one, none.
-pub(crate) fn read(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map(|file| file.take(limit as u64));
-    or_missing(file.and_then(|mut file| file.read_to_end(&mut bytes)))?;
-    Ok(bytes)
 }
 
 /// Makes the names in a directory durable: a synced file without its name is lost all the same (`fsync(2)`).

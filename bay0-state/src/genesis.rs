@@ -25,7 +25,6 @@ use std::time::UNIX_EPOCH;
 use crate::disk;
 use crate::error::{Fault, at};
 use crate::sha256::{hex, sha256};
-use crate::wire::Opened;
 
 /// The newest file; older ones are `genesis.log.1` (newest) to `.3`.
 pub const LOG_NAME: &str = "genesis.log";
@@ -33,13 +32,16 @@ pub const LOG_NAME: &str = "genesis.log";
 pub const LOG_BYTES: usize = 256 * 1024;
 /// Most bytes that one write may carry, and so the most that a power cut can tear.
 pub const MAX_BATCH: usize = 32 * 1024;
-/// Longest text of a record, in bytes; what is longer ends in `...`.
+/// Longest text of a record, in bytes; what is longer is cut.
 pub const MAX_TEXT: usize = 512;
 /// Records of the previous boot shown at the next one.
 const TAIL: usize = 10;
 /// A disk writes this many bytes or none of them.
 const SECTOR: usize = 512;
 const UNCLEAN: &str = "unclean: power cut, reset or kernel panic";
+/// How the previous boot ended where no record of one is.
+pub(crate) const UNTOLD: &str = "ended none: no boot before this one is recorded";
+const DAMAGED: &str = "does not match its checksum";
 const OPEN: &str = "open genesis.log";
 const APPEND: &str = "append genesis.log";
 
@@ -86,19 +88,16 @@ impl Summary {
     /// Takes in the line if it continues what is there so far. The first line of a file continues one that is not here, unless
     /// it is number 1.
     fn follow(&mut self, line: &[u8]) -> Result<(), &'static str> {
-        let plain = line.strip_suffix(b"\n").ok_or("has no end")?;
-        if !plain.iter().all(|byte| (0x20..0x7f).contains(byte)) {
-            return Err("is not printable ASCII");
-        }
-        let text = std::str::from_utf8(plain).unwrap_or_default();
+        let text = std::str::from_utf8(line).unwrap_or_default();
+        let text = text.strip_suffix('\n').unwrap_or_default();
         let fields: Vec<_> = text.splitn(6, ' ').collect();
         let [number, boot, unix_ms, prev, _, text] = *fields else {
-            return Err("lacks a field");
+            return Err(DAMAGED);
         };
         if render(number, boot, unix_ms, prev, text).as_bytes() != line {
-            return Err("does not match its checksum");
+            return Err(DAMAGED);
         }
-        let seq: u64 = number.parse().map_err(|_| "has no sequence number")?;
+        let seq: u64 = number.parse().map_err(|_| DAMAGED)?;
         let follows = self.last.checked_add(1) == Some(seq) && hex(&self.hash) == prev;
         let begins = self.end == 0 && seq > 1;
         let fits = (follows || begins).then(|| self.advance(seq, line));
@@ -118,55 +117,47 @@ impl Summary {
 pub struct Log {
     dir: PathBuf,
     boot_id: String,
-    /// Once a write failed, what the page cache and the disk hold may differ, so nothing more is accepted.
-    health: Result<(), Fault>,
     /// What the newest record left: where and how the next one goes on.
-    tip: Summary,
+    pub(crate) tip: Summary,
     /// Size of a file: [`LOG_BYTES`].
     size: usize,
+    /// The last records of the boot before this one, at most ten, oldest first, each as a line `| TEXT`; then, without a line
+    /// end, `ended HOW`.
+    pub(crate) previous: String,
 }
 
 impl Log {
-    /// Opens the log in `dir`, closing a torn tail or setting a broken file aside. What it tells goes into `opened`.
-    pub fn open(dir: &Path, boot_id: &str, opened: &mut Opened) -> Result<Self, Fault> {
-        let mut past = disk::read(&dir.join(LOG_NAME), LOG_BYTES).map_err(at(OPEN))?;
+    /// Opens the log in `dir`, closing a torn tail or setting a broken file aside; `trouble` then says so.
+    pub fn open(dir: &Path, boot_id: &str, trouble: &mut Vec<String>) -> Result<Self, Fault> {
+        let file = disk::or_missing(fs::read(dir.join(LOG_NAME))).map_err(at(OPEN))?;
         let mut tip = Summary::default();
-        let scanned = tip.scan(&past);
-        let (end, torn) = (tip.end, tip.torn_bytes);
-        if end == 0 {
-            // Without a record there, as after a cut in the middle of a rotation, the chain goes on from the file before.
-            past = disk::read(&dir.join(format!("{LOG_NAME}.1")), LOG_BYTES).map_err(at(OPEN))?;
-            let _ = tip.scan(&past);
-        }
-        let past = past.get(..tip.end).unwrap_or_default();
-        let untold = opened.previous.clone();
-        opened.previous = previous(past, boot_id).unwrap_or(untold);
+        let scanned = tip.scan(&file);
+        let good = file.get(..tip.end).unwrap_or_default();
         let mut log = Self {
             dir: dir.into(),
             boot_id: boot_id.into(),
-            health: Ok(()),
-            tip: Summary { end, ..tip },
+            tip,
             size: LOG_BYTES,
+            previous: previous(good, boot_id).unwrap_or(UNTOLD.to_owned()),
         };
         if let Err(cause) = scanned {
             let text = disk::set_aside(dir, LOG_NAME, "broken", &cause)?;
+            // There is no file now: the record begins one, and the count goes on.
+            log.tip.end = 0;
             log.append(&[&text])?;
-            opened.trouble.push(text);
-        } else {
-            // With nothing torn it still tells whether the disk can be written.
-            disk::or_missing(log.put(&vec![0; torn])).map_err(at(OPEN))?;
-        }
-        if torn > 0 {
-            let last = log.tip.last;
+            trouble.push(text);
+        } else if tip.torn_bytes > 0 {
+            let (torn, last) = (tip.torn_bytes, tip.last);
+            log.put(&vec![0; torn]).map_err(at(OPEN))?;
             let note = format!("log: closed a torn tail of {torn} bytes after record {last}");
             log.append(&[note])?;
         }
-        opened.log_seq = log.tip.last;
         Ok(log)
     }
 
     /// Appends one record per text and makes them durable; the last one's sequence number. More than [`MAX_BATCH`] bytes
-    /// go in several writes, so after an error a first part may be recorded, whole records always.
+    /// go in several writes, so after an error a first part may be recorded, whole records always. After one nothing more
+    /// is to be appended: what the page cache and the disk hold may differ.
     pub fn append(&mut self, texts: &[impl AsRef<str>]) -> Result<u64, Fault> {
         let unix_ms = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
         let (mut batch, mut tip) = (Vec::new(), self.tip);
@@ -185,15 +176,13 @@ impl Log {
 
     /// Writes a batch that leads to `tip`, in the next file if there is none yet or this one is full.
     fn write(&mut self, batch: &[u8], tip: Summary) -> Result<u64, Fault> {
-        self.health.clone()?;
-        let (newest, mut ready) = (self.path("").exists(), Ok(()));
-        if !newest || self.tip.end.saturating_add(batch.len()) > self.size {
-            self.create().map_err(at(APPEND))?;
-            ready = self.rotate(newest);
+        let mut end = self.tip.end.saturating_add(batch.len());
+        if self.tip.end == 0 || end > self.size {
+            self.begin(batch).map_err(at(APPEND))?;
+            end = batch.len();
+        } else {
+            self.put(batch).map_err(at(APPEND))?;
         }
-        self.health = ready.and_then(|()| self.put(batch)).map_err(at(APPEND));
-        self.health.clone()?;
-        let end = self.tip.end.saturating_add(batch.len());
         self.tip = Summary { end, ..tip };
         Ok(tip.last)
     }
@@ -205,24 +194,18 @@ impl Log {
         file.sync_data()
     }
 
-    /// Makes the next file. It has no name of its own yet: with a full disk all stays as it was.
-    fn create(&self) -> io::Result<()> {
-        let path = self.path(".new");
-        let zeroed = fs::write(&path, vec![0; self.size]);
-        let durable = zeroed.and_then(|()| File::open(&path)?.sync_all());
-        durable.inspect_err(|_| drop(fs::remove_file(path)))
-    }
-
-    /// Gives the next file its name, and the older ones theirs; the oldest goes.
-    fn rotate(&mut self, newest: bool) -> io::Result<()> {
-        // Without a newest file (first boot, broken one set aside) the older ones stay where they are.
-        for (from, to) in [(".2", ".3"), (".1", ".2"), ("", ".1")] {
-            if newest {
-                disk::or_missing(fs::rename(self.path(from), self.path(to)))?;
-            }
-        }
-        self.tip.end = 0;
-        fs::rename(self.path(".new"), self.path(""))?;
+    /// Makes the next file, which begins with a batch, and gives the older ones their names; the oldest goes. It has no name of
+    /// its own until it is whole: with a full disk all stays as it was, and a power cut always leaves a newest file.
+    fn begin(&self, batch: &[u8]) -> io::Result<()> {
+        let (next, newest) = (self.path(".new"), self.path(""));
+        let mut bytes = batch.to_vec();
+        bytes.resize(self.size, 0);
+        let written = fs::write(&next, bytes).and_then(|()| File::open(&next)?.sync_all());
+        written.inspect_err(|_| drop(fs::remove_file(&next)))?;
+        disk::or_missing(fs::rename(self.path(".2"), self.path(".3")))?;
+        disk::or_missing(fs::rename(self.path(".1"), self.path(".2")))?;
+        disk::or_missing(fs::hard_link(&newest, self.path(".1")))?;
+        fs::rename(next, newest)?;
         disk::sync_dir(&self.dir)
     }
 
@@ -242,17 +225,12 @@ fn previous(good: &[u8], boot_id: &str) -> Option<String> {
     Some(format!("{}ended {end}", tail.collect::<String>()))
 }
 
-/// The text as a record holds it: other than printable ASCII, and the backslash, as `\xNN`.
+/// The text as a record holds it: no line of its own, and nothing that a terminal would obey.
 fn printable(text: &str) -> String {
-    let shown = |byte| match byte {
-        b'\\' | 0..0x20 | 0x7f.. => format!("\\x{byte:02x}"),
-        _ => char::from(byte).to_string(),
-    };
-    let out: String = text.bytes().map(shown).collect();
-    match out.len() > MAX_TEXT {
-        true => format!("{:.*}...", MAX_TEXT.saturating_sub(3), out),
-        false => out,
-    }
+    let odd = |c: char| !c.is_ascii_graphic() && c != ' ';
+    let mut text = text.replace(odd, "?");
+    text.truncate(MAX_TEXT);
+    text
 }
 
 fn render(seq: impl Display, boot: &str, ms: impl Display, prev: &str, text: &str) -> String {

@@ -29,11 +29,9 @@ use nix::sched::{CloneFlags, unshare};
 use crate::db::{self, Db};
 use crate::entropy;
 use crate::error::{Fault, at, failed};
-use crate::genesis::Log;
+use crate::genesis::{Log, UNTOLD};
 use crate::wire::{MAX_MESSAGE, Opened, Reply, decode, encode};
 
-/// The end of the previous boot on a disk that held neither a database nor a log.
-const NEVER: &str = "ended never: first boot, /persist was empty";
 /// The file system of the disk.
 const FSTYPE: &str = "ext4";
 const NOT_OPEN: &str = "/persist: not open; not done; next: open it first";
@@ -91,7 +89,7 @@ fn handle(config: &Config, store: &mut Option<Store>, request: &[&str]) -> Reply
             *store = Some(Store::open(config, boot_id, &mut opened)?);
             Ok(opened.into_values())
         }
-        ["append", ref texts @ ..] => open?.log()?.append(texts).map(recorded),
+        ["append", ref texts @ ..] => open?.append(texts).map(recorded),
         ["probe"] => open?.probe(config).map(recorded),
         ["close", how, now] => store.take().ok_or(NOT_OPEN)?.close(config, how, now),
         ["baked", n] => db::baked(config.policies, n),
@@ -111,9 +109,9 @@ impl Store {
         if let Some(device) = config.device {
             mount_persist(device, dir)?;
         }
-        let used = dir.join(db::DB_NAME).exists();
-        opened.previous = if used { "ended none" } else { NEVER }.into();
-        let log = Log::open(dir, boot_id, opened);
+        let log = Log::open(dir, boot_id, &mut opened.trouble);
+        let told = |log: &Log| (log.tip.last, log.previous.clone());
+        (opened.log_seq, opened.previous) = log.as_ref().map_or((0, UNTOLD.to_owned()), told);
         opened.trouble.extend(log.as_ref().err().cloned());
         let (mut schema, mut seed) = (0, "none".to_owned());
         let db = Db::open(dir, &mut opened.trouble).and_then(|db| {
@@ -128,14 +126,17 @@ impl Store {
         Ok(Self { log, db })
     }
 
-    fn log(&mut self) -> Result<&mut Log, Fault> {
-        self.log.as_mut().map_err(|fault| fault.clone())
+    /// Once a write failed, what the page cache and the disk hold may differ, so nothing more is accepted.
+    fn append(&mut self, texts: &[&str]) -> Result<u64, Fault> {
+        let log = self.log.as_mut().map_err(|fault| fault.clone())?;
+        let recorded = log.append(texts);
+        recorded.inspect_err(|fault| self.log = Err(fault.clone()))
     }
 
     fn probe(&mut self, config: &Config) -> Result<u64, Fault> {
         let path = Path::new(config.mountpoint).join(".probe");
         write_and_read_back(&path).map_err(at(format!("marker write {}", path.display())))?;
-        self.log()?.append(&["validate: probe"])
+        self.append(&["validate: probe"])
     }
 
     /// Goes on after an error, so that one failure costs one thing; the first one is reported.

@@ -99,7 +99,7 @@ pub struct Opened {
     /// is 0, and no seed was credited to the kernel when the fingerprint is `none`.
     pub note: String,
     /// The last records of the previous boot, at most ten, oldest first, each as a line `| TEXT`; then, without a line end,
-    /// `ended HOW`: `none` when it is not recorded, `never` when there was no such boot.
+    /// `ended HOW`: `none: …` when no such boot is recorded.
     pub previous: String,
     /// What is wrong; anything here makes the whole boot RED.
     pub trouble: Vec<String>,

@@ -102,7 +102,7 @@ fn h10_a_whole_life_of_state_over_two_boots() {
         floor: 0,
         log_seq: 0,
         note: "schema 3, log verified to record 0, seed none".into(),
-        previous: "ended never: first boot, /persist was empty".into(),
+        previous: crate::genesis::UNTOLD.into(),
         trouble: vec![],
     };
     assert_eq!(first, expected);
@@ -475,11 +475,8 @@ fn h15_a_read_only_disk_is_explained() {
     mount(None::<&str>, dir.path(), None::<&str>, flags, None::<&str>).unwrap();
     let (mut keeper, opened) = opened(&dir, NEXT);
     let rest = "EROFS; state cannot be kept; next: attach the disk writable and reboot";
-    assert_eq!(
-        opened.trouble.first(),
-        Some(&format!("open genesis.log: {rest}"))
-    );
-    assert_eq!(opened.trouble.len(), 2, "{:?}", opened.trouble);
+    let text = "open state.db: disk I/O error; state is dirty; next: check the disk, then reboot";
+    assert_eq!(opened.trouble, [text]);
     let text = format!("marker write {}/.probe: {rest}", dir.path().display());
     assert_eq!(probe(&mut keeper), Err(text));
 }
@@ -564,4 +561,21 @@ fn h06_a_disk_that_cannot_be_mounted_is_a_dirty_boot_and_says_why() {
         );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
+}
+
+#[test]
+fn s04_after_a_failed_append_nothing_more_is_promised() {
+    let dir = tempdir().unwrap();
+    let (mut keeper, _) = opened(&dir, BOOT);
+    assert_eq!(append(&mut keeper, &["kept"]), Ok(1));
+    let (path, aside) = (dir.path().join("genesis.log"), dir.path().join("aside"));
+    fs::rename(&path, &aside).unwrap();
+    fs::create_dir(&path).unwrap();
+    let text =
+        "append genesis.log: EISDIR; state cannot be kept; next: check the disk, then reboot";
+    assert_eq!(append(&mut keeper, &["x"]), Err(text.into()));
+    fs::remove_dir(&path).unwrap();
+    fs::rename(&aside, &path).unwrap();
+    assert_eq!(append(&mut keeper, &["x"]), Err(text.into()));
+    assert_eq!(probe(&mut keeper), Err(text.into()));
 }

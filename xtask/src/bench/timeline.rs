@@ -101,7 +101,7 @@ mod tests {
         bay0 6.051 bay0: version 0.1.0 is PID 1 (kernel 6.12.117)\n\
         bay0 6.163 watchdog: armed i6300ESB timer, time-out 20 s read back (94 ms)\n\
         bay0 6.170 previous: | bay0 4.9 umbilical: listening (7 ms)\n\
-        bay0 6.170 previous: ended none\n\
+        bay0 6.170 previous: ended none: no boot before this one is recorded\n\
         bay0 6.943 validate: GREEN (194 ms): freezer GREEN, log GREEN\n\
         bay0 6.999 later: not of the boot (3 ms)\n";
 

@@ -109,7 +109,7 @@ pub fn h05_first_boot_on_an_empty_disk_then_the_second_knows_it(lab: &Lab) -> Re
     let disk = lab.disk()?;
     let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
     guest.expect_all(&[
-        "previous: ended never: first boot, /persist was empty",
+        "previous: ended none: no boot before this one is recorded",
         r"keeper: /persist open: schema \d+, .*seed none",
     ])?;
     guest.verdict("GREEN")?;

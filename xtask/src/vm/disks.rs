@@ -165,7 +165,7 @@ pub fn h15_full_disk_at_first_boot_is_red_and_names_enospc(lab: &Lab) -> Result<
     let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
     guest.says_all(&[
         &format!("keeper: FAIL: {no_database}"),
-        "previous: ended never: first boot, /persist was empty",
+        "previous: ended none: no boot before this one is recorded",
         &format!("reconcile: FAIL: {no_database} (N ms)"),
         &format!("log: {no_log}"),
         &format!("validate: RED persist: {no_database}"),
