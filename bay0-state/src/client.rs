@@ -7,24 +7,19 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
-use bay0_persona::{Child, CloneFlags, PersonaName, spawn};
+use bay0_persona::{Child, CloneFlags, spawn};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
 
 use crate::error::DIRTY;
 use crate::keeper::{self, Config};
-use crate::wire::{MAX_MESSAGE, Opened, Persona, Reply, State, decode_reply, encode};
+use crate::wire::{Persona, Reply, decode_reply, encode};
 
 /// How long a read that survival depends on may take (H06).
-pub const READ_DEADLINE: Duration = Duration::from_millis(200);
-/// How long mounting, checking and migrating may take.
-pub const OPEN_DEADLINE: Duration = Duration::from_secs(3);
-/// How long a write may take: a busy disk flushes slowly.
-pub const APPEND_DEADLINE: Duration = Duration::from_secs(2);
-/// How long the last writes and the unmount may take.
-pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
-
-const FOREIGN: &str =
-    "read personas: not a row of ours; no persona starts; next: check the disk, then reboot";
+const READ_DEADLINE: Duration = Duration::from_millis(200);
+/// How long mounting, checking and migrating may take, and a first look into the image.
+const OPEN_DEADLINE: Duration = Duration::from_secs(3);
+/// How long everything else may take: a busy disk flushes slowly.
+pub const WRITE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Longer than any tick of a kernel's clock.
 const TICK: Duration = Duration::from_millis(11);
@@ -43,103 +38,56 @@ pub struct Keeper {
     /// A packet socket, which the standard library has under no name of its own. Readable when a reply to a
     /// [`Keeper::post`] has come, or the keeper has closed its end.
     pub socket: UnixDatagram,
-    /// The request that waits for its reply; there is never more than one.
-    flight: Option<Flight>,
-}
-
-/// A request that waits for its reply.
-#[derive(Clone, Copy, Debug)]
-struct Flight {
-    op: Op,
-    limit: Duration,
-    started: Instant,
+    /// The request that waits for its reply, and since when; there is never more than one.
+    flight: Option<(Op, Instant)>,
 }
 
 impl Keeper {
-    /// Starts a keeper. It touches no disk until [`Keeper::open`].
+    /// Starts a keeper. It touches no disk until it is asked to `open`.
     pub fn start(config: &Config) -> io::Result<Self> {
         let started = Self::start_with(|socket| keeper::run(&socket, config));
         started.map_err(|cause| said("start", format!("{cause}; {DIRTY}")))
     }
 
-    /// Sends a request and waits for the values it is answered, at most `limit` in all. If one was posted, its reply comes
-    /// first and is dropped. A request that got none in time stays in flight: [`Keeper::expired`] tells, and nothing more is
-    /// asked, so that no late reply is taken for another.
-    pub fn call(&mut self, op: Op, args: &[&str], limit: Duration) -> io::Result<Vec<String>> {
-        self.expired().map_or(Ok(()), Err)?;
-        let call = send(&self.socket, op, args, limit)?;
-        if self.flight.replace(call).is_some() {
-            let _ = self.wait()?;
-            self.flight = Some(call);
-        }
+    /// Sends a request and waits for the values it is answered, at most its deadline in all.
+    pub fn call(&mut self, op: Op, args: &[&str]) -> io::Result<Vec<String>> {
+        self.post(op, args)?;
         self.wait()?.map_err(io::Error::other)
     }
 
-    /// Sends a request without waiting. At most one is in flight: a second is refused as busy.
-    pub fn post(&mut self, op: Op, args: &[&str], limit: Duration) -> io::Result<()> {
-        if self.flight.is_some() {
-            return Err(said(op, "busy; not sent; next: try again"));
+    /// Sends a request without waiting, unless one is in flight ([`Keeper::time_left`]): its reply comes first, and is dropped.
+    /// A request that got no reply in time stays in flight: [`Keeper::expired`] tells, and nothing more is asked, so that no
+    /// late reply is taken for another.
+    pub fn post(&mut self, op: Op, args: &[&str]) -> io::Result<()> {
+        self.expired().map_or(Ok(()), Err)?;
+        let sent = self.socket.send(&encode(op, args));
+        sent.map_err(|_| died(op))?;
+        let flight = (op, Instant::now());
+        if self.flight.replace(flight).is_some() {
+            let _ = self.wait()?;
+            self.flight = Some(flight);
         }
-        self.flight = Some(send(&self.socket, op, args, limit)?);
         Ok(())
     }
 
-    /// Takes the reply to the posted request, and what that was, if it is there. Ask when the socket is readable.
-    pub fn on_readable(&mut self) -> io::Result<Option<(Op, Reply)>> {
-        self.receive(Duration::ZERO)
-    }
-
-    /// What is left of the posted request's limit, zero when it is over; `None` when nothing is in flight.
+    /// What is left of the posted request's time, zero when it is over; `None` when nothing is in flight.
     pub fn time_left(&self) -> Option<Duration> {
-        let left = |it: Flight| it.limit.saturating_sub(it.started.elapsed());
-        self.flight.map(left)
+        let (op, since) = self.flight?;
+        Some(deadline(op).saturating_sub(since.elapsed()))
     }
 
     /// The time-out to report when the posted request has had its time.
     pub fn expired(&self) -> Option<io::Error> {
-        let (late, left) = (self.flight?, self.time_left()?);
-        let text = format!("no answer in {} ms; {DIRTY}", late.limit.as_millis());
-        left.is_zero().then(|| said(late.op, text))
-    }
-
-    /// Mounts and opens `/persist`.
-    pub fn open(&mut self, boot_id: &str) -> io::Result<Opened> {
-        let values = self.call("open", &[boot_id], OPEN_DEADLINE)?;
-        let [floor, seq, note, previous, trouble @ ..] = values.as_slice() else {
-            return Err(died("open"));
-        };
-        Ok(Opened {
-            floor: floor.parse().unwrap_or_default(),
-            log_seq: seq.parse().unwrap_or_default(),
-            note: note.clone(),
-            previous: previous.clone(),
-            trouble: trouble.to_vec(),
-        })
-    }
-
-    /// The lines of the policies that were baked into the Spine from the `n`th on, counted from 0: some of them, or none when
-    /// there are no more. Needs no open `/persist`.
-    pub fn baked(&mut self, n: usize) -> io::Result<Vec<String>> {
-        self.call("baked", &[&n.to_string()], OPEN_DEADLINE)
+        let (late, left) = (self.flight?.0, self.time_left()?);
+        let text = format!("no answer in {} ms; {DIRTY}", deadline(late).as_millis());
+        left.is_zero().then(|| said(late, text))
     }
 
     /// Lists the recorded personas, sorted by name.
     pub fn personas(&mut self) -> io::Result<Vec<Persona>> {
-        let rows = self.call("personas", &[], READ_DEADLINE)?;
+        let rows = self.call("personas", &[])?;
         let personas: Option<_> = rows.iter().map(|row| Persona::parse(row)).collect();
-        personas.ok_or_else(|| io::Error::other(FOREIGN))
-    }
-
-    /// Records a persona's state; a new name is added.
-    pub fn set_state(&mut self, name: &PersonaName, state: State) -> io::Result<()> {
-        let args = [&name.to_string(), state.tag()];
-        self.call("set-state", &args, APPEND_DEADLINE).map(drop)
-    }
-
-    /// Records the end of the boot, and `now` (UNIX seconds), and unmounts; nothing is open then.
-    pub fn close(&mut self, how: &str, now: u64) -> io::Result<()> {
-        let args = [how, &now.to_string()];
-        self.call("close", &args, CLOSE_DEADLINE).map(drop)
+        personas.ok_or_else(|| died("personas"))
     }
 
     fn start_with(body: impl FnOnce(UnixDatagram) -> i32) -> io::Result<Self> {
@@ -169,13 +117,14 @@ impl Keeper {
         self.socket.set_read_timeout(Some(limit))?;
         let measure = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
         let length = recv(self.socket.as_raw_fd(), &mut [], measure)?;
-        let mut packet = vec![0; length.min(MAX_MESSAGE)];
+        let mut packet = vec![0; length];
         self.socket.recv(&mut packet)?;
         Ok(packet)
     }
 
-    fn receive(&mut self, limit: Duration) -> io::Result<Option<(Op, Reply)>> {
-        let op = self.flight.map_or("idle", |flight| flight.op);
+    /// Takes the reply to what is in flight, and what that was, if it comes within `limit`. When the socket is readable it is there.
+    pub fn receive(&mut self, limit: Duration) -> io::Result<Option<(Op, Reply)>> {
+        let op = self.flight.map_or("idle", |(op, _)| op);
         // The kernel counts in ticks and may be one early; and no time at all would mean no time-out.
         let limit = limit.saturating_add(TICK);
         let reply = match self.packet(limit) {
@@ -188,24 +137,23 @@ impl Keeper {
     }
 }
 
-/// Records `end: TEXT` through the keeper's socket and waits, at most 200 ms for each reply, until it is durable; whatever
-/// fails is ignored, because nobody is left to hear of it. Called from the panic hook, where [`Keeper`] itself may be in use.
-pub fn last_words(socket: &UnixDatagram, text: &str) {
-    let text = format!("end: {text}");
-    if send(socket, "append", &[&text], READ_DEADLINE).is_ok() {
-        // The keeper answers all it was asked, then finds the end and exits, which ends our side as well.
-        let _ = socket.shutdown(Shutdown::Write);
-        let _ = socket.set_read_timeout(Some(READ_DEADLINE));
-        while let Ok(1..) = socket.recv(&mut [0]) {}
+/// How long an operation may take.
+fn deadline(op: Op) -> Duration {
+    match op {
+        "personas" | "nack-get" => READ_DEADLINE,
+        "open" | "baked" => OPEN_DEADLINE,
+        _ => WRITE_DEADLINE,
     }
 }
 
-fn send(to: &UnixDatagram, op: Op, args: &[&str], limit: Duration) -> io::Result<Flight> {
-    let started = Instant::now();
-    let unsent = |cause| said(op, format!("{cause}; not sent; next: report this text"));
-    let packet = encode(op, args).map_err(unsent)?;
-    to.send(&packet).map_err(|_| died(op))?;
-    Ok(Flight { op, limit, started })
+/// Records `end: TEXT` through the keeper's socket and waits, at most 200 ms for each reply, until it is durable; whatever
+/// fails is ignored, because nobody is left to hear of it. Called from the panic hook, where [`Keeper`] itself may be in use.
+pub fn last_words(socket: &UnixDatagram, text: &str) {
+    let _ = socket.send(&encode("append", &[format!("end: {text}")]));
+    // The keeper answers all it was asked, then finds the end and exits, which ends our side as well.
+    let _ = socket.shutdown(Shutdown::Write);
+    let _ = socket.set_read_timeout(Some(READ_DEADLINE));
+    while let Ok(1..) = socket.recv(&mut [0]) {}
 }
 
 /// Whatever goes wrong on the way to the keeper, or back, has one remedy, which is another keeper.

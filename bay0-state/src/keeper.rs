@@ -5,7 +5,7 @@
 //!
 //! | request | what is done | values |
 //! | --- | --- | --- |
-//! | `open BOOT_ID` | mount and open everything | the fields of [`Opened`] |
+//! | `open BOOT_ID` | mount and open everything | last-known-good time, newest sequence number, what is in force, how the previous boot ended; then what is wrong, each of which makes the whole boot RED |
 //! | `append TEXT…` | append records to the genesis log | sequence number of the last |
 //! | `probe` | write, read back and remove a marker file, and append a record (H15) | its sequence number |
 //! | `close HOW NOW` | record how this boot ended, make everything durable, unmount | |
@@ -14,7 +14,7 @@
 //! | `nack-add HASH REASON` | remember that a Spine failed, and why, in at most 512 characters (H17) | |
 //! | `nack-get HASH` | | the recorded reason, or none |
 //! | `clock NOW` | raise the last-known-good time; it never falls | |
-//! | `baked N` | | lines of the baked policies from the `N`th on, counted from 0; none behind the last |
+//! | `baked N` | | lines of the baked policies from the `N`th on, counted from 0; none behind the last one |
 //!
 //! Times are UNIX seconds, a hash is the SHA-256 of a Spine in 64 lower-case hex digits.
 
@@ -30,7 +30,7 @@ use crate::db::{self, Db};
 use crate::entropy;
 use crate::error::{Fault, at, failed};
 use crate::genesis::{Log, UNTOLD};
-use crate::wire::{MAX_MESSAGE, Opened, Reply, decode, encode};
+use crate::wire::{MAX_MESSAGE, Reply, decode, encode};
 
 /// The file system of the disk.
 const FSTYPE: &str = "ext4";
@@ -62,35 +62,27 @@ pub fn run(socket: &UnixDatagram, config: &Config) -> i32 {
     let mut store = None;
     let mut packet = vec![0; MAX_MESSAGE];
     while let Ok(length @ 1..) = socket.recv(&mut packet) {
-        let packet = packet.get(..length).unwrap_or_default();
-        let reply = answer(config, &mut store, packet);
+        let request = decode(packet.get(..length).unwrap_or_default());
+        let reply = match handle(config, &mut store, &request) {
+            Ok(values) => encode("ok", &values),
+            Err(fault) => encode("no", &[fault]),
+        };
         // A reply that cannot be sent is missed by PID 1, whose patience then ends this keeper.
         let _ = socket.send(&reply);
     }
     0
 }
 
-/// The reply packet to a request packet.
-fn answer(config: &Config, store: &mut Option<Store>, packet: &[u8]) -> Vec<u8> {
-    let refused = |cause| format!("keeper: {cause}; not done; next: report this text");
-    let request = decode(packet).map_err(refused);
-    let reply = request.and_then(|request| handle(config, store, &request));
-    let reply = reply.and_then(|values| encode("ok", &values).map_err(refused));
-    let packet = reply.or_else(|fault| encode("no", &[fault]));
-    packet.unwrap_or_default()
-}
-
 fn handle(config: &Config, store: &mut Option<Store>, request: &[&str]) -> Reply {
     let open = store.as_mut().ok_or(NOT_OPEN);
-    let recorded = |seq: u64| vec![seq.to_string()];
     match *request {
         ["open", boot_id] => {
-            let mut opened = Opened::default();
-            *store = Some(Store::open(config, boot_id, &mut opened)?);
-            Ok(opened.into_values())
+            let (opened, values) = Store::open(config, boot_id)?;
+            *store = Some(opened);
+            Ok(values)
         }
-        ["append", ref texts @ ..] => open?.append(texts).map(recorded),
-        ["probe"] => open?.probe(config).map(recorded),
+        ["append", ref texts @ ..] => open?.append(texts),
+        ["probe"] => open?.probe(config),
         ["close", how, now] => store.take().ok_or(NOT_OPEN)?.close(config, how, now),
         ["baked", n] => db::baked(config.policies, n),
         _ => open?.db.as_ref()?.answer(request),
@@ -104,36 +96,39 @@ struct Store {
 }
 
 impl Store {
-    fn open(config: &Config, boot_id: &str, opened: &mut Opened) -> Result<Self, Fault> {
+    /// Opens what can be opened; the values of the reply.
+    fn open(config: &Config, boot_id: &str) -> Result<(Self, Vec<String>), Fault> {
         let dir = Path::new(config.mountpoint);
         if let Some(device) = config.device {
             mount_persist(device, dir)?;
         }
-        let log = Log::open(dir, boot_id, &mut opened.trouble);
-        let told = |log: &Log| (log.tip.last, log.previous.clone());
-        (opened.log_seq, opened.previous) = log.as_ref().map_or((0, UNTOLD.to_owned()), told);
-        opened.trouble.extend(log.as_ref().err().cloned());
-        let (mut schema, mut seed) = (0, "none".to_owned());
-        let db = Db::open(dir, &mut opened.trouble).and_then(|db| {
+        let mut trouble = Vec::new();
+        let log = Log::open(dir, boot_id, &mut trouble);
+        let (mut schema, mut floor, mut seed) = (0, 0_u32, "none".to_owned());
+        let db = Db::open(dir, &mut trouble).and_then(|db| {
             schema = db::SCHEMA;
-            opened.floor = db.value("read clock floor", "SELECT floor FROM machine")?;
+            floor = db.value("read clock floor", "SELECT floor FROM machine")?;
             seed = entropy::restore(&db, Path::new("/dev/random"))?;
             Ok(db)
         });
-        opened.trouble.extend(db.as_ref().err().cloned());
-        let seq = opened.log_seq;
-        opened.note = format!("schema {schema}, log verified to record {seq}, seed {seed}");
-        Ok(Self { log, db })
+        trouble.extend(log.as_ref().err().cloned());
+        trouble.extend(db.as_ref().err().cloned());
+        let told = |log: &Log| (log.tip.last, log.previous.clone());
+        let (seq, previous) = log.as_ref().map_or((0, UNTOLD.to_owned()), told);
+        let note = format!("schema {schema}, log verified to record {seq}, seed {seed}");
+        let values = vec![floor.to_string(), seq.to_string(), note, previous];
+        Ok((Self { log, db }, [values, trouble].concat()))
     }
 
     /// Once a write failed, what the page cache and the disk hold may differ, so nothing more is accepted.
-    fn append(&mut self, texts: &[&str]) -> Result<u64, Fault> {
+    fn append(&mut self, texts: &[&str]) -> Reply {
         let log = self.log.as_mut().map_err(|fault| fault.clone())?;
         let recorded = log.append(texts);
-        recorded.inspect_err(|fault| self.log = Err(fault.clone()))
+        let recorded = recorded.inspect_err(|fault| self.log = Err(fault.clone()));
+        recorded.map(|seq| vec![seq.to_string()])
     }
 
-    fn probe(&mut self, config: &Config) -> Result<u64, Fault> {
+    fn probe(&mut self, config: &Config) -> Reply {
         let path = Path::new(config.mountpoint).join(".probe");
         write_and_read_back(&path).map_err(at(format!("marker write {}", path.display())))?;
         self.append(&["validate: probe"])

@@ -27,8 +27,8 @@ pub mod keeper;
 mod sha256;
 pub mod wire;
 
-pub use client::{APPEND_DEADLINE, CLOSE_DEADLINE, Keeper, Op, last_words};
+pub use client::{Keeper, Op, WRITE_DEADLINE, last_words};
 pub use genesis::{Summary, verify_log};
 pub use keeper::{Config, SPINE};
 pub use sha256::{hex, sha256};
-pub use wire::{Opened, Persona, Reply, State};
+pub use wire::{Persona, Reply, State};

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use bay0_persona::ROOMS;
+use bay0_persona::{PersonaName, ROOMS};
 use bay0_reconcile::native;
 use bay0_state::State;
 use bay0_umbilical::{SOCKET, Server};
@@ -170,7 +170,10 @@ fn reconcile(bay: &mut Bay0) -> Result<String> {
     let desired = keeper.personas()?;
     let root = Path::new(ROOMS);
     let found = native::list(root).map_err(|err| anyhow!("list rooms: {err}"))?;
-    let mut stop = |name: &_| Ok(keeper.set_state(name, State::Stopped)?);
+    let mut stop = |name: &PersonaName| {
+        let args = [&name.to_string(), State::Stopped.tag()];
+        Ok(keeper.call("set-state", &args).map(drop)?)
+    };
     let remove = |id: &str| native::remove(root, id);
     let lines = bay0_reconcile::run(&desired, &found, &remove, &mut stop);
     for line in &lines {

@@ -15,9 +15,9 @@ use std::io::{self, ErrorKind, read_to_string};
 use std::panic::set_hook;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bay0_persona::{Teller, spawn_teller};
-use bay0_state::{APPEND_DEADLINE, Keeper, Opened, SPINE};
+use bay0_state::{Keeper, SPINE};
 
 use crate::boot::{KEEPER, PATIENCE, raise_clock, unix_seconds};
 use crate::last_words;
@@ -49,28 +49,32 @@ impl Bay0 {
             opened = self.start_keeper();
         }
         let opened = opened.inspect_err(|error| self.trouble.push(error.to_string()))?;
-        for text in opened.trouble {
+        let [floor, seq, note, previous, trouble @ ..] = opened.as_slice() else {
+            bail!("keeper open: {opened:?}; not understood; next: report this text");
+        };
+        for text in trouble {
             self.log.say(format!("keeper: FAIL: {text}"));
-            self.trouble.push(text);
+            self.trouble.push(text.clone());
         }
         // How the boot before this one ended, and its last lines, which nobody could read then.
         if self.log_seq == 0 {
             let fired = self.watchdog.as_ref().is_some_and(|dog| dog.fired);
             let cause = if fired { " (watchdog reset)" } else { "" };
-            for line in (opened.previous + cause).lines() {
+            for line in format!("{previous}{cause}").lines() {
                 self.log.say(format!("previous: {line}"));
             }
         }
-        self.log_seq = opened.log_seq;
-        let clock = raise_clock(opened.floor.into())?;
-        Ok(format!("/persist open: {}, {clock}", opened.note))
+        self.log_seq = seq.parse().unwrap_or_default();
+        let clock = raise_clock(floor.parse().unwrap_or_default())?;
+        Ok(format!("/persist open: {note}, {clock}"))
     }
 
-    fn start_keeper(&mut self) -> io::Result<Opened> {
+    fn start_keeper(&mut self) -> io::Result<Vec<String>> {
         // The kernel's id of this boot (`random(4)`).
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
         let mut keeper = Keeper::start(&SPINE)?;
-        let opened = keeper.open(boot_id.as_deref().unwrap_or("unknown").trim_end())?;
+        let boot_id = boot_id.as_deref().unwrap_or("unknown").trim_end();
+        let opened = keeper.call("open", &[boot_id])?;
         self.watch(&keeper.socket, Event::Keeper, 0);
         self.watch(&keeper.child.pidfd, Event::Keeper, 0);
         self.install(Some(keeper));
@@ -98,19 +102,15 @@ impl Bay0 {
             return;
         }
         let posted = if !self.asked.is_empty() {
-            keeper.post("probe", &[], APPEND_DEADLINE)
+            keeper.post("probe", &[])
         } else if boot_ms().saturating_sub(self.floor_ms) >= FLOOR_MS {
             self.floor_ms = boot_ms();
-            keeper.post("clock", &[&unix_seconds().to_string()], APPEND_DEADLINE)
+            keeper.post("clock", &[&unix_seconds().to_string()])
         } else if let Some((name, state)) = self.states.pop_front() {
-            keeper.post(
-                "set-state",
-                &[&name.to_string(), state.tag()],
-                APPEND_DEADLINE,
-            )
+            keeper.post("set-state", &[&name.to_string(), state.tag()])
         } else if let Some(lines) = self.log.hand_over() {
             let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-            keeper.post("append", &lines, APPEND_DEADLINE)
+            keeper.post("append", &lines)
         } else {
             return;
         };
@@ -121,7 +121,8 @@ impl Bay0 {
 
     /// The keeper's reply, or its end.
     pub fn on_keeper(&mut self) {
-        let (op, reply) = match self.keeper.as_mut().map(Keeper::on_readable) {
+        let take = |keeper: &mut Keeper| keeper.receive(Duration::ZERO);
+        let (op, reply) = match self.keeper.as_mut().map(take) {
             Some(Ok(Some(reply))) => reply,
             Some(Err(error)) => return self.lose_keeper(&error),
             _ => return,

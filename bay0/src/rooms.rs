@@ -130,9 +130,9 @@ impl Bay0 {
     pub fn open_rooms(&mut self) -> Result<String> {
         let keeper = self.keeper.as_mut().context("no keeper")?;
         let mut baked = Baked::default();
-        let mut number = 0;
+        let mut number: usize = 0;
         loop {
-            let lines = keeper.baked(number)?;
+            let lines = keeper.call("baked", &[&number.to_string()])?;
             for line in &lines {
                 let what = || format!("policy.db: line {number} is malformed; {UNBAKED}");
                 baked.add(line).with_context(what)?;

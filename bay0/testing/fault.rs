@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bay0_persona::CloneFlags;
 use bay0_persona::spawn;
-use bay0_state::{APPEND_DEADLINE, Keeper, Op};
+use bay0_state::{Keeper, Op};
 use bay0_umbilical::{SOCKET, call};
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
@@ -82,7 +82,7 @@ impl Bay0 {
                 let next = unix_seconds().max(floor.saturating_add(1));
                 FLOOR.store(next, Ordering::Relaxed);
                 if let Some(keeper) = self.keeper.as_mut() {
-                    let _ = keeper.post("clock", &[&next.to_string()], APPEND_DEADLINE);
+                    let _ = keeper.post("clock", &[&next.to_string()]);
                 }
             }
             // The one that comes every minute may be lower, and the floor never falls; before the first one asked for
