@@ -63,9 +63,6 @@ const SET_STATE: &str = "INSERT OR REPLACE INTO persona (name, state)
     SELECT ?1, ?2 WHERE (SELECT count(*) FROM persona WHERE name <> ?1) < 256";
 const ADD_NACK: &str = "INSERT OR REPLACE INTO nack (hash, reason)
     SELECT ?1, ?2 WHERE (SELECT count(*) FROM nack WHERE hash <> ?1) < 256";
-const BAKED: &str = "SELECT line FROM line LIMIT -1 OFFSET ?1";
-/// Bytes of baked lines in one reply; with the reply's first word they stay inside a message.
-const MAX_LINES: usize = 60_000;
 const UNBAKED: &str = "no room starts; next: rebuild the Spine";
 const UNTOUCHED: &str = "left untouched; next: boot the newer Spine";
 const UNFIT: &str = "nothing recorded; next: correct the value";
@@ -148,18 +145,11 @@ impl Db {
     }
 }
 
-/// The lines of the policies that were baked into the Spine from the `n`th on, counted from 0: as many as fit a message, which
-/// is at least one; nothing behind the last one.
-pub(crate) fn baked(path: &str, n: &str) -> Reply {
+/// The lines of the policies that were baked into the Spine, which the factory keeps few enough for one message.
+pub(crate) fn baked(path: &str) -> Reply {
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
-    let lines = conn.and_then(|conn| texts(&conn, BAKED, [n]));
-    let lines = lines.map_err(|error| format!("read {path}: {error}; {UNBAKED}"))?;
-    let mut size: usize = 0;
-    let fits = |line: &String| {
-        size = size.saturating_add(line.len()).saturating_add(1);
-        size < MAX_LINES
-    };
-    Ok(lines.into_iter().take_while(fits).collect())
+    let lines = conn.and_then(|conn| texts(&conn, "SELECT line FROM line", []));
+    lines.map_err(|error| format!("read {path}: {error}; {UNBAKED}"))
 }
 
 /// Says of SQLite's error what was being done: for `map_err`.

@@ -14,7 +14,7 @@
 //! | `nack-add HASH REASON` | remember that a Spine failed, and why, in at most 512 characters (H17) | |
 //! | `nack-get HASH` | | the recorded reason, or none |
 //! | `clock NOW` | raise the last-known-good time; it never falls | |
-//! | `baked N` | | lines of the baked policies from the `N`th on, counted from 0; none behind the last one |
+//! | `baked` | | the lines of the baked policies |
 //!
 //! Times are UNIX seconds, a hash is the SHA-256 of a Spine in 64 lower-case hex digits.
 
@@ -84,7 +84,7 @@ fn handle(config: &Config, store: &mut Option<Store>, request: &[&str]) -> Reply
         ["append", ref texts @ ..] => open?.append(texts),
         ["probe"] => open?.probe(config),
         ["close", how, now] => store.take().ok_or(NOT_OPEN)?.close(config, how, now),
-        ["baked", n] => db::baked(config.policies, n),
+        ["baked"] => db::baked(config.policies),
         _ => open?.db.as_ref()?.answer(request),
     }
 }

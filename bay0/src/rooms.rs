@@ -130,17 +130,9 @@ impl Bay0 {
     pub fn open_rooms(&mut self) -> Result<String> {
         let keeper = self.keeper.as_mut().context("no keeper")?;
         let mut baked = Baked::default();
-        let mut number: usize = 0;
-        loop {
-            let lines = keeper.call("baked", &[&number.to_string()])?;
-            for line in &lines {
-                let what = || format!("policy.db: line {number} is malformed; {UNBAKED}");
-                baked.add(line).with_context(what)?;
-                number = number.saturating_add(1);
-            }
-            if lines.is_empty() {
-                break;
-            }
+        for (number, line) in keeper.call("baked", &[])?.iter().enumerate() {
+            let what = || format!("policy.db: line {number} is malformed; {UNBAKED}");
+            baked.add(line).with_context(what)?;
         }
         Group::open(GROUPS.into())?.delegate()?;
         fs::create_dir_all(ROOMS).with_context(|| format!("make {ROOMS}"))?;

@@ -163,16 +163,16 @@ fn a06_one_view_has_every_row_as_a_line_in_one_order() {
 }
 
 #[test]
-fn a06_a_line_that_no_packet_can_carry_is_refused_by_name() {
+fn a06_more_lines_than_a_packet_can_carry_are_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("policy.db");
     let mut baked = only(Policies::new());
-    baked.filters[1] = vec![vec![0; 8], vec![0; 30_000]];
+    baked.filters[1] = vec![vec![0; 40_000], vec![0; 40_000]];
     let error = db::compile(&baked, &path).unwrap_err();
     assert_eq!(
         format!("{error:#}"),
         format!(
-            "compile {}: the line of filter 1 1 has 60011 bytes; next: fewer than 60000",
+            "compile {}: with the line of filter 1 1 there are 160024 bytes; next: fewer than 150000",
             path.display()
         )
     );
