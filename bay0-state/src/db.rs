@@ -13,7 +13,7 @@ use std::path::Path;
 
 use nix::{errno::Errno, sys::statvfs::statvfs};
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags, Params};
-use rusqlite::{config::DbConfig, types::FromSql};
+use rusqlite::{config::DbConfig, params_from_iter};
 
 use crate::disk;
 use crate::error::{DIRTY, Fault, at};
@@ -29,7 +29,6 @@ const FOR_READING: &str =
 const FOR_WRITING: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON";
 const OPEN: &str = "open state.db";
-const MIGRATE: &str = "migrate state.db";
 
 /// Step *n* leads from schema version *n − 1* to *n*; a step that has shipped is never edited.
 const MIGRATIONS: [&str; 3] = [
@@ -68,9 +67,7 @@ const UNTOUCHED: &str = "left untouched; next: boot the newer Spine";
 const UNFIT: &str = "nothing recorded; next: correct the value";
 const UNSPACED: &str = "left untouched; next: free space on /persist";
 const FULL: &str = "256 others are recorded; not recorded; next: reuse one of them";
-const PERSONAS: &str = "SELECT name || ' ' || state FROM persona ORDER BY name";
-const GET_NACK: &str = "SELECT reason FROM nack WHERE hash = ?1";
-const RAISE_FLOOR: &str = "UPDATE machine SET floor = max(floor, CAST(?1 AS INTEGER))";
+const UNKNOWN: &str = "keeper: unknown request; not done; next: report this text";
 
 /// The open database.
 pub(crate) struct Db {
@@ -83,13 +80,14 @@ impl Db {
     /// newer schema is refused.
     pub fn open(dir: &Path, trouble: &mut Vec<String>) -> Result<Self, Fault> {
         let path = dir.join(DB_NAME);
-        let conn = connect(&path).map_err(sql(OPEN))?;
-        if let Some(damage) = damage(&conn).map_err(sql(OPEN))? {
+        let (conn, damage) = connect(&path).map_err(said(OPEN))?;
+        if let Some(damage) = damage {
             drop(conn);
             trouble.push(disk::set_aside(dir, DB_NAME, "corrupt", &damage)?);
             return Self::open(dir, trouble);
         }
-        let version: u32 = value(&conn, "PRAGMA user_version").map_err(sql(OPEN))?;
+        let version = conn.pragma_query_value(None, "user_version", |row| row.get(0));
+        let version: u32 = version.map_err(said(OPEN))?;
         if version > SCHEMA {
             let newest = format!("{SCHEMA}, the newest known; {UNTOUCHED}");
             return Err(format!("{OPEN}: schema {version} is newer than {newest}"));
@@ -97,12 +95,12 @@ impl Db {
         if version < SCHEMA {
             need_space(dir)?;
         }
-        conn.execute_batch(FOR_WRITING).map_err(sql(OPEN))?;
+        conn.execute_batch(FOR_WRITING).map_err(said(OPEN))?;
         for (step, number) in MIGRATIONS.into_iter().zip(1..).skip(version as usize) {
             // In one transaction: a power cut leaves one version or the other.
             let version = format!("PRAGMA user_version = {number}");
             let step = ["BEGIN", step, &version, "COMMIT"].join("; ");
-            conn.execute_batch(&step).map_err(sql(MIGRATE))?;
+            conn.execute_batch(&step).map_err(said(OPEN))?;
         }
         let wal = File::open(path.with_extension("db-wal")).map_err(at(OPEN))?;
         let synced = wal.sync_data().and_then(|()| disk::sync_dir(dir));
@@ -111,49 +109,47 @@ impl Db {
 
     /// Does what a request asks of the database. What a row cannot hold is refused by its CHECKs.
     pub fn answer(&self, request: &[&str]) -> Reply {
-        match *request {
-            ["personas"] => texts(&self.conn, PERSONAS, []).map_err(sql("read personas")),
-            ["nack-get", hash] => texts(&self.conn, GET_NACK, [hash]).map_err(sql("read NACK")),
-            ["clock", now] => self.write("raise clock floor", RAISE_FLOOR, [now]),
-            ["set-state", name, state] => {
-                self.write(&format!("record {name}"), SET_STATE, [name, state])
-            }
-            ["nack-add", hash, reason] => {
-                self.write(&format!("record NACK {hash}"), ADD_NACK, [hash, reason])
-            }
-            _ => Err("keeper: unknown request; not done; next: report this text".to_owned()),
+        let (op, values) = request.split_first().ok_or(UNKNOWN)?;
+        let statement = match *op {
+            "personas" => "SELECT name || ' ' || state FROM persona ORDER BY name",
+            "floor" => "SELECT CAST(floor AS TEXT) FROM machine",
+            "nack-get" => "SELECT reason FROM nack WHERE hash = ?1",
+            "clock" => "UPDATE machine SET floor = max(floor, CAST(?1 AS INTEGER))",
+            "set-state" => SET_STATE,
+            "nack-add" => ADD_NACK,
+            _ => return Err(UNKNOWN.to_owned()),
+        };
+        self.run(&request.join(" "), statement, params_from_iter(values))
+    }
+
+    /// Runs one statement; the first column of each row. What it changed is durable when this returns; a write that changed no
+    /// row found too many there.
+    pub fn run(&self, what: &str, sql: &str, values: impl Params) -> Reply {
+        let rows = rows(&self.conn, sql, values).map_err(said(what))?;
+        if !sql.starts_with("SELECT") {
+            self.wal.sync_data().map_err(at(what))?;
+            let full = || format!("{what}: {FULL}");
+            (self.conn.changes() > 0).then_some(()).ok_or_else(full)?;
         }
-    }
-
-    /// The one value that a query is for.
-    pub fn value<T: FromSql>(&self, what: &str, query: &str) -> Result<T, Fault> {
-        value(&self.conn, query).map_err(sql(what))
-    }
-
-    /// One statement, durable when this returns; there is nothing to tell. It changes a row, or there are too many already.
-    pub fn write(&self, what: &str, statement: &str, values: impl Params) -> Reply {
-        let rows = self.conn.execute(statement, values).map_err(sql(what))?;
-        self.wal.sync_data().map_err(at(what))?;
-        let full = || format!("{what}: {FULL}");
-        (rows > 0).then(Vec::new).ok_or_else(full)
+        Ok(rows)
     }
 
     /// Folds the WAL into the database and closes it.
     pub fn close(self) -> Result<(), Fault> {
-        let fold = "PRAGMA wal_checkpoint(TRUNCATE)";
-        self.value::<i64>("close state.db", fold).map(drop)
+        let folded = self.conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+        folded.map_err(said("close state.db"))
     }
 }
 
 /// The lines of the policies that were baked into the Spine, which the factory keeps few enough for one message.
 pub(crate) fn baked(path: &str) -> Reply {
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
-    let lines = conn.and_then(|conn| texts(&conn, "SELECT line FROM line", []));
+    let lines = conn.and_then(|conn| rows(&conn, "SELECT line FROM line", []));
     lines.map_err(|error| format!("read {path}: {error}; {UNBAKED}"))
 }
 
 /// Says of SQLite's error what was being done: for `map_err`.
-fn sql(what: &str) -> impl FnOnce(Error) -> Fault {
+fn said(what: &str) -> impl FnOnce(Error) -> Fault {
     move |error| match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => at(what)(Errno::ENOSPC),
         Some(ErrorCode::ReadOnly) => at(what)(Errno::EROFS),
@@ -162,44 +158,35 @@ fn sql(what: &str) -> impl FnOnce(Error) -> Fault {
     }
 }
 
-fn value<T: FromSql>(conn: &Connection, query: &str) -> rusqlite::Result<T> {
-    conn.query_row(query, [], |row| row.get(0))
-}
-
 /// The first column of each row.
-fn texts(conn: &Connection, query: &str, values: impl Params) -> rusqlite::Result<Vec<String>> {
-    let mut query = conn.prepare(query)?;
+fn rows(conn: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<Vec<String>> {
+    let mut query = conn.prepare(sql)?;
     query.query_map(values, |row| row.get(0))?.collect()
 }
 
-/// A connection that has read nothing yet, and writes nothing when dropped: until the version is known, not even the WAL
-/// may be folded in.
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+/// A connection, and what is wrong with the file if it is damaged. It writes nothing when dropped: until the version is known,
+/// not even the WAL may be folded in.
+fn connect(path: &Path) -> rusqlite::Result<(Connection, Option<String>)> {
     let conn = Connection::open(path)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.execute_batch(FOR_READING)?;
-    Ok(conn)
-}
-
-/// What is wrong with the file, if it is damaged.
-fn damage(conn: &Connection) -> rusqlite::Result<Option<String>> {
-    let verdict = value(conn, "PRAGMA quick_check(1)");
+    let verdict = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
     let verdict: String = verdict.or_else(|error| match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Ok(error.to_string()),
         _ => Err(error),
     })?;
     // A finding stands on the last line, for SQLite heads it with the database's name.
     let finding = verdict.lines().last().filter(|line| *line != "ok");
-    Ok(finding.map(str::to_owned))
+    Ok((conn, finding.map(str::to_owned)))
 }
 
 /// A migration may rewrite everything once, in the WAL and then in the file.
 fn need_space(dir: &Path) -> Result<(), Fault> {
-    let size = fs::metadata(dir.join(DB_NAME)).map_err(at(MIGRATE))?.len();
+    let size = fs::metadata(dir.join(DB_NAME)).map_err(at(OPEN))?.len();
     let need = size.saturating_mul(2).saturating_add(1024 * 1024);
-    let disk = statvfs(dir).map_err(at(MIGRATE))?;
+    let disk = statvfs(dir).map_err(at(OPEN))?;
     let free = disk.blocks_available().saturating_mul(disk.fragment_size());
-    let short = || format!("{MIGRATE}: {free} bytes free, {need} needed; {UNSPACED}");
+    let short = || format!("{OPEN}: {free} bytes free, {need} needed; {UNSPACED}");
     (free >= need).then_some(()).ok_or_else(short)
 }
 

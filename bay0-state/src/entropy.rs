@@ -23,23 +23,25 @@ nix::ioctl_write_ptr!(add_entropy, b'R', 0x03, [c_int; 2]);
 /// Replaced before use: a power cut at any instant can lose a seed, never repeat one. Both values are one-way
 /// derivatives, so the credited one does not reveal the stored one.
 pub(crate) fn restore(db: &Db, device: &Path) -> Result<String, Fault> {
-    let Some(old) = replace(db)? else {
+    let old = replace(db)?;
+    if old.is_empty() {
         return Ok("none".into());
-    };
-    let seed = sha256(&[&old, b"use"]);
+    }
+    let seed = sha256(&[old.as_bytes(), b"use"]);
     credit(device, seed).map_err(at("credit entropy seed"))?;
     Ok(format!("{:.16}", hex(&sha256(&[&seed]))))
 }
 
-/// Replaces the stored seed by a mix of it and the kernel's randomness; the old one.
-pub(crate) fn replace(db: &Db) -> Result<Option<[u8; 32]>, Fault> {
-    let old: Option<[u8; 32]> = db.value("read entropy seed", "SELECT seed FROM machine")?;
+/// Replaces the stored seed by a mix of it and the kernel's randomness; the old one in hexadecimal, nothing if there was none.
+pub(crate) fn replace(db: &Db) -> Result<String, Fault> {
+    let old = db.run("seed", "SELECT hex(seed) FROM machine", [])?;
+    let old = old.concat();
     let mut fresh = [0; 32];
     // Unlike getrandom(2) this never waits; what it lacks early in a boot, the old seed makes up for.
     let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut fresh));
     read.map_err(at("read /dev/urandom"))?;
-    let next = sha256(&[&old.unwrap_or_default(), &fresh, b"next"]);
-    db.write("write entropy seed", "UPDATE machine SET seed = ?1", [next])?;
+    let next = sha256(&[old.as_bytes(), &fresh, b"next"]);
+    db.run("seed", "UPDATE machine SET seed = ?1", [next])?;
     Ok(old)
 }
 

@@ -10,6 +10,7 @@
 //! | `probe` | write, read back and remove a marker file, and append a record (H15) | its sequence number |
 //! | `close HOW NOW` | record how this boot ended, make everything durable, unmount | |
 //! | `personas` | | `NAME STATE` each, sorted by name |
+//! | `floor` | | the last-known-good time |
 //! | `set-state NAME STATE` | record a persona's state | |
 //! | `nack-add HASH REASON` | remember that a Spine failed, and why, in at most 512 characters (H17) | |
 //! | `nack-get HASH` | | the recorded reason, or none |
@@ -104,10 +105,10 @@ impl Store {
         }
         let mut trouble = Vec::new();
         let log = Log::open(dir, boot_id, &mut trouble);
-        let (mut schema, mut floor, mut seed) = (0, 0_u32, "none".to_owned());
+        let (mut schema, mut floor, mut seed) = (0, "0".to_owned(), "none".to_owned());
         let db = Db::open(dir, &mut trouble).and_then(|db| {
             schema = db::SCHEMA;
-            floor = db.value("read clock floor", "SELECT floor FROM machine")?;
+            floor = db.answer(&["floor"])?.concat();
             seed = entropy::restore(&db, Path::new("/dev/random"))?;
             Ok(db)
         });
@@ -116,7 +117,7 @@ impl Store {
         let told = |log: &Log| (log.tip.last, log.previous.clone());
         let (seq, previous) = log.as_ref().map_or((0, UNTOLD.to_owned()), told);
         let note = format!("schema {schema}, log verified to record {seq}, seed {seed}");
-        let values = vec![floor.to_string(), seq.to_string(), note, previous];
+        let values = vec![floor, seq.to_string(), note, previous];
         Ok((Self { log, db }, [values, trouble].concat()))
     }
 

@@ -158,7 +158,7 @@ pub fn h15_read_only_disk_is_red_and_says_attach_it_writable(lab: &Lab) -> Resul
 
 pub fn h15_full_disk_at_first_boot_is_red_and_names_enospc(lab: &Lab) -> Result<()> {
     let no_database =
-        "migrate state.db: N bytes free, N needed; left untouched; next: free space on /persist";
+        "open state.db: N bytes free, N needed; left untouched; next: free space on /persist";
     let no_log = format!("FAIL: append genesis.log: {FULL}");
     let disk = lab.disk()?;
     disk.fill()?;
@@ -179,7 +179,7 @@ pub fn h15_full_disk_at_first_boot_is_red_and_names_enospc(lab: &Lab) -> Result<
 }
 
 pub fn h15_disk_that_filled_up_keeps_the_log_and_is_red(lab: &Lab) -> Result<()> {
-    let no_seed = format!("write entropy seed: {FULL}");
+    let no_seed = format!("seed: {FULL}");
     let disk = lab.disk()?;
     lab.boot(Build::Release, &disk)?.power_off()?;
     disk.fill()?;
