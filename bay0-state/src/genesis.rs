@@ -245,8 +245,8 @@ fn is_torn(bytes: &[u8], start: usize, length: usize) -> bool {
     let line = bytes.iter().skip(start).take(length);
     let zero = start.saturating_add(line.take_while(|byte| **byte != 0).count());
     let sector_end = zero.saturating_add(1).next_multiple_of(SECTOR);
-    let zeros = bytes.get(zero..sector_end.min(bytes.len()));
-    let missing = zeros.is_some_and(|zeros| zeros.iter().all(|byte| *byte == 0));
+    let mut rest = bytes.iter().take(sector_end).skip(zero);
+    let missing = rest.all(|byte| *byte == 0);
     missing && (zero == start || zero.is_multiple_of(SECTOR))
 }
 

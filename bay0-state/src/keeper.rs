@@ -33,8 +33,6 @@ use crate::error::{Fault, at, failed};
 use crate::genesis::{Log, UNTOLD};
 use crate::wire::{MAX_MESSAGE, Reply, decode, encode};
 
-/// The file system of the disk.
-const FSTYPE: &str = "ext4";
 const NOT_OPEN: &str = "/persist: not open; not done; next: open it first";
 
 /// What the keeper keeps, and where.
@@ -158,8 +156,8 @@ fn mount_persist(device: &str, dir: &Path) -> Result<(), Fault> {
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     let mounted = unshare(CloneFlags::CLONE_NEWNS)
         .and_then(|()| mount(none, "/", none, private, none))
-        .and_then(|()| mount(Some(device), dir, Some(FSTYPE), flags, options));
-    let what = format!("mount {} ({FSTYPE}, {device})", dir.display());
+        .and_then(|()| mount(Some(device), dir, Some("ext4"), flags, options));
+    let what = format!("mount {} (ext4, {device})", dir.display());
     mounted.map_err(|errno| failed(what, &errno.into(), "booting dirty"))
 }
 
