@@ -43,7 +43,7 @@ pub enum Grant {
     Capabilities,
     /// One bit for each way out: [`VIA_NET`], [`NIC`].
     Network,
-    /// One bit for each kind of device.
+    /// One bit for each kind of device, such as [`STANDIN`].
     Devices,
     /// Whether a person can enter it.
     Terminal,
@@ -59,6 +59,9 @@ pub enum Grant {
 pub const VIA_NET: u64 = 1;
 /// [`Grant::Network`]: the network card itself.
 pub const NIC: u64 = 2;
+
+/// [`Grant::Devices`]: the device that stands in for hardware, the only kind that anything serves.
+pub const STANDIN: u64 = 1 << 4;
 
 /// What each number is called in a policy file, and how a child's is held.
 const GRANTS: [(&str, Within); 14] = [

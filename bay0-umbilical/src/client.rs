@@ -2,32 +2,36 @@
 //! and nothing it waits for is without a deadline.
 
 use std::fs;
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::AsRawFd;
+use std::io::{self, ErrorKind, IoSliceMut, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use nix::sys::socket::{UnixAddr, connect, getsockopt, sockopt};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr};
+use nix::sys::socket::{connect, getsockopt, recvmsg, sockopt};
 
 use crate::{MAX_REPLY, packet_socket};
 
 /// A header and a body of [`crate::MAX_REPLY`] bytes, and one byte more, which tells that there was too much.
 const MAX_ANSWER: usize = 9 + MAX_REPLY + 1;
 
-/// Sends one request line to the socket at `path` and returns the body of its answer; neither the way there nor the answer
+/// The body of an answer, and the descriptor that came with it.
+pub type Answer = (String, Option<OwnedFd>);
+
+/// Sends one request line to the socket at `path` and returns its answer; neither the way there nor the answer
 /// takes longer than `limit`. Socket and listener must be uid `server`'s: 0 in the Spine; inside a room, whose user namespace
 /// has no name for it, the kernel's overflow uid.
 ///
 /// # Errors
 /// A text `reason; next: action`: why nothing that could be believed was answered, or bay0's own `no`.
-pub fn call(path: &Path, server: u32, line: &str, limit: Duration) -> Result<String, String> {
+pub fn call(path: &Path, server: u32, line: &str, limit: Duration) -> Result<Answer, String> {
     let failed = |cause: &str| {
         let path = path.display();
         format!("{path}: {cause}; bay0 cannot be asked; next: ask again, then reboot")
     };
-    let answer = ask(path, server, line, limit).map_err(|error| match error.kind() {
+    let (answer, given) = ask(path, server, line, limit).map_err(|error| match error.kind() {
         ErrorKind::ConnectionRefused => failed("stale, nobody listens"),
         ErrorKind::WouldBlock => failed("no answer in time"),
         _ => failed(&error.to_string()),
@@ -35,14 +39,14 @@ pub fn call(path: &Path, server: u32, line: &str, limit: Duration) -> Result<Str
     let (header, body) = answer.split_once('\n').unwrap_or_default();
     let is = |word| header == format!("{word} {}", body.len());
     match body {
-        _ if is("ok") => Ok(body.to_owned()),
+        _ if is("ok") => Ok((body.to_owned(), given)),
         _ if is("no") => Err(body.to_owned()),
         _ => Err(failed("no whole answer")),
     }
 }
 
 /// Sends the only request, and hears one packet: none at all from who hangs up.
-fn ask(path: &Path, server: u32, line: &str, limit: Duration) -> io::Result<String> {
+fn ask(path: &Path, server: u32, line: &str, limit: Duration) -> io::Result<Answer> {
     let found = fs::symlink_metadata(path)?;
     if !found.file_type().is_socket() || found.uid() != server {
         let wrong = format!("not a socket of uid {server} (wrong owner)");
@@ -61,9 +65,19 @@ fn ask(path: &Path, server: u32, line: &str, limit: Duration) -> io::Result<Stri
     }
     socket.write_all(format!("{line}\n").as_bytes())?;
     let mut answer = vec![0; MAX_ANSWER];
-    let length = socket.read(&mut answer)?;
+    let mut space = nix::cmsg_space!(RawFd);
+    let (fd, mut packet) = (socket.as_raw_fd(), [IoSliceMut::new(&mut answer)]);
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let heard = recvmsg::<UnixAddr>(fd, &mut packet, Some(&mut space), flags)?;
+    let given = heard.cmsgs()?.find_map(|message| match message {
+        ControlMessageOwned::ScmRights(given) => given.first().copied(),
+        _ => None,
+    });
+    // SAFETY: the kernel has just made this descriptor for us; nothing else owns it.
+    let given = given.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    let length = heard.bytes;
     answer.truncate(length);
-    Ok(String::from_utf8(answer).unwrap_or_default())
+    Ok((String::from_utf8(answer).unwrap_or_default(), given))
 }
 
 #[cfg(test)]

@@ -6,15 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{Backlog, MsgFlags, UnixAddr};
-use nix::sys::socket::{bind, getsockopt, listen, recv, send, sockopt};
+use nix::sys::socket::{Backlog, ControlMessage, MsgFlags, UnixAddr};
+use nix::sys::socket::{bind, getsockopt, listen, recv, sendmsg, sockopt};
 
 use crate::{MAX_REQUEST, Verb, packet_socket};
 
@@ -86,9 +86,9 @@ impl Server {
         calls
     }
 
-    /// Answers a request: `Ok` as `ok`, `Err` as `no`, at most [`crate::MAX_REPLY`] bytes. A client that is gone is
-    /// ignored; one that has not read its earlier answers is closed.
-    pub fn reply(&mut self, id: ConnId, answer: Result<&str, &str>) {
+    /// Answers a request: `Ok` as `ok`, `Err` as `no`, at most [`crate::MAX_REPLY`] bytes, with copies of descriptors
+    /// (`SCM_RIGHTS`). A client that is gone is ignored; one that has not read its earlier answers is closed.
+    pub fn reply(&mut self, id: ConnId, answer: Result<&str, &str>, given: &[RawFd]) {
         let Some((uid, socket)) = self.clients.remove(&id) else {
             return;
         };
@@ -97,7 +97,9 @@ impl Server {
         let packet = format!("{word} {}\n{body}", body.len());
         // MSG_NOSIGNAL: a peer that hung up must not raise SIGPIPE in PID 1.
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        if send(socket.as_raw_fd(), packet.as_bytes(), flags).is_ok() {
+        let (fd, packet) = (socket.as_raw_fd(), [IoSlice::new(packet.as_bytes())]);
+        let given = [ControlMessage::ScmRights(given)];
+        if sendmsg::<UnixAddr>(fd, &packet, &given, flags, None).is_ok() {
             let _ = self.hold(uid, socket);
         }
     }
@@ -134,7 +136,7 @@ impl Server {
         let text = String::from_utf8_lossy(packet);
         let line = text.strip_suffix('\n').unwrap_or(&text);
         let asked = Verb::parse(line).and_then(|verb| verb.allowed(uid));
-        let asked = asked.inspect_err(|why| self.reply(id, Err(why)));
+        let asked = asked.inspect_err(|why| self.reply(id, Err(why), &[]));
         asked.ok().map(|verb| (id, verb))
     }
 

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | operator | typing at the serial line | everything |
 //! | Spine | uid 0 | `hello`, `status`, `validate`, `rooms` |
-//! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own |
+//! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own; `device standin` |
 //! | nobody | any other uid | `hello` |
 
 use bay0_persona::PersonaName;
@@ -34,6 +34,8 @@ pub enum Verb {
     Focus(PersonaName),
     /// Attaches the operator's terminal to a persona's.
     Enter(PersonaName),
+    /// Asks for the device that stands in for hardware.
+    Device,
     /// Shows the last log lines.
     Log,
     /// Shuts down and switches off.
@@ -50,7 +52,7 @@ enum Form {
 }
 
 /// The whole grammar: word, form, what it does.
-static VERBS: [(&str, Form, &str); 12] = [
+static VERBS: [(&str, Form, &str); 13] = [
     ("help", Bare(Verb::Help), "show this table"),
     ("status", Bare(Verb::Status), "show figures as key=value"),
     ("validate", Bare(Verb::Validate), "run the health checks"),
@@ -59,6 +61,7 @@ static VERBS: [(&str, Form, &str); 12] = [
     ("stop", Named(Verb::Stop), "stop a persona"),
     ("focus", Named(Verb::Focus), "bring a persona forward"),
     ("enter", Named(Verb::Enter), "use a persona's terminal"),
+    ("device standin", Bare(Verb::Device), "ask for its device"),
     ("log", Bare(Verb::Log), "show the last log lines"),
     ("hello", Bare(Verb::Hello), "prove that bay0 answers"),
     ("poweroff", Bare(Verb::Poweroff), "shut down, switch off"),
@@ -76,10 +79,10 @@ impl Verb {
             return Err(long);
         }
         let (word, name) = line.split_once(' ').unwrap_or((line, ""));
-        let row = VERBS.iter().find(|(known, ..)| *known == word);
-        match row.map(|(_, form, _)| form) {
-            Some(Bare(verb)) if word == line => Ok(verb.clone()),
-            Some(Named(verb)) => match PersonaName::parse(name) {
+        let mut rows = VERBS.iter();
+        match rows.find(|(known, ..)| *known == word || *known == line) {
+            Some((known, Bare(verb), _)) if *known == line => Ok(verb.clone()),
+            Some((_, Named(verb), _)) => match PersonaName::parse(name) {
                 Ok(name) => Ok(verb(name)),
                 Err(why) => Err(format!("{word}: {why}; next: correct the name")),
             },
@@ -96,6 +99,7 @@ impl Verb {
             Verb::Hello => true,
             Verb::Status | Verb::Rooms => uid == 0 || uid >= FIRST_ROOM_UID,
             Verb::Validate => uid == 0,
+            Verb::Device => uid >= FIRST_ROOM_UID,
             _ => false,
         };
         let denied = || "not for this uid to ask; next: ask at the operator line".to_owned();
@@ -107,7 +111,7 @@ impl Verb {
 pub fn help() -> String {
     let line = |(word, form, what): &(&str, Form, &str)| {
         let name = if let Named(_) = form { "NAME" } else { "" };
-        format!("{word:<8} {name:<4} {what}\n")
+        format!("{:<15}{what}\n", format!("{word:<8} {name}"))
     };
     VERBS.iter().map(line).collect()
 }

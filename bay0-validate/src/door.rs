@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// Asks bay0. If it cannot be asked, that is the one finding, and as bad as knowing the worst of the rest.
 pub(crate) fn feel(socket: &Path, server_uid: u32) -> Vec<String> {
     let lines = match call(socket, server_uid, "validate", LIMIT) {
-        Ok(told) => finding("umbilical", Ok("bay0 answers".to_owned())) + "\n" + &told,
+        Ok((told, _)) => finding("umbilical", Ok("bay0 answers".to_owned())) + "\n" + &told,
         Err(why) => finding("umbilical", Err(why)),
     };
     lines.lines().map(str::to_owned).collect()

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::Read;
 
+use anyhow::anyhow;
 use bay0_umbilical::{Server, Verb, help};
 use bay0_validate::finding;
 
@@ -23,18 +24,21 @@ impl Bay0 {
         for (id, verb) in calls {
             let room = slot.checked_sub(1).and_then(|slot| self.rooms.get(&slot));
             let room = room.map(|room| room.policy.name.clone());
+            let mut given = Vec::new();
             let answer = match (verb, &room) {
                 (Verb::Hello, _) => Ok(HELLO.to_owned()),
                 (Verb::Status, None) => Ok(self.status()),
                 (Verb::Status | Verb::Rooms, _) => Ok(self.list(room.as_ref())),
+                (Verb::Device, Some(_)) => self.lend(slot.saturating_sub(1), &mut given),
                 (Verb::Validate, None) => {
                     self.asked.push(id);
                     continue;
                 }
-                _ => Err("not at this door; next: use the operator line"),
+                _ => Err(anyhow!("not at this door; next: use the operator line")),
             };
+            let answer = answer.map_err(|why| why.to_string());
             if let Some(server) = self.server(slot) {
-                server.reply(id, answer.as_deref().map_err(|why| *why));
+                server.reply(id, answer.as_deref().map_err(String::as_str), &given);
             }
         }
     }
@@ -73,7 +77,7 @@ impl Bay0 {
         let report = lines.join("\n") + "\n";
         if let Some(server) = self.umbilical.as_mut() {
             for id in self.asked.drain(..) {
-                server.reply(id, Ok(&report));
+                server.reply(id, Ok(&report), &[]);
             }
         }
     }
@@ -104,6 +108,7 @@ impl Bay0 {
             Ok(Verb::Validate) => return self.start_validator(),
             Ok(Verb::Poweroff) => return self.shut_down(POWER_OFF, "operator"),
             Ok(Verb::Reboot) => return self.shut_down(REBOOT, "operator"),
+            Ok(Verb::Device) => "only a room has one; next: enter one\n".to_owned(),
             Ok(Verb::Start(name)) => return self.order("start", &name, Bay0::start),
             Ok(Verb::Stop(name)) => return self.order("stop", &name, Bay0::stop),
             Ok(Verb::Focus(name)) => return self.order("focus", &name, Bay0::focus),

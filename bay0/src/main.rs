@@ -27,7 +27,7 @@ use std::os::unix::net::UnixDatagram;
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 #[cfg(not(feature = "host"))]
-use std::{io::stdout, path::Path};
+use std::{io::stdout, os::fd::AsFd, path::Path};
 
 #[cfg(not(feature = "host"))]
 use anyhow::Context;
@@ -71,16 +71,23 @@ fn init() -> anyhow::Result<ExitCode> {
     anyhow::bail!("FAIL: start: {errno}; the machine reboots")
 }
 
-/// In a room it is the client: says one request to PID 1 and prints the answer. Uid 0 of the Spine is nobody's there, which
-/// the kernel shows as this one (`user_namespaces(7)`).
+/// In a room it is the client: says one request to PID 1 and prints the answer, and what a device tells until that is taken
+/// back. Uid 0 of the Spine is nobody's there, which the kernel shows as this one (`user_namespaces(7)`).
 #[cfg(not(feature = "host"))]
 fn ask() -> anyhow::Result<ExitCode> {
     const OUTSIDE: u32 = 65_534;
-    let verb = std::env::args_os().nth(1);
-    let verb = verb.context("next: bay0 hello, bay0 status or bay0 rooms")?;
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let line = words.join(" ".as_ref());
+    let next = "next: bay0 hello, bay0 status, bay0 rooms or bay0 device standin";
+    anyhow::ensure!(!line.is_empty(), next);
     let path = Path::new("/run/umbilical");
-    let answer = bay0_umbilical::call(path, OUTSIDE, &verb.to_string_lossy(), boot::PATIENCE);
-    stdout().write_all(answer.map_err(anyhow::Error::msg)?.as_bytes())?;
+    let answer = bay0_umbilical::call(path, OUTSIDE, &line.to_string_lossy(), boot::PATIENCE);
+    let (text, device) = answer.map_err(anyhow::Error::msg)?;
+    // Not through the buffer of stdout, which would keep what the device says until a line of it is full.
+    let mut out = File::from(stdout().as_fd().try_clone_to_owned()?);
+    out.write_all(text.as_bytes())?;
+    let told = device.map(|device| std::io::copy(&mut File::from(device), &mut out));
+    told.transpose().context("device")?;
     Ok(ExitCode::SUCCESS)
 }
 

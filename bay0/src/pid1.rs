@@ -1,7 +1,7 @@
 //! PID 1 (A11): one thread, one `match` over a closed enum of events, and the only place that feeds the watchdog (A12).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File};
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -95,6 +95,8 @@ pub struct Bay0 {
     pub rooms: BTreeMap<usize, Running>,
     /// The room that is not frozen.
     pub front: Option<usize>,
+    /// The device that a room holds, and which room: the one in front, or one inside it.
+    pub lent: Option<(usize, File)>,
     /// The room whose terminal the console is.
     pub attached: Option<Attached>,
     /// The rooms that are started again when their time has come.
@@ -272,12 +274,8 @@ impl Bay0 {
 
     /// Opens every ACPI power button, found by the name its driver gives it.
     fn watch_buttons(&mut self) {
-        let inputs = fs::read_dir("/sys/class/input");
-        for input in inputs.into_iter().flatten().flatten() {
-            let node = format!("/dev/input/{}", input.file_name().display());
-            if told(input.path().join("device/name")) == "Power Button\n"
-                && let Ok(button) = open_device(&node)
-            {
+        for node in inputs("Power Button") {
+            if let Ok(button) = open_device(&node) {
                 self.watch(&button, Event::Button, self.buttons.len());
                 self.buttons.push(button);
             }
@@ -306,6 +304,14 @@ impl Bay0 {
                 .say(format!("shutdown: {} requested by {by}", end.0));
         }
     }
+}
+
+/// The input devices of this name, which their driver gave them.
+pub fn inputs(name: &str) -> Vec<String> {
+    let all = fs::read_dir("/sys/class/input").into_iter().flatten();
+    let named = |it: &DirEntry| told(it.path().join("device/name")).trim_end() == name;
+    let node = |it: DirEntry| format!("/dev/input/{}", it.file_name().display());
+    all.flatten().filter(named).map(node).collect()
 }
 
 #[cfg(test)]

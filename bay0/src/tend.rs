@@ -1,16 +1,18 @@
-//! What becomes of a room after its start: the focus, its limits, its end, and another try.
+//! What becomes of a room after its start: the focus and the device that goes with it, its limits, its end, and another try.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use bay0_persona::{Grant, PersonaName};
+use anyhow::{Context, Result, bail, ensure};
+use bay0_persona::{Grant, PersonaName, policy::STANDIN};
 use bay0_reconcile::native::OWN;
 use bay0_state::State;
+use nix::errno::Errno;
 use nix::sys::wait::WaitStatus;
 
 use crate::log::boot_ms;
-use crate::pid1::Bay0;
+use crate::pid1::{Bay0, inputs};
 use crate::rooms::{Running, socket};
 
 /// Longest that a room may take to freeze or to thaw.
@@ -19,6 +21,8 @@ const FOCUS_DEADLINE: Duration = Duration::from_millis(500);
 pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// Longest pause before a room is started again, in milliseconds. One that ran for so long has recovered.
 const MAX_DELAY_MS: u64 = 60_000;
+/// The device that stands in for hardware (T05), by the name that its driver gives it.
+const KEYS: &str = "QEMU Virtio Keyboard";
 /// What the kernel counts when a room comes to a limit: file, key, what it means, and the limit.
 pub const LIMITS: [(&str, &str, &str, Grant); 3] = [
     (
@@ -40,6 +44,8 @@ pub const LIMITS: [(&str, &str, &str, Grant); 3] = [
         Grant::CpuQuota,
     ),
 ];
+
+nix::ioctl_write_int!(evdev_revoke, b'E', 0x91);
 
 /// A room that is to be started again: how often that was tried, and when it is due, in milliseconds since the kernel started.
 pub type Again = (u64, u64);
@@ -63,9 +69,37 @@ impl Bay0 {
             let _ = old.group.thaw(FOCUS_DEADLINE);
         }
         thawed?;
+        if let Err(errno) = revoke(&self.lent) {
+            // Nobody goes on while it is uncertain who has the device (C12).
+            let _ = new.map(|new| new.group.freeze(FOCUS_DEADLINE));
+            self.front.map_or(Ok(()), |front| self.kill(front))?;
+            bail!("the room in front kept its device: {errno:?}; that room is stopped");
+        }
+        self.lent = None;
         self.front = Some(slot);
         self.log.say(format!("room: {name} is in front"));
         Ok(())
+    }
+
+    /// Opens the device that stands in for hardware for a room in front (T05): PID 1 keeps hold of what it hands over, to take
+    /// it back, and takes it from whoever had it.
+    ///
+    /// # Errors
+    /// Why the room may not have it now.
+    pub fn lend(&mut self, slot: usize, given: &mut Vec<RawFd>) -> Result<String> {
+        let room = self.rooms.get(&slot);
+        let room = room.filter(|it| it.policy.get(Grant::Devices) & STANDIN != 0);
+        let room = room.context("not in this room's policy; next: write it there")?;
+        let in_front = self.front == Some(room.top);
+        ensure!(in_front, "this room is not in front; next: ask when it is");
+        let none = "this machine has no such device; next: attach one";
+        let node = inputs(KEYS).pop().context(none)?;
+        // For reading only: what is written to it, the whole machine would take for typed.
+        let device = File::open(node).context(none)?;
+        revoke(&self.lent).context("who has it keeps it; next: stop this room")?;
+        given.push(device.as_raw_fd());
+        self.lent = Some((slot, device));
+        Ok(String::new())
     }
 
     /// The room of this name.
@@ -104,9 +138,14 @@ impl Bay0 {
         outer.group.condemn()?;
         self.front.take_if(|front| *front == slot);
         let outer = outer.policy.name.clone();
-        for room in self.rooms.values_mut().filter(|room| room.status.is_none()) {
-            if room.policy.name.chain().any(|name| name == outer) {
+        for (slot, room) in &mut self.rooms {
+            let inside = room.policy.name.chain().any(|name| name == outer);
+            if inside && room.status.is_none() {
                 room.stop_ms.get_or_insert_with(boot_ms);
+            }
+            // A descriptor on its way between processes can outlive them all.
+            if let Some(lent) = self.lent.take_if(|(at, _)| inside && at == slot) {
+                let _ = revoke(&Some(lent));
             }
         }
         Ok(())
@@ -229,10 +268,32 @@ impl Running {
     }
 }
 
+/// Takes a device back: whoever has it open reads an error from now on. One that was unplugged is nobody's already.
+fn revoke(lent: &Option<(usize, File)>) -> nix::Result<()> {
+    let fd = lent.as_ref().map(|(_, device)| device.as_raw_fd());
+    // SAFETY: the call takes no memory of ours, and the descriptor is open as long as the file is.
+    match fd.map(|fd| unsafe { evdev_revoke(fd, 0) }) {
+        Some(Err(errno)) if errno != Errno::ENODEV => Err(errno),
+        _ => Ok(()),
+    }
+}
+
 fn how(status: WaitStatus) -> String {
     match status {
         WaitStatus::Exited(_, code) => format!("exit {code}"),
         WaitStatus::Signaled(_, signal, _) => format!("{signal}"),
         other => format!("{other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t05_what_cannot_be_taken_back_is_an_error_and_what_nobody_has_is_none() {
+        assert_eq!(revoke(&None), Ok(()));
+        let file = File::open("/dev/null").ok().map(|file| (7, file));
+        assert_eq!(revoke(&file), Err(Errno::ENOTTY));
     }
 }

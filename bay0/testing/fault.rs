@@ -55,6 +55,12 @@ impl Bay0 {
                 self.log.say("fault: slow keeper");
                 format!("{:?}", keeper.map(stop))
             }
+            ("stuck-device", _) => {
+                // Nothing can be taken back of a file that is no device.
+                let null = File::open("/dev/null").ok();
+                self.lent = self.lent.take().and_then(|lent| Some((lent.0, null?)));
+                format!("{:?}", self.lent)
+            }
             ("census", _) => census(),
             ("load-module", path) => format!("{:?}", File::open(path).map(load_module)),
             ("orphans", count) => orphans(count.parse().unwrap_or(1)),

@@ -23,7 +23,7 @@ pub struct Wanted {
 
 /// What bay0 loads. `watchdog`: the hardware watchdog, before anything that can fail. `softdog`: only where that brought none.
 /// `early`: the power button, its events and the panic notifier, and what rooms are made of: their images (SquashFS on dm-verity, which
-/// asks the kernel for SHA-256 by name) and their network. `disk`: what `/persist` is on. A module may stand in several lists; loading
+/// asks the kernel for SHA-256 by name), their network, and the keyboard that stands in for their hardware. `disk`: what `/persist` is on. A module may stand in several lists; loading
 /// it again is no error.
 pub const WANTED: [Wanted; 4] = [
     Wanted {
@@ -48,7 +48,7 @@ pub const WANTED: [Wanted; 4] = [
             "veth",
             "virtio_net",
         ],
-        optional: &["pvpanic-pci", "sha256_generic"],
+        optional: &["pvpanic-pci", "sha256_generic", "virtio_input"],
     },
     Wanted {
         list: "disk",

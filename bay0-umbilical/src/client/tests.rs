@@ -2,10 +2,12 @@
 
 use super::*;
 use bay0_persona::CloneFlags;
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::os::unix::net::UnixListener;
 use std::thread;
 
+use crate::Server;
 use crate::server::tests::{become_uid, client};
 use nix::sys::socket::{Backlog, bind, listen};
 use nix::unistd::{Uid, User, chown};
@@ -54,8 +56,40 @@ impl Scene {
         let answer = call(&self.path, self.me(), "hello", Duration::from_secs(5));
         server.join().unwrap();
         std::fs::remove_file(&self.path).unwrap();
+        let answer = answer.map(|(text, _)| text);
         answer.map_err(|err| err.replace(&self.path.display().to_string(), "SOCK"))
     }
+}
+
+#[test]
+fn t05_a_descriptor_comes_with_an_answer_and_none_with_another() {
+    let scene = scene();
+    let mut server = Server::bind(&scene.path).unwrap();
+    let (asked, serves) = (scene.path.clone(), scene.me());
+    let client = thread::spawn(move || {
+        let hello = || call(&asked, serves, "hello", Duration::from_secs(5)).unwrap();
+        (hello(), hello())
+    });
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"from the device").unwrap();
+    file.rewind().unwrap();
+    for given in [&[file.as_raw_fd()][..], &[]] {
+        let mut calls = Vec::new();
+        while calls.is_empty() {
+            calls = server.turn();
+        }
+        server.reply(calls[0].0, Ok("here"), given);
+    }
+    let ((text, device), plain) = client.join().unwrap();
+    let mut said = String::new();
+    File::from(device.unwrap())
+        .read_to_string(&mut said)
+        .unwrap();
+    assert_eq!((text.as_str(), said.as_str()), ("here", "from the device"));
+    assert_eq!(plain.0, "here");
+    assert!(plain.1.is_none());
+    // It was the same opening of the file: what the client has read, it has read for both.
+    assert_eq!(file.stream_position().unwrap(), 15);
 }
 
 #[test]

@@ -11,18 +11,19 @@ fn name(text: &str) -> PersonaName {
 
 #[test]
 fn h18_every_verb_of_the_table_parses_and_the_table_is_the_help() {
-    let table = "help          show this table\n\
-                 status        show figures as key=value\n\
-                 validate      run the health checks\n\
-                 rooms         list the personas\n\
-                 start    NAME start a persona\n\
-                 stop     NAME stop a persona\n\
-                 focus    NAME bring a persona forward\n\
-                 enter    NAME use a persona's terminal\n\
-                 log           show the last log lines\n\
-                 hello         prove that bay0 answers\n\
-                 poweroff      shut down, switch off\n\
-                 reboot        shut down, start again\n";
+    let table = "help           show this table\n\
+                 status         show figures as key=value\n\
+                 validate       run the health checks\n\
+                 rooms          list the personas\n\
+                 start    NAME  start a persona\n\
+                 stop     NAME  stop a persona\n\
+                 focus    NAME  bring a persona forward\n\
+                 enter    NAME  use a persona's terminal\n\
+                 device standin ask for its device\n\
+                 log            show the last log lines\n\
+                 hello          prove that bay0 answers\n\
+                 poweroff       shut down, switch off\n\
+                 reboot         shut down, start again\n";
     assert_eq!(help(), table);
     let work = name("p://work");
     let verbs = [
@@ -34,6 +35,7 @@ fn h18_every_verb_of_the_table_parses_and_the_table_is_the_help() {
         ("stop p://work", Verb::Stop(work.clone())),
         ("focus p://work", Verb::Focus(work.clone())),
         ("enter p://work", Verb::Enter(work)),
+        ("device standin", Verb::Device),
         ("log", Verb::Log),
         ("hello", Verb::Hello),
         ("poweroff", Verb::Poweroff),
@@ -62,6 +64,10 @@ fn h19_every_refusal_says_what_is_wrong_and_what_next() {
         refusal("start"),
         "start: a name begins with sys:// or p://; next: correct the name"
     );
+    for line in ["device", "device gpu", "device standin 2"] {
+        let unknown = format!("unknown verb {line:?}; next: type help");
+        assert_eq!(refusal(line), unknown);
+    }
     let long = "request not under 256 bytes; next: shorten it";
     assert_eq!(refusal(&"x".repeat(256)), long);
 }
@@ -111,6 +117,8 @@ fn c02_rooms_may_look_at_themselves_the_spine_may_look_and_only_the_operator_may
         assert_eq!(allowed(verb), [true, false, false, true, true]);
     }
     assert_eq!(allowed(Verb::Validate), [true, false, false, false, false]);
+    // Only a room has hardware: the Spine's own programs open what they are made for.
+    assert_eq!(allowed(Verb::Device), [false, false, false, true, true]);
     for verb in acts {
         assert_eq!(allowed(verb.clone()), [false; 5], "{verb:?}");
     }
@@ -128,6 +136,7 @@ proptest! {
                 Verb::Stop(name) => format!("stop {name}"),
                 Verb::Focus(name) => format!("focus {name}"),
                 Verb::Enter(name) => format!("enter {name}"),
+                Verb::Device => "device standin".to_owned(),
                 bare => format!("{bare:?}").to_lowercase(),
             };
             prop_assert_eq!(spelt, line);
@@ -136,7 +145,7 @@ proptest! {
 
     #[test]
     fn a16_near_misses_are_refused(
-        verb in "(help|status|validate|rooms|start|stop|focus|enter|log|hello|poweroff|reboot)",
+        verb in "(help|status|validate|rooms|start|stop|focus|enter|device standin|log|hello|poweroff|reboot)",
         junk in "[ \\ta-zA-Z0-9:/_.-]{1,20}",
     ) {
         let line = format!("{verb}{junk}");

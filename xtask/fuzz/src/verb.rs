@@ -29,6 +29,7 @@ fn spelling(verb: &Verb) -> String {
         Verb::Stop(name) => format!("stop {name}"),
         Verb::Focus(name) => format!("focus {name}"),
         Verb::Enter(name) => format!("enter {name}"),
+        Verb::Device => "device standin".into(),
         Verb::Log => "log".into(),
         Verb::Poweroff => "poweroff".into(),
         Verb::Reboot => "reboot".into(),

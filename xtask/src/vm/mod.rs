@@ -12,6 +12,7 @@ pub mod lab;
 pub mod rng;
 
 mod boots;
+mod devices;
 mod disks;
 mod ends;
 mod faults;
@@ -135,6 +136,9 @@ scenarios! {
     roomends::h08_the_end_takes_every_room_running_frozen_and_nested: "poweroff with rooms in every state is clean",
     rooms::c04_two_rooms_see_neither_each_other_nor_the_spine: "own processes, names, mounts, sockets and uids, and nobody else's",
     rooms::t04_a_room_behind_uses_no_processor: "what burns is frozen behind another room and burns on in front",
+    devices::t05_the_device_goes_with_the_focus_and_with_the_end: "the room in front reads the keys; behind another one, and stopped, it reads nothing more",
+    devices::t05_a_room_is_refused_what_it_may_not_have: "without the word in its policy, not in front, or no such device: refused, each with its reason",
+    devices::t05_a_device_that_cannot_be_taken_back_costs_its_room: "then the focus stays with nobody, the room that has it is stopped, and others go on",
     rooms::a08_a_room_asks_bay0_about_itself_only: "the umbilical of a room shows it and what is in it, and takes no order",
     lines::h14_operator_line_refuses_by_byte_and_position: "unknown verbs and malformed names, each with its text",
     lines::c03_release_spine_knows_no_fault_injection: "the verb of the test build is unknown to the release",

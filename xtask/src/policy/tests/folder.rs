@@ -7,6 +7,7 @@ use bay0_persona::PersonaName;
 use super::{LEAST, folder, said};
 use crate::layout::Layout;
 use crate::policy::set::{self, Loaded};
+use crate::policy::terms;
 use crate::roomdisk::{Set, TESTED};
 
 #[test]
@@ -141,6 +142,7 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
         "p://hostile2",
         "p://lost",
         "p://tiny",
+        "sys://serves",
     ];
     let mut both = [names(&shipped), more.map(str::to_owned).to_vec()].concat();
     both.sort();
@@ -215,4 +217,10 @@ fn a06_the_lists_of_system_calls_stand_beside_the_policies_and_are_none() {
             "d/seccomp: not a policy; next: call it as p__work__mail.toml for p://work/mail, or move it away"
         ]
     );
+}
+
+#[test]
+fn t05_the_word_of_a_policy_is_the_bit_that_bay0_looks_at() {
+    let place = terms::number(&terms::DEVICES, "standin");
+    assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::STANDIN));
 }

@@ -1,0 +1,183 @@
+//! The device of the room in front (T05): lent, taken back, and refused.
+
+use anyhow::{Result, ensure};
+
+use super::inside::Inside;
+use super::lab::{Build, Guest, Lab};
+use super::rooms::stands;
+
+/// What stands in for hardware, as QEMU calls it.
+const KEYBOARD: [&str; 2] = ["-device", "virtio-keyboard-pci"];
+/// Types, codes and values of what one tap of a key makes: pressed, told, let go, told.
+fn tap(code: &str) -> [String; 4] {
+    let told = "0000000000000000".to_owned();
+    let [down, up] = ["01", "00"].map(|value| format!("0100{code}00{value}000000"));
+    [down, told.clone(), up, told]
+}
+
+fn with_keyboard(lab: &Lab) -> Result<Guest> {
+    let mut config = lab.config_with(Build::Fault, &lab.disk()?);
+    config.extra_args = KEYBOARD.map(str::to_owned).to_vec();
+    let mut guest = lab.start(&config)?;
+    guest.verdict("GREEN")?;
+    Ok(guest)
+}
+
+/// Asks for the device, and goes on when it is there; what it says is kept in a file. Not by a child of the shell: without echo
+/// that takes the end of one for the end of its input.
+fn hold(room: &mut Inside<'_>) -> Result<()> {
+    room.run("rm -f /keys; (bay0 device standin >/keys 2>/end & echo $! >/pid); pid=$(cat /pid)")?;
+    // Until it is there, or the client has ended without it.
+    let held = "ls -l /proc/$pid/fd | grep -q input";
+    room.run(&format!(
+        "until {held} || ! kill -0 $pid; do :; done; {held} || ! cat /end"
+    ))
+    .map(drop)
+}
+
+/// What the device has said since it was asked for, once it has said all of a tap.
+fn heard(room: &mut Inside<'_>, taps: usize) -> Result<Vec<String>> {
+    let all = taps * 96;
+    room.run(&format!(
+        "until [ $(wc -c </keys) -ge {all} ]; do sleep 1; done"
+    ))?;
+    let said = room.run("hexdump -v -e '24/1 \"%02x\" \"\\n\"' /keys")?;
+    let words = said.split_whitespace().filter_map(|line| line.get(32..));
+    Ok(words.map(str::to_owned).collect())
+}
+
+/// Fails unless whoever held the device in this room has read an error.
+fn lost(room: &mut Inside<'_>) -> Result<()> {
+    let (said, code) =
+        room.try_run("while kill -0 $pid; do :; done 2>/dev/null; cat /end; test ! -s /end")?;
+    ensure!(
+        code == 1 && said.contains("bay0: device: No such device (os error 19)"),
+        "{code} {said}"
+    );
+    Ok(())
+}
+
+pub fn t05_the_device_goes_with_the_focus_and_with_the_end(lab: &Lab) -> Result<()> {
+    let mut guest = with_keyboard(lab)?;
+    guest.start_room("p://a")?;
+    let mut a = guest.enter("p://a")?;
+    hold(&mut a)?;
+    // Not the power button, whatever is typed.
+    a.guest.press(&["power"])?;
+    a.guest.press(&["a"])?;
+    let said = heard(&mut a, 2)?;
+    ensure!(said == [tap("74"), tap("1e")].concat(), "{said:?}");
+    let (said, code) = a.try_run(
+        "for f in /proc/$pid/fd/*; do case $(readlink -n $f) in *input*) head -c 1 <$f;; esac; done",
+    )?;
+    ensure!(
+        code != 0 && said.contains("Permission denied"),
+        "opened anew, it could not be taken back: {code} {said}"
+    );
+    a.leave()?;
+
+    guest.start_room("p://b")?;
+    let mut b = guest.enter("p://b")?;
+    hold(&mut b)?;
+    b.guest.press(&["b"])?;
+    let said = heard(&mut b, 1)?;
+    ensure!(said == tap("30"), "{said:?}");
+    b.leave()?;
+
+    let mut a = guest.enter("p://a")?;
+    lost(&mut a)?;
+    let said = heard(&mut a, 2)?;
+    ensure!(said.len() == 8, "it went on reading: {said:?}");
+    a.leave()?;
+
+    // One inside the room in front may have it, and takes it from that one; when it has ended, the device is free.
+    guest.start_room("p://a/kid")?;
+    let mut a = guest.enter("p://a")?;
+    hold(&mut a)?;
+    a.leave()?;
+    let mut kid = guest.enter("p://a/kid")?;
+    hold(&mut kid)?;
+    kid.leave()?;
+    guest.stop_room("p://a/kid")?;
+    let mut a = guest.enter("p://a")?;
+    lost(&mut a)?;
+    hold(&mut a)?;
+    a.guest.press(&["c"])?;
+    let said = heard(&mut a, 1)?;
+    ensure!(said == tap("2e"), "{said:?}");
+    a.leave()?;
+    guest.stop_room("p://a")?;
+
+    let mut b = guest.enter("p://b")?;
+    lost(&mut b)?;
+    hold(&mut b)?;
+    b.guest.press(&["d"])?;
+    let said = heard(&mut b, 1)?;
+    ensure!(said == tap("20"), "{said:?}");
+    b.leave()?;
+    guest.never("FAIL")?;
+    guest.power_off()
+}
+
+/// Fails unless the room is refused with this.
+fn refused(guest: &mut Guest, name: &str, why: &str) -> Result<()> {
+    let mut room = guest.enter(name)?;
+    let (said, code) = room.try_run("bay0 device standin")?;
+    ensure!(
+        code == 1 && said.trim() == format!("bay0: {why}"),
+        "{name}: {code} {said}"
+    );
+    room.leave()
+}
+
+pub fn t05_a_room_is_refused_what_it_may_not_have(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    for name in ["p://tiny", "p://a", "sys://serves"] {
+        guest.start_room(name)?;
+    }
+    let why = "this machine has no such device; next: attach one";
+    refused(&mut guest, "p://a", why)?;
+    let why = "this room is not in front; next: ask when it is";
+    refused(&mut guest, "sys://serves", why)?;
+    let why = "not in this room's policy; next: write it there";
+    refused(&mut guest, "p://tiny", why)?;
+    let mut room = guest.enter("p://a")?;
+    let (said, code) = room.try_run("bay0 device gpu")?;
+    let why = "bay0: unknown verb \"device gpu\"; next: type help";
+    ensure!(code == 1 && said.trim() == why, "{code} {said}");
+    room.leave()?;
+    let said = guest.ask("device standin")?;
+    ensure!(
+        said.contains("only a room has one; next: enter one"),
+        "{said}"
+    );
+    guest.power_off()
+}
+
+pub fn t05_a_device_that_cannot_be_taken_back_costs_its_room(lab: &Lab) -> Result<()> {
+    let mut guest = with_keyboard(lab)?;
+    guest.start_room("p://b")?;
+    guest.start_room("p://a")?;
+    let mut a = guest.enter("p://a")?;
+    hold(&mut a)?;
+    a.leave()?;
+    let said = guest.ask("fault stuck-device")?;
+    ensure!(said.contains("/dev/null"), "{said}");
+    refused(
+        &mut guest,
+        "p://a",
+        "who has it keeps it; next: stop this room",
+    )?;
+    guest.machine.send_line("focus p://b")?;
+    guest.says("room: FAIL: focus p://b: the room in front kept its device: ENOTTY; that room is stopped; next: try again")?;
+    guest.says("room: p://a stopped (N ms)")?;
+    stands(&mut guest, "p://a stopped")?;
+    stands(&mut guest, "p://b running frozen")?;
+    let mut b = guest.enter("p://b")?;
+    hold(&mut b)?;
+    b.guest.press(&["b"])?;
+    let said = heard(&mut b, 1)?;
+    ensure!(said == tap("30"), "{said:?}");
+    b.leave()?;
+    guest.power_off()
+}
