@@ -35,6 +35,9 @@ pub struct Server {
     /// The uid and the socket of each, by a number that grows with each answer: whoever was silent longest comes first.
     clients: BTreeMap<ConnId, (u32, UnixStream)>,
     last: ConnId,
+    /// How many newcomers and requests are taken before somebody sets it anew (T02); none is no bound. What has to wait leaves
+    /// the server readable: it is to be watched by edges.
+    pub credit: Option<u32>,
 }
 
 impl AsFd for Server {
@@ -60,6 +63,7 @@ impl Server {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             clients: BTreeMap::new(),
             last: LISTENER,
+            credit: None,
         };
         server.listener.set_nonblocking(true)?;
         server.epoll.add(&server.listener, EpollEvent::empty())?;
@@ -71,10 +75,14 @@ impl Server {
     /// by [`Server::reply`]. To be called
     /// about once a second even if nothing is ready: then it looks for newcomers that there was no descriptor for.
     pub fn turn(&mut self) -> Vec<(ConnId, Verb)> {
+        if self.credit == Some(0) {
+            return Vec::new();
+        }
         let mut events = [EpollEvent::empty(); CONNECTIONS + 1];
         let count = self.epoll.wait(&mut events, EpollTimeout::ZERO);
         let mut calls = Vec::new();
         for event in events.iter().take(count.unwrap_or(0)) {
+            self.credit = self.credit.map(|left| left.saturating_sub(1));
             match event.data() {
                 LISTENER => drop(self.accept()),
                 client => calls.extend(self.hear(client)),

@@ -11,6 +11,8 @@ use crate::boot::told;
 use crate::pid1::Bay0;
 use crate::shutdown::{POWER_OFF, REBOOT};
 
+/// Newcomers and requests that a room's umbilical takes in a second (T02): each costs PID 1 time that the room's limits do not see.
+pub const PER_SECOND: u32 = 128;
 /// The answer to `hello`.
 const HELLO: &str = concat!("bay0 ", env!("CARGO_PKG_VERSION"), "\n");
 /// The longest line a terminal hands over (`termios(3)`): one read has all of it, so that no rest is taken for a verb.
@@ -41,6 +43,14 @@ impl Bay0 {
                 server.reply(id, answer.as_deref().map_err(String::as_str), &given);
             }
         }
+    }
+
+    /// Each second a room may ask again, and what had to wait is answered.
+    pub fn refill(&mut self, slot: usize) {
+        if let Some(server) = self.server(slot) {
+            server.credit = (slot > 0).then_some(PER_SECOND);
+        }
+        self.on_umbilical(slot);
     }
 
     fn server(&mut self, slot: usize) -> Option<&mut Server> {

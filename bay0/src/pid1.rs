@@ -172,7 +172,7 @@ impl Bay0 {
         let data = event as u64 | (slot as u64) << 8;
         // Rooms wake PID 1 for each arrival, not for as long as something is there: none of them can make the loop spin.
         let flags = match event {
-            Event::Room => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
+            Event::Room | Event::Umbilical => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
             _ => EpollFlags::EPOLLIN,
         };
         let readable = EpollEvent::new(flags, data);

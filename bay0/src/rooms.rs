@@ -28,6 +28,7 @@ use nix::sys::wait::WaitStatus;
 
 use crate::boot::told;
 use crate::care::by_child;
+use crate::doors::PER_SECOND;
 use crate::log::boot_ms;
 use crate::pid1::{Bay0, Event};
 use crate::tend::LIMITS;
@@ -230,7 +231,8 @@ impl Bay0 {
         group.limit(policy)?;
         let own = Group::create(&group.path, native::OWN)?;
         let umbilical = socket(&policy.name);
-        let server = Server::bind(&umbilical).context("umbilical")?;
+        let mut server = Server::bind(&umbilical).context("umbilical")?;
+        server.credit = Some(PER_SECOND);
         let filters = self.baked.filters.get(&policy.get(Grant::Seccomp));
         let number = u32::try_from(slot)?.saturating_add(1);
         let plan = Plan {

@@ -221,7 +221,7 @@ impl Bay0 {
         let awake = self.rooms.iter().filter(|(_, room)| room.awake(front));
         let doors = awake.map(|(slot, _)| slot.saturating_add(1)).chain([0]);
         for slot in doors.collect::<Vec<_>>() {
-            self.on_umbilical(slot);
+            self.refill(slot);
         }
         let due = self.again.iter().filter(|(_, again)| again.1 <= now);
         let mut due = due.map(|(slot, _)| *slot);

@@ -135,6 +135,25 @@ fn h19_what_cannot_be_asked_is_refused_without_reaching_pid_1() {
 }
 
 #[test]
+fn t02_what_is_beyond_the_credit_waits_until_there_is_more() {
+    let mut scene = scene();
+    let mut client = scene.connect();
+    scene.server.credit = Some(2);
+    client.write_all(b"hello\n").unwrap();
+    // The newcomer, then its request.
+    scene.server.turn();
+    assert_eq!(scene.server.turn().len(), 1);
+    let mut other = scene.connect();
+    other.write_all(b"hello\n").unwrap();
+    assert_eq!(scene.server.turn(), []);
+    assert!(ready(&scene.server));
+    scene.server.credit = Some(1);
+    assert_eq!((scene.server.turn(), scene.server.turn()), (vec![], vec![]));
+    scene.server.credit = None;
+    assert_eq!(scene.server.turn().len(), 1);
+}
+
+#[test]
 fn h15_authority_is_the_uid_of_whoever_connected() {
     let mut scene = scene();
     let mut client = scene.connect();

@@ -64,6 +64,10 @@ pub fn t03_descriptors_without_end_harm_their_own_room_alone(lab: &Lab) -> Resul
     siege(lab, |room| again_and_again(room, "fd-exhaust"), None)
 }
 
+pub fn t02_requests_without_end_are_answered_so_often_and_no_more(lab: &Lab) -> Result<()> {
+    siege(lab, |room| again_and_again(room, "request-flood"), None)
+}
+
 pub fn t03_a_process_that_ignores_every_signal_ends_with_its_room(lab: &Lab) -> Result<()> {
     siege(lab, |room| once(room, "unkillable"), None)
 }

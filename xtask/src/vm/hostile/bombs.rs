@@ -3,11 +3,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::libc;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 use crate::calls::{self, End, call};
 use crate::told::{Told, errno};
@@ -20,6 +21,9 @@ const HOLD: Duration = Duration::from_secs(2);
 const MOST_MIB: usize = 8_192;
 /// More open files than the kernel gives.
 const MOST_FILES: usize = 1_100_000;
+/// How long bay0 is asked, and how many answers a second it gives to those who come anew for each: half of what it takes in.
+const FLOOD: Duration = Duration::from_secs(4);
+const ANSWERS: usize = 64;
 /// Lines of descent in a storm of forks.
 const LINES: usize = 64;
 const MIB: usize = 1 << 20;
@@ -45,6 +49,36 @@ pub fn forks() -> Told {
         let _ = calls::wait(*child);
     }
     ended(format!("{} processes", children.len()), refused)
+}
+
+/// Asks bay0 again and again, each time as a newcomer; two in three requests are ones that it refuses.
+pub fn requests() -> Told {
+    let (begun, mut answers, mut failed) = (Instant::now(), 0, None);
+    for word in ["hello", "poweroff", "nonsense"].into_iter().cycle() {
+        failed = ask(word).err().map(|error| errno(&error));
+        if failed.is_some() || begun.elapsed() > FLOOD {
+            break;
+        }
+        answers += 1;
+    }
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap_or(usize::MAX);
+    let got = format!("{answers} answers in {seconds} s");
+    match failed {
+        Some(why) => Told::Refused(format!("{got} then {why}")),
+        // What it had at the beginning, each second begun, and a turn that was under way.
+        None if answers < (seconds + 3) * ANSWERS => Told::Bounded(got),
+        None => Told::Succeeded(got),
+    }
+}
+
+/// A connection of its own for one request; waits for the answer.
+fn ask(word: &str) -> io::Result<()> {
+    let (family, kind) = (AddressFamily::Unix, SockType::SeqPacket);
+    let door = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    connect(door.as_raw_fd(), &UnixAddr::new("/run/umbilical")?)?;
+    let mut door = File::from(door);
+    door.write_all(format!("{word}\n").as_bytes())?;
+    door.read(&mut [0; 256]).map(drop)
 }
 
 fn ended(got: String, refused: Option<String>) -> Told {

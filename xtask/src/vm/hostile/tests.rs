@@ -10,7 +10,7 @@ use super::told::Ways;
 use super::*;
 
 /// What the issue of rooms asks for.
-const PROMISED: [&str; 42] = [
+const PROMISED: [&str; 43] = [
     "fork-bomb",
     "mem-bomb",
     "tmpfs-fill",
@@ -38,6 +38,7 @@ const PROMISED: [&str; 42] = [
     "inherited-fds",
     "self-exe-overwrite",
     "symlink-bind-targets",
+    "request-flood",
     "unkillable",
     "fork-faster-than-kill",
     "sockets",
@@ -77,6 +78,7 @@ fn c05_the_list_names_every_attack_that_is_promised_once() {
             "mem-bomb",
             "tmpfs-fill",
             "fd-exhaust",
+            "request-flood",
             "unkillable",
             "fork-faster-than-kill"
         ]
