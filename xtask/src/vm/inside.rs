@@ -59,6 +59,19 @@ impl Guest {
     }
 }
 
+/// Whether a line is one of bay0's log, with its time, which may come at any moment. No scenario has a room print such a line and look
+/// for it.
+fn is_news(line: &str) -> bool {
+    let time = line
+        .strip_prefix("bay0 ")
+        .and_then(|rest| rest.split(' ').next());
+    let parts = time.and_then(|time| time.split_once('.'));
+    parts.is_some_and(|(seconds, ms)| {
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        !seconds.is_empty() && ms.len() == 3 && digits(seconds) && digits(ms)
+    })
+}
+
 impl Inside<'_> {
     /// Types a command and returns what it prints, and its exit code.
     pub fn try_run(&mut self, command: &str) -> Result<(String, i32)> {
@@ -78,7 +91,8 @@ impl Inside<'_> {
         let said = text.get(from..).unwrap_or_default();
         let until = said.rfind(&end).unwrap_or(said.len());
         let said = format!("{}{before}", said.get(..until).unwrap_or_default());
-        Ok((said, code.trim().parse()?))
+        let rooms = said.split_inclusive('\n').filter(|line| !is_news(line));
+        Ok((rooms.collect(), code.trim().parse()?))
     }
 
     /// The same for a command that must succeed.
@@ -97,5 +111,24 @@ impl Inside<'_> {
         self.guest.machine.send(LEAVE)?;
         let line = format!("terminal: left {}; mark {}", self.name, self.mark);
         self.guest.says(&line).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_news;
+
+    #[test]
+    fn h19_a_line_of_the_log_is_told_from_what_a_room_prints() {
+        assert!(is_news("bay0 4.002 room: sys://net ended: exit 1\n"));
+        for printed in [
+            "bay0 0.1.0\n",
+            "bay0 4.0021 x",
+            "bay0 .002 x",
+            "bay0: no",
+            "x bay0 4.002 y",
+        ] {
+            assert!(!is_news(printed), "{printed}");
+        }
     }
 }
