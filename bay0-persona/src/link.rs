@@ -1,67 +1,103 @@
-//! A room's network (T07), by netlink: links are made in, or moved into, the room's namespace. Nothing is ever given an address
-//! here, and the Spine keeps no end of anything.
+//! A room's network (T07), by netlink. Links are made in the rooms' namespaces, or moved there; nothing is ever given an address
+//! here, and the Spine keeps no end of anything. A room's end is up when its program begins, and the room's kernel finds an address
+//! by itself (IPv6, RFC 4862): for that the room needs neither a program nor a right.
+//!
+//! In the namespace of `sys://net` the cards and the rooms' ends are ports of one switch, the kernel's. The rooms' ports are
+//! isolated: they exchange packets with the cards and the switch, and not with each other.
 //!
 //! Source: `rtnetlink(7)`, the kernel's `if_link.h` and `veth.h`.
 
-use std::fs::{self, File};
-use std::os::fd::AsRawFd;
+use std::fmt::Display;
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::libc;
+use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
 };
+use nix::sys::stat::Mode;
+
+use crate::room::Room;
 
 const NET_NS_FD: u16 = 28;
 const INFO_PEER: u16 = 1;
+const INFO_SLAVE_KIND: u16 = 4;
+const PORT_ISOLATED: u16 = 33;
+/// The loopback's number in every namespace.
+const LOOPBACK: i32 = 1;
+/// The number of a room's end.
+const ETH0: i32 = 2;
+/// The switch's number: the last one, since a room's port has the number of the room's process.
+const SWITCH: i32 = i32::MAX;
 
-/// Puts a pair of connected links into two namespaces: `name` in one, `peer_name` in the other.
+/// Moves the cards of the Spine into a room and makes them ports of its switch, which is made if it is not there.
 ///
 /// # Errors
 /// The errno of the kernel's answer.
-pub fn pair(name: &str, space: &File, peer_name: &str, peer_space: &File) -> nix::Result<()> {
-    let end = |name: &str, space: &File| {
-        let fd = space.as_raw_fd().to_ne_bytes();
-        [
-            attribute(libc::IFLA_IFNAME, name.as_bytes()),
-            attribute(NET_NS_FD, &fd),
-        ]
-        .concat()
-    };
-    let peer = [interface(0), end(peer_name, peer_space)].concat();
-    let data = attribute(libc::IFLA_INFO_DATA, &attribute(INFO_PEER, &peer));
-    let info = [attribute(libc::IFLA_INFO_KIND, b"veth"), data].concat();
-    let info = attribute(libc::IFLA_LINKINFO, &info);
-    let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-    request(flags, &[interface(0), end(name, space), info].concat())
-}
-
-/// Moves every network card of this namespace into another; how many.
-///
-/// # Errors
-/// The errno of the kernel's answer.
-pub fn give_cards(space: &File) -> nix::Result<usize> {
-    let mut count: usize = 0;
-    for card in fs::read_dir("/sys/class/net")
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let read = |file| fs::read_to_string(card.path().join(file)).unwrap_or_default();
-        // The loopback belongs to each namespace; a card has a device behind it.
-        if card.path().join("device").exists() {
-            let index = read("ifindex").trim().parse().map_err(|_| Errno::ENODEV)?;
-            let fd = attribute(NET_NS_FD, &space.as_raw_fd().to_ne_bytes());
-            request(0, &[interface(index), fd].concat())?;
-            count = count.saturating_add(1);
-        }
+pub fn switch(net: &Room) -> nix::Result<()> {
+    let net = space(net.child.pid)?;
+    let switch = info(libc::IFLA_INFO_KIND, b"bridge", &[]);
+    let switch = [interface(SWITCH, libc::IFF_UP), switch].concat();
+    request(&net, libc::NLM_F_CREATE, &switch)?;
+    let within = attribute(NET_NS_FD, &net.as_raw_fd().to_ne_bytes());
+    let master = attribute(libc::IFLA_MASTER, &SWITCH.to_ne_bytes());
+    let there = [interface(0, libc::IFF_UP), within, master].concat();
+    for card in cards() {
+        let name = card.file_name().unwrap_or_default().as_encoded_bytes();
+        let port = [&there, &*attribute(libc::IFLA_IFNAME, name)];
+        request(&space("self")?, 0, &port.concat())?;
     }
-    Ok(count)
+    Ok(())
 }
 
-/// `struct ifinfomsg`: which link is meant; 0 for a new one.
-fn interface(index: i32) -> Vec<u8> {
-    [0, index, 0, 0].map(i32::to_ne_bytes).concat()
+/// Joins a room to the switch of another; its loopback and its `eth0` come up.
+///
+/// # Errors
+/// The errno of the kernel's answer; EEXIST: it is joined already, or the kernel still takes its last link away.
+pub fn join(room: &Room, net: &Room) -> nix::Result<()> {
+    let (port, net) = (room.child.pid, space(net.child.pid)?);
+    let room = space(port)?;
+    let name = attribute(libc::IFLA_IFNAME, b"eth0");
+    let within = attribute(NET_NS_FD, &room.as_raw_fd().to_ne_bytes());
+    let peer = [interface(ETH0, 0), name, within].concat();
+    let pair = info(libc::IFLA_INFO_KIND, b"veth", &attribute(INFO_PEER, &peer));
+    let master = attribute(libc::IFLA_MASTER, &SWITCH.to_ne_bytes());
+    let pair = [interface(port, 0), master, pair].concat();
+    request(&net, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &pair)?;
+    // Up only when it is isolated: at no moment is it a port like any other.
+    let isolated = info(INFO_SLAVE_KIND, b"bridge", &attribute(PORT_ISOLATED, &[1]));
+    let up = [interface(port, libc::IFF_UP), isolated].concat();
+    request(&net, 0, &up)?;
+    request(&room, 0, &interface(LOOPBACK, libc::IFF_UP))?;
+    request(&room, 0, &interface(ETH0, libc::IFF_UP))
+}
+
+/// The cards that the Spine has. The loopback belongs to each namespace; a card has a device behind it.
+pub fn cards() -> Vec<PathBuf> {
+    let links = fs::read_dir("/sys/class/net").into_iter().flatten();
+    let links = links.flatten().map(|link| link.path());
+    links.filter(|link| link.join("device").exists()).collect()
+}
+
+/// The network of a process.
+fn space(process: impl Display) -> nix::Result<OwnedFd> {
+    let path = format!("/proc/{process}/ns/net");
+    open(path.as_str(), OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// `struct ifinfomsg`: which link is meant, 0 for the one that is named, and the flags that are set.
+fn interface(index: i32, flags: i32) -> Vec<u8> {
+    [0, index, flags, flags].map(i32::to_ne_bytes).concat()
+}
+
+/// What a link is, or is a port of (`kind`), and what is told to that: the two stand side by side.
+fn info(kind: u16, name: &[u8], data: &[u8]) -> Vec<u8> {
+    let data = attribute(kind.saturating_add(1), data);
+    attribute(libc::IFLA_LINKINFO, &[attribute(kind, name), data].concat())
 }
 
 /// `struct rtattr`, padded to the next one.
@@ -73,14 +109,15 @@ fn attribute(kind: u16, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Sends an RTM_NEWLINK and hears the kernel's answer, which comes before the call returns.
-fn request(flags: i32, body: &[u8]) -> nix::Result<()> {
-    let (family, kind, route) = (
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockProtocol::NetlinkRoute,
-    );
-    let kernel = socket(family, kind, SockFlag::SOCK_CLOEXEC, route)?;
+/// Sends an RTM_NEWLINK to the kernel as it is in a namespace, and hears its answer, which comes before the call returns.
+fn request(space: &OwnedFd, flags: i32, body: &[u8]) -> nix::Result<()> {
+    let (flag, route) = (SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute);
+    // A socket belongs to the namespace in which it is made. Between the two moves nothing else is done.
+    let own = self::space("self")?;
+    setns(space, CloneFlags::CLONE_NEWNET)?;
+    let kernel = socket(AddressFamily::Netlink, SockType::Raw, flag, route);
+    setns(&own, CloneFlags::CLONE_NEWNET)?;
+    let kernel = kernel?;
     let length = u32::try_from(body.len()).unwrap_or(0).saturating_add(16);
     let flags = (flags | libc::NLM_F_REQUEST | libc::NLM_F_ACK).unsigned_abs();
     // struct nlmsghdr: length, type and flags, sequence number, sender.

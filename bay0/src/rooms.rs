@@ -10,7 +10,7 @@
 //! `sys://` rooms serve the others and are never frozen. A nested room is frozen with the room it is in, and dies with it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -244,7 +244,10 @@ impl Bay0 {
             filters: filters.context("no seccomp filter of its profile")?,
         };
         let room = Room::prepare(&plan, &own.dir).map_err(staged)?;
-        self.connect(slot, policy, &room)?;
+        if !self.connect(policy, &room)? {
+            let text = "has no network: sys://net does not run";
+            self.log.say(format!("room: {} {text}", policy.name));
+        }
         self.watch(&room.report, Event::Room, slot);
         self.watch(&room.terminal, Event::Room, slot);
         self.watch(&server, Event::Umbilical, slot.saturating_add(1));
@@ -252,27 +255,34 @@ impl Bay0 {
         Ok((room, server))
     }
 
-    /// Gives a room the network that its policy says. Without `sys://net` it has none, which is said.
-    fn connect(&mut self, slot: usize, policy: &Policy, room: &Room) -> Result<()> {
-        let space = File::open(room.proc("ns/net")).context("network")?;
-        if policy.get(Grant::Network) == NIC {
-            link::give_cards(&space).context("network: move the card")?;
-        }
-        if policy.get(Grant::Network) == VIA_NET {
-            let mut rooms = self.rooms.values();
-            let net = rooms.find(|room| room.policy.get(Grant::Network) == NIC);
-            match net.map(|net| File::open(net.room.proc("ns/net"))) {
-                Some(Ok(net)) => {
-                    let made = link::pair("eth0", &space, &format!("room{slot}"), &net);
-                    made.context("network: link")?;
-                }
-                _ => {
-                    let why = "has no network: sys://net does not run";
-                    self.log.say(format!("room: {} {why}", policy.name));
+    /// Gives a room the network that its policy says; false if it goes through `sys://net`, which is not there. With the cards
+    /// come the links of all rooms that go through it: those they had went with the last `sys://net`.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn connect(&self, policy: &Policy, room: &Room) -> Result<bool> {
+        match policy.get(Grant::Network) {
+            NIC => {
+                link::switch(room).context("network: switch")?;
+                for via in self.with(VIA_NET) {
+                    // One that has its link keeps it; one that is about to end does not keep the others from theirs.
+                    let _ = link::join(&via.room, room);
                 }
             }
+            VIA_NET => match self.with(NIC).next() {
+                Some(net) => link::join(room, &net.room).context("network: link")?,
+                None => return Ok(false),
+            },
+            _ => {}
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// The rooms with this network that have not ended.
+    pub fn with(&self, network: u64) -> impl Iterator<Item = &Running> {
+        let rooms = self.rooms.values();
+        let has = move |it: &&Running| it.policy.get(Grant::Network) == network;
+        rooms.filter(has).filter(|it| it.status.is_none())
     }
 
     /// A room tells of its start, or writes to its terminal.

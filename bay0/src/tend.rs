@@ -5,7 +5,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use bay0_persona::{Grant, PersonaName, policy::STANDIN};
+use bay0_persona::policy::{NIC, STANDIN};
+use bay0_persona::{Grant, PersonaName, link};
 use bay0_reconcile::native::OWN;
 use bay0_state::State;
 use nix::errno::Errno;
@@ -214,7 +215,8 @@ impl Bay0 {
         }
     }
 
-    /// Each second: starts again what is due, and says who came to a limit and who does not die.
+    /// Each second: gives `sys://net` the cards that have come back, starts again what is due, and says who came to a limit and
+    /// who does not die.
     pub fn tend(&mut self) {
         let now = boot_ms();
         let front = self.front;
@@ -222,6 +224,12 @@ impl Bay0 {
         let doors = awake.map(|(slot, _)| slot.saturating_add(1)).chain([0]);
         for slot in doors.collect::<Vec<_>>() {
             self.refill(slot);
+        }
+        // The kernel gives the cards back a while after a room has ended, perhaps when the next one runs already.
+        let net = self.with(NIC).next();
+        if let Some(net) = net.filter(|_| !link::cards().is_empty()) {
+            // What the kernel refuses here, it refuses at the next start, which says so.
+            let _ = self.connect(&net.policy, &net.room);
         }
         let due = self.again.iter().filter(|(_, again)| again.1 <= now);
         let mut due = due.map(|(slot, _)| *slot);

@@ -23,7 +23,7 @@ pub struct Wanted {
 
 /// What bay0 loads. `watchdog`: the hardware watchdog, before anything that can fail. `softdog`: only where that brought none.
 /// `early`: the power button, its events and the panic notifier, and what rooms are made of: their images (SquashFS on dm-verity, which
-/// asks the kernel for SHA-256 by name), their network, and the keyboard that stands in for their hardware. `disk`: what `/persist` is on. A module may stand in several lists; loading
+/// asks the kernel for SHA-256 by name), their network (IPv6), and the keyboard that stands in for their hardware. `disk`: what `/persist` is on. A module may stand in several lists; loading
 /// it again is no error.
 pub const WANTED: [Wanted; 4] = [
     Wanted {
@@ -47,8 +47,9 @@ pub const WANTED: [Wanted; 4] = [
             "dm-verity",
             "veth",
             "virtio_net",
+            "bridge",
         ],
-        optional: &["pvpanic-pci", "sha256_generic", "virtio_input"],
+        optional: &["pvpanic-pci", "sha256_generic", "ipv6", "virtio_input"],
     },
     Wanted {
         list: "disk",
@@ -161,7 +162,9 @@ mod tests {
         kernel/drivers/md/dm-mod.ko:\nkernel/drivers/md/dm-bufio.ko: kernel/drivers/md/dm-mod.ko\n\
         kernel/drivers/md/dm-verity.ko: kernel/drivers/md/dm-bufio.ko kernel/drivers/md/dm-mod.ko\n\
         kernel/drivers/net/veth.ko:\nkernel/net/core/failover.ko:\n\
-        kernel/drivers/net/virtio_net.ko: kernel/net/core/failover.ko\n";
+        kernel/drivers/net/virtio_net.ko: kernel/net/core/failover.ko\n\
+        kernel/net/llc/llc.ko:\nkernel/net/802/stp.ko: kernel/net/llc/llc.ko\n\
+        kernel/net/bridge/bridge.ko: kernel/net/802/stp.ko kernel/net/llc/llc.ko\n";
 
     fn tree(dep: &str, builtin: &str) -> (tempfile::TempDir, Tree) {
         let dir = tempfile::tempdir().unwrap();
@@ -219,13 +222,16 @@ mod tests {
             "veth",
             "failover",
             "virtio_net",
+            "llc",
+            "stp",
+            "bridge",
         ];
-        assert_eq!(names(DEP, "")[2..10], rooms);
+        assert_eq!(names(DEP, "")[2..13], rooms);
         let without = DEP.replace("kernel/fs/overlayfs/overlay.ko:\n", "");
         let builtin = "kernel/fs/overlayfs/overlay.ko\nkernel/crypto/sha256_generic.ko\n";
         let names = names(&without, builtin);
         assert!(!names.contains(&"overlay".to_owned()), "{names:?}");
-        assert_eq!(names.len(), 11);
+        assert_eq!(names.len(), 14);
     }
 
     #[test]

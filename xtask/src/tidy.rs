@@ -82,6 +82,7 @@ const ABSENCES: &[(&str, &[&str])] = &[
         ],
     ),
     ("Netlink", &["bay0-persona/src/link.rs"]),
+    ("setns", &["bay0-persona/src/link.rs"]),
     ("rusqlite", &["bay0-state/src/db.rs"]),
     ("TcpListener", &[]),
     ("TcpStream", &[]),

@@ -5,6 +5,15 @@ use std::path::{Path, PathBuf};
 /// Kernel arguments every boot of a Spine has. `panic=1`: a machine whose PID 1 died reboots after one second.
 pub const BASE_APPEND: &str =
     "console=ttyS0,115200 rdinit=/sbin/init panic=1 loglevel=4 printk.devkmsg=on";
+
+/// A network card with QEMU's user network behind it, without a program to start machines from it.
+pub const CARD: [&str; 4] = [
+    "-netdev",
+    "user,id=net",
+    "-device",
+    "virtio-net-pci,netdev=net,romfile=",
+];
+
 /// What executes the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accel {

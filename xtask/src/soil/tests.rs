@@ -19,6 +19,8 @@ const DEP: &str = "kernel/drivers/watchdog/i6300esb.ko.gz:\n\
     kernel/drivers/net/veth.ko.gz:\n\
     kernel/net/core/failover.ko.gz:\n\
     kernel/drivers/net/virtio_net.ko.gz: kernel/net/core/failover.ko.gz\n\
+    kernel/net/bridge/bridge.ko.gz:\n\
+    kernel/net/ipv6/ipv6.ko.gz:\n\
     kernel/drivers/block/virtio_blk.ko.gz:\n\
     kernel/fs/jbd2/jbd2.ko.gz:\n\
     kernel/fs/ext4/ext4.ko.gz: kernel/fs/jbd2/jbd2.ko.gz kernel/fs/mbcache.ko.gz\n\
@@ -94,7 +96,7 @@ fn h01_an_alpine_soil_becomes_lists_and_plain_modules() {
     assert_eq!(
         early.join(" "),
         "button.ko evdev.ko squashfs.ko overlay.ko dm_mod.ko dm_bufio.ko dm_verity.ko veth.ko failover.ko virtio_net.ko \
-         sha256_generic.ko"
+         bridge.ko sha256_generic.ko ipv6.ko"
     );
     assert_eq!(list("softdog"), "", "alpine has none");
     assert_eq!(list("modules/ext4.ko"), "module ext4");

@@ -18,6 +18,7 @@ mod ends;
 mod faults;
 mod inside;
 mod lines;
+mod net;
 mod roomends;
 mod rooms;
 mod siege;
@@ -141,6 +142,8 @@ scenarios! {
     devices::t05_a_room_is_refused_what_it_may_not_have: "without the word in its policy, not in front, or no such device: refused, each with its reason",
     devices::t05_a_device_that_cannot_be_taken_back_costs_its_room: "then the focus stays with nobody, the room that has it is stopped, and others go on",
     rooms::a08_a_room_asks_bay0_about_itself_only: "the umbilical of a room shows it and what is in it, and takes no order",
+    net::t07_the_network_is_only_where_a_policy_says: "rooms fetch a page through sys://net and cannot reach each other, one without a network has a loopback that is down, the Spine has no card and no address",
+    net::t07_the_network_comes_and_goes_with_its_room: "sys://net ends and starts anew: rooms that run have their network again, and so has one that starts",
     lines::h14_operator_line_refuses_by_byte_and_position: "unknown verbs and malformed names, each with its text",
     lines::c03_release_spine_knows_no_fault_injection: "the verb of the test build is unknown to the release",
     lines::h19_operator_log_shows_the_boot_from_its_first_line: "the ring in memory has the whole boot",

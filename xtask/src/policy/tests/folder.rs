@@ -138,9 +138,11 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
         "p://burn",
         "p://crowd",
         "p://fails",
+        "p://far",
         "p://hostile",
         "p://hostile2",
         "p://lost",
+        "p://near",
         "p://tiny",
         "sys://serves",
     ];
