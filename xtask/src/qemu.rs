@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow};
 use crate::accel::{self, Choice};
 use crate::host;
 use crate::layout::Layout;
-use crate::machine::{MachineConfig, virtio_drive};
+use crate::machine::{CARD, MachineConfig, virtio_drive};
 use crate::persist;
 use crate::roomdisk::Set;
 use crate::soil::Soil;
@@ -36,6 +36,8 @@ pub fn set_up(layout: &Layout, soil: Soil, choice: Choice, rooms: &Set) -> Resul
     cfg.drives
         .push(virtio_drive(&layout.persist(), "persist", ""));
     cfg.rooms = Some(layout.rooms_disk()).filter(|disk| disk.exists());
+    // For sys://net; until somebody starts that, nobody uses it.
+    cfg.extra_args.extend(CARD.map(String::from));
     Ok(cfg)
 }
 
