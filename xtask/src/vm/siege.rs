@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::inside::Inside;
 use super::lab::{Build, Guest, Lab};
+use super::rooms::figure;
 
 /// The room that attacks, and the one that has nothing to do with it.
 const ENEMY: &str = "p://hostile";
@@ -145,7 +146,7 @@ fn another_works(guest: &mut Guest) -> Result<()> {
 }
 
 /// A machine with memory for a large room.
-fn large(lab: &Lab) -> Result<Guest> {
+pub fn large(lab: &Lab) -> Result<Guest> {
     let mut config = lab.config_with(Build::Fault, &lab.disk()?);
     config.mem_mb = 1024;
     let mut guest = lab.start(&config)?;
@@ -170,12 +171,8 @@ pub fn t04_pid1_answers_while_a_thousand_busy_processes_are_thawed(lab: &Lab) ->
         .machine
         .send_line("exec 3>/tmp/gate; exec 3>&-")?;
     room.leave()?;
-    let line = guest.room("p://crowd")?;
-    let count = line
-        .rsplit('=')
-        .next()
-        .and_then(|it| it.trim().parse::<u32>().ok());
-    ensure!(count.is_some_and(|count| count > 1000), "{line}");
+    let count = figure(&mut guest, "p://crowd", "processes=")?;
+    ensure!(count > 1000, "{count} processes");
     another_works(&mut guest)?;
     let frozen = worst_wait(&mut guest)?;
     guest.machine.send_line("focus p://crowd")?;
