@@ -16,7 +16,9 @@ mod devices;
 mod disks;
 mod ends;
 mod faults;
+mod images;
 mod inside;
+mod limits;
 mod lines;
 mod net;
 mod roomends;
@@ -135,6 +137,10 @@ scenarios! {
     roomends::c06_a_room_that_fails_is_started_again_with_growing_pauses_and_a_cap: "as often as the policy says, each pause twice the one before",
     roomends::c06_a_start_that_fails_names_its_stage_and_leaves_nothing: "a program that is missing, an image that is missing: named, nothing left",
     roomends::c08_nothing_that_a_room_wrote_outlives_a_reboot: "not a byte on the disk, and not there after the next boot",
+    roomends::c06_a_thousand_processes_go_with_their_room_awake_or_frozen: "counted before, and after it no process, group, mount, socket or descriptor more than there was",
+    limits::c05_a_room_at_a_limit_is_said_with_its_figures: "memory, processes and processor: the kernel holds them, bay0 says how often and at what",
+    images::t09_a_changed_image_is_refused_by_name_and_others_start: "one bit of its first block or of its hash tree; the rooms of other images start",
+    images::t09_a_changed_byte_of_a_file_is_an_error_when_it_is_read: "the room has every other file",
     roomends::h08_the_end_takes_every_room_running_frozen_and_nested: "poweroff with rooms in every state is clean",
     rooms::c04_two_rooms_see_neither_each_other_nor_the_spine: "own processes, names, mounts, sockets and uids, and nobody else's",
     rooms::t04_a_room_behind_uses_no_processor: "what burns is frozen behind another room and burns on in front",

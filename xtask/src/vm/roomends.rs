@@ -3,7 +3,8 @@
 use anyhow::{Context, Result, ensure};
 
 use super::lab::{Build, Guest, Lab};
-use super::rooms::stands;
+use super::rooms::{figure, stands};
+use super::siege::large;
 
 /// Where a room can write: its files, its shared memory, beside its umbilical.
 const WRITTEN: &str = "/note /etc/note /dev/shm/note /run/note";
@@ -150,6 +151,51 @@ pub fn c08_nothing_that_a_room_wrote_outlives_a_reboot(lab: &Lab) -> Result<()> 
     let left = room.run(&format!("ls {WRITTEN} 2>/dev/null; true"))?;
     ensure!(left.trim().is_empty(), "left: {left:?}");
     room.leave()?;
+    guest.power_off()
+}
+
+/// A thousand programs that wait, the shell they belong to, and the room's init.
+fn crowd(guest: &mut Guest) -> Result<()> {
+    guest.start_room("p://crowd")?;
+    let mut room = guest.enter("p://crowd")?;
+    room.run("mkdir -p /tmp; mkfifo /tmp/gate")?;
+    room.run("i=0; while [ $i -lt 1000 ]; do (read x </tmp/gate) & i=$((i+1)); done 2>/dev/null")?;
+    room.leave()?;
+    let count = figure(guest, "p://crowd", "processes=")?;
+    ensure!(count == 1002, "{count} processes");
+    Ok(())
+}
+
+/// Another room comes forward, at the latest when the kernel has frozen a thousand in time: until then it says to try again.
+fn behind_another(guest: &mut Guest) -> Result<()> {
+    let late = "room: FAIL: start p://a: freeze cgroup: ETIMEDOUT; next: try again";
+    for _ in 0..LOOKS {
+        guest.machine.send_line("start p://a")?;
+        let said = guest.expect(r"room: (p://a started|FAIL: start p://a)")?;
+        if !said.ends_with(late) {
+            return stands(guest, "p://crowd running frozen");
+        }
+        guest.says("room: p://a stopped (N ms)")?;
+        stands(guest, "p://crowd running front")?;
+    }
+    anyhow::bail!("it never froze in time")
+}
+
+pub fn c06_a_thousand_processes_go_with_their_room_awake_or_frozen(lab: &Lab) -> Result<()> {
+    let mut guest = large(lab)?;
+    let before = settled(&mut guest)?;
+    crowd(&mut guest)?;
+    let now = census(&mut guest)?;
+    let counted = figures(&now).first().copied();
+    ensure!(counted > Some(1002), "they are not counted: {now}");
+    guest.stop_room("p://crowd")?;
+    as_before(&mut guest, &before)?;
+    crowd(&mut guest)?;
+    behind_another(&mut guest)?;
+    guest.stop_room("p://crowd")?;
+    stands(&mut guest, "p://a running front")?;
+    guest.stop_room("p://a")?;
+    as_before(&mut guest, &before)?;
     guest.power_off()
 }
 

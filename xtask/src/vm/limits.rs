@@ -1,0 +1,52 @@
+//! The limits of a room (C05), as a person meets them: what the kernel does, and what bay0 says of it.
+
+use anyhow::{Result, ensure};
+
+use super::lab::{Build, Lab};
+use super::rooms::{figure, until};
+
+pub fn c05_a_room_at_a_limit_is_said_with_its_figures(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.start_room("p://tiny")?;
+    let room = guest.enter("p://tiny")?;
+    // Nothing is waited for but bay0's lines: they come between those of the room, at the next full second.
+    room.guest.machine.send_line("tail /dev/zero")?;
+    room.guest
+        .says("room: p://tiny: 1 killed at its memory limit, bytes: 16777216")?;
+    // Said again when the count has more than doubled: at the third.
+    room.guest.machine.send_line("tail /dev/zero")?;
+    room.guest.machine.send_line("tail /dev/zero")?;
+    room.guest
+        .says("room: p://tiny: 3 killed at its memory limit, bytes: 16777216")?;
+    room.guest
+        .never("room: p://tiny: 2 killed at its memory limit")?;
+    // Init, shell and the one that forks; thirteen more are sixteen. It gives up at the first that is refused.
+    room.guest
+        .machine
+        .send_line("(while :; do sleep 1000 & done)")?;
+    room.guest
+        .says("room: p://tiny: 1 forks refused at its limit of processes: 16")?;
+    room.leave()?;
+    let bytes = figure(&mut guest, "p://tiny", "memory=")?;
+    ensure!(bytes <= 16_777_216, "{bytes} bytes");
+    // The one that forked has told why it gave up, and is gone.
+    until(&mut guest, "p://tiny", |line| {
+        line.contains(" processes=15 ")
+    })?;
+    let mut room = guest.enter("p://tiny")?;
+    room.run("killall sleep")?;
+    room.guest.machine.send_line("while :; do :; done")?;
+    room.guest
+        .says("room: p://tiny: N times throttled at its limit of percent: 50")?;
+    room.leave()?;
+    // None of it was the Spine's trouble, and the room is as good as new after its next start.
+    guest.machine.send_line("validate")?;
+    guest.verdict("GREEN")?;
+    guest.stop_room("p://tiny")?;
+    guest.start_room("p://tiny")?;
+    let mut room = guest.enter("p://tiny")?;
+    ensure!(room.run("echo well")?.trim() == "well");
+    room.leave()?;
+    guest.never("FAIL")?;
+    guest.power_off()
+}
