@@ -89,8 +89,7 @@ impl Summary {
     /// it is number 1.
     fn follow(&mut self, line: &[u8]) -> Result<(), &'static str> {
         let text = std::str::from_utf8(line).unwrap_or_default();
-        let text = text.strip_suffix('\n').unwrap_or_default();
-        let fields: Vec<_> = text.splitn(6, ' ').collect();
+        let fields: Vec<_> = text.trim_end_matches('\n').splitn(6, ' ').collect();
         let [number, boot, unix_ms, prev, _, text] = *fields else {
             return Err(DAMAGED);
         };
