@@ -66,7 +66,7 @@ const SHOWN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
 const ROOMS_FIRST: &str = "500";
 
 /// The stage that failed, and why.
-pub type Failed = (&'static str, io::Error);
+pub type Failed = (&'static str, Errno);
 
 /// What a room is started from.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ pub fn bpf_program(hex: &str) -> Option<BpfProgram> {
 }
 
 fn at<E: Into<io::Error>>(stage: &'static str) -> impl Fn(E) -> Failed {
-    move |error| (stage, error.into())
+    move |error| (stage, Errno::try_from(error.into()).unwrap_or(Errno::EIO))
 }
 
 impl Room {
@@ -131,8 +131,7 @@ impl Room {
             | CloneFlags::CLONE_NEWUTS
             | CloneFlags::CLONE_NEWUSER;
         let child = spawn(Some(group), namespaces, &keep, || {
-            let Err((stage, error)) = inside(plan, &image, &console, &theirs);
-            let errno = Errno::try_from(error).unwrap_or(Errno::EIO);
+            let Err((stage, errno)) = inside(plan, &image, &console, &theirs);
             let text = format!("{stage}: {errno:?}");
             let _ = send(theirs.as_raw_fd(), text.as_bytes(), MsgFlags::MSG_NOSIGNAL);
             1
