@@ -77,7 +77,7 @@ pub fn c03_release_spine_knows_no_fault_injection(lab: &Lab) -> Result<()> {
     for fault in ["fault exit", "fault panic", "fault hang"] {
         let said = guest.ask(fault)?;
         ensure!(
-            said.contains(r#"unknown verb "fault"; next: type help"#),
+            said.contains(&format!("unknown verb {fault:?}; next: type help")),
             "{fault:?} was answered {said:?}"
         );
     }
