@@ -17,7 +17,7 @@
 
 use std::fmt::Display;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -128,7 +128,10 @@ pub struct Log {
 impl Log {
     /// Opens the log in `dir`, closing a torn tail or setting a broken file aside; `trouble` then says so.
     pub fn open(dir: &Path, boot_id: &str, trouble: &mut Vec<String>) -> Result<Self, Fault> {
-        let file = disk::or_missing(fs::read(dir.join(LOG_NAME))).map_err(at(OPEN))?;
+        let (mut file, bound) = (Vec::new(), LOG_BYTES as u64);
+        let read = File::open(dir.join(LOG_NAME));
+        let read = read.and_then(|newest| newest.take(bound).read_to_end(&mut file));
+        disk::or_missing(read).map_err(at(OPEN))?;
         let mut tip = Summary::default();
         let scanned = tip.scan(&file);
         let good = file.get(..tip.end).unwrap_or_default();
