@@ -14,7 +14,7 @@ pub mod spawn;
 pub mod tree;
 
 pub use cgroup::{GROUPS, Group, GroupError, ROOMS, cgroup2_root};
-pub use name::{NameError, PersonaName};
+pub use name::PersonaName;
 pub use nix::sched::CloneFlags;
 pub use policy::{Grant, Policy};
 pub use room::{BpfProgram, Plan, Room, bpf_program};

@@ -26,74 +26,40 @@ const JOINT: &str = "__";
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PersonaName(String);
 
-/// Why a name was refused. Positions are byte offsets into what was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameError<'a> {
-    /// Neither `sys://` nor `p://` stands in front.
-    Scheme,
-    /// An empty segment begins at this position.
-    Empty(usize),
-    /// This byte is not allowed at this position.
-    Byte(u8, usize),
-    /// An upper-case letter at this position of this text; the message has the whole in lower case.
-    UpperCase(u8, usize, &'a str),
-    /// The segment that begins here is longer than [`MAX_SEGMENT`].
-    LongSegment(usize),
-    /// The segment that begins here is one too many ([`MAX_DEPTH`]).
-    TooDeep(usize),
-}
-
-impl fmt::Display for NameError<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            NameError::Scheme => write!(f, "a name begins with sys:// or p://"),
-            NameError::Empty(at) => write!(f, "empty segment at byte {at}"),
-            NameError::Byte(byte, at) => {
-                let (shown, rule) = (byte.escape_ascii(), "only a-z and 0-9 are allowed");
-                write!(f, "byte '{shown}' at byte {at}: {rule}")
-            }
-            NameError::UpperCase(byte, at, text) => {
-                let (shown, lower) = (byte.escape_ascii(), text.to_ascii_lowercase());
-                let lower = lower.escape_default();
-                write!(f, "upper-case '{shown}' at byte {at}: write {lower}")
-            }
-            NameError::LongSegment(at) => {
-                write!(f, "segment at byte {at} is longer than {MAX_SEGMENT} bytes")
-            }
-            NameError::TooDeep(at) => {
-                let most = MAX_DEPTH;
-                write!(f, "segment at byte {at} is one too many: at most {most}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for NameError<'_> {}
-
 impl PersonaName {
     /// Parses the external spelling, such as `p://work/mail`.
     ///
     /// # Errors
-    /// [`NameError`] names the first offending byte and its position.
-    pub fn parse(text: &str) -> Result<Self, NameError<'_>> {
+    /// The first thing that is wrong, with the offending byte and its position: an offset in bytes into what was given.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let path = SCHEMES.iter().find_map(|it| text.strip_prefix(it));
-        let path = path.ok_or(NameError::Scheme)?;
+        let path = path.ok_or("a name begins with sys:// or p://")?;
         let mut at = text.len().saturating_sub(path.len());
         for (depth, segment) in path.split('/').enumerate() {
             let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9');
             let mut bytes = (at..).zip(segment.bytes());
-            let wrong = match bytes.find(|(_, byte)| !allowed(*byte)) {
-                _ if depth >= MAX_DEPTH => NameError::TooDeep(at),
-                _ if segment.is_empty() => NameError::Empty(at),
-                Some((at, byte @ b'A'..=b'Z')) => NameError::UpperCase(byte, at, text),
-                Some((at, byte)) => NameError::Byte(byte, at),
-                None if segment.len() > MAX_SEGMENT => NameError::LongSegment(at),
+            return Err(match bytes.find(|(_, byte)| !allowed(*byte)) {
+                _ if depth >= MAX_DEPTH => {
+                    format!("segment at byte {at} is one too many: at most {MAX_DEPTH}")
+                }
+                _ if segment.is_empty() => format!("empty segment at byte {at}"),
+                Some((at, byte @ b'A'..=b'Z')) => {
+                    let (letter, lower) = (char::from(byte), text.to_ascii_lowercase());
+                    let lower = lower.escape_default();
+                    format!("upper-case '{letter}' at byte {at}: write {lower}")
+                }
+                Some((at, byte)) => {
+                    let byte = byte.escape_ascii();
+                    format!("byte '{byte}' at byte {at}: only a-z and 0-9 are allowed")
+                }
+                None if segment.len() > MAX_SEGMENT => {
+                    format!("segment at byte {at} is longer than {MAX_SEGMENT} bytes")
+                }
                 None => {
                     at = at.saturating_add(segment.len()).saturating_add(1);
                     continue;
                 }
-            };
-            return Err(wrong);
+            });
         }
         Ok(PersonaName(text.to_owned()))
     }
