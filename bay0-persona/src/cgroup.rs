@@ -110,20 +110,13 @@ impl Group {
         figure.ok_or(GroupError("measure", Errno::EBADMSG))
     }
 
-    /// CPU time that it has used, in microseconds.
-    ///
-    /// # Errors
-    /// As [`Group::figure`].
-    pub fn usage_usec(&self) -> Result<u64, GroupError> {
-        self.figure("cpu.stat", "usage_usec ")
-    }
-
     /// Freezes the whole tree and waits for the kernel to confirm it. A freeze that fails is taken back.
     ///
     /// # Errors
     /// `freeze`, with the errno; ETIMEDOUT after `limit`.
     pub fn freeze(&self, limit: Duration) -> Result<(), GroupError> {
-        let frozen = self.order("freeze", ["cgroup.freeze", "1", "frozen 1"], limit);
+        let set = self.set("freeze", "cgroup.freeze", "1");
+        let frozen = set.and_then(|()| self.wait("freeze", "frozen ", 1, limit));
         frozen.inspect_err(|_| self.thaw(Duration::ZERO).unwrap_or_default())
     }
 
@@ -132,7 +125,8 @@ impl Group {
     /// # Errors
     /// `thaw`, with the errno; ETIMEDOUT after `limit`.
     pub fn thaw(&self, limit: Duration) -> Result<(), GroupError> {
-        self.order("thaw", ["cgroup.freeze", "0", "frozen 0"], limit)
+        self.set("thaw", "cgroup.freeze", "0")?;
+        self.wait("thaw", "frozen ", 0, limit)
     }
 
     /// Kills every process of the tree, frozen or not, and waits until none is left. Whatever is cloned into the group from
@@ -141,15 +135,8 @@ impl Group {
     /// # Errors
     /// `kill`, with the errno; ETIMEDOUT after `limit`.
     pub fn kill(&self, limit: Duration) -> Result<(), GroupError> {
-        self.order("kill", ["cgroup.kill", "1", "populated 0"], limit)
-    }
-
-    /// Whether any process is left in the tree, frozen or not.
-    ///
-    /// # Errors
-    /// `read`, with the errno.
-    pub fn populated(&self) -> Result<bool, GroupError> {
-        self.shows("read", "populated 1")
+        self.condemn()?;
+        self.wait("kill", "populated ", 0, limit)
     }
 
     /// The groups directly below.
@@ -198,23 +185,16 @@ impl Group {
         set.map_err(failed(what))
     }
 
-    /// Writes a value to a file and waits until an event shows.
-    fn order(&self, what: Operation, order: [&str; 3], limit: Duration) -> Result<(), GroupError> {
-        let (begun, [file, value, event]) = (Instant::now(), order);
-        self.set(what, file, value)?;
-        while !self.shows(what, event)? {
+    /// Waits until the kernel shows this in `cgroup.events`.
+    fn wait(&self, what: Operation, key: &str, is: u64, limit: Duration) -> Result<(), GroupError> {
+        let begun = Instant::now();
+        while self.figure("cgroup.events", key)? != is {
             if begun.elapsed() >= limit {
                 return Err(GroupError(what, Errno::ETIMEDOUT));
             }
             sleep(REREAD);
         }
         Ok(())
-    }
-
-    /// Whether this is a line of `cgroup.events`.
-    fn shows(&self, what: Operation, event: &str) -> Result<bool, GroupError> {
-        let events = fs::read_to_string(self.path.join("cgroup.events")).map_err(failed(what))?;
-        Ok(events.lines().any(|line| line == event))
     }
 }
 

@@ -27,7 +27,8 @@ pub fn list(rooms: &Path) -> Result<Vec<Found>, Trouble> {
         if called != OWN {
             let id = room.path.strip_prefix(rooms)?.display().to_string();
             let (name, own) = (PersonaName::from_internal(&called), room.path.join(OWN));
-            let running = own.try_exists()? && Group::open(own)?.populated()?;
+            let running =
+                own.try_exists()? && Group::open(own)?.figure("cgroup.events", "populated ")? == 1;
             found.push(Found { id, name, running });
             unseen.extend(room.below()?);
         }

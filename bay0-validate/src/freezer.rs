@@ -83,10 +83,11 @@ fn burns(group: &Group, burner: &Child) -> Felt<u64> {
 
 /// CPU time used in one [`WATCH`], or in as many as it takes to prove that a process runs, until `limit` is over.
 fn used(group: &Group, burner: &Child, limit: Duration) -> Result<u64, GroupError> {
-    let (begun, start) = (Instant::now(), group.usage_usec()?);
+    let usage_us = || group.figure("cpu.stat", "usage_usec ");
+    let (begun, start) = (Instant::now(), usage_us()?);
     loop {
         burner.wait_exit(WATCH);
-        let used = group.usage_usec()?.saturating_sub(start);
+        let used = usage_us()?.saturating_sub(start);
         if used >= BURN_US || begun.elapsed() >= limit {
             return Ok(used);
         }

@@ -334,9 +334,9 @@ impl Bay0 {
                 true => "awake",
                 false => "frozen",
             };
-            let figure = |file| room.group.figure(file, "").unwrap_or(0);
-            let (bytes, pids) = (figure("memory.current"), figure("pids.current"));
-            let cpu_ms = room.group.usage_usec().unwrap_or(0) / 1000;
+            let figure = |file, key| room.group.figure(file, key).unwrap_or(0);
+            let (bytes, pids) = (figure("memory.current", ""), figure("pids.current", ""));
+            let cpu_ms = figure("cpu.stat", "usage_usec ") / 1000;
             let figures = format!("memory={bytes} processes={pids} cpu_ms={cpu_ms}");
             text += &format!("{} {word} {place} {figures}\n", policy.name);
         }

@@ -62,7 +62,7 @@ fn h12_a_group_that_cannot_be_read_spoils_the_list() {
     let (_dir, rooms) = tree();
     fs::remove_file(rooms.join("p__work/self/cgroup.events")).unwrap();
     let err = list(&rooms).unwrap_err();
-    assert_eq!(err.to_string(), "read cgroup: ENOENT");
+    assert_eq!(err.to_string(), "measure cgroup: ENOENT");
 }
 
 #[test]
