@@ -20,9 +20,10 @@
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::{self, File, create_dir, create_dir_all};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{chown, symlink};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use caps::errors::CapsError;
@@ -35,7 +36,6 @@ use nix::pty::{posix_openpt, ptsname_r, unlockpt};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SIGCHLD, SigSet, kill};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{
     ForkResult, Gid, Pid, Uid, chdir, execve, fork, pivot_root, sethostname, setsid,
@@ -50,6 +50,8 @@ use crate::tree;
 
 /// Uids of one room (decision 10).
 pub const UIDS: u32 = 65_536;
+/// What PID 1 tells a room that is complete.
+const GO: &[u8] = b"go";
 /// Longest report of a room's start, in bytes.
 const MAX_REPORT: usize = 128;
 /// Where a room is put together, in its own mount namespace. The Spine has this directory.
@@ -64,9 +66,6 @@ const FILES: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 const SHOWN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
 /// When the machine runs out of memory, rooms go before anything of the Spine (`proc_pid_oom_score_adj(5)`).
 const ROOMS_FIRST: &str = "500";
-
-/// The stage that failed, and why.
-pub type Failed = (&'static str, Errno);
 
 /// What a room is started from.
 #[derive(Debug)]
@@ -91,7 +90,7 @@ pub struct Room {
     /// Its init.
     pub child: Child,
     /// Readable when [`Room::progress`] has something to tell.
-    pub report: OwnedFd,
+    pub report: UnixStream,
     /// The other side of its console, non-blocking.
     pub terminal: File,
 }
@@ -108,8 +107,12 @@ pub fn bpf_program(hex: &str) -> Option<BpfProgram> {
     whole.chunks(16).map(instruction).collect()
 }
 
-fn at<E: Into<io::Error>>(stage: &'static str) -> impl Fn(E) -> Failed {
-    move |error| (stage, Errno::try_from(error.into()).unwrap_or(Errno::EIO))
+/// The stage that failed, and why: what a person is told.
+fn at<E: Into<io::Error>>(stage: &str) -> impl Fn(E) -> String {
+    move |error| {
+        let errno = Errno::try_from(error.into()).unwrap_or(Errno::EIO);
+        format!("{stage}: {errno:?}")
+    }
 }
 
 impl Room {
@@ -117,13 +120,12 @@ impl Room {
     ///
     /// # Errors
     /// The stage and why; nothing is left of the room then.
-    pub fn prepare(plan: &Plan<'_>, group: &File) -> Result<Room, Failed> {
+    pub fn prepare(plan: &Plan<'_>, group: &File) -> Result<Room, String> {
         let image = tree::copy(plan.image).map_err(at("files"))?;
         let (terminal, console) = terminal(plan.uid).map_err(at("files"))?;
-        let (family, flag) = (AddressFamily::Unix, SockFlag::SOCK_CLOEXEC);
-        let pair = socketpair(family, SockType::SeqPacket, None, flag);
-        let (report, theirs) = pair.map_err(at("clone"))?;
-        let keep = [&image, &theirs].map(AsRawFd::as_raw_fd);
+        let (report, theirs) = UnixStream::pair().map_err(at("clone"))?;
+        report.set_nonblocking(true).map_err(at("clone"))?;
+        let keep = [image.as_raw_fd(), theirs.as_raw_fd()];
         let namespaces = CloneFlags::CLONE_NEWPID
             | CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWNET
@@ -131,9 +133,8 @@ impl Room {
             | CloneFlags::CLONE_NEWUTS
             | CloneFlags::CLONE_NEWUSER;
         let child = spawn(Some(group), namespaces, &keep, || {
-            let Err((stage, errno)) = inside(plan, &image, &console, &theirs);
-            let text = format!("{stage}: {errno:?}");
-            let _ = send(theirs.as_raw_fd(), text.as_bytes(), MsgFlags::MSG_NOSIGNAL);
+            let Err(failed) = inside(plan, &image, &console, &theirs);
+            let _ = (&theirs).write_all(failed.as_bytes());
             1
         });
         let child = child.map_err(at("clone"))?;
@@ -166,16 +167,14 @@ impl Room {
     ///
     /// # Errors
     /// `clone`: it has died.
-    pub fn release(&self) -> Result<(), Failed> {
-        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-        let sent = send(self.report.as_raw_fd(), b"go", flags);
-        sent.map(drop).map_err(at("clone"))
+    pub fn release(&self) -> Result<(), String> {
+        (&self.report).write_all(GO).map_err(at("clone"))
     }
 
     /// What it has to tell of its start, if there is anything: that its program runs, or the stage that failed.
     pub fn progress(&self) -> Option<Result<(), String>> {
         let mut text = [0; MAX_REPORT];
-        match recv(self.report.as_raw_fd(), &mut text, MsgFlags::MSG_DONTWAIT) {
+        match (&self.report).read(&mut text) {
             // Its side of the socket was closed when the program was executed.
             Ok(0) => Some(Ok(())),
             Ok(length) => {
@@ -202,12 +201,11 @@ fn inside(
     plan: &Plan<'_>,
     image: &OwnedFd,
     console: &str,
-    report: &OwnedFd,
-) -> Result<Infallible, Failed> {
+    mut report: &UnixStream,
+) -> Result<Infallible, String> {
     // PID 1 says go; if it has closed its end instead, the room is not wanted any more.
-    if recv(report.as_raw_fd(), &mut [0; 2], MsgFlags::empty()) != Ok(2) {
-        return Err(at("clone")(Errno::ECANCELED));
-    }
+    let wanted = report.read_exact(&mut [0; GO.len()]);
+    wanted.map_err(|_| at("clone")(Errno::ECANCELED))?;
     let policy = plan.policy;
     identity(&policy.name.internal()).map_err(at("identity"))?;
     overlay(policy.get(Grant::Tmpfs), image).map_err(at("overlay"))?;
@@ -337,7 +335,7 @@ fn capabilities(kept: u64) -> Result<(), CapsError> {
 }
 
 /// Starts the program and is its init: passes signals on to it, reaps, and ends with it.
-fn run(policy: &Policy, report: &OwnedFd) -> nix::Result<Infallible> {
+fn run(policy: &Policy, report: &UnixStream) -> nix::Result<Infallible> {
     let all = SigSet::all();
     all.thread_set_mask()?;
     // SAFETY: this process has one thread.

@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use bay0_persona::image::Image;
 use bay0_persona::policy::{self, NIC, VIA_NET};
-use bay0_persona::room::{Failed, UIDS};
+use bay0_persona::room::UIDS;
 use bay0_persona::{BpfProgram, GROUPS, Group, ROOMS, bpf_program, link};
 use bay0_persona::{Grant, PersonaName, Plan, Policy, Room};
 use bay0_reconcile::native;
@@ -180,7 +180,7 @@ impl Bay0 {
         let image = self.baked.image(&policy.image)?;
         let group = Group::create(&within, &name.internal())?;
         let made = self.furnish(slot, &policy, &group, &image);
-        let undo = |_: &anyhow::Error| {
+        let undo = |_: &Error| {
             group.remove(UNDO_DEADLINE).unwrap_or_default();
             let _ = fs::remove_file(socket(name));
         };
@@ -243,7 +243,7 @@ impl Bay0 {
             client: Path::new(CLIENT),
             filters: filters.context("no seccomp filter of its profile")?,
         };
-        let room = Room::prepare(&plan, &own.dir).map_err(staged)?;
+        let room = Room::prepare(&plan, &own.dir).map_err(Error::msg)?;
         if !self.connect(policy, &room)? {
             let text = "has no network: sys://net does not run";
             self.log.say(format!("room: {} {text}", policy.name));
@@ -251,7 +251,7 @@ impl Bay0 {
         self.watch(&room.report, Event::Room, slot);
         self.watch(&room.terminal, Event::Room, slot);
         self.watch(&server, Event::Umbilical, slot.saturating_add(1));
-        room.release().map_err(staged)?;
+        room.release().map_err(Error::msg)?;
         Ok((room, server))
     }
 
@@ -354,8 +354,4 @@ impl Bay0 {
 /// Where a room's umbilical is.
 pub fn socket(name: &PersonaName) -> PathBuf {
     Path::new(SOCKETS).join(name.internal())
-}
-
-fn staged((stage, errno): Failed) -> anyhow::Error {
-    anyhow!("{stage}: {errno:?}")
 }

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child as Process, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
-use bay0_persona::room::{Failed, UIDS};
+use anyhow::{Context, Error, Result, anyhow, ensure};
+use bay0_persona::room::UIDS;
 use bay0_persona::{BpfProgram, Group, Plan, Policy, Room, bpf_program, cgroup2_root};
 use bay0_umbilical::Server;
 use nix::mount::{MsFlags, mount};
@@ -124,8 +124,8 @@ impl House {
             client: &std::env::current_exe()?,
             filters: &self.filters,
         };
-        let room = Room::prepare(&plan, &own.dir).map_err(staged)?;
-        room.release().map_err(staged)?;
+        let room = Room::prepare(&plan, &own.dir).map_err(Error::msg)?;
+        room.release().map_err(Error::msg)?;
         wait(&room.report)?;
         let progress = room.progress().context("it says nothing")?;
         progress.map_err(|stage| anyhow!("{stage} after {:?}", begun.elapsed()))?;
@@ -218,10 +218,6 @@ fn own_mounts() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("unshare: needs root")?;
     let mut again = Command::new(std::env::current_exe()?);
     Err(again.args(std::env::args_os().skip(1)).exec().into())
-}
-
-fn staged((stage, error): Failed) -> anyhow::Error {
-    anyhow!("{stage}: {error}")
 }
 
 fn wait(fd: &impl AsFd) -> Result<()> {
