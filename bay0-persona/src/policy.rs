@@ -106,11 +106,8 @@ impl Policy {
         let [name, image, command, environment, numbers @ ..] = columns else {
             return None;
         };
-        let lines = |text: &str| {
-            text.lines()
-                .map(CString::new)
-                .collect::<Result<_, _>>()
-                .ok()
+        let lines = |text: &str| -> Option<Vec<CString>> {
+            text.lines().map(|line| CString::new(line).ok()).collect()
         };
         let numbers: Option<Vec<u64>> = numbers.iter().map(|number| number.parse().ok()).collect();
         Some(Policy {
