@@ -253,7 +253,7 @@ fn overlay(bytes: u64, image: &OwnedFd) -> io::Result<()> {
     for part in ["lower", "upper", "work", "root"] {
         create_dir(part)?;
     }
-    tree::attach(image, Path::new("lower"))?;
+    tree::attach(image, c"lower")?;
     mounted("overlay", "root", FILES, PARTS)?;
     Ok(chdir("root")?)
 }

@@ -1,30 +1,27 @@
 //! An image's mount as a descriptor (`open_tree(2)`, `mount_setattr(2)`, `move_mount(2)`): the only way to show its files to a room
 //! with owners of the room's own.
 
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::libc;
+use nix::{NixPath, libc};
 
 const OPEN_TREE_CLONE: libc::c_uint = 1;
 const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
 const RDONLY_NOSUID_NODEV_IDMAP: u64 = 0x0010_0007;
-
-fn text(path: &Path) -> nix::Result<CString> {
-    CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Errno::EINVAL)
-}
 
 /// A copy of the mount at `path`, or of a part of it, that is not attached anywhere.
 ///
 /// # Errors
 /// The errno of `open_tree(2)`.
 pub fn copy(path: &Path) -> nix::Result<OwnedFd> {
-    let (path, cwd) = (text(path)?, libc::AT_FDCWD);
+    let (call, cwd) = (libc::SYS_open_tree, libc::AT_FDCWD);
     let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC.unsigned_abs();
     // SAFETY: the path is a terminated string that outlives the call.
-    let fd = unsafe { libc::syscall(libc::SYS_open_tree, cwd, path.as_ptr(), flags) };
+    let fd =
+        path.with_nix_path(|path| unsafe { libc::syscall(call, cwd, path.as_ptr(), flags) })?;
     let fd = i32::try_from(Errno::result(fd)?).map_err(|_| Errno::EBADF)?;
     // SAFETY: the kernel has just made this descriptor; nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -49,8 +46,8 @@ pub fn restrict(tree: &OwnedFd, users: &OwnedFd) -> nix::Result<()> {
 ///
 /// # Errors
 /// The errno of `move_mount(2)`.
-pub fn attach(tree: &OwnedFd, path: &Path) -> nix::Result<()> {
-    let (path, cwd, fd) = (text(path)?, libc::AT_FDCWD, tree.as_raw_fd());
+pub fn attach(tree: &OwnedFd, path: &CStr) -> nix::Result<()> {
+    let (cwd, fd) = (libc::AT_FDCWD, tree.as_raw_fd());
     let (call, flags, from) = (libc::SYS_move_mount, MOVE_MOUNT_F_EMPTY_PATH, c"".as_ptr());
     // SAFETY: both paths are terminated strings that outlive the call.
     let done = unsafe { libc::syscall(call, fd, from, cwd, path.as_ptr(), flags) };
