@@ -113,7 +113,7 @@ impl Group {
     /// Freezes the whole tree and waits for the kernel to confirm it. A freeze that fails is taken back.
     ///
     /// # Errors
-    /// `freeze`, with the errno; ETIMEDOUT after `limit`.
+    /// `freeze`, with the errno; ETIMEDOUT after `limit`; as [`Group::figure`].
     pub fn freeze(&self, limit: Duration) -> Result<(), GroupError> {
         let set = self.set("freeze", "cgroup.freeze", "1");
         let frozen = set.and_then(|()| self.wait("freeze", "frozen ", 1, limit));
@@ -123,7 +123,7 @@ impl Group {
     /// Thaws the whole tree and waits for the kernel to confirm it.
     ///
     /// # Errors
-    /// `thaw`, with the errno; ETIMEDOUT after `limit`.
+    /// `thaw`, with the errno; ETIMEDOUT after `limit`; as [`Group::figure`].
     pub fn thaw(&self, limit: Duration) -> Result<(), GroupError> {
         self.set("thaw", "cgroup.freeze", "0")?;
         self.wait("thaw", "frozen ", 0, limit)
@@ -133,7 +133,7 @@ impl Group {
     /// then on is killed as well (Linux 6.18): a room that was killed is removed and made anew.
     ///
     /// # Errors
-    /// `kill`, with the errno; ETIMEDOUT after `limit`.
+    /// `kill`, with the errno; ETIMEDOUT after `limit`; as [`Group::figure`].
     pub fn kill(&self, limit: Duration) -> Result<(), GroupError> {
         self.condemn()?;
         self.wait("kill", "populated ", 0, limit)

@@ -38,7 +38,7 @@ impl PersonaName {
         for (depth, segment) in path.split('/').enumerate() {
             let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9');
             let mut bytes = (at..).zip(segment.bytes());
-            return Err(match bytes.find(|(_, byte)| !allowed(*byte)) {
+            let wrong = match bytes.find(|(_, byte)| !allowed(*byte)) {
                 _ if depth >= MAX_DEPTH => {
                     format!("segment at byte {at} is one too many: at most {MAX_DEPTH}")
                 }
@@ -59,7 +59,8 @@ impl PersonaName {
                     at = at.saturating_add(segment.len()).saturating_add(1);
                     continue;
                 }
-            });
+            };
+            return Err(wrong);
         }
         Ok(PersonaName(text.to_owned()))
     }
