@@ -124,18 +124,17 @@ fn oom(_: &mut Bay0) -> Result<String> {
     // SAFETY: the kernel reads the parameter, which outlives the call.
     let done = unsafe { libc::sched_setscheduler(0, policy, &raw const first) };
     Errno::result(done).context("set the realtime class")?;
-    for (what, most) in [
-        (Resource::RLIMIT_NPROC, RLIM_INFINITY),
-        (Resource::RLIMIT_NOFILE, MAX_FILES),
-    ] {
-        setrlimit(what, most, most).context("raise PID 1's limits")?;
-    }
+    let tasks = setrlimit(Resource::RLIMIT_NPROC, RLIM_INFINITY, RLIM_INFINITY);
+    let files = setrlimit(Resource::RLIMIT_NOFILE, MAX_FILES, MAX_FILES);
+    tasks.and(files).context("raise PID 1's limits")?;
     set("/proc/self/oom_score_adj", "-1000")
 }
 
-/// Loads the rest of the drivers, the disk's in a child with a deadline, then seals module loading for good (A07).
+/// Loads the rest of the drivers, then seals module loading for good (A07). The disk's are loaded by a child with a deadline: a
+/// disk that hangs while it is probed holds that up, not PID 1.
 fn modules(_: &mut Bay0) -> Result<String> {
-    let loaded = load_list("early").and(load_disk());
+    let disk = || load_list("disk").map_err(|error| error.to_string());
+    let loaded = load_list("early").and(by_child(disk, HUNG));
     let seal = "/proc/sys/kernel/modules_disabled";
     if !Path::new(seal).exists() {
         return Ok("monolithic kernel, nothing to load".to_owned());
@@ -258,14 +257,6 @@ fn load_list(list: &str) -> Result<()> {
     };
     let paths = told(format!("/lib/modules/{list}"));
     paths.lines().map(load).fold(Ok(()), Result::and)
-}
-
-/// Loads the disk's drivers in a child: a disk that hangs while it is probed holds the child up, not PID 1.
-fn load_disk() -> Result<()> {
-    by_child(
-        || load_list("disk").map_err(|error| error.to_string()),
-        HUNG,
-    )
 }
 
 #[cfg(test)]
