@@ -177,9 +177,8 @@ impl Bay0 {
         let there = self.rooms.contains_key(&slot);
         ensure!(!there, "it is there already; next: stop it");
         let within = self.within(&policy)?;
-        let image = self.baked.image(&policy.image)?;
         let group = Group::create(&within, &name.internal())?;
-        let made = self.furnish(slot, &policy, &group, &image);
+        let made = self.furnish(slot, &policy, &group);
         let undo = |_: &Error| {
             group.remove(UNDO_DEADLINE).unwrap_or_default();
             let _ = fs::remove_file(socket(name));
@@ -221,13 +220,9 @@ impl Bay0 {
         Ok(outer.group.path.clone())
     }
 
-    fn furnish(
-        &mut self,
-        slot: usize,
-        policy: &Policy,
-        group: &Group,
-        image: &Path,
-    ) -> Result<(Room, Server)> {
+    /// Makes what is in a room's group: its image's files, its umbilical, its first process and the network.
+    fn furnish(&mut self, slot: usize, policy: &Policy, group: &Group) -> Result<(Room, Server)> {
+        let image = self.baked.image(&policy.image)?;
         group.limit(policy)?;
         let own = Group::create(&group.path, native::OWN)?;
         let umbilical = socket(&policy.name);
@@ -238,7 +233,7 @@ impl Bay0 {
         let plan = Plan {
             policy,
             uid: number.saturating_mul(UIDS),
-            image,
+            image: &image,
             umbilical: &umbilical,
             client: Path::new(CLIENT),
             filters: filters.context("no seccomp filter of its profile")?,
