@@ -27,9 +27,9 @@ const READS: usize = 8;
 pub struct Attached {
     /// The room's number.
     pub slot: usize,
-    name: PersonaName,
     cooked: Termios,
-    mark: String,
+    /// What is said when he leaves.
+    last: String,
 }
 
 impl Bay0 {
@@ -63,10 +63,8 @@ impl Bay0 {
     /// It does not run, has no terminal, or cannot come forward.
     pub fn enter(&mut self, name: &PersonaName) -> Result<()> {
         let (slot, room) = self.running(name)?;
-        ensure!(
-            room.policy.may(Grant::Terminal),
-            "it has no terminal; next: see its policy"
-        );
+        let has = room.policy.may(Grant::Terminal);
+        ensure!(has, "it has no terminal; next: see its policy");
         self.focus(name)?;
         let mut random = [0; 2];
         File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random))?;
@@ -84,26 +82,21 @@ impl Bay0 {
             .say(format!("terminal: inside {name} until Ctrl-]; mark {mark}"));
         self.log.draw(tail.unwrap_or_default());
         self.log.inside = true;
-        self.attached = Some(Attached {
-            slot,
-            name: name.clone(),
-            cooked,
-            mark,
-        });
+        let last = format!("terminal: left {name}; mark {mark}");
+        self.attached = Some(Attached { slot, cooked, last });
         Ok(())
     }
 
     /// Takes what is typed inside a room.
     pub fn typed(&mut self, slot: usize, bytes: &[u8]) {
-        let (keys, leave) = match bytes.iter().position(|byte| *byte == LEAVE) {
-            Some(at) => (bytes.get(..at).unwrap_or_default(), true),
-            None => (bytes, false),
-        };
-        if let Some(room) = self.rooms.get_mut(&slot).filter(|_| !keys.is_empty()) {
+        let mut parts = bytes.split(|byte| *byte == LEAVE);
+        let keys = parts.next().unwrap_or_default();
+        if let Some(room) = self.rooms.get_mut(&slot) {
             // A terminal that nobody reads is full at some time; what is typed then is lost, as on any terminal.
             let _ = room.room.terminal.write(keys);
         }
-        if leave {
+        // The key was typed if it parts anything, even nothing from nothing.
+        if parts.next().is_some() {
             self.leave();
         }
     }
@@ -114,8 +107,7 @@ impl Bay0 {
             if let Some(console) = &self.console {
                 let _ = tcsetattr(console, SetArg::TCSANOW, &at.cooked);
             }
-            let (name, mark) = (at.name, at.mark);
-            self.log.say(format!("terminal: left {name}; mark {mark}"));
+            self.log.say(at.last);
             self.log.inside = false;
         }
     }
