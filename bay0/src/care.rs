@@ -128,10 +128,7 @@ impl Bay0 {
             _ => return,
         };
         // Only what was recorded is answered with a value, the number of the last record.
-        let seq = reply
-            .as_ref()
-            .ok()
-            .and_then(|values| values.first()?.parse().ok());
+        let seq = reply.iter().flatten().find_map(|seq| seq.parse().ok());
         self.log_seq = seq.unwrap_or(self.log_seq);
         #[cfg(feature = "fault")]
         self.acknowledged(op, reply.is_ok());
