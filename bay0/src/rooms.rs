@@ -200,10 +200,7 @@ impl Bay0 {
         self.rooms.insert(slot, running);
         self.record(name, State::Starting);
         let focus = self.focus(name);
-        if focus.is_err() {
-            self.kill(slot)?;
-        }
-        focus
+        focus.or_else(|error| self.kill(slot).and(Err(error)))
     }
 
     /// The group a room is made in: that of the room it is nested in, which must run and must not be exceeded (A05).
