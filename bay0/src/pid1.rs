@@ -15,7 +15,7 @@ use nix::sys::signal::{SIGCHLD, SIGINT, SIGTERM, SigSet, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
-use crate::boot::{self, PHASES, Phase, open_device, told};
+use crate::boot::{PHASES, Phase, open_device, told};
 use crate::care::Validator;
 use crate::log::{Log, PROMPT, boot_ms};
 use crate::rooms::{Baked, Running};
@@ -205,7 +205,7 @@ impl Bay0 {
         }
         let second = boot_ms() / 1000;
         if std::mem::replace(&mut self.second, second) != second {
-            self.on_tick();
+            self.tend();
         }
         self.reap();
         self.check_validator();
@@ -245,15 +245,6 @@ impl Bay0 {
                 _ => {}
             }
         }
-    }
-
-    /// What is done once a second.
-    fn on_tick(&mut self) {
-        if self.console.is_none() {
-            // Without a console there is nobody to tell either.
-            let _ = boot::operator(self);
-        }
-        self.tend();
     }
 
     /// Reaps a batch of zombies, whoever's they were, in constant memory (H07). It is done in each turn, because a signal

@@ -12,6 +12,7 @@ use bay0_state::State;
 use nix::errno::Errno;
 use nix::sys::wait::WaitStatus;
 
+use crate::boot;
 use crate::log::boot_ms;
 use crate::pid1::{Bay0, inputs};
 use crate::rooms::{Running, socket};
@@ -215,9 +216,13 @@ impl Bay0 {
         }
     }
 
-    /// Each second: gives `sys://net` the cards that have come back, starts again what is due, and says who came to a limit and
-    /// who does not die.
+    /// Each second: opens a console that was closed, gives `sys://net` the cards that have come back, starts again what is due,
+    /// and says who came to a limit and who does not die.
     pub fn tend(&mut self) {
+        if self.console.is_none() {
+            // Without a console there is nobody to tell either.
+            let _ = boot::operator(self);
+        }
         let now = boot_ms();
         let front = self.front;
         let awake = self.rooms.iter().filter(|(_, room)| room.awake(front));
