@@ -124,21 +124,20 @@ impl Baked {
 }
 
 impl Bay0 {
-    /// Reads what is baked in, makes the group that holds all rooms, and starts those that start with the machine.
+    /// Makes the group that holds all rooms, reads what is baked in, and starts those that start with the machine.
     ///
     /// # Errors
     /// No room can be started.
     pub fn open_rooms(&mut self) -> Result<String> {
+        Group::open(GROUPS.into())?.delegate()?;
+        fs::create_dir_all(ROOMS).with_context(|| format!("make {ROOMS}"))?;
+        Group::open(ROOMS.into())?.delegate()?;
         let keeper = self.keeper.as_mut().context("no keeper")?;
         let mut baked = Baked::default();
         for (number, line) in keeper.call("baked", &[])?.iter().enumerate() {
             let what = || format!("policy.db: line {number} is malformed; {UNBAKED}");
             baked.add(line).with_context(what)?;
         }
-        Group::open(GROUPS.into())?.delegate()?;
-        fs::create_dir_all(ROOMS).with_context(|| format!("make {ROOMS}"))?;
-        Group::open(ROOMS.into())?.delegate()?;
-        fs::create_dir_all(SOCKETS).with_context(|| format!("make {SOCKETS}"))?;
         self.baked = baked;
         let (policies, images) = (self.baked.policies.len(), self.baked.images.len());
         for policy in self.baked.policies.clone() {
