@@ -35,7 +35,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::pty::{posix_openpt, ptsname_r, unlockpt};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SIGCHLD, SigSet, kill};
+use nix::sys::signal::{SIGCHLD, SIGPIPE, SigHandler, SigSet, kill, signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{
     ForkResult, Gid, Pid, Uid, chdir, execve, fork, pivot_root, sethostname, setsid,
@@ -369,6 +369,9 @@ fn reap(program: Pid) {
 
 fn exec(policy: &Policy) -> nix::Result<Infallible> {
     SigSet::empty().thread_set_mask()?;
+    // PID 1 ignores it, as every program of Rust's does, and what is ignored stays so in a new program (`execve(2)`).
+    // SAFETY: no handler of ours is involved.
+    unsafe { signal(SIGPIPE, SigHandler::SigDfl) }?;
     setsid()?;
     let terminal = policy.may(Grant::Terminal);
     let path = if terminal { CONSOLE } else { "/dev/null" };

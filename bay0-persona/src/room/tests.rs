@@ -193,6 +193,22 @@ fn c06_a_program_that_cannot_be_executed_is_named() {
 
 #[test]
 #[ignore = "needs root"]
+fn c06_its_program_begins_with_no_signal_blocked_and_ends_when_nobody_reads() {
+    let said = lines("grep -E 'SigBlk|SigIgn' /proc/self/status|cut -f2");
+    let numbers: Vec<_> = said
+        .iter()
+        .map(|mask| u64::from_str_radix(mask, 16).unwrap())
+        .collect();
+    let broken_pipe = 1 << (SIGPIPE as i32 - 1);
+    // What else is ignored comes from whoever runs the test.
+    assert!(
+        matches!(*numbers, [0, ignored] if ignored & broken_pipe == 0),
+        "{said:?}"
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
 fn c06_the_room_ends_with_its_program_and_says_how() {
     let (policy, image) = (policy("/bin/busybox\nsh\n-c\nsleep 1000 & exit 7"), image());
     assert_eq!(started(&policy, image.path()), "exit 7");
