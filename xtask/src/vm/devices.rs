@@ -46,6 +46,16 @@ fn heard(room: &mut Inside<'_>, taps: usize) -> Result<Vec<String>> {
     Ok(words.map(str::to_owned).collect())
 }
 
+/// A room asks for the device, and hears the key that is typed then and nothing else.
+fn reads(guest: &mut Guest, name: &str, key: &str, code: &str) -> Result<()> {
+    let mut room = guest.enter(name)?;
+    hold(&mut room)?;
+    room.guest.press(&[key])?;
+    let said = heard(&mut room, 1)?;
+    ensure!(said == tap(code), "{said:?}");
+    room.leave()
+}
+
 /// Fails unless whoever held the device in this room has read an error.
 fn lost(room: &mut Inside<'_>) -> Result<()> {
     let (said, code) =
@@ -77,12 +87,7 @@ pub fn t05_the_device_goes_with_the_focus_and_with_the_end(lab: &Lab) -> Result<
     a.leave()?;
 
     guest.start_room("p://b")?;
-    let mut b = guest.enter("p://b")?;
-    hold(&mut b)?;
-    b.guest.press(&["b"])?;
-    let said = heard(&mut b, 1)?;
-    ensure!(said == tap("30"), "{said:?}");
-    b.leave()?;
+    reads(&mut guest, "p://b", "b", "30")?;
 
     let mut a = guest.enter("p://a")?;
     lost(&mut a)?;
@@ -101,20 +106,14 @@ pub fn t05_the_device_goes_with_the_focus_and_with_the_end(lab: &Lab) -> Result<
     guest.stop_room("p://a/kid")?;
     let mut a = guest.enter("p://a")?;
     lost(&mut a)?;
-    hold(&mut a)?;
-    a.guest.press(&["c"])?;
-    let said = heard(&mut a, 1)?;
-    ensure!(said == tap("2e"), "{said:?}");
     a.leave()?;
+    reads(&mut guest, "p://a", "c", "2e")?;
     guest.stop_room("p://a")?;
 
     let mut b = guest.enter("p://b")?;
     lost(&mut b)?;
-    hold(&mut b)?;
-    b.guest.press(&["d"])?;
-    let said = heard(&mut b, 1)?;
-    ensure!(said == tap("20"), "{said:?}");
     b.leave()?;
+    reads(&mut guest, "p://b", "d", "20")?;
     guest.never("FAIL")?;
     guest.power_off()
 }
