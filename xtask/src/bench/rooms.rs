@@ -17,58 +17,25 @@ const MS: f64 = 1000.0;
 /// A row: the name of its samples, of itself, of what stands beside it, and what it should be.
 type Row = (&'static str, &'static str, &'static str, Target);
 
+const BARE: &str = "bare write";
+const ONE: &str = "beside 1";
 const START: [Row; 5] = [
-    (
-        "least",
-        "room, start to end of true",
-        "bare sandbox",
-        Target::Times(1.3),
-    ),
-    (
-        "same",
-        "the same",
-        "bare, with all that a room has",
-        Target::Times(1.3),
-    ),
-    ("bwrap", "the same", "bubblewrap", Target::Times(1.0)),
-    ("crun", "the same", "crun", Target::Times(1.0)),
-    ("runc", "the same", "runc", Target::Times(1.0)),
+    times("least", "room, start to end of true", "bare sandbox", 1.3),
+    times("same", "the same", "bare, with all that a room has", 1.3),
+    times("bwrap", "the same", "bubblewrap", 1.0),
+    times("crun", "the same", "crun", 1.0),
+    times("runc", "the same", "runc", 1.0),
 ];
 const GROUPS: [Row; 9] = [
-    (
-        "freeze-1",
-        "freeze, 1 busy process",
-        "bare write",
-        Target::Times(1.2),
-    ),
-    (
-        "freeze-100",
-        "freeze, 100",
-        "bare write",
-        Target::Times(1.2),
-    ),
-    (
-        "freeze-1000",
-        "freeze, 1000",
-        "bare write",
-        Target::Times(1.2),
-    ),
-    (
-        "thaw-1",
-        "thaw, 1 busy process",
-        "bare write",
-        Target::Times(2.0),
-    ),
-    ("thaw-100", "thaw, 100", "bare write", Target::Times(2.0)),
-    ("thaw-1000", "thaw, 1000", "bare write", Target::Times(2.0)),
-    (
-        "stop-1",
-        "stop, 1 busy process",
-        "bare write",
-        Target::Times(1.3),
-    ),
-    ("stop-100", "stop, 100", "bare write", Target::Times(1.3)),
-    ("stop-1000", "stop, 1000", "bare write", Target::Times(1.3)),
+    times("freeze-1", "freeze, 1 busy process", BARE, 1.2),
+    times("freeze-100", "freeze, 100", BARE, 1.2),
+    times("freeze-1000", "freeze, 1000", BARE, 1.2),
+    times("thaw-1", "thaw, 1 busy process", BARE, 2.0),
+    times("thaw-100", "thaw, 100", BARE, 2.0),
+    times("thaw-1000", "thaw, 1000", BARE, 2.0),
+    times("stop-1", "stop, 1 busy process", BARE, 1.3),
+    times("stop-100", "stop, 100", BARE, 1.3),
+    times("stop-1000", "stop, 1000", BARE, 1.3),
 ];
 const MEMORY: [Row; 1] = [(
     "memory",
@@ -77,25 +44,15 @@ const MEMORY: [Row; 1] = [(
     Target::AtMost(1000.0),
 )];
 const CROWD: [Row; 3] = [
-    (
-        "crowd-10",
-        "room, beside 10 others",
-        "beside 1",
-        Target::Times(1.3),
-    ),
-    (
-        "crowd-100",
-        "room, beside 100",
-        "beside 1",
-        Target::Times(1.3),
-    ),
-    (
-        "crowd-1000",
-        "room, beside 1000",
-        "beside 1",
-        Target::Times(1.3),
-    ),
+    times("crowd-10", "room, beside 10 others", ONE, 1.3),
+    times("crowd-100", "room, beside 100", ONE, 1.3),
+    times("crowd-1000", "room, beside 1000", ONE, 1.3),
 ];
+
+/// A row that is to be at most so many times what stands beside it.
+const fn times(key: &'static str, name: &'static str, beside: &'static str, most: f64) -> Row {
+    (key, name, beside, Target::Times(most))
+}
 
 /// Start and end, freezer, memory, and many at once. Without root nothing of it can be measured.
 pub fn rooms(guests: &Guests, runs: usize) -> Result<Vec<Figure>> {
