@@ -80,9 +80,10 @@ impl PersonaName {
         PersonaName::parse(parent).ok()
     }
 
-    /// This room, the one it is nested in, and so on outwards.
-    pub fn chain(&self) -> impl Iterator<Item = PersonaName> {
-        std::iter::successors(Some(self.clone()), PersonaName::parent)
+    /// Whether this room is `outer`, or is nested in it.
+    pub fn is_in(&self, outer: &PersonaName) -> bool {
+        let rest = self.0.strip_prefix(&outer.0);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// Whether the system itself brings it.

@@ -80,7 +80,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Whether it is not frozen, if this is the room in front: the system's own rooms serve the others, and who is killed is thawed.
+    /// Whether it is not frozen while `front` has the focus: the system's own rooms serve the others, and who is killed runs to die.
     pub fn awake(&self, front: Option<usize>) -> bool {
         front == Some(self.top) || self.policy.name.is_system() || self.stop_ms.is_some()
     }
@@ -308,7 +308,7 @@ impl Bay0 {
     pub fn list(&self, within: Option<&PersonaName>) -> String {
         let mut text = String::new();
         for (slot, policy) in self.baked.policies.iter().enumerate() {
-            if within.is_some_and(|outer| !policy.name.chain().any(|name| name == *outer)) {
+            if within.is_some_and(|outer| !policy.name.is_in(outer)) {
                 continue;
             }
             let Some(room) = self.rooms.get(&slot) else {
@@ -336,9 +336,10 @@ impl Bay0 {
 
     /// See [`Running::top`].
     pub fn top(&self, policy: &Policy) -> usize {
-        let top = policy.name.chain().last();
-        let found = top.and_then(|top| self.baked.find(&top));
-        found.map_or(usize::MAX, |(slot, _)| slot)
+        // By name, a room comes after those it is in.
+        let mut all = self.baked.policies.iter();
+        let top = all.position(|outer| policy.name.is_in(&outer.name));
+        top.unwrap_or(usize::MAX)
     }
 }
 

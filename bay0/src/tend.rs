@@ -141,7 +141,7 @@ impl Bay0 {
         self.front.take_if(|front| *front == slot);
         let outer = outer.policy.name.clone();
         for (slot, room) in &mut self.rooms {
-            let inside = room.policy.name.chain().any(|name| name == outer);
+            let inside = room.policy.name.is_in(&outer);
             if inside && room.status.is_none() {
                 room.stop_ms.get_or_insert_with(boot_ms);
             }
@@ -223,8 +223,7 @@ impl Bay0 {
             // Without a console there is nobody to tell either.
             let _ = boot::operator(self);
         }
-        let now = boot_ms();
-        let front = self.front;
+        let (now, front) = (boot_ms(), self.front);
         let awake = self.rooms.iter().filter(|(_, room)| room.awake(front));
         let doors = awake.map(|(slot, _)| slot.saturating_add(1)).chain([0]);
         for slot in doors.collect::<Vec<_>>() {

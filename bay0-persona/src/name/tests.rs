@@ -113,3 +113,16 @@ proptest! {
         let _ = PersonaName::from_internal(&text);
     }
 }
+
+#[test]
+fn a05_a_room_is_in_itself_and_in_what_it_is_nested_in_and_in_no_other() {
+    let name = |text| PersonaName::parse(text).unwrap();
+    let inner = name("p://work/mail/old");
+    for outer in ["p://work/mail/old", "p://work/mail", "p://work"] {
+        assert!(inner.is_in(&name(outer)), "{outer}");
+    }
+    for other in ["p://wor", "p://work/mai", "p://mail", "sys://work"] {
+        assert!(!inner.is_in(&name(other)), "{other}");
+    }
+    assert!(!name("p://work").is_in(&inner));
+}
