@@ -46,4 +46,5 @@ kernel=$(cat "$stage/kernel")
 initrd=$(cat "$stage/initrd")
 mkdir -p "$(dirname "$kernel")" "$(dirname "$initrd")"
 mv "$out/vmlinuz" "$kernel"
+mv "$out/spine.cmdline" "${initrd%.img}.cmdline"
 mv "$out/spine.img" "$initrd"

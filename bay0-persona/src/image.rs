@@ -59,21 +59,23 @@ impl Image {
     /// What could not be done, and why; a root hash that does not match shows as a mount that fails with EIO or EINVAL.
     pub fn open(&self) -> Result<(), String> {
         let disk = partition(&self.name).ok_or("no partition has this name")?;
-        let device = self.verity(&disk);
+        let device = self.verity(&disk, "");
         let device = device.map_err(|errno| format!("verity on {disk}: {errno:?}"))?;
-        let (kind, at, none) = (Some("squashfs"), self.path(), None::<&str>);
+        let at = self.path();
         create_dir_all(&at).map_err(|err| format!("{}: {err}", at.display()))?;
-        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
-        let done = mount(Some(device.as_str()), &at, kind, flags, none);
+        let done = squashfs(&device, &at, MsFlags::MS_NODEV);
         done.map_err(|errno| format!("mount {disk}: {errno:?} (EIO: not what the Spine knows)"))
     }
 
-    /// Makes the verified device.
-    fn verity(&self, disk: &str) -> nix::Result<String> {
-        let control = File::options().read(true).write(true).open(CONTROL);
-        let control = control.map_err(|err| Errno::try_from(err).unwrap_or(Errno::EIO))?;
+    /// Makes the verified device over `disk`, in the place of one of this name if there is one; `extra` ends its table.
+    ///
+    /// # Errors
+    /// What the device mapper answers.
+    pub fn verity(&self, disk: &str, extra: &str) -> nix::Result<String> {
+        let control = control()?;
         let (blocks, hash, salt) = (self.blocks, &self.roothash, &self.salt);
-        let table = format!("1 {disk} {disk} 4096 4096 {blocks} {blocks} sha256 {hash} {salt}");
+        let tree = format!("{disk} {disk} 4096 4096 {blocks} {blocks} sha256 {hash} {salt}");
+        let table = format!("1 {tree} {extra}");
         // struct dm_target_spec: first sector, sectors, status, next, type; then the parameters, which the call's zeros end.
         let numbers = [0, blocks.saturating_mul(8), 0].map(u64::to_ne_bytes);
         let target = [
@@ -81,15 +83,41 @@ impl Image {
             b"verity\0\0\0\0\0\0\0\0\0\0",
             table.as_bytes(),
         ];
-        // One that an earlier attempt has left behind.
+        // One that an earlier attempt has left behind is in use by nobody.
         let _ = call(&control, 4, &self.name, &[]);
         call(&control, 3, &self.name, &[])?;
         call(&control, 9, &self.name, &target.concat())?;
-        let number = call(&control, 6, &self.name, &[])?;
+        let answer = call(&control, 6, &self.name, &[])?;
         // The kernel's packed form of a device number: minors up to 255, then the major, then the rest.
+        let number = answer.get(40..48).and_then(|bytes| bytes.try_into().ok());
+        let number = u64::from_ne_bytes(number.unwrap_or_default());
         let minor = (number & 0xff) | ((number >> 12) & 0xf_ff00);
         Ok(format!("/dev/dm-{minor}"))
     }
+}
+
+/// Whether the verified device of this name has found nothing that does not match: its status is `V` then.
+///
+/// # Errors
+/// There is no such device.
+pub fn is_intact(name: &str) -> nix::Result<bool> {
+    // Behind the header and a struct dm_target_spec.
+    let status = call(&control()?, 12, name, &[])?;
+    Ok(status.get(HEADER.saturating_add(40)) == Some(&b'V'))
+}
+
+fn control() -> nix::Result<File> {
+    let control = File::options().read(true).write(true).open(CONTROL);
+    control.map_err(|err| Errno::try_from(err).unwrap_or(Errno::EIO))
+}
+
+/// Mounts what only a verified device may hold.
+///
+/// # Errors
+/// The errno of `mount(2)`; EIO or EINVAL if the root hash does not match.
+pub fn squashfs(device: &str, at: &Path, flags: MsFlags) -> nix::Result<()> {
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | flags;
+    mount(Some(device), at, Some("squashfs"), flags, None::<&str>)
 }
 
 /// The device of the partition of this name, such as `/dev/vdb2`.
@@ -104,8 +132,9 @@ fn partition(name: &str) -> Option<String> {
     None
 }
 
-/// One call of the device mapper: 3 makes the device `name`, 4 removes it, 9 loads its table, 6 starts it. The device's number.
-fn call(control: &File, number: u8, name: &str, target: &[u8]) -> nix::Result<u64> {
+/// One call of the device mapper: 3 makes the device `name`, 4 removes it, 9 loads its table, 6 starts it, 12 asks for its
+/// status. The answer, of the same form.
+fn call(control: &File, number: u8, name: &str, target: &[u8]) -> nix::Result<Vec<u8>> {
     let (size, start) = (MAX_CALL as u32, HEADER as u32);
     let targets = u32::from(!target.is_empty());
     let words = [4, 0, 0, size, start, targets, 0, READ_ONLY].map(u32::to_ne_bytes);
@@ -118,7 +147,5 @@ fn call(control: &File, number: u8, name: &str, target: &[u8]) -> nix::Result<u6
     let order = nix::request_code_readwrite!(0xfd, number, HEADER);
     // SAFETY: the kernel reads and writes at most the packet's own length, which stands in its header; it outlives the call.
     let done = unsafe { libc::ioctl(control.as_raw_fd(), order, packet.as_mut_ptr()) };
-    Errno::result(done)?;
-    let device = packet.get(40..48).and_then(|bytes| bytes.try_into().ok());
-    Ok(u64::from_ne_bytes(device.unwrap_or_default()))
+    Errno::result(done).map(|_| packet)
 }

@@ -4,7 +4,6 @@
 //! disk is loaded by a child with a deadline, because probing a disk reads it, and a disk may hang (H06).
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
@@ -19,11 +18,11 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
-use nix::unistd::{chdir, chroot};
 use nix::{errno::Errno, libc};
 
 use crate::care::by_child;
 use crate::pid1::{Bay0, Event};
+use crate::root;
 use crate::watchdog::{TIMEOUT_S, Watchdog};
 
 /// A step: what it is called, what it does, and, for errors that do not say it themselves, what follows from its failure
@@ -39,7 +38,7 @@ pub const PHASES: [Phase; 11] = [
     ("mounts", mounts, UNMOUNTED),
     ("oom", oom, MORTAL),
     ("modules", modules, UNSEALED),
-    ("root", root, WRITABLE),
+    ("root", root::prove, WRITABLE),
     ("time", time, UNTIMED),
     KEEPER,
     ("reconcile", reconcile, UNTRUSTED),
@@ -68,12 +67,14 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 /// What the kernel allows at most unless told otherwise (`fs.nr_open`).
 const MAX_FILES: u64 = 1 << 20;
 
-const QUIET: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
-const SEALED: MsFlags = QUIET.union(MsFlags::MS_NODEV);
+/// No set-id programs, and nothing to be executed.
+pub const QUIET: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
+/// No devices either.
+pub const SEALED: MsFlags = QUIET.union(MsFlags::MS_NODEV);
 const FROZEN: MsFlags = SEALED.union(MsFlags::MS_RDONLY);
 
 /// What is mounted where, in order, each with the flags that take away most.
-const MOUNTS: [(&str, &str, MsFlags, &str); 6] = [
+pub const MOUNTS: [(&str, &str, MsFlags, &str); 6] = [
     ("proc", "/proc", SEALED, ""),
     ("sysfs", "/sys", FROZEN, ""),
     ("devtmpfs", "/dev", QUIET, "mode=0755"),
@@ -83,9 +84,13 @@ const MOUNTS: [(&str, &str, MsFlags, &str); 6] = [
 ];
 
 /// Loads the watchdog's driver (the first module of all) and arms it; `softdog` where there is no hardware.
-fn watchdog(bay: &mut Bay0) -> Result<String> {
-    let hard = load_list("watchdog").and_then(|()| Watchdog::arm());
-    let soft = |_| load_list("softdog").and_then(|()| Watchdog::arm());
+///
+/// # Errors
+/// Nothing would reset a machine that is stuck.
+pub fn watchdog(bay: &mut Bay0) -> Result<String> {
+    let left = bay.left.take();
+    let hard = load_list("watchdog").and_then(|()| Watchdog::arm(left));
+    let soft = |_| load_list("softdog").and_then(|()| Watchdog::arm(None));
     let dog = hard.or_else(soft)?;
     let name = bay.watchdog.insert(dog).name.as_str();
     Ok(format!("armed {name}, time-out {TIMEOUT_S} s read back"))
@@ -93,26 +98,14 @@ fn watchdog(bay: &mut Bay0) -> Result<String> {
 
 /// Mounts the kernel's file systems; one that fails does not keep the others from being tried.
 fn mounts(_: &mut Bay0) -> Result<String> {
-    let anchored = anchor().context("anchor the root");
     let done = MOUNTS.map(|(kind, at, flags, data)| {
         // Only the last has no place in the image, which the kernel's own /dev covers.
         let _ = fs::create_dir(at);
         let done = mount(Some(kind), at, Some(kind), flags, Some(data));
         done.map_err(|errno| anyhow!("mount {at} ({kind}): {errno:?}"))
     });
-    done.into_iter().fold(anchored, Result::and)?;
+    done.into_iter().fold(Ok(()), Result::and)?;
     Ok(MOUNTS.map(|(_, at, ..)| at).join(" "))
-}
-
-/// Mounts the root on itself and moves in there. What the kernel unpacked the image into is the one mount that nobody can be
-/// moved away from (`pivot_root(2)`, NOTES); from one on top of it a child can. Before anything else is mounted, or that would
-/// stay below.
-fn anchor() -> nix::Result<()> {
-    let none = None::<&str>;
-    mount(Some("/"), "/run", none, MsFlags::MS_BIND, none)?;
-    chdir("/run")?;
-    mount(Some("."), "/", none, MsFlags::MS_MOVE, none)?;
-    chroot(".")
 }
 
 /// Tells the kernel to panic rather than kill PID 1 for memory (H09), and to let it run before all that is no realtime, which
@@ -143,16 +136,6 @@ fn modules(_: &mut Bay0) -> Result<String> {
     loaded?;
     let count = told("/proc/modules").lines().count();
     Ok(format!("{count} loaded, loading sealed: {sealed}"))
-}
-
-/// Remounts the root read-only and proves it by trying to write.
-fn root(_: &mut Bay0) -> Result<String> {
-    let (none, flags) = (None::<&str>, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
-    mount(none, "/", none, flags, none).context("remount /")?;
-    match File::create("/.write-probe").map_err(|err| err.kind()) {
-        Err(ErrorKind::ReadOnlyFilesystem) => Ok("read-only, a write answers EROFS".to_owned()),
-        other => bail!("write to /: {other:?}"),
-    }
 }
 
 /// Reads what the factory baked in, and puts the clock at or after the image's own build (H16).
@@ -250,7 +233,10 @@ fn set(path: &str, value: &str) -> Result<String> {
 
 /// Loads the modules that `/lib/modules/LIST` names, one path a line, in order. No list: the kernel has them built in.
 /// One that fails does not keep the others from being tried.
-fn load_list(list: &str) -> Result<()> {
+///
+/// # Errors
+/// The first one that the kernel did not take.
+pub fn load_list(list: &str) -> Result<()> {
     let load = |path: &str| match finit_module(File::open(path)?, c"", ModuleInitFlags::empty()) {
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
         Err(errno) => bail!("load {path}: {errno:?}"),

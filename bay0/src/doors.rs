@@ -9,6 +9,7 @@ use bay0_validate::finding;
 
 use crate::boot::told;
 use crate::pid1::Bay0;
+use crate::root;
 use crate::shutdown::{POWER_OFF, REBOOT};
 
 /// Newcomers and requests that a room's umbilical takes in a second (T02): each costs PID 1 time that the room's limits do not see.
@@ -78,7 +79,9 @@ impl Bay0 {
             steps if steps.is_empty() => Ok("every step done".to_owned()),
             steps => Err(format!("failed: {steps}; next: see why with log")),
         };
+        let root = root::prove(self).map_err(|why| format!("{why:#}; next: reboot"));
         let lines = [
+            finding("root", root),
             finding("persist", persist),
             finding("log", log),
             finding("watchdog", dog),

@@ -16,6 +16,7 @@ mod host;
 mod log;
 mod pid1;
 mod rooms;
+mod root;
 mod shutdown;
 mod tend;
 mod terminal;
@@ -23,11 +24,13 @@ mod watchdog;
 
 use std::fs::File;
 use std::io::{Write, stderr};
+use std::os::fd::FromRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::panic::PanicHookInfo;
+use std::path::Path;
 use std::process::ExitCode;
 #[cfg(not(feature = "host"))]
-use std::{io::stdout, os::fd::AsFd, path::Path};
+use std::{io::stdout, os::fd::AsFd};
 
 #[cfg(not(feature = "host"))]
 use anyhow::Context;
@@ -55,8 +58,17 @@ fn main() -> ExitCode {
 
 /// Boots, serves, ends; returns only if it could not even begin. A machine without a console is served all the same.
 fn init() -> anyhow::Result<ExitCode> {
+    if Path::new(root::PACKED).exists() {
+        let Err(error) = root::enter();
+        anyhow::bail!("FAIL: root: {error:#}; the machine reboots");
+    }
     let mut bay = Bay0::default();
-    bay.exec_ms = boot_ms();
+    let words = std::env::args_os().skip(1);
+    let mut told = words.filter_map(|word| word.to_str()?.parse::<u32>().ok());
+    bay.exec_ms = told.next().map_or_else(boot_ms, u64::from);
+    // SAFETY: the bay0 of the initramfs has left this descriptor to this one, which holds none of its own yet.
+    let left = |fd: u32| unsafe { File::from_raw_fd(fd.cast_signed()) };
+    bay.left = told.next().map(left);
     bay.install(None);
     // By this name PID 1 is known to the kernel's own lines and to bay0 --validate.
     let _ = nix::sys::prctl::set_name(c"bay0");

@@ -66,6 +66,8 @@ pub struct Bay0 {
     epoll: Option<Epoll>,
     /// Where everything is said.
     pub log: Log,
+    /// The watchdog, as the bay0 of the initramfs has left it.
+    pub left: Option<File>,
     /// None while nothing would reset a machine that is stuck.
     pub watchdog: Option<Watchdog>,
     /// What the factory baked in: `soil=`, `profile=`, `epoch=` lines.

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use anyhow::{Result, ensure};
 use nix::libc::c_int;
@@ -34,13 +34,19 @@ pub struct Watchdog {
     pub fired: bool,
 }
 
+impl AsFd for Watchdog {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
 impl Watchdog {
-    /// Opens `/dev/watchdog`, which arms it, sets [`TIMEOUT_S`] and reads it back.
+    /// Opens `/dev/watchdog`, which arms it, unless it was `left` open; sets [`TIMEOUT_S`] and reads it back.
     ///
     /// # Errors
     /// What the driver answers; a time-out that reads back differently is an error too.
-    pub fn arm() -> Result<Watchdog> {
-        let file = open_device("/dev/watchdog")?;
+    pub fn arm(left: Option<File>) -> Result<Watchdog> {
+        let file = left.map_or_else(|| open_device("/dev/watchdog"), Ok)?;
         let fd = file.as_raw_fd();
         let (mut info, mut timeout_s, mut status): (Info, _, _) = ([0; _], TIMEOUT_S, 0);
         // SAFETY: the driver fills exactly one watchdog_info, whose size Info has; the frame owns it and the fd.

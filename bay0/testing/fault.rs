@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::mem::ManuallyDrop;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::sleep;
@@ -13,6 +14,7 @@ use bay0_persona::spawn;
 use bay0_state::{Keeper, Op};
 use bay0_umbilical::{SOCKET, call};
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::libc;
 use nix::sys::signal::{Signal, kill, raise};
@@ -62,6 +64,8 @@ impl Bay0 {
                 format!("{:?}", self.lent)
             }
             ("census", _) => census(),
+            ("mounts", _) => mounts(),
+            ("rot", _) => format!("{:?}", rot()),
             ("load-module", path) => format!("{:?}", File::open(path).map(load_module)),
             ("orphans", count) => orphans(count.parse().unwrap_or(1)),
             ("latency", _) => latency(),
@@ -100,6 +104,41 @@ impl Bay0 {
             _ => {}
         }
     }
+}
+
+/// Leaves a way to the bytes of the root, for [`rot`]: a descriptor that lives through the exec.
+pub fn keep_root() {
+    let file = File::options().write(true).open(crate::root::PACKED);
+    if let Ok(file) = file.map(ManuallyDrop::new) {
+        let _ = fcntl(&*file, FcntlArg::F_SETFD(FdFlag::empty()));
+    }
+}
+
+/// Changes every block of the root but the first, as if memory had gone bad, and has the kernel read them again.
+fn rot() -> std::io::Result<()> {
+    let name = "/root.img (deleted)";
+    let is = |path: &PathBuf| fs::read_link(path).is_ok_and(|to| to.as_os_str() == name);
+    let held = entries("/proc/self/fd").into_iter().find(is);
+    let file = File::options().write(true).open(held.unwrap_or_default())?;
+    let blocks = fs::metadata("/proc/self/exe")?.len() / 4096;
+    file.write_all_at(&vec![0xa5; (blocks as usize).saturating_mul(1024)], 4096)?;
+    fs::write("/proc/sys/vm/drop_caches", "3")?;
+    fs::read("/proc/self/exe").map(drop)
+}
+
+/// Tries to write a file at each place where something is mounted.
+fn mounts() -> String {
+    let mounts = told("/proc/self/mounts");
+    let tried = mounts.lines().filter_map(|line| {
+        let [_, at, kind, ..] = line.split(' ').collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        let probe = Path::new(at).join(".write-probe");
+        let made = File::create(&probe).map(drop).map_err(|err| err.kind());
+        let _ = fs::remove_file(probe);
+        Some(format!("mount {at} {kind} {made:?}\n"))
+    });
+    tried.collect()
 }
 
 /// What the kernel says to a module: it must be that loading is sealed.

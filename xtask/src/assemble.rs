@@ -1,9 +1,9 @@
-//! The initramfs: one list of entries, one order, one time, one owner, so that the same inputs make the same bytes (H01, H02).
+//! The Spine's files, and the initramfs that carries them: one list of entries, one order, one time, one owner, so that the same inputs make the same bytes (H01, H02).
 //!
 //! This is the whole of what a Spine is. It reads nothing but its arguments: no clock, no environment, no owner, no mode of a
 //! file on the host.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,8 @@ use anyhow::{Context, Result, bail};
 use cpio::newc::{Builder, ModeFileType};
 
 use crate::image;
+use crate::modules::{FIRST, WANTED};
+use crate::rootimg::Root;
 
 /// zstd's strongest level below the ones that need a large window; one thread, because several make other bytes.
 const ZSTD_LEVEL: i32 = 19;
@@ -58,24 +60,32 @@ pub struct Parts {
     pub epoch: u32,
 }
 
-/// One file of the image.
+/// One file of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
-    path: String,
-    permissions: u32,
-    kind: Kind,
+pub struct Entry {
+    /// Where it is, without a leading slash.
+    pub path: String,
+    /// Mode bits.
+    pub permissions: u32,
+    /// What it is.
+    pub kind: Kind,
 }
 
+/// What a file of an image is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
+    /// A folder.
     Directory,
+    /// A plain file and its bytes.
     File(Vec<u8>),
+    /// A symbolic link and where it leads.
     Link(&'static str),
+    /// A character device: major and minor number.
     Device(u32, u32),
 }
 
-/// The bytes of `spine.img`.
-pub fn spine_img(parts: &Parts) -> Result<Vec<u8>> {
+/// The bytes of `spine.img`, and the kernel's command line that belongs to them.
+pub fn spine_img(parts: &Parts) -> Result<(Vec<u8>, String)> {
     let bay0 = fs::read(&parts.bay0).with_context(|| {
         format!(
             "bay0 is missing ({}); next: cargo xtask spine builds it",
@@ -83,19 +93,25 @@ pub fn spine_img(parts: &Parts) -> Result<Vec<u8>> {
         )
     })?;
     image::check_bay0(&bay0, parts.fault)?;
-    let mut entries = skeleton(&parts.facts);
-    entries.push(Entry::file("bay0", 0o755, bay0));
-    entries.push(policy(&parts.policy)?);
-    entries.extend(modules(&parts.soil_dir)?);
-    compress(&archive(entries, parts.epoch)?)
+    let common = [skeleton(), vec![Entry::file("bay0", 0o755, bay0)]].concat();
+    let own = [facts(&parts.facts), policy(&parts.policy)?];
+    let loaded = modules(&parts.soil_dir, &WANTED.map(|wanted| wanted.list))?;
+    let files = [&common[..], &own, &loaded].concat();
+    let root = Root::pack(&files, parts.epoch)?;
+    let first = modules(&parts.soil_dir, &FIRST)?;
+    let packed = Entry::file("root.img", 0o444, root.bytes);
+    let initramfs = [common, first, vec![packed]].concat();
+    let image = compress(&archive(initramfs, parts.epoch)?)?;
+    Ok((image, root.command_line))
 }
 
-/// Writes `vmlinuz` and `spine.img` where told.
+/// Writes `vmlinuz`, `spine.img` and `spine.cmdline` where told.
 pub fn write(parts: &Parts, spine: &crate::layout::Spine) -> Result<()> {
-    let image = spine_img(parts)?;
+    let (image, command_line) = spine_img(parts)?;
     for (path, bytes) in [
         (&spine.kernel, fs::read(parts.soil_dir.join("vmlinuz"))?),
         (&spine.initrd, image),
+        (&spine.cmdline(), (command_line + "\n").into_bytes()),
     ] {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
@@ -119,7 +135,8 @@ impl Entry {
     }
 }
 
-fn skeleton(facts: &[(&str, String)]) -> Vec<Entry> {
+/// What the root and the initramfs have both: bay0's names, and what must be there before anything is mounted.
+fn skeleton() -> Vec<Entry> {
     let link = |path: &str, to| Entry {
         path: path.into(),
         permissions: 0o777,
@@ -142,12 +159,13 @@ fn skeleton(facts: &[(&str, String)]) -> Vec<Entry> {
         });
     }
     entries.extend(ETC.map(|(path, text)| Entry::file(path, 0o444, text.into())));
-    let facts: String = facts
-        .iter()
-        .map(|(key, value)| format!("{key}={value}\n"))
-        .collect();
-    entries.push(Entry::file("etc/spine", 0o444, facts.into()));
     entries
+}
+
+/// What the factory has to say of the Spine.
+fn facts(facts: &[(&str, String)]) -> Entry {
+    let lines = facts.iter().map(|(key, value)| format!("{key}={value}\n"));
+    Entry::file("etc/spine", 0o444, lines.collect::<String>().into())
 }
 
 /// Where bay0 looks for what rooms may.
@@ -156,32 +174,24 @@ fn policy(db: &Path) -> Result<Entry> {
     Ok(Entry::file("lib/bay0/policy.db", 0o444, bytes))
 }
 
-fn modules(soil_dir: &Path) -> Result<Vec<Entry>> {
-    let mut entries = Vec::new();
-    for wanted in crate::modules::WANTED {
-        let path = soil_dir.join(wanted.list);
-        let list = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        if !list.is_empty() {
-            entries.push(Entry::file(
-                &format!("lib/modules/{}", wanted.list),
-                0o444,
-                list.into(),
-            ));
+/// The lists of modules that are not empty, and what they name.
+fn modules(soil_dir: &Path, lists: &[&str]) -> Result<Vec<Entry>> {
+    let mut files = BTreeMap::new();
+    for list in lists {
+        let path = soil_dir.join(list);
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        for named in text.lines() {
+            let name = named.strip_prefix("/lib/modules/").unwrap_or(named);
+            let module = soil_dir.join("modules").join(name);
+            let bytes = fs::read(&module).with_context(|| format!("read {}", module.display()))?;
+            files.insert(name.to_owned(), bytes);
+        }
+        if !text.is_empty() {
+            files.insert((*list).to_owned(), text.into());
         }
     }
-    let dir = soil_dir.join("modules");
-    for file in fs::read_dir(&dir).with_context(|| format!("read {}", dir.display()))? {
-        let file = file?;
-        let name = file
-            .file_name()
-            .into_string()
-            .ok()
-            .context("a module's name is not UTF-8")?;
-        let bytes =
-            fs::read(file.path()).with_context(|| format!("read {}", file.path().display()))?;
-        entries.push(Entry::file(&format!("lib/modules/{name}"), 0o444, bytes));
-    }
-    Ok(entries)
+    let entry = |(name, bytes)| Entry::file(&format!("lib/modules/{name}"), 0o444, bytes);
+    Ok(files.into_iter().map(entry).collect())
 }
 
 /// newc, entries in byte order of their paths (which puts a folder before what is in it), inodes renumbered, uid and gid 0.
@@ -251,7 +261,7 @@ mod tests {
 
     #[test]
     fn h01_the_order_of_the_inputs_does_not_show() {
-        let mut entries = skeleton(&[("version", "1".into())]);
+        let mut entries = skeleton();
         entries.push(Entry::file("bay0", 0o755, vec![1, 2, 3]));
         let once = compress(&archive(entries.clone(), 7).unwrap()).unwrap();
         for turn in 1..entries.len() {
@@ -266,7 +276,11 @@ mod tests {
     fn h02_h03_uid_0_resolves_and_sbin_init_is_bay0() {
         let entries = read(
             &archive(
-                skeleton(&[("version", "1".into()), ("soil", "debian".into())]),
+                [
+                    skeleton(),
+                    vec![facts(&[("version", "1".into()), ("soil", "debian".into())])],
+                ]
+                .concat(),
                 7,
             )
             .unwrap(),
@@ -294,7 +308,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let db = dir.path().join("some.db");
         fs::write(&db, "policies").unwrap();
-        let mut entries = skeleton(&[]);
+        let mut entries = skeleton();
         entries.push(policy(&db).unwrap());
         let entries = read(&archive(entries, 7).unwrap());
         let at = |name: &str| entries.iter().position(|e| e.0 == name).unwrap();
@@ -329,7 +343,7 @@ mod tests {
             epoch: 0,
         };
         assert_eq!(
-            spine_img(&parts).unwrap_err().to_string(),
+            spine_img(&parts).map(drop).unwrap_err().to_string(),
             "bay0 is missing (/nowhere/bay0); next: cargo xtask spine builds it"
         );
     }

@@ -55,9 +55,10 @@ pub fn command(layout: &Layout) -> Result<u8> {
 }
 
 fn rename(from: &Spine, to: &Spine) -> Result<()> {
-    fs::rename(&from.kernel, &to.kernel)
-        .and_then(|()| fs::rename(&from.initrd, &to.initrd))
-        .with_context(|| format!("move {}", from.initrd.display()))
+    for (from, to) in from.files().iter().zip(to.files()) {
+        fs::rename(from, to).with_context(|| format!("move {}", from.display()))?;
+    }
+    Ok(())
 }
 
 /// Image and assembly, with a storage that goes with them.

@@ -21,6 +21,18 @@ pub struct Spine {
     pub initrd: PathBuf,
 }
 
+impl Spine {
+    /// The kernel's command line that belongs to them (`spine.cmdline`): without its root hash the initramfs has no root.
+    pub fn cmdline(&self) -> PathBuf {
+        self.initrd.with_extension("cmdline")
+    }
+
+    /// Every file that the assembly writes.
+    pub fn files(&self) -> [PathBuf; 3] {
+        [self.kernel.clone(), self.initrd.clone(), self.cmdline()]
+    }
+}
+
 impl Layout {
     /// The tree cargo runs us from; a copied tree is its own, whatever built the program.
     pub fn find() -> Layout {

@@ -33,6 +33,7 @@ mod repin;
 mod reproduce;
 mod room;
 mod roomdisk;
+mod rootimg;
 mod seccomp;
 mod smoke;
 mod soak;

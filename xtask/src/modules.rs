@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+/// The lists that the initramfs has as well: what comes before the root.
+pub const FIRST: [&str; 3] = ["watchdog", "softdog", "root"];
+
 /// A list of the Spine (`/lib/modules/<name>`) and what it starts from. bay0 decides when each list is loaded.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
@@ -22,10 +25,10 @@ pub struct Wanted {
 }
 
 /// What bay0 loads. `watchdog`: the hardware watchdog, before anything that can fail. `softdog`: only where that brought none.
-/// `early`: the power button, its events and the panic notifier, and what rooms are made of: their images (SquashFS on dm-verity, which
-/// asks the kernel for SHA-256 by name), their network (IPv6), and the keyboard that stands in for their hardware. `disk`: what `/persist` is on. A module may stand in several lists; loading
+/// `root`: what the root and the rooms' images need, SquashFS on dm-verity, which asks the kernel for SHA-256 by name.
+/// `early`: the power button, its events and the panic notifier, and what else rooms are made of: their network (IPv6), and the keyboard that stands in for their hardware. `disk`: what `/persist` is on. A module may stand in several lists; loading
 /// it again is no error.
-pub const WANTED: [Wanted; 4] = [
+pub const WANTED: [Wanted; 5] = [
     Wanted {
         list: "watchdog",
         needed: &["i6300esb"],
@@ -37,19 +40,14 @@ pub const WANTED: [Wanted; 4] = [
         optional: &["softdog"],
     },
     Wanted {
+        list: "root",
+        needed: &["loop", "squashfs", "dm-mod", "dm-verity"],
+        optional: &["sha256_generic"],
+    },
+    Wanted {
         list: "early",
-        needed: &[
-            "button",
-            "evdev",
-            "squashfs",
-            "overlay",
-            "dm-mod",
-            "dm-verity",
-            "veth",
-            "virtio_net",
-            "bridge",
-        ],
-        optional: &["pvpanic-pci", "sha256_generic", "ipv6", "virtio_input"],
+        needed: &["button", "evdev", "overlay", "veth", "virtio_net", "bridge"],
+        optional: &["pvpanic-pci", "ipv6", "virtio_input"],
     },
     Wanted {
         list: "disk",
@@ -161,7 +159,7 @@ mod tests {
         kernel/fs/squashfs/squashfs.ko:\nkernel/fs/overlayfs/overlay.ko:\n\
         kernel/drivers/md/dm-mod.ko:\nkernel/drivers/md/dm-bufio.ko: kernel/drivers/md/dm-mod.ko\n\
         kernel/drivers/md/dm-verity.ko: kernel/drivers/md/dm-bufio.ko kernel/drivers/md/dm-mod.ko\n\
-        kernel/drivers/net/veth.ko:\nkernel/net/core/failover.ko:\n\
+        kernel/drivers/block/loop.ko:\nkernel/drivers/net/veth.ko:\nkernel/net/core/failover.ko:\n\
         kernel/drivers/net/virtio_net.ko: kernel/net/core/failover.ko\n\
         kernel/net/llc/llc.ko:\nkernel/net/802/stp.ko: kernel/net/llc/llc.ko\n\
         kernel/net/bridge/bridge.ko: kernel/net/802/stp.ko kernel/net/llc/llc.ko\n";
@@ -178,7 +176,7 @@ mod tests {
     fn what_is_needed_loads_first_and_only_once() {
         let (_dir, tree) = tree(DEP, "kernel/drivers/virtio/virtio_pci.ko\n");
         assert_eq!(
-            tree.closure(&WANTED[3]).unwrap(),
+            tree.closure(&WANTED[4]).unwrap(),
             [
                 "kernel/drivers/block/virtio_blk.ko.gz",
                 "kernel/lib/crc16.ko",
@@ -195,7 +193,7 @@ mod tests {
             tree.closure(&WANTED[0]).unwrap(),
             ["kernel/drivers/watchdog/i6300esb.ko"]
         );
-        let early = tree.closure(&WANTED[2]).unwrap();
+        let early = tree.closure(&WANTED[3]).unwrap();
         assert_eq!(
             early[early.len() - 2..],
             [
@@ -210,15 +208,18 @@ mod tests {
     fn t09_what_rooms_are_made_of_is_loaded_early_unless_it_is_built_in() {
         let names = |dep: &str, builtin: &str| {
             let (_dir, tree) = tree(dep, builtin);
-            let files = tree.closure(&WANTED[2]).unwrap();
+            let files = [2, 3].map(|at| tree.closure(&WANTED[at]).unwrap()).concat();
             files.iter().map(|file| name_of(file)).collect::<Vec<_>>()
         };
         let rooms = [
+            "loop",
             "squashfs",
-            "overlay",
             "dm_mod",
             "dm_bufio",
             "dm_verity",
+            "button",
+            "evdev",
+            "overlay",
             "veth",
             "failover",
             "virtio_net",
@@ -226,12 +227,12 @@ mod tests {
             "stp",
             "bridge",
         ];
-        assert_eq!(names(DEP, "")[2..13], rooms);
+        assert_eq!(names(DEP, "")[..rooms.len()], rooms);
         let without = DEP.replace("kernel/fs/overlayfs/overlay.ko:\n", "");
         let builtin = "kernel/fs/overlayfs/overlay.ko\nkernel/crypto/sha256_generic.ko\n";
         let names = names(&without, builtin);
         assert!(!names.contains(&"overlay".to_owned()), "{names:?}");
-        assert_eq!(names.len(), 14);
+        assert_eq!(names.len(), 15);
     }
 
     #[test]
@@ -239,7 +240,7 @@ mod tests {
         let (_dir, tree) = tree(DEP, "kernel/drivers/virtio/virtio_pci.ko\n");
         assert!(
             !tree
-                .closure(&WANTED[3])
+                .closure(&WANTED[4])
                 .unwrap()
                 .iter()
                 .any(|f| f.contains("virtio_pci"))
@@ -251,7 +252,7 @@ mod tests {
     fn a_needed_module_that_is_nowhere_is_an_error_by_name() {
         let (dir, tree) = tree(DEP, "");
         assert_eq!(
-            tree.closure(&WANTED[3]).unwrap_err().to_string(),
+            tree.closure(&WANTED[4]).unwrap_err().to_string(),
             format!(
                 "module virtio_pci (list disk): neither a file nor built in, by {}/modules.dep; the Spine would boot without it; \
                  next: another kernel, see xtask/soil.lock",

@@ -48,7 +48,7 @@ pub fn command(layout: &Layout) -> Result<u8> {
     if differences.is_empty() {
         fs::remove_dir_all(layout.build().join("reproduce")).context("remove the second build")?;
         println!(
-            "reproduce: vmlinuz, spine.img, policy.db and rooms.img ({rooms}) are the same from two folders"
+            "reproduce: vmlinuz, spine.img, spine.cmdline, policy.db and rooms.img ({rooms}) are the same from two folders"
         );
     }
     Ok(u8::from(!differences.is_empty()))
@@ -57,8 +57,8 @@ pub fn command(layout: &Layout) -> Result<u8> {
 /// What differs, each with both hashes and both places.
 pub fn compare(here: &Spine, there: &Spine) -> Result<Vec<String>> {
     let mut differences = Vec::new();
-    for (a, b) in [(&here.kernel, &there.kernel), (&here.initrd, &there.initrd)] {
-        differences.extend(different(a, b)?);
+    for (a, b) in here.files().iter().zip(there.files()) {
+        differences.extend(different(a, &b)?);
     }
     Ok(differences)
 }
@@ -149,6 +149,7 @@ mod tests {
             };
             fs::write(&spine.kernel, "kernel").unwrap();
             fs::write(&spine.initrd, byte).unwrap();
+            fs::write(spine.cmdline(), "line").unwrap();
             spine
         };
         assert!(

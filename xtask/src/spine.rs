@@ -28,9 +28,10 @@ pub fn build(layout: &Layout, soil: Soil, fault: bool, rooms: &Set) -> Result<Sp
     let lock = Lock::read(&layout.lock())?;
     let parts = parts(layout, &lock, soil, fault, rooms)?;
     let spine = layout.spine(soil, fault);
-    let outputs = [spine.kernel.clone(), spine.initrd.clone()];
+    let outputs = spine.files();
     let inputs = Inputs::default()
         .add("assembly", &stamp::sha256(include_bytes!("assemble.rs")))
+        .add("root", &stamp::sha256(include_bytes!("rootimg.rs")))
         .add("soil", &parts.soil_dir.display().to_string())
         .add("bay0", &stamp::sha256_file(&parts.bay0)?)
         .add("policy", &stamp::sha256_file(&parts.policy)?)
@@ -46,7 +47,7 @@ pub fn build(layout: &Layout, soil: Soil, fault: bool, rooms: &Set) -> Result<Sp
 /// What `cargo xtask spine` prints: the files and their sizes.
 pub fn describe(spine: &Spine) -> Result<String> {
     let mut text = String::new();
-    for path in [&spine.kernel, &spine.initrd] {
+    for path in &spine.files() {
         let bytes = path
             .metadata()
             .with_context(|| format!("stat {}", path.display()))?

@@ -67,6 +67,7 @@ const ABSENCES: &[(&str, &[&str])] = &[
     ("SYS_clone3", &["bay0-persona/src/spawn.rs"]),
     ("fork", &["bay0-persona/src/room.rs"]),
     ("execve", &["bay0-persona/src/room.rs"]),
+    ("execv", &["bay0/src/root.rs"]),
     ("Command", &[]),
     (
         "unshare",
@@ -76,6 +77,7 @@ const ABSENCES: &[(&str, &[&str])] = &[
         "mount",
         &[
             "bay0/src/boot.rs",
+            "bay0/src/root.rs",
             "bay0-persona/src/image.rs",
             "bay0-persona/src/room.rs",
             "bay0-state/src/keeper.rs",

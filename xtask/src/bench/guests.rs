@@ -78,6 +78,7 @@ impl Guests {
         let mut image = archive(&[("guest", PROGRAM, &guest)])?;
         image.extend(fs::read(&spine.initrd)?);
         fs::write(dir.join("bay0.img"), image).context("write bay0.img")?;
+        fs::copy(spine.cmdline(), dir.join("bay0.cmdline")).context("copy spine.cmdline")?;
         let image = archive(&[("guest", PROGRAM, &guest), ("bare", PROGRAM, &bare)])?;
         fs::write(dir.join("bare.img"), image).context("write bare.img")?;
         persist::make(&dir.join("persist.img"), DISK_BYTES, true)?;

@@ -40,7 +40,7 @@ pub struct MachineConfig {
     pub kernel: PathBuf,
     /// The initramfs (`build/spine.img`).
     pub initrd: PathBuf,
-    /// Words put after [`BASE_APPEND`] on the kernel command line.
+    /// Words put after [`command_line`]'s.
     pub append_extra: String,
     /// Memory in MiB.
     pub mem_mb: u32,
@@ -99,7 +99,7 @@ impl MachineConfig {
         if self.watchdog {
             args.extend(words("-device i6300esb -action watchdog=reset"));
         }
-        let append = format!("{BASE_APPEND} {}", self.append_extra);
+        let append = format!("{} {}", command_line(&self.initrd), self.append_extra);
         args.extend(["-kernel".into(), self.kernel.display().to_string()]);
         args.extend(["-initrd".into(), self.initrd.display().to_string()]);
         args.extend(["-append".into(), append.trim_end().to_owned()]);
@@ -114,6 +114,15 @@ impl MachineConfig {
         args.extend(self.extra_args.iter().cloned());
         args
     }
+}
+
+/// The line that was made for an initramfs; [`BASE_APPEND`] for one that is no Spine's.
+pub fn command_line(initrd: &Path) -> String {
+    let made = std::fs::read_to_string(initrd.with_extension("cmdline"));
+    made.map_or_else(
+        |_| BASE_APPEND.to_owned(),
+        |line| line.trim_end().to_owned(),
+    )
 }
 
 /// A `-drive` value for a raw image as a virtio disk. `id` is its name for QMP (`block_set_io_throttle`), `extra` ends

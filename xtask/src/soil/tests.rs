@@ -16,6 +16,7 @@ const DEP: &str = "kernel/drivers/watchdog/i6300esb.ko.gz:\n\
     kernel/drivers/md/dm-bufio.ko.gz: kernel/drivers/md/dm-mod.ko.gz\n\
     kernel/drivers/md/dm-verity.ko.gz: kernel/drivers/md/dm-bufio.ko.gz kernel/drivers/md/dm-mod.ko.gz\n\
     kernel/crypto/sha256_generic.ko.gz:\n\
+    kernel/drivers/block/loop.ko.gz:\n\
     kernel/drivers/net/veth.ko.gz:\n\
     kernel/net/core/failover.ko.gz:\n\
     kernel/drivers/net/virtio_net.ko.gz: kernel/net/core/failover.ko.gz\n\
@@ -88,15 +89,18 @@ fn h01_an_alpine_soil_becomes_lists_and_plain_modules() {
         list("disk"),
         "/lib/modules/virtio_blk.ko\n/lib/modules/mbcache.ko\n/lib/modules/jbd2.ko\n/lib/modules/ext4.ko\n"
     );
-    let early = list("early");
-    let early: Vec<_> = early
-        .lines()
-        .filter_map(|line| line.strip_prefix("/lib/modules/"))
-        .collect();
+    let names = |name| {
+        let list = list(name);
+        let names = list.lines().map(|it| it.replace("/lib/modules/", ""));
+        names.collect::<Vec<_>>().join(" ")
+    };
     assert_eq!(
-        early.join(" "),
-        "button.ko evdev.ko squashfs.ko overlay.ko dm_mod.ko dm_bufio.ko dm_verity.ko veth.ko failover.ko virtio_net.ko \
-         bridge.ko sha256_generic.ko ipv6.ko"
+        names("root"),
+        "loop.ko squashfs.ko dm_mod.ko dm_bufio.ko dm_verity.ko sha256_generic.ko"
+    );
+    assert_eq!(
+        names("early"),
+        "button.ko evdev.ko overlay.ko veth.ko failover.ko virtio_net.ko bridge.ko ipv6.ko"
     );
     assert_eq!(list("softdog"), "", "alpine has none");
     assert_eq!(list("modules/ext4.ko"), "module ext4");

@@ -19,7 +19,7 @@ pub fn h20_clean_boot_is_green(lab: &Lab) -> Result<()> {
         r"mounts: .*/proc .*/sys .*/dev .*/run .*\(\d+ ms\)",
         r"oom: -1000 read back \(\d+ ms\)",
         r"modules: \d+ loaded, loading sealed: 1 read back \(\d+ ms\)",
-        r"root: read-only, a write answers EROFS \(\d+ ms\)",
+        r"root: verified, \d+ mounts as they must be, a write to / answers EROFS \(\d+ ms\)",
         r"time: clock \d+ .*\(\d+ ms\)",
         r"previous: ended ",
         r"keeper: /persist open: .*\(\d+ ms\)",
@@ -28,7 +28,7 @@ pub fn h20_clean_boot_is_green(lab: &Lab) -> Result<()> {
         r"operator: ready, type help",
     ])?;
     let verdict = guest.verdict("GREEN")?;
-    for component in ["freezer", "umbilical", "persist", "log", "watchdog"] {
+    for component in ["freezer", "umbilical", "root", "persist", "log", "watchdog"] {
         ensure!(
             verdict.contains(&format!("{component} GREEN")),
             "{component} is not in the verdict: {verdict}"

@@ -23,6 +23,7 @@ mod lines;
 mod net;
 mod roomends;
 mod rooms;
+mod root;
 mod siege;
 mod state;
 
@@ -121,6 +122,10 @@ scenarios! {
     boots::h18_unknown_kernel_arguments_are_harmless: "no argument opens a shell, a rescue mode or another path",
     boots::h20_80_mib_of_memory_are_enough: "GREEN with the least memory this soil's kernel unpacks in",
     boots::h20_two_disks_the_first_is_persist_and_the_second_is_untouched: "only /dev/vda is /persist",
+    root::c01_a_changed_bit_of_the_root_is_noticed_before_anything_of_it_runs: "in its first block, in the middle, in its hash tree: the boot ends, and says why",
+    root::c01_a_spine_boots_only_with_the_line_made_for_it: "without the root hash, and with another one, there is no root",
+    root::c01_a_root_that_goes_bad_restarts_the_machine: "memory changes under a running Spine: the next read of it is a restart, and the next boot is well",
+    root::t01_a_write_is_tried_at_every_mount: "nothing of the root takes one, and what does is the kernel's own or in memory",
     rooms::t09_a_wrecked_room_starts_as_new: "root in a room destroys it; stopped and started it is as it was",
     rooms::t03_a_room_reaches_the_console_only_while_somebody_is_inside: "what it writes otherwise is kept for who enters; no forged line has the mark; its end gives the console back",
     siege::t03_no_attack_from_inside_a_room_gets_anywhere ["hostile"]: "root in an ordinary room and in one as wide as p://dev tries every attack on the walls",

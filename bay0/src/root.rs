@@ -1,0 +1,135 @@
+//! The way into the root (C01, T01): one verified SquashFS, out of the initramfs, of which nothing is left behind.
+//!
+//! The hash over all of it stands on the kernel's command line, which is signed together with it (decision 11). What does not match
+//! is noticed before anything of it runs; the machine then reboots, and the firmware has the next slot. A block that goes bad later
+//! restarts the machine at once.
+//!
+//! Source: the kernel's `filesystems/ramfs-rootfs-initramfs`, `loop(4)` and `admin-guide/device-mapper/verity`.
+
+use std::array;
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::{ErrorKind, copy, sink};
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use bay0_persona::image::{Image, is_intact, squashfs};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::libc;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::unistd::{chdir, chroot, execv};
+
+use crate::boot::{MOUNTS, QUIET, SEALED, load_list, told, watchdog};
+use crate::log::boot_ms;
+use crate::pid1::Bay0;
+
+/// The SquashFS with its tree. Where it is, this is the initramfs.
+pub const PACKED: &str = "/root.img";
+/// Where it is mounted first.
+const NEW: &str = "/mnt";
+/// What else the initramfs has.
+const LEFT: [&str; 3] = ["/bay0", "/lib", "/sbin"];
+/// What its device is called.
+const NAME: &str = "spine";
+/// How the command line says what matches: `spine.root=BLOCKS,ROOTHASH,SALT`.
+const WORD: &str = "spine.root=";
+const UNSAID: &str = "none on the command line; next: boot it with the line that was made for it";
+
+const GET_FREE: libc::c_ulong = 0x4c82;
+const CONFIGURE: libc::c_ulong = 0x4c0a;
+
+/// Verifies the root, mounts it, empties the initramfs and goes on as the bay0 that is in there. It is told when this one began, and
+/// which descriptor the watchdog is.
+///
+/// # Errors
+/// What failed. The machine has no root then.
+pub fn enter() -> Result<Infallible> {
+    let (begun_ms, mut bay) = (boot_ms(), Bay0::default());
+    // Armed before anything that can fail. If it is not, the next bay0 says why.
+    let _ = watchdog(&mut bay);
+    let none = None::<&str>;
+    for (kind, at, flags) in [("proc", "/proc", SEALED), ("devtmpfs", "/dev", QUIET)] {
+        mount(Some(kind), at, Some(kind), flags, none).with_context(|| format!("mount {at}"))?;
+    }
+    load_list("root")?;
+    let line = fs::read_to_string("/proc/cmdline").context("read the command line")?;
+    let image = line.split_whitespace().find_map(said).context(UNSAID)?;
+    let packed = File::open(PACKED).context("open it")?;
+    let disk = attach(&packed).context("make a loop device of it")?;
+    let device = image.verity(&disk, "").context("dm-verity")?;
+    // Every block of it, now: EIO says that one does not match.
+    copy(&mut File::open(&device)?, &mut sink()).context("verify it")?;
+    let strict = image.verity(&disk, "1 restart_on_corruption");
+    let device = strict.context("dm-verity")?;
+    squashfs(&device, Path::new(NEW), MsFlags::empty()).context("mount it")?;
+    #[cfg(feature = "fault")]
+    crate::fault::keep_root();
+    fs::remove_file(PACKED).context("empty the initramfs")?;
+    for path in LEFT {
+        let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
+    }
+    umount2("/proc", MntFlags::MNT_DETACH)?;
+    umount2("/dev", MntFlags::MNT_DETACH)?;
+    chdir(NEW)?;
+    mount(Some("."), "/", none, MsFlags::MS_MOVE, none).context("move it to /")?;
+    chroot(".")?;
+    let mut words = vec![c"bay0".to_owned(), CString::new(begun_ms.to_string())?];
+    if let Some(dog) = &bay.watchdog {
+        fcntl(dog, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        words.push(CString::new(dog.as_fd().as_raw_fd().to_string())?);
+    }
+    Ok(execv(c"/bay0", &words)?)
+}
+
+/// Proves that the root cannot be changed: it is the verified device, whatever else is mounted is the kernel's own or read-only,
+/// and a write is refused.
+///
+/// # Errors
+/// What is not so.
+pub fn prove(_: &mut Bay0) -> Result<String> {
+    let intact = is_intact(NAME).context("no verified device")?;
+    ensure!(intact, "a block does not match its hash");
+    let mounts = told("/proc/self/mounts");
+    for line in mounts.lines() {
+        let words: Vec<_> = line.split(' ').collect();
+        let [_, at, kind, options, ..] = words.as_slice() else {
+            continue;
+        };
+        let own = MOUNTS.iter().any(|it| (it.0, it.1) == (*kind, *at));
+        let fixed = own || options.starts_with("ro,");
+        ensure!(fixed, "{at} ({kind}) is mounted writable");
+    }
+    let count = mounts.lines().count();
+    match File::create("/.write-probe").map_err(|err| err.kind()) {
+        Err(ErrorKind::ReadOnlyFilesystem) => {}
+        other => bail!("write to /: {other:?}"),
+    }
+    Ok(format!(
+        "verified, {count} mounts as they must be, a write to / answers EROFS"
+    ))
+}
+
+/// The image that a word of the command line describes.
+fn said(word: &str) -> Option<Image> {
+    let columns = word.strip_prefix(WORD)?.split(',');
+    Image::parse(&[NAME].into_iter().chain(columns).collect::<Vec<_>>())
+}
+
+/// Makes a file a block device, read-only because it is opened for reading.
+fn attach(file: &File) -> Result<String> {
+    let control = File::open("/dev/loop-control")?;
+    // SAFETY: the call takes no memory of ours, and the descriptor is open.
+    let number = Errno::result(unsafe { libc::ioctl(control.as_raw_fd(), GET_FREE) })?;
+    let path = format!("/dev/loop{number}");
+    let device = File::open(&path)?;
+    let fd = u32::try_from(file.as_raw_fd())?;
+    // struct loop_config: the file, then 300 bytes that may all be zero.
+    let config: [u32; 76] = array::from_fn(|at| if at == 0 { fd } else { 0 });
+    // SAFETY: the kernel reads one loop_config, whose size this is, and the frame owns it.
+    let done = unsafe { libc::ioctl(device.as_raw_fd(), CONFIGURE, &raw const config) };
+    Errno::result(done)?;
+    Ok(path)
+}
