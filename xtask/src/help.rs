@@ -43,6 +43,7 @@ pub const QEMU: &str = "Examples:
   cargo xtask qemu                    boot on this terminal (Ctrl-A X leaves)
   cargo xtask qemu --smoke --timeout 120
   cargo xtask qemu --soil alpine --accel tcg
+  cargo xtask qemu --uefi --secure-boot    build/disk.img, made where it is missing, under UEFI
   cargo xtask qemu --rooms busybox,dev,web    with these images of rooms, built where they are missing
 
 Exit codes of --smoke: 0 GREEN, 1 YELLOW, 2 RED or after its verdict without an answer, 3 no verdict in time, 4 not tried
@@ -69,6 +70,19 @@ Exit codes: 0 all policies are in order, 1 one is not, 4 the command could not d
 pub const PERSIST: &str = "Examples:
   cargo xtask persist                 build/persist.img, 10G and sparse, where there is none
   cargo xtask persist --size 512M --force    another one in its place";
+
+pub const KEYS: &str = "Examples:
+  cargo xtask keys                    build/keys, for `disk` and `qemu --uefi --secure-boot`
+  cargo xtask keys --force            others in their place; make the disk again afterwards";
+
+pub const DISK: &str = "Examples:
+  cargo xtask disk                    build/disk.img, signed with the keys for development
+  cargo xtask disk --unsigned carry   carry/spine.efi and carry/off.efi, to be signed elsewhere
+  cargo xtask disk --signed carry --cert db.crt    the disk with what came back
+The whole ceremony: docs/DEPLOYMENT-GUIDE.md";
+
+pub const SIGN: &str = "Example:
+  cargo xtask sign --key db.key --cert db.crt carry/spine.efi carry/off.efi";
 
 pub const ROOM_BUILD: &str = "Examples:
   cargo xtask room build busybox      build/rooms/busybox.sqfs: small, without privilege

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -14,6 +15,16 @@ pub struct Tool {
     /// The program.
     pub program: &'static str,
     packages: [&'static str; 4],
+}
+
+impl Tool {
+    /// A program that is found, or a file that exists: one with its whole path.
+    fn is_there(&self) -> bool {
+        match self.program.starts_with('/') {
+            true => Path::new(self.program).is_file(),
+            false => find(self.program).is_some(),
+        }
+    }
 }
 
 /// Boots the Spine.
@@ -107,6 +118,36 @@ pub const TOOL_MMDEBSTRAP: Tool = Tool {
     program: "mmdebstrap",
     packages: ["mmdebstrap"; 4],
 };
+/// Makes keys.
+pub const TOOL_OPENSSL: Tool = Tool {
+    program: "openssl",
+    packages: ["openssl"; 4],
+};
+/// Signs what the firmware verifies, and brings `sbverify`.
+pub const TOOL_SBSIGN: Tool = Tool {
+    program: "sbsign",
+    packages: ["sbsigntool", "sbsigntools", "sbsigntool", "sbsigntools"],
+};
+/// Writes the FAT of a slot.
+pub const TOOL_MTOOLS: Tool = Tool {
+    program: "mformat",
+    packages: ["mtools"; 4],
+};
+/// What a Spine is put behind for the firmware to start it. A file and no program, as the next one.
+pub const TOOL_STUB: Tool = Tool {
+    program: "/usr/lib/systemd/boot/efi/linuxx64.efi.stub",
+    packages: [
+        "systemd-boot-efi",
+        "systemd-boot-unsigned",
+        "systemd-efistub",
+        "systemd",
+    ],
+};
+/// UEFI for QEMU. Other distributions than Debian have it elsewhere.
+pub const TOOL_OVMF: Tool = Tool {
+    program: "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd",
+    packages: ["ovmf", "edk2-ovmf", "ovmf", "edk2-ovmf"],
+};
 
 const MANAGERS: [(&str, &[&str]); 4] = [
     ("apt-get", &["install", "-y", "--no-install-recommends"]),
@@ -134,14 +175,13 @@ pub fn command(program: &str) -> Result<Command> {
 
 /// Makes sure that all `tools` are there: installs what is missing as root or through passwordless sudo.
 pub fn need(tools: &[Tool]) -> Result<()> {
-    let missing: Vec<Tool> = tools
-        .iter()
-        .filter(|t| find(t.program).is_none())
-        .copied()
-        .collect();
+    let missing: Vec<Tool> = tools.iter().filter(|t| !t.is_there()).copied().collect();
     if missing.is_empty() {
         return Ok(());
     }
+    // Two package managers at once are one too many.
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _one = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let manager = MANAGERS
         .iter()
         .position(|(program, _)| find(program).is_some());
@@ -161,7 +201,7 @@ pub fn need(tools: &[Tool]) -> Result<()> {
             );
         }
     }
-    match missing.iter().find(|t| find(t.program).is_none()) {
+    match missing.iter().find(|t| !t.is_there()) {
         Some(tool) => bail!(
             "{}: still missing after its package was installed",
             tool.program

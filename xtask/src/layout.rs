@@ -118,6 +118,26 @@ impl Layout {
         self.build().join("persist.img")
     }
 
+    /// The disk of `cargo xtask disk` and `qemu --uefi`.
+    pub fn disk(&self) -> PathBuf {
+        self.build().join("disk.img")
+    }
+
+    /// What either slot of it holds.
+    pub fn slot(&self) -> PathBuf {
+        self.build().join("slot.img")
+    }
+
+    /// Keys for development.
+    pub fn keys(&self) -> PathBuf {
+        self.build().join("keys")
+    }
+
+    /// The variables of the firmware that boots the disk.
+    pub fn vars(&self) -> PathBuf {
+        self.build().join("uefi/vars.fd")
+    }
+
     /// Cargo's target folder; a build with fault injection has its own, so neither evicts the other.
     pub fn target(&self, fault: bool) -> PathBuf {
         let base = std::env::var_os("CARGO_TARGET_DIR")

@@ -21,7 +21,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::qmp::Qmp;
-pub use config::{Accel, BASE_APPEND, CARD, MachineConfig, virtio_drive};
+pub use config::{Accel, BASE_APPEND, CARD, Firmware, MachineConfig, command_line, virtio_drive};
 
 /// How many of the last console lines an error shows.
 const TAIL_LINES: usize = 20;

@@ -43,6 +43,7 @@ mod stage;
 mod stamp;
 mod suite;
 mod tidy;
+mod uefi;
 mod verity;
 mod vm;
 
@@ -136,6 +137,19 @@ enum Task {
         #[command(subcommand)]
         task: room::Task,
     },
+    /// Make keys for development: PK, KEK and db in build/keys
+    #[command(after_help = help::KEYS)]
+    Keys {
+        /// Replace the keys that are there; machines that know those start nothing signed with new ones
+        #[arg(long)]
+        force: bool,
+    },
+    /// Make a disk that UEFI boots: slots A and B with the signed Spine, and persist
+    #[command(after_help = help::DISK)]
+    Disk(uefi::DiskArgs),
+    /// Sign programs for the firmware, wherever the key is
+    #[command(after_help = help::SIGN)]
+    Sign(uefi::SignArgs),
     /// Make the sparse ext4 disk behind /persist, build/persist.img
     #[command(after_help = help::PERSIST)]
     Persist {
@@ -162,11 +176,17 @@ struct QemuArgs {
     /// Where the kernel comes from
     #[arg(long, value_enum, default_value_t)]
     soil: Soil,
+    /// Boot build/disk.img as a machine with UEFI does, instead of the kernel alone
+    #[arg(long)]
+    uefi: bool,
+    /// With our keys in the firmware, which then starts nothing else
+    #[arg(long, requires = "uefi")]
+    secure_boot: bool,
     #[command(flatten)]
     rooms: Rooms,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone, Debug)]
 struct Rooms {
     /// Images of rooms: a list like busybox,dev or none [default: those there are, if they have at least busybox,dev; busybox
     /// where tests boot]
@@ -230,6 +250,9 @@ fn run(task: Task) -> Result<u8> {
         Task::Contained => return contained::command(&layout),
         Task::Reproduce => return reproduce::command(&layout),
         Task::Qemu(args) => return boot(&layout, &args),
+        Task::Keys { force } => uefi::make_keys(&layout, force)?,
+        Task::Disk(args) => uefi::make_disk(&layout, &args)?,
+        Task::Sign(args) => uefi::sign(&args)?,
         Task::Persist { size, force } => persist::make(&layout.persist(), size, force)?,
     }
     Ok(0)
@@ -256,7 +279,10 @@ fn least(test: bool) -> &'static str {
 
 fn boot(layout: &Layout, args: &QemuArgs) -> Result<u8> {
     let rooms = args.rooms.choose(layout, least(args.smoke))?;
-    let cfg = qemu::set_up(layout, args.soil, args.accel, &rooms)?;
+    let mut cfg = qemu::set_up(layout, args.soil, args.accel, &rooms)?;
+    if args.uefi {
+        qemu::with_firmware(layout, &mut cfg, args.secure_boot)?;
+    }
     if args.smoke {
         smoke::run(&cfg, Duration::from_secs(args.timeout))
     } else {

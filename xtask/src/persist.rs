@@ -2,9 +2,10 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use uuid::Uuid;
 
 use crate::host;
 
@@ -12,6 +13,8 @@ use crate::host;
 const LABEL: &str = "persist";
 /// Below this ext4 leaves no room for its journal and the state.
 const MIN_BYTES: u64 = 16 << 20;
+/// The file is all holes already.
+const NODISCARD: &str = "nodiscard";
 
 /// Makes a sparse ext4 image; an existing one is kept unless `force`.
 pub fn make(path: &Path, size: u64, force: bool) -> Result<()> {
@@ -36,31 +39,46 @@ pub fn make(path: &Path, size: u64, force: bool) -> Result<()> {
     File::create(&part)
         .and_then(|f| f.set_len(size))
         .with_context(|| format!("create {}", part.display()))?;
-    // -F: never wait at a prompt. nodiscard: the file is all holes already.
+    mke2fs(&part, NODISCARD, |command| {
+        command.arg(&part);
+    })?;
+    fs::rename(&part, path).with_context(|| format!("move into place {}", path.display()))
+}
+
+/// Makes an ext4 in the middle of a file, whose bytes depend on nothing but these arguments and the version of mke2fs.
+pub fn format(disk: &Path, at: u64, bytes: u64, id: Uuid, epoch: u32) -> Result<()> {
+    if bytes < MIN_BYTES {
+        bail!(
+            "make {}: {bytes} bytes of persist are too few for ext4 and its journal; next: --size 16M or more",
+            disk.display()
+        );
+    }
+    host::need(&[host::TOOL_MKE2FS])?;
+    let options = format!("{NODISCARD},offset={at},hash_seed={id},root_owner=0:0");
+    mke2fs(disk, &options, |command| {
+        command.args(["-U", &id.to_string(), "-b", "4096"]);
+        command.arg(disk).arg(format!("{}k", bytes >> 10));
+        command.env("E2FSPROGS_FAKE_TIME", epoch.to_string());
+    })
+}
+
+/// `more` ends the command with the file and what of it is formatted.
+fn mke2fs(disk: &Path, options: &str, more: impl FnOnce(&mut Command)) -> Result<()> {
+    // -F: never wait at a prompt.
     let mut mke2fs = host::command("mke2fs")?;
-    mke2fs
-        .args([
-            "-q",
-            "-F",
-            "-t",
-            "ext4",
-            "-L",
-            LABEL,
-            "-m",
-            "0",
-            "-E",
-            "nodiscard",
-        ])
-        .arg(&part);
+    mke2fs.args([
+        "-q", "-F", "-t", "ext4", "-L", LABEL, "-m", "0", "-E", options,
+    ]);
+    more(&mut mke2fs);
     let output = mke2fs.stdin(Stdio::null()).output().context("run mke2fs")?;
     if !output.status.success() {
         bail!(
             "mke2fs {}: {}",
-            part.display(),
+            disk.display(),
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }
-    fs::rename(&part, path).with_context(|| format!("move into place {}", path.display()))
+    Ok(())
 }
 
 /// Makes the image only where there is none.

@@ -7,12 +7,13 @@ use anyhow::{Result, anyhow};
 
 use crate::accel::{self, Choice};
 use crate::host;
-use crate::layout::Layout;
-use crate::machine::{CARD, MachineConfig, virtio_drive};
+use crate::layout::{Layout, Spine};
+use crate::machine::{CARD, Firmware, MachineConfig, virtio_drive};
 use crate::persist;
 use crate::roomdisk::Set;
 use crate::soil::Soil;
 use crate::spine;
+use crate::uefi;
 
 /// Size of the persist disk that is made where there is none (H05).
 pub const PERSIST_BYTES: u64 = 10 << 30;
@@ -39,6 +40,22 @@ pub fn set_up(layout: &Layout, soil: Soil, choice: Choice, rooms: &Set) -> Resul
     // For sys://net; until somebody starts that, nobody uses it.
     cfg.extra_args.extend(CARD.map(String::from));
     Ok(cfg)
+}
+
+/// Turns the machine into one that firmware boots from the disk with both slots, whose persist it has.
+pub fn with_firmware(layout: &Layout, cfg: &mut MachineConfig, secure: bool) -> Result<()> {
+    let spine = Spine {
+        kernel: cfg.kernel.clone(),
+        initrd: cfg.initrd.clone(),
+    };
+    let (disk, vars) = uefi::set_up(layout, &spine, secure)?;
+    cfg.drives = vec![virtio_drive(&disk, "disk", "")];
+    cfg.firmware = Some(Firmware {
+        code: uefi::firmware::code(secure).to_owned(),
+        vars,
+        secure,
+    });
+    Ok(())
 }
 
 /// Becomes QEMU with the serial console on this terminal; returns only when that fails.

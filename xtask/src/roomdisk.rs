@@ -17,7 +17,7 @@ use gpt::mbr::ProtectiveMBR;
 use gpt::partition::Partition;
 use gpt::{GptConfig, partition_types};
 use sha2::{Digest, Sha256};
-use uuid::Builder;
+use uuid::{Builder, Uuid};
 
 use crate::layout::Layout;
 use crate::room::{self, Checked, Source};
@@ -32,9 +32,10 @@ pub const TESTED: &str = "busybox,hostile";
 pub const USUAL: &str = "busybox,dev";
 /// No image at all.
 const NONE: &str = "none";
-const SECTOR: u64 = 512;
+/// What places in a partition table count in.
+pub const SECTOR: u64 = 512;
 /// Where partitions begin, and what is left behind the last one for the second table.
-const ALIGNED: u64 = 1 << 20;
+pub const ALIGNED: u64 = 1 << 20;
 
 /// Names of images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -194,7 +195,12 @@ pub fn write(sources: &[Source], to: &Path) -> Result<Vec<Image>> {
     }
     let bytes = at + ALIGNED;
     disk.set_len(bytes).context("size the disk of rooms")?;
-    tables(disk, bytes, partitions).context("write the partition table")?;
+    let names: Vec<_> = partitions
+        .values()
+        .map(|p: &Partition| p.part_guid.to_string())
+        .collect();
+    tables(disk, bytes, guid("disk", &names.join(" ")), partitions)
+        .context("write the partition table")?;
     disk.set_permissions(fs::Permissions::from_mode(0o644))?;
     part.persist(to)
         .with_context(|| format!("name {}", to.display()))?;
@@ -233,17 +239,19 @@ fn partition(source: &Source, at: u64, bytes: u64) -> Partition {
     }
 }
 
-fn tables(mut disk: &File, bytes: u64, partitions: BTreeMap<u32, Partition>) -> Result<()> {
+/// Writes both tables of a disk that is already as long as this, with a GUID of our own.
+pub fn tables(
+    mut disk: &File,
+    bytes: u64,
+    guid: Uuid,
+    partitions: BTreeMap<u32, Partition>,
+) -> Result<()> {
     let sectors = u32::try_from(bytes / SECTOR - 1).unwrap_or(u32::MAX);
     ProtectiveMBR::with_lb_size(sectors).overwrite_lba0(&mut disk)?;
-    let parts: Vec<_> = partitions
-        .values()
-        .map(|p| p.part_guid.to_string())
-        .collect();
     let config = GptConfig::new()
         .writable(true)
         .logical_block_size(LogicalBlockSize::Lb512);
-    let mut table = config.create_from_device(disk, Some(guid("disk", &parts.join(" "))))?;
+    let mut table = config.create_from_device(disk, Some(guid))?;
     table.update_partitions(partitions)?;
     table.write()?;
     Ok(())
@@ -254,7 +262,7 @@ fn digest(what: &str, of: &str) -> [u8; 32] {
     Sha256::digest(format!("bay0 rooms {what} {of}")).into()
 }
 
-fn guid(what: &str, of: &str) -> uuid::Uuid {
+fn guid(what: &str, of: &str) -> Uuid {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest(what, of)[..16]);
     Builder::from_custom_bytes(bytes).into_uuid()

@@ -33,6 +33,17 @@ impl Accel {
     }
 }
 
+/// UEFI firmware.
+#[derive(Clone, Debug)]
+pub struct Firmware {
+    /// Its program.
+    pub code: PathBuf,
+    /// Its variables, which it writes to.
+    pub vars: PathBuf,
+    /// Variables are out of the guest's reach but through the firmware, as Secure Boot wants it.
+    pub secure: bool,
+}
+
 /// What to boot and how. Start from [`MachineConfig::new`] and change what the scenario is about.
 #[derive(Clone, Debug)]
 pub struct MachineConfig {
@@ -58,6 +69,8 @@ pub struct MachineConfig {
     pub log: PathBuf,
     /// Boot adds to the log instead of overwriting it: for the second machine of one scenario.
     pub log_append: bool,
+    /// Firmware that finds something to boot on a disk, in place of kernel and initramfs.
+    pub firmware: Option<Firmware>,
     /// KVM or TCG.
     pub accel: Accel,
 }
@@ -81,6 +94,7 @@ impl MachineConfig {
             qmp: false,
             log: log.to_owned(),
             log_append: false,
+            firmware: None,
             accel: Accel::Tcg,
         }
     }
@@ -99,10 +113,10 @@ impl MachineConfig {
         if self.watchdog {
             args.extend(words("-device i6300esb -action watchdog=reset"));
         }
-        let append = format!("{} {}", command_line(&self.initrd), self.append_extra);
-        args.extend(["-kernel".into(), self.kernel.display().to_string()]);
-        args.extend(["-initrd".into(), self.initrd.display().to_string()]);
-        args.extend(["-append".into(), append.trim_end().to_owned()]);
+        match &self.firmware {
+            Some(firmware) => args.extend(firmware.qemu_args()),
+            None => args.extend(self.kernel_args()),
+        }
         for drive in &self.drives {
             args.extend(["-drive".into(), drive.clone()]);
         }
@@ -112,6 +126,34 @@ impl MachineConfig {
             args.extend(["-drive".into(), drive]);
         }
         args.extend(self.extra_args.iter().cloned());
+        args
+    }
+
+    fn kernel_args(&self) -> Vec<String> {
+        let append = format!("{} {}", command_line(&self.initrd), self.append_extra);
+        let (kernel, initrd) = (self.kernel.display(), self.initrd.display());
+        let mut args = vec!["-kernel".into(), kernel.to_string()];
+        args.extend(["-initrd".into(), initrd.to_string()]);
+        args.extend(["-append".into(), append.trim_end().to_owned()]);
+        args
+    }
+}
+
+impl Firmware {
+    fn qemu_args(&self) -> Vec<String> {
+        let flash = |unit: u8, file: &Path, extra: &str| {
+            let file = file.display().to_string().replace(',', ",,");
+            format!("if=pflash,unit={unit},format=raw,file={file}{extra}")
+        };
+        let (code, vars) = (
+            flash(0, &self.code, ",readonly=on"),
+            flash(1, &self.vars, ""),
+        );
+        let mut args = vec!["-drive".into(), code, "-drive".into(), vars];
+        if self.secure {
+            let secure = "-machine smm=on -global driver=cfi.pflash01,property=secure,value=on";
+            args.extend(words(secure));
+        }
         args
     }
 }
@@ -153,6 +195,26 @@ mod tests {
         let end = "-drive file=p.img,format=raw,if=virtio,id=persist \
                    -drive file=r,,s.img,format=raw,if=virtio,id=rooms,readonly=on";
         assert!(line.ends_with(end), "{line}");
+    }
+
+    #[test]
+    fn a01_firmware_takes_the_place_of_kernel_and_initramfs() {
+        let mut cfg = MachineConfig::new(Path::new("k"), Path::new("i"), Path::new("l"));
+        let firmware = |secure| Firmware {
+            code: "c,d".into(),
+            vars: "v".into(),
+            secure,
+        };
+        cfg.firmware = Some(firmware(true));
+        let line = cfg.qemu_args().join(" ");
+        let secure = "-drive if=pflash,unit=0,format=raw,file=c,,d,readonly=on -drive if=pflash,unit=1,format=raw,file=v \
+                      -machine smm=on -global driver=cfi.pflash01,property=secure,value=on";
+        assert!(line.ends_with(secure), "{line}");
+        cfg.firmware = Some(firmware(false));
+        let line = cfg.qemu_args().join(" ");
+        for word in ["smm=on", "-kernel", "-initrd", "-append"] {
+            assert!(!line.contains(word), "{word} in {line}");
+        }
     }
 
     #[test]

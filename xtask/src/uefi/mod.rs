@@ -1,0 +1,268 @@
+//! From a Spine to a disk that firmware boots: `cargo xtask keys`, `disk` and `sign` (A01, C09).
+//!
+//! Reproducible are both programs without their signatures, the partition table and the empty `/persist`. A signature has the time of
+//! signing in it; so a slot is signed once for what it is made of, and not again for each boot.
+
+pub mod disk;
+pub mod firmware;
+pub mod keys;
+mod off;
+mod pe;
+pub mod slot;
+mod store;
+mod uki;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::host;
+use crate::layout::{Layout, Spine};
+use crate::lock::Lock;
+use crate::persist;
+use crate::soil::Soil;
+use crate::stamp::{self, Inputs};
+use crate::{Rooms, roomdisk, spine};
+use keys::{Keys, Pair};
+
+/// Size of `/persist` on a disk that nobody chose one for.
+pub const PERSIST_BYTES: u64 = 1 << 30;
+/// Names of both programs in a folder that is carried to the key and back.
+const CARRIED: [&str; 2] = ["spine.efi", "off.efi"];
+
+/// What `cargo xtask disk` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DiskArgs {
+    /// The disk; one that is there gets both slots anew and keeps its persist [default: build/disk.img]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Size of the persist of a new disk: 1G, 512M, …
+    #[arg(long, default_value = "1G", value_parser = persist::parse_size)]
+    size: u64,
+    /// Make the disk anew, with an empty persist, where there is one
+    #[arg(long)]
+    force: bool,
+    /// Write what is to be signed into this folder, and no disk
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["signed", "out", "force"])]
+    unsigned: Option<PathBuf>,
+    /// Take what was signed elsewhere out of this folder
+    #[arg(long, value_name = "DIR", requires = "cert")]
+    signed: Option<PathBuf>,
+    /// The certificate that --signed is verified with
+    #[arg(long, value_name = "FILE", requires = "signed")]
+    cert: Option<PathBuf>,
+    /// Where the kernel comes from
+    #[arg(long, value_enum, default_value_t)]
+    soil: Soil,
+    #[command(flatten)]
+    rooms: Rooms,
+}
+
+/// What `cargo xtask sign` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SignArgs {
+    /// The private key, PEM
+    #[arg(long)]
+    key: PathBuf,
+    /// Its certificate, PEM
+    #[arg(long)]
+    cert: PathBuf,
+    /// Programs, each of which is replaced by itself with a signature
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+}
+
+/// Both programs of a slot.
+pub struct Programs {
+    /// The Spine.
+    pub spine: Vec<u8>,
+    /// What powers off.
+    pub off: Vec<u8>,
+}
+
+impl Programs {
+    /// Without signatures; the same Spine makes the same bytes.
+    pub fn of(spine: &Spine) -> Result<Programs> {
+        host::need(&[host::TOOL_STUB])?;
+        Ok(Programs {
+            spine: uki::make(spine)?,
+            off: off::make()?,
+        })
+    }
+
+    /// Both signed with one key.
+    pub fn signed(&self, pair: &Pair) -> Result<Programs> {
+        Ok(Programs {
+            spine: keys::sign(&self.spine, pair)?,
+            off: keys::sign(&self.off, pair)?,
+        })
+    }
+
+    fn write(&self, dir: &Path) -> Result<()> {
+        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        for (name, bytes) in CARRIED.into_iter().zip([&self.spine, &self.off]) {
+            let file = dir.join(name);
+            fs::write(&file, bytes).with_context(|| format!("write {}", file.display()))?;
+            println!("{}  {}", stamp::sha256(bytes), file.display());
+        }
+        Ok(())
+    }
+
+    /// These, as they came back with their signatures.
+    fn brought_back(&self, dir: &Path, certificate: &Path) -> Result<Programs> {
+        let take = |name: &str, program: &[u8]| {
+            let file = dir.join(name);
+            let bytes = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+            keys::verify(&bytes, program, certificate)
+                .with_context(|| format!("take {}", file.display()))?;
+            anyhow::Ok(bytes)
+        };
+        Ok(Programs {
+            spine: take(CARRIED[0], &self.spine)?,
+            off: take(CARRIED[1], &self.off)?,
+        })
+    }
+}
+
+/// `cargo xtask keys`.
+pub fn make_keys(layout: &Layout, force: bool) -> Result<()> {
+    let keys = keys(layout);
+    keys.make(force)?;
+    for name in keys::NAMES {
+        let file = keys.der(name);
+        println!("{}  {}", stamp::sha256_file(&file)?, file.display());
+    }
+    Ok(())
+}
+
+/// `cargo xtask sign`.
+pub fn sign(args: &SignArgs) -> Result<()> {
+    let pair = Pair {
+        key: args.key.clone(),
+        certificate: args.cert.clone(),
+    };
+    for file in &args.files {
+        let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+        let signed = keys::sign(&bytes, &pair)?;
+        fs::write(file, &signed).with_context(|| format!("write {}", file.display()))?;
+        println!("{}  {}", stamp::sha256(&signed), file.display());
+    }
+    Ok(())
+}
+
+/// `cargo xtask disk`.
+pub fn make_disk(layout: &Layout, args: &DiskArgs) -> Result<()> {
+    let rooms = args.rooms.choose(layout, roomdisk::USUAL)?;
+    let spine = spine::build(layout, args.soil, false, &rooms)?;
+    let programs = Programs::of(&spine)?;
+    if let Some(dir) = &args.unsigned {
+        return programs.write(dir);
+    }
+    println!("{}  spine.efi, unsigned", stamp::sha256(&programs.spine));
+    println!("{}  off.efi, unsigned", stamp::sha256(&programs.off));
+    let epoch = Lock::read(&layout.lock())?.source_date_epoch;
+    let slot = layout.slot();
+    match args.signed.as_ref().zip(args.cert.as_ref()) {
+        Some((dir, cert)) => {
+            let signed = programs.brought_back(dir, cert)?;
+            slot::write(&slot, &signed, epoch)?;
+            inputs(&programs, cert)?.write(&stamp_of(&slot), std::slice::from_ref(&slot))?;
+        }
+        None => sign_slot(layout, &programs, epoch)?,
+    }
+    println!("{}  {}", stamp::sha256_file(&slot)?, slot.display());
+    let out = args.out.clone().unwrap_or_else(|| layout.disk());
+    let fresh = args.force || !out.exists();
+    write_disk(layout, &out, fresh.then_some(args.size), epoch)?;
+    let persist = if fresh { "empty" } else { "kept" };
+    println!("{}: both slots written, persist {persist}", out.display());
+    Ok(())
+}
+
+/// Brings the disk of `cargo xtask qemu --uefi` up to date and returns it with its firmware's variables. What a machine changed on
+/// either stays until what they are made of changes.
+pub fn set_up(layout: &Layout, spine: &Spine, secure: bool) -> Result<(PathBuf, PathBuf)> {
+    let epoch = Lock::read(&layout.lock())?.source_date_epoch;
+    sign_slot(layout, &Programs::of(spine)?, epoch)?;
+    let disk = layout.disk();
+    let fresh = !disk.exists();
+    if fresh || !slot_on(layout)?.up_to_date(&stamp_of(&disk), &[]) {
+        eprintln!("disk: writing both slots of {}", disk.display());
+        write_disk(layout, &disk, fresh.then_some(PERSIST_BYTES), epoch)?;
+    }
+    let vars = layout.vars();
+    let keys = keys(layout);
+    let mut inputs = Inputs::default()
+        .add("secure", &secure.to_string())
+        .add("code", &stamp::sha256(include_bytes!("firmware.rs")));
+    for name in keys::NAMES {
+        inputs = inputs.add(name, &stamp::sha256_file(&keys.der(name))?);
+    }
+    if !vars.exists() || !inputs.up_to_date(&stamp_of(&vars), &[]) {
+        let dir = vars.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        // The entries are about slots, which lie before persist, however large that is.
+        let places = disk::Layout::new(PERSIST_BYTES);
+        firmware::write_vars(&vars, &places, secure.then_some(&keys))?;
+        inputs.write(&stamp_of(&vars), &[])?;
+    }
+    Ok((disk, vars))
+}
+
+/// Signs the slot's programs with the development keys and writes its image, if that is not done already.
+fn sign_slot(layout: &Layout, programs: &Programs, epoch: u32) -> Result<()> {
+    let keys = keys(layout);
+    keys.ensure()?;
+    let (slot, pair) = (layout.slot(), keys.pair("db"));
+    let inputs = inputs(programs, &pair.certificate)?;
+    let outputs = [slot.clone()];
+    if inputs.up_to_date(&stamp_of(&slot), &outputs) {
+        return Ok(());
+    }
+    slot::write(&slot, &programs.signed(&pair)?, epoch)?;
+    inputs.write(&stamp_of(&slot), &outputs)
+}
+
+/// Puts `build/slot.img` into both slots of a disk, which is made anew if it is given a size for its persist.
+fn write_disk(layout: &Layout, to: &Path, anew: Option<u64>, epoch: u32) -> Result<()> {
+    let slot = layout.slot();
+    let bytes = fs::read(&slot).with_context(|| format!("read {}", slot.display()))?;
+    match anew {
+        Some(size) => drop(disk::make(to, &bytes, size, epoch)?),
+        None => disk::rewrite(to, &bytes)?,
+    }
+    if *to != layout.disk() {
+        return Ok(());
+    }
+    let vars = layout.vars();
+    if anew.is_some() && vars.exists() {
+        // Another disk is another machine, whose firmware knows nothing yet.
+        fs::remove_file(&vars).with_context(|| format!("remove {}", vars.display()))?;
+    }
+    slot_on(layout)?.write(&stamp_of(to), &[])
+}
+
+/// What tells whether a disk has the slot there is.
+fn slot_on(layout: &Layout) -> Result<Inputs> {
+    Ok(Inputs::default().add("slot", &stamp::sha256_file(&layout.slot())?))
+}
+
+fn stamp_of(file: &Path) -> PathBuf {
+    file.with_extension("stamp")
+}
+
+fn inputs(programs: &Programs, certificate: &Path) -> Result<Inputs> {
+    Ok(Inputs::default()
+        .add("slot", &stamp::sha256(include_bytes!("slot.rs")))
+        .add("spine", &stamp::sha256(&programs.spine))
+        .add("off", &stamp::sha256(&programs.off))
+        .add("certificate", &stamp::sha256_file(certificate)?))
+}
+
+fn keys(layout: &Layout) -> Keys {
+    Keys::in_dir(&layout.keys())
+}
+
+#[cfg(test)]
+mod tests;

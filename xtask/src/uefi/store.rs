@@ -1,0 +1,107 @@
+//! The variables of OVMF before its first boot, written into its empty store.
+//!
+//! The store is a log of plain records, so this is shorter than a virtual environment with pinned Python packages
+//! (`virt-fw-vars`), needs no network, and makes the same bytes each time.
+
+use anyhow::{Context, Result, ensure};
+use uuid::{Uuid, uuid};
+
+/// `EFI_GLOBAL_VARIABLE`: boot entries, PK, KEK.
+pub const GLOBAL: Uuid = uuid!("8be4df61-93ca-11d2-aa0d-00e098032b8c");
+/// `EFI_IMAGE_SECURITY_DATABASE_GUID`: db.
+pub const SECURITY: Uuid = uuid!("d719b2cb-3d3a-4596-a3bc-dad00e67656f");
+/// EDK2's own switch that Secure Boot is on.
+pub const SECURE_BOOT_ENABLE: Uuid = uuid!("f0a30bc7-af08-4556-99c4-001009c93a44");
+/// Kept, and seen by who boots and by what was booted.
+pub const PLAIN: u32 = 7;
+/// Kept, seen by the firmware alone.
+pub const OWN: u32 = 3;
+/// Kept, seen by all, changed only with a signature.
+pub const AUTHENTICATED: u32 = 0x27;
+/// `EFI_CERT_X509_GUID`.
+const X509: Uuid = uuid!("a5c059a1-94e4-4aa7-87b5-ab155c2bf072");
+/// `gEfiAuthenticatedVariableGuid`, which the store begins with.
+const STORE: Uuid = uuid!("aaf32c78-947b-439a-a180-2e144ec37792");
+/// Who put the keys there: the name of this program, as it were.
+const OWNER: Uuid = uuid!("5350494e-4500-4b45-9953-616c70696e65");
+/// Where a firmware volume says how long its header is.
+const HEADER_LENGTH: usize = 48;
+const STORE_HEADER: usize = 28;
+/// What a record begins with, and the state of one that is whole.
+const RECORD: u16 = 0x55aa;
+const WHOLE: u8 = 0x3f;
+/// Flash that was never written.
+const ERASED: u8 = 0xff;
+
+/// One variable.
+pub struct Variable {
+    /// Whose name it is.
+    pub vendor: Uuid,
+    /// Its name.
+    pub name: String,
+    /// Who sees and who may change it.
+    pub attributes: u32,
+    /// Its value.
+    pub data: Vec<u8>,
+}
+
+/// A copy of `empty`, which must be a store without variables, that has these.
+pub fn write(empty: &[u8], variables: &[Variable]) -> Result<Vec<u8>> {
+    let length = empty.get(HEADER_LENGTH..HEADER_LENGTH + 2);
+    let length: [u8; 2] = length.context("it is cut off")?.try_into()?;
+    let begin = usize::from(u16::from_le_bytes(length));
+    let header = empty.get(begin..begin + STORE_HEADER);
+    let header = header.context("it is cut off")?;
+    ensure!(
+        header.starts_with(&STORE.to_bytes_le()),
+        "it is no store of authenticated variables"
+    );
+    let size = u32::from_le_bytes(header[16..20].try_into()?) as usize;
+    let free = begin + STORE_HEADER..begin + size;
+    let mut store = empty.to_vec();
+    let place = store.get_mut(free).context("it is cut off")?;
+    ensure!(
+        place.iter().all(|byte| *byte == ERASED),
+        "it has variables already; next: the distribution's OVMF_VARS_4M.fd, not one with keys"
+    );
+    let records: Vec<u8> = variables.iter().flat_map(record).collect();
+    let place = place.get_mut(..records.len());
+    place
+        .context("the variables do not fit")?
+        .copy_from_slice(&records);
+    Ok(store)
+}
+
+/// A list with one certificate.
+pub fn signature_list(der: &[u8]) -> Vec<u8> {
+    let signature = 16 + der.len() as u32;
+    let mut list = X509.to_bytes_le().to_vec();
+    for field in [28 + signature, 0, signature] {
+        list.extend(field.to_le_bytes());
+    }
+    list.extend(OWNER.to_bytes_le());
+    list.extend(der);
+    list
+}
+
+/// UTF-16 with its end.
+pub fn wide(text: &str) -> Vec<u8> {
+    let units = text.encode_utf16().chain([0]);
+    units.flat_map(u16::to_le_bytes).collect()
+}
+
+fn record(variable: &Variable) -> Vec<u8> {
+    let name = wide(&variable.name);
+    let mut record = RECORD.to_le_bytes().to_vec();
+    record.extend([WHOLE, 0]);
+    record.extend(variable.attributes.to_le_bytes());
+    // No count, no time (any later one may replace it), no key of its own.
+    record.extend([0; 8 + 16 + 4]);
+    record.extend((name.len() as u32).to_le_bytes());
+    record.extend((variable.data.len() as u32).to_le_bytes());
+    record.extend(variable.vendor.to_bytes_le());
+    record.extend(&name);
+    record.extend(&variable.data);
+    record.resize(record.len().next_multiple_of(4), ERASED);
+    record
+}

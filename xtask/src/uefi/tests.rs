@@ -1,0 +1,346 @@
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+
+use super::keys::{self, Keys};
+use super::*;
+use crate::machine::{BASE_APPEND, command_line};
+
+const EPOCH: u32 = 1_700_000_000;
+const MIB: u64 = 1 << 20;
+
+/// A Spine of a few bytes.
+fn spine(dir: &Path) -> Spine {
+    let spine = Spine {
+        kernel: dir.join("vmlinuz"),
+        initrd: dir.join("spine.img"),
+    };
+    fs::write(&spine.kernel, b"a kernel").unwrap();
+    fs::write(&spine.initrd, b"an initramfs").unwrap();
+    spine
+}
+
+/// True where the tools are; a test that is without them says so.
+fn have(tools: &[&str]) -> bool {
+    let missing = tools.iter().find(|tool| !is_there(tool));
+    if let Some(tool) = missing {
+        println!("skipped: no {tool}");
+    }
+    missing.is_none()
+}
+
+fn is_there(tool: &str) -> bool {
+    Path::new(tool).is_file() || host::find(tool).is_some()
+}
+
+fn programs() -> Programs {
+    Programs {
+        spine: vec![1; 3000],
+        off: off::make().unwrap(),
+    }
+}
+
+#[test]
+fn a01_the_unsigned_uki_has_the_same_bytes_each_time_and_holds_its_parts() {
+    if !have(&[host::TOOL_STUB.program]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let spine = spine(dir.path());
+    let first = uki::make(&spine).unwrap();
+    assert_eq!(uki::make(&spine).unwrap(), first);
+    assert!(!pe::is_signed(&first).unwrap());
+    let file = object::File::parse(first.as_slice()).unwrap();
+    use object::{Object, ObjectSection};
+    let names: Vec<_> = file
+        .sections()
+        .map(|s| s.name().unwrap().to_owned())
+        .collect();
+    assert!(
+        names.ends_with(&[".osrel", ".cmdline", ".initrd", ".linux"].map(Into::into)),
+        "{names:?}"
+    );
+    let section = |name| file.section_by_name(name).unwrap();
+    assert_eq!(section(".cmdline").data().unwrap(), BASE_APPEND.as_bytes());
+    assert_eq!(section(".initrd").data().unwrap(), b"an initramfs");
+    assert_eq!(section(".linux").data().unwrap(), b"a kernel");
+    for name in [".osrel", ".cmdline", ".initrd", ".linux"] {
+        assert_eq!(section(name).address() % 4096, 0, "{name}");
+    }
+    // No gap: everything between the headers and the end is in a section, as what signs and what verifies agree on.
+    let mut ends: Vec<_> = file.sections().filter_map(|s| s.file_range()).collect();
+    ends.sort_unstable();
+    for pair in ends.windows(2) {
+        assert_eq!(
+            (pair[0].0 + pair[0].1).next_multiple_of(512),
+            pair[1].0,
+            "{pair:?}"
+        );
+    }
+}
+
+#[test]
+fn a01_the_command_line_is_the_one_made_with_the_spine() {
+    let dir = tempfile::tempdir().unwrap();
+    let spine = spine(dir.path());
+    assert_eq!(command_line(&spine.initrd), BASE_APPEND);
+    fs::write(dir.path().join("spine.cmdline"), "root=x roothash=y\n").unwrap();
+    assert_eq!(command_line(&spine.initrd), "root=x roothash=y");
+}
+
+#[test]
+fn t10_a_kernel_and_spine_over_the_limit_make_no_uki() {
+    let dir = tempfile::tempdir().unwrap();
+    let spine = spine(dir.path());
+    let kernel = File::create(&spine.kernel).unwrap();
+    kernel.set_len(uki::LIMIT).unwrap();
+    let (k, i) = (spine.kernel.display(), spine.initrd.display());
+    assert_eq!(
+        uki::make(&spine).unwrap_err().to_string(),
+        format!(
+            "{k} and {i} are 40000012 bytes together, the limit is 40000000 (T10); next: leave out what is not needed"
+        )
+    );
+}
+
+#[test]
+fn t10_a_slot_has_room_for_all_that_the_limit_allows() {
+    if !have(&["mformat"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // The stub and two signatures are well below 200 kB.
+    let full = Programs {
+        spine: vec![1; uki::LIMIT as usize + 200_000],
+        ..programs()
+    };
+    slot::write(&dir.path().join("slot.img"), &full, EPOCH).unwrap();
+}
+
+#[test]
+fn a01_sections_are_refused_where_a_header_has_no_room() {
+    let off = off::make().unwrap();
+    let added: [(&[u8; 8], &[u8]); 4] = [(b".a\0\0\0\0\0\0", b"x"); 4];
+    assert_eq!(
+        pe::with_sections(&off, &added, 4096)
+            .unwrap_err()
+            .to_string(),
+        "its header has no room for 4 more sections"
+    );
+    assert_eq!(
+        pe::with_sections(&[0; 512], &added, 4096)
+            .unwrap_err()
+            .to_string(),
+        "this is no 64-bit PE file"
+    );
+}
+
+#[test]
+fn c09_the_program_that_powers_off_is_these_bytes() {
+    let off = off::make().unwrap();
+    assert_eq!(off.len(), 1024);
+    assert_eq!(
+        stamp::sha256(&off),
+        "4829d4dc337bf69ad85f9539ff5492ebcb04176c6a11a079e2c17f95d598a46f"
+    );
+}
+
+#[test]
+fn a01_a_slot_has_the_same_bytes_each_time_and_exactly_two_programs() {
+    if !have(&["mformat"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    slot::write(&one, &programs(), EPOCH).unwrap();
+    slot::write(&two, &programs(), EPOCH).unwrap();
+    let bytes = fs::read(&one).unwrap();
+    assert!(bytes == fs::read(&two).unwrap(), "two slots differ");
+    assert_eq!(bytes.len(), 41_943_040);
+    let mut list = host::command("mdir").unwrap();
+    list.arg("-i").arg(&one).args(["-/", "-b", "::"]);
+    let said = keys::run(&mut list).unwrap().stdout;
+    let said = String::from_utf8(said).unwrap();
+    let files: Vec<_> = said.lines().filter(|line| !line.ends_with('/')).collect();
+    assert_eq!(files, ["::/OFF.EFI", "::/EFI/BOOT/BOOTX64.EFI"]);
+}
+
+#[test]
+fn a01_a_disk_has_the_same_bytes_each_time_and_keeps_persist_with_new_slots() {
+    if !have(&["mke2fs"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    let slot = |byte| vec![byte; slot::BYTES as usize];
+    let layout = disk::make(&one, &slot(1), 16 * MIB, EPOCH).unwrap();
+    disk::make(&two, &slot(1), 16 * MIB, EPOCH).unwrap();
+    assert!(
+        fs::read(&one).unwrap() == fs::read(&two).unwrap(),
+        "two disks differ"
+    );
+    let places: Vec<_> = layout
+        .partitions
+        .iter()
+        .map(|p| (p.at / MIB, p.bytes / MIB))
+        .collect();
+    assert_eq!(places, [(1, 40), (41, 40), (81, 16)]);
+    let file = File::options().read(true).write(true).open(&one).unwrap();
+    let magic = 81 * MIB + 0x438;
+    let read = |at| {
+        let mut bytes = [0; 2];
+        file.read_exact_at(&mut bytes, at).unwrap();
+        bytes
+    };
+    assert_eq!(read(magic), [0x53, 0xef], "ext4's magic");
+    file.write_all_at(b"!!", magic).unwrap();
+    disk::rewrite(&one, &slot(2)).unwrap();
+    assert_eq!(
+        [read(MIB), read(81 * MIB - 2), read(magic)],
+        [[2, 2], [2, 2], *b"!!"]
+    );
+    file.write_all_at(b"other", MIB - 512).unwrap();
+    assert_eq!(
+        disk::rewrite(&one, &slot(3)).unwrap_err().to_string(),
+        format!(
+            "write the slots of {}: it has other partitions than this program makes; next: --force makes it anew, with an empty persist",
+            one.display()
+        )
+    );
+    assert_eq!(read(MIB), [2, 2]);
+}
+
+#[test]
+fn a01_keys_are_private_and_are_not_replaced_without_force() {
+    if !have(&["openssl"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let keys = Keys::in_dir(&dir.path().join("keys"));
+    keys.make(false).unwrap();
+    for name in keys::NAMES {
+        let mode = fs::metadata(keys.pair(name).key)
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let before = fs::read(keys.der("db")).unwrap();
+    keys.ensure().unwrap();
+    assert_eq!(
+        keys.make(false).unwrap_err().to_string(),
+        format!(
+            "make {}: it exists, and machines may know it; next: --force replaces all keys of {}",
+            keys.pair("PK").key.display(),
+            dir.path().join("keys").display()
+        )
+    );
+    assert_eq!(fs::read(keys.der("db")).unwrap(), before);
+    keys.make(true).unwrap();
+    assert_ne!(fs::read(keys.der("db")).unwrap(), before);
+}
+
+#[test]
+fn a01_what_comes_back_from_the_key_is_what_was_carried_to_it() {
+    if !have(&["openssl", "sbsign"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let [ours, others] = ["ours", "others"].map(|name| Keys::in_dir(&dir.path().join(name)));
+    ours.make(false).unwrap();
+    others.make(false).unwrap();
+    // Two programs of the same shape.
+    let programs = Programs {
+        spine: off::make().unwrap(),
+        off: off::make().unwrap(),
+    };
+    let carry = dir.path().join("carry");
+    let cert = ours.pair("db").certificate;
+    programs.write(&carry).unwrap();
+    let back = || programs.brought_back(&carry, &cert).map(drop);
+    let refused = || format!("{:#}", back().unwrap_err());
+    let file = carry.join("spine.efi");
+    let take = format!("take {}: ", file.display());
+    assert_eq!(refused(), format!("{take}it has no signature"));
+    let sign_with = |keys: &Keys| {
+        let (pair, files) = (keys.pair("db"), vec![file.clone(), carry.join("off.efi")]);
+        let (key, cert) = (pair.key, pair.certificate);
+        sign(&SignArgs { key, cert, files }).unwrap();
+    };
+    sign_with(&others);
+    let (cert_shown, said) = (cert.display(), "Signature verification failed");
+    assert_eq!(
+        refused(),
+        format!("{take}{cert_shown} did not sign it: sbverify: {said}")
+    );
+    programs.write(&carry).unwrap();
+    sign_with(&ours);
+    back().unwrap();
+    let mut changed = fs::read(&file).unwrap();
+    changed[600] ^= 1;
+    fs::write(&file, changed).unwrap();
+    assert_eq!(
+        refused(),
+        format!("{take}it is not what was to be signed: other bits than this build")
+    );
+}
+
+#[test]
+fn c09_the_firmware_has_four_entries_in_this_order_and_names_partitions() {
+    let layout = disk::Layout::new(16 * MIB);
+    let entries = firmware::entries(&layout);
+    let names: Vec<_> = entries.iter().map(|v| v.name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["Boot0001", "Boot0002", "Boot0003", "Boot0004", "BootOrder"]
+    );
+    assert_eq!(entries[4].data, [1, 0, 2, 0, 3, 0, 4, 0]);
+    let hex = stamp::hex(&entries[3].data);
+    let expected = [
+        "01000000",                 // active
+        "4400",                     // bytes of the device path
+        "4f0066006600200042000000", // "Off B"
+        "04012a00",                 // a partition
+        "02000000",                 // the second
+        "0048010000000000",         // its first sector
+        "0040010000000000",         // its sectors
+        "4e495053004502",           // its GUID
+        "40a001736c6f742d62",
+        "0202",                                         // of a GPT
+        "040416005c004f00460046002e004500460049000000", // "\OFF.EFI"
+        "7fff0400",                                     // the end
+    ];
+    assert_eq!(hex, expected.concat());
+}
+
+#[test]
+fn c09_our_three_keys_are_enrolled_and_no_others() {
+    if !have(&["openssl", host::TOOL_OVMF.program]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let keys = Keys::in_dir(dir.path());
+    keys.make(false).unwrap();
+    let layout = disk::Layout::new(16 * MIB);
+    let (vars, plain) = (dir.path().join("vars"), dir.path().join("plain"));
+    firmware::write_vars(&vars, &layout, Some(&keys)).unwrap();
+    firmware::write_vars(&plain, &layout, None).unwrap();
+    let (vars, plain) = (fs::read(&vars).unwrap(), fs::read(&plain).unwrap());
+    let lists = |store: &[u8]| {
+        let x509 = [0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a];
+        store.windows(8).filter(|bytes| *bytes == x509).count()
+    };
+    assert_eq!((lists(&vars), lists(&plain)), (3, 0));
+    for name in keys::NAMES {
+        let der = fs::read(keys.der(name)).unwrap();
+        let times = vars
+            .windows(der.len())
+            .filter(|bytes| *bytes == der)
+            .count();
+        assert_eq!(times, 1, "{name}");
+    }
+    assert_eq!(
+        store::write(&vars, &[]).unwrap_err().to_string(),
+        "it has variables already; next: the distribution's OVMF_VARS_4M.fd, not one with keys"
+    );
+}
