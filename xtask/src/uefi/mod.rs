@@ -6,7 +6,7 @@
 pub mod disk;
 pub mod firmware;
 pub mod keys;
-mod off;
+pub mod off;
 mod pe;
 pub mod slot;
 mod store;

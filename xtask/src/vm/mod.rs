@@ -26,6 +26,7 @@ mod rooms;
 mod root;
 mod siege;
 mod state;
+mod uefi;
 
 use std::collections::VecDeque;
 use std::fs;
@@ -155,6 +156,15 @@ scenarios! {
     rooms::a08_a_room_asks_bay0_about_itself_only: "the umbilical of a room shows it and what is in it, and takes no order",
     net::t07_the_network_is_only_where_a_policy_says: "rooms fetch a page through sys://net and cannot reach each other, one without a network has a loopback that is down, the Spine has no card and no address",
     net::t07_the_network_comes_and_goes_with_its_room: "sys://net ends and starts anew: rooms that run have their network again, and so has one that starts",
+    uefi::c09_a_slot_of_zeros_falls_to_b: "nothing in A: the firmware starts B, with and without Secure Boot",
+    uefi::c09_a_tampered_uki_in_a_falls_to_b: "one bit of A's Spine: refused, and B is started",
+    uefi::c09_with_both_tampered_the_machine_powers_off: "one bit of both: refused, and the machine is off by itself",
+    uefi::c09_a_wrecked_slot_and_a_refused_one_power_off: "nothing in A, one bit of B: B's own power-off program",
+    uefi::c09_a_truncated_uki_falls_to_b_without_secure_boot: "half of A's Spine: B is started",
+    uefi::c09_only_our_keys_are_enrolled: "a Spine signed by another's key, or by our platform key, is refused",
+    uefi::a01_the_signed_disk_boots_under_secure_boot: "the disk boots from slot A to a verdict, the kernel says Secure Boot is on",
+    uefi::a01_an_unsigned_uki_is_refused_under_secure_boot: "the same Spine without its signature is not started",
+    uefi::a01_the_disk_boots_without_secure_boot_and_unsigned: "firmware without keys boots the same Spine unsigned",
     lines::h14_operator_line_refuses_by_byte_and_position: "unknown verbs and malformed names, each with its text",
     lines::c03_release_spine_knows_no_fault_injection: "the verb of the test build is unknown to the release",
     lines::h19_operator_log_shows_the_boot_from_its_first_line: "the ring in memory has the whole boot",

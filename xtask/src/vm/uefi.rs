@@ -1,0 +1,202 @@
+//! Disks that firmware boots: A, then B, then power off, with and without Secure Boot (A01, C09).
+//!
+//! Each scenario has keys, disk and variables of its own. Which slot was started is what the firmware says on the console.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE, drive};
+use crate::machine::Firmware;
+use crate::smoke::SUMMARY;
+use crate::uefi::keys::Keys;
+use crate::uefi::{Programs, disk, firmware, off, slot};
+
+/// The time of the files in a slot; any will do.
+const EPOCH: u32 = 1_700_000_000;
+const STARTS_A: &str = r#"BdsDxe: starting Boot0001 "Spine A" from HD\(1,GPT,"#;
+const STARTS_B: &str = r#"BdsDxe: starting Boot0002 "Spine B" from HD\(2,GPT,"#;
+const REFUSES_A: &str = r#"BdsDxe: failed to load Boot0001 "Spine A" from .*: Access Denied"#;
+const REFUSES_B: &str = r#"BdsDxe: failed to load Boot0002 "Spine B" from .*: Access Denied"#;
+const FINDS_NO_A: &str = r#"BdsDxe: failed to load Boot0001 "Spine A" from .*: Not Found"#;
+const STARTS_OFF_A: &str = r#"BdsDxe: starting Boot0003 "Off A" from HD\(1,GPT,"#;
+const STARTS_OFF_B: &str = r#"BdsDxe: starting Boot0004 "Off B" from HD\(2,GPT,"#;
+/// The kernel's own word for it.
+const SECURE: &str = r"^EFI stub: UEFI Secure Boot is enabled\.";
+
+/// A machine's disk before its first boot.
+struct Rig<'a> {
+    lab: &'a Lab,
+    keys: Keys,
+    /// As they are to be, in both slots.
+    good: Programs,
+}
+
+/// What is in a slot.
+enum Content<'a> {
+    Programs(&'a Programs),
+    Zeros,
+}
+
+impl<'a> Rig<'a> {
+    fn new(lab: &'a Lab) -> Result<Rig<'a>> {
+        let keys = Keys::in_dir(&lab.path("keys"));
+        keys.make(false)?;
+        let good = Programs::of(&lab.bench.release)?.signed(&keys.pair("db"))?;
+        Ok(Rig { lab, keys, good })
+    }
+
+    /// The good slot with another Spine in it.
+    fn with(&self, spine: Vec<u8>) -> Programs {
+        let off = self.good.off.clone();
+        Programs { spine, off }
+    }
+
+    /// One bit in the middle of the signed Spine is another.
+    fn tampered(&self) -> Programs {
+        let mut spine = self.good.spine.clone();
+        let middle = spine.len() / 2;
+        spine[middle] ^= 1;
+        self.with(spine)
+    }
+
+    /// Starts the machine with these slots.
+    fn start(&self, secure: bool, a: &Content<'_>, b: &Content<'_>) -> Result<Guest> {
+        let (image, vars) = (self.lab.path("disk.img"), self.lab.path("vars.fd"));
+        let (a, b) = (self.slot(a)?, self.slot(b)?);
+        let layout = disk::make(&image, &b, DISK_MIB << 20, EPOCH)?;
+        let file = File::options().write(true).open(&image)?;
+        file.write_all_at(&a, layout.partitions[disk::SLOT_A].at)?;
+        firmware::write_vars(&vars, &layout, secure.then_some(&self.keys))?;
+        let mut config = self.lab.config(Build::Release);
+        config.drives.push(drive(&image, ""));
+        config.firmware = Some(Firmware {
+            code: firmware::code(secure).to_owned(),
+            vars,
+            secure,
+        });
+        self.lab.start(&config)
+    }
+
+    fn slot(&self, content: &Content<'_>) -> Result<Vec<u8>> {
+        let Content::Programs(programs) = content else {
+            return Ok(vec![0; usize::try_from(slot::BYTES)?]);
+        };
+        let file = self.lab.path("slot.img");
+        slot::write(&file, programs, EPOCH)?;
+        fs::read(&file).context("read the slot")
+    }
+}
+
+/// The machine is off by its own doing, and said why.
+fn is_off(guest: &mut Guest) -> Result<()> {
+    guest.expect(off::SAYS)?;
+    let event = guest.machine.qmp_event("SHUTDOWN", PATIENCE)?;
+    let reason = event.pointer("/data/reason").and_then(Value::as_str);
+    ensure!(
+        reason == Some("guest-shutdown"),
+        "the machine is off for another reason: {event}"
+    );
+    let status = guest.ended()?;
+    ensure!(status.success(), "qemu ended with {status}");
+    Ok(())
+}
+
+pub fn a01_the_signed_disk_boots_under_secure_boot(lab: &Lab) -> Result<()> {
+    let rig = Rig::new(lab)?;
+    let good = Content::Programs(&rig.good);
+    let mut guest = rig.start(true, &good, &good)?;
+    guest.expect_all(&[STARTS_A, SECURE, SUMMARY])?;
+    guest.never("BdsDxe: failed")?;
+    guest.power_off()
+}
+
+pub fn a01_the_disk_boots_without_secure_boot_and_unsigned(lab: &Lab) -> Result<()> {
+    let rig = Rig::new(lab)?;
+    let unsigned = Programs::of(&lab.bench.release)?;
+    let unsigned = Content::Programs(&unsigned);
+    let mut guest = rig.start(false, &unsigned, &unsigned)?;
+    guest.expect_all(&[STARTS_A, SUMMARY])?;
+    guest.never(SECURE)?;
+    guest.power_off()
+}
+
+pub fn a01_an_unsigned_uki_is_refused_under_secure_boot(lab: &Lab) -> Result<()> {
+    let rig = Rig::new(lab)?;
+    let unsigned = rig.with(Programs::of(&lab.bench.release)?.spine);
+    let unsigned = Content::Programs(&unsigned);
+    let mut guest = rig.start(true, &unsigned, &unsigned)?;
+    guest.expect_all(&[REFUSES_A, REFUSES_B, STARTS_OFF_A])?;
+    is_off(&mut guest)?;
+    guest.never(" bay0: version ")
+}
+
+pub fn c09_a_tampered_uki_in_a_falls_to_b(lab: &Lab) -> Result<()> {
+    let rig = Rig::new(lab)?;
+    let (bad, good) = (rig.tampered(), Content::Programs(&rig.good));
+    let mut guest = rig.start(true, &Content::Programs(&bad), &good)?;
+    guest.expect_all(&[REFUSES_A, STARTS_B, SECURE, SUMMARY])?;
+    guest.power_off()
+}
+
+pub fn c09_with_both_tampered_the_machine_powers_off(lab: &Lab) -> Result<()> {
+    let rig = Rig::new(lab)?;
+    let bad = rig.tampered();
+    let bad = Content::Programs(&bad);
+    let mut guest = rig.start(true, &bad, &bad)?;
+    guest.expect_all(&[REFUSES_A, REFUSES_B, STARTS_OFF_A])?;
+    is_off(&mut guest)?;
+    guest.never(" bay0: version ")
+}
+
+pub fn c09_only_our_keys_are_enrolled(lab: &Lab) -> Result<()> {
+    let rig = Rig::new(lab)?;
+    let others = Keys::in_dir(&lab.path("other-keys"));
+    others.make(false)?;
+    // Not even by what is above the key that signs, in the machine's own firmware.
+    let unsigned = Programs::of(&lab.bench.release)?;
+    let foreign = rig.with(unsigned.signed(&others.pair("db"))?.spine);
+    let owner = rig.with(unsigned.signed(&rig.keys.pair("PK"))?.spine);
+    let mut guest = rig.start(
+        true,
+        &Content::Programs(&foreign),
+        &Content::Programs(&owner),
+    )?;
+    guest.expect_all(&[REFUSES_A, REFUSES_B, STARTS_OFF_A])?;
+    is_off(&mut guest)
+}
+
+pub fn c09_a_slot_of_zeros_falls_to_b(lab: &Lab) -> Result<()> {
+    let rig = Rig::new(lab)?;
+    let good = Content::Programs(&rig.good);
+    for secure in [true, false] {
+        let mut guest = rig.start(secure, &Content::Zeros, &good)?;
+        guest.expect_all(&[FINDS_NO_A, STARTS_B, SUMMARY])?;
+        guest.power_off()?;
+    }
+    Ok(())
+}
+
+pub fn c09_a_wrecked_slot_and_a_refused_one_power_off(lab: &Lab) -> Result<()> {
+    let rig = Rig::new(lab)?;
+    let bad = rig.tampered();
+    let mut guest = rig.start(true, &Content::Zeros, &Content::Programs(&bad))?;
+    guest.expect_all(&[FINDS_NO_A, REFUSES_B, STARTS_OFF_B])?;
+    is_off(&mut guest)
+}
+
+/// Without Secure Boot the firmware verifies nothing, and still goes on from what is no program any more.
+pub fn c09_a_truncated_uki_falls_to_b_without_secure_boot(lab: &Lab) -> Result<()> {
+    let rig = Rig::new(lab)?;
+    let half = rig.with(rig.good.spine[..rig.good.spine.len() / 2].to_vec());
+    let good = Content::Programs(&rig.good);
+    let mut guest = rig.start(false, &Content::Programs(&half), &good)?;
+    guest.expect_all(&[
+        r#"BdsDxe: failed to load Boot0001 "Spine A" from .*: Unsupported"#,
+        STARTS_B,
+        SUMMARY,
+    ])?;
+    guest.power_off()
+}
