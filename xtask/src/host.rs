@@ -340,6 +340,19 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_there_by_its_whole_path_and_need_not_be_a_program() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let program: &'static str = file.path().display().to_string().leak();
+        let tool = Tool {
+            program,
+            packages: [""; 4],
+        };
+        assert!(tool.is_there());
+        drop(file);
+        assert!(!tool.is_there());
+    }
+
+    #[test]
     fn a_program_is_found_by_name_and_an_invented_one_is_not() {
         assert!(find("sh").is_some());
         assert!(find("no-such-program-anywhere").is_none());

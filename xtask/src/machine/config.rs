@@ -51,7 +51,7 @@ pub struct MachineConfig {
     pub kernel: PathBuf,
     /// The initramfs (`build/spine.img`).
     pub initrd: PathBuf,
-    /// Words put after [`command_line`]'s.
+    /// Words put after [`command_line`]'s; a machine with firmware has the signed ones alone.
     pub append_extra: String,
     /// Memory in MiB.
     pub mem_mb: u32,

@@ -108,7 +108,7 @@ pub fn a01_the_signed_disk_boots_under_secure_boot(lab: &Lab) -> Result<()> {
     let rig = Rig::new(lab)?;
     let good = Content::Programs(&rig.good);
     let mut guest = rig.start(true, &good, &good)?;
-    guest.expect_all(&[STARTS_A, SECURE, SUMMARY])?;
+    guest.expect_all(&[STARTS_A, SECURE, " root: verified, ", SUMMARY])?;
     guest.never("BdsDxe: failed")?;
     guest.power_off()
 }
