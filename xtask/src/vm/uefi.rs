@@ -9,8 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE, drive};
-use crate::machine::Firmware;
-use crate::smoke::SUMMARY;
+use crate::machine::{Firmware, virtio_drive};
 use crate::uefi::keys::Keys;
 use crate::uefi::{Programs, disk, firmware, off, slot};
 
@@ -71,7 +70,11 @@ impl<'a> Rig<'a> {
         file.write_all_at(&a, layout.partitions[disk::SLOT_A].at)?;
         firmware::write_vars(&vars, &layout, secure.then_some(&self.keys))?;
         let mut config = self.lab.config(Build::Release);
-        config.drives.push(drive(&image, ""));
+        // Until bay0 looks for the partition, its persist is a disk of its own, which must be the first.
+        config.drives.push(drive(&self.lab.disk()?.path, ""));
+        config
+            .drives
+            .push(virtio_drive(&image, "slots", ",cache=unsafe"));
         config.firmware = Some(Firmware {
             code: firmware::code(secure).to_owned(),
             vars,
@@ -108,7 +111,8 @@ pub fn a01_the_signed_disk_boots_under_secure_boot(lab: &Lab) -> Result<()> {
     let rig = Rig::new(lab)?;
     let good = Content::Programs(&rig.good);
     let mut guest = rig.start(true, &good, &good)?;
-    guest.expect_all(&[STARTS_A, SECURE, " root: verified, ", SUMMARY])?;
+    guest.expect_all(&[STARTS_A, SECURE, " root: verified, "])?;
+    guest.verdict("GREEN")?;
     guest.never("BdsDxe: failed")?;
     guest.power_off()
 }
@@ -118,7 +122,8 @@ pub fn a01_the_disk_boots_without_secure_boot_and_unsigned(lab: &Lab) -> Result<
     let unsigned = Programs::of(&lab.bench.release)?;
     let unsigned = Content::Programs(&unsigned);
     let mut guest = rig.start(false, &unsigned, &unsigned)?;
-    guest.expect_all(&[STARTS_A, SUMMARY])?;
+    guest.expect_all(&[STARTS_A])?;
+    guest.verdict("GREEN")?;
     guest.never(SECURE)?;
     guest.power_off()
 }
@@ -137,7 +142,8 @@ pub fn c09_a_tampered_uki_in_a_falls_to_b(lab: &Lab) -> Result<()> {
     let rig = Rig::new(lab)?;
     let (bad, good) = (rig.tampered(), Content::Programs(&rig.good));
     let mut guest = rig.start(true, &Content::Programs(&bad), &good)?;
-    guest.expect_all(&[REFUSES_A, STARTS_B, SECURE, SUMMARY])?;
+    guest.expect_all(&[REFUSES_A, STARTS_B, SECURE])?;
+    guest.verdict("GREEN")?;
     guest.power_off()
 }
 
@@ -173,7 +179,8 @@ pub fn c09_a_slot_of_zeros_falls_to_b(lab: &Lab) -> Result<()> {
     let good = Content::Programs(&rig.good);
     for secure in [true, false] {
         let mut guest = rig.start(secure, &Content::Zeros, &good)?;
-        guest.expect_all(&[FINDS_NO_A, STARTS_B, SUMMARY])?;
+        guest.expect_all(&[FINDS_NO_A, STARTS_B])?;
+        guest.verdict("GREEN")?;
         guest.power_off()?;
     }
     Ok(())
@@ -196,7 +203,7 @@ pub fn c09_a_truncated_uki_falls_to_b_without_secure_boot(lab: &Lab) -> Result<(
     guest.expect_all(&[
         r#"BdsDxe: failed to load Boot0001 "Spine A" from .*: Unsupported"#,
         STARTS_B,
-        SUMMARY,
     ])?;
+    guest.verdict("GREEN")?;
     guest.power_off()
 }
