@@ -52,6 +52,8 @@ pub struct Parts {
     pub bay0: PathBuf,
     /// What rooms may, compiled.
     pub policy: PathBuf,
+    /// The certificate of the key that signs updates; without one the Spine takes none.
+    pub maker: Option<PathBuf>,
     /// A test build is wanted.
     pub fault: bool,
     /// Lines of `/etc/spine`.
@@ -94,7 +96,11 @@ pub fn spine_img(parts: &Parts) -> Result<(Vec<u8>, String)> {
     })?;
     image::check_bay0(&bay0, parts.fault)?;
     let common = [skeleton(), vec![Entry::file("bay0", 0o755, bay0)]].concat();
-    let own = [facts(&parts.facts), policy(&parts.policy)?];
+    let mut own = vec![facts(&parts.facts), policy(&parts.policy)?];
+    if let Some(file) = &parts.maker {
+        let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+        own.push(Entry::file("lib/bay0/update.der", 0o444, bytes));
+    }
     let loaded = modules(&parts.soil_dir, &WANTED.map(|wanted| wanted.list))?;
     let files = [&common[..], &own, &loaded].concat();
     let root = Root::pack(&files, parts.epoch)?;
@@ -338,6 +344,7 @@ mod tests {
             soil_dir: "/nowhere".into(),
             bay0: "/nowhere/bay0".into(),
             policy: "/nowhere/policy.db".into(),
+            maker: None,
             fault: false,
             facts: vec![],
             epoch: 0,

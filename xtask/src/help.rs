@@ -81,6 +81,11 @@ pub const DISK: &str = "Examples:
   cargo xtask disk --signed carry --cert db.crt    the disk with what came back
 The whole ceremony: docs/DEPLOYMENT-GUIDE.md";
 
+pub const UPDATE: &str = "Examples:
+  cargo xtask update                  build/update.img, signed with the keys for development
+  cargo xtask update --out stick.img  elsewhere
+Attached to a machine that was started from a slot, `update` at its operator line takes it.";
+
 pub const SIGN: &str = "Example:
   cargo xtask sign --key db.key --cert db.crt carry/spine.efi carry/off.efi";
 

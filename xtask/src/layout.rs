@@ -113,6 +113,16 @@ impl Layout {
         }
     }
 
+    /// The disk with an update.
+    pub fn update(&self) -> PathBuf {
+        self.build().join("update.img")
+    }
+
+    /// The certificate of the key that signs updates, where there is one.
+    pub fn maker(&self) -> Option<PathBuf> {
+        Some(self.keys().join("db.cer")).filter(|file| file.exists())
+    }
+
     /// The disk `cargo xtask qemu` gives the machine.
     pub fn persist(&self) -> PathBuf {
         self.build().join("persist.img")

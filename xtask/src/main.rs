@@ -147,6 +147,9 @@ enum Task {
     /// Make a disk that UEFI boots: slots A and B with the signed Spine, and persist
     #[command(after_help = help::DISK)]
     Disk(uefi::DiskArgs),
+    /// Make an update: the Spine as a slot holds it, signed, on a disk that a machine takes it from
+    #[command(after_help = help::UPDATE)]
+    Update(uefi::UpdateArgs),
     /// Sign programs for the firmware, wherever the key is
     #[command(after_help = help::SIGN)]
     Sign(uefi::SignArgs),
@@ -250,6 +253,7 @@ fn run(task: Task) -> Result<u8> {
         Task::Contained => return contained::command(&layout),
         Task::Reproduce => return reproduce::command(&layout),
         Task::Qemu(args) => return boot(&layout, &args),
+        Task::Update(args) => uefi::make_update(&layout, &args)?,
         Task::Keys { force } => uefi::make_keys(&layout, force)?,
         Task::Disk(args) => uefi::make_disk(&layout, &args)?,
         Task::Sign(args) => uefi::sign(&args)?,

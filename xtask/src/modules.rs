@@ -47,7 +47,7 @@ pub const WANTED: [Wanted; 5] = [
     Wanted {
         list: "early",
         needed: &["button", "evdev", "overlay", "veth", "virtio_net", "bridge"],
-        optional: &["pvpanic-pci", "ipv6", "virtio_input"],
+        optional: &["pvpanic-pci", "ipv6", "virtio_input", "efivarfs"],
     },
     Wanted {
         list: "disk",

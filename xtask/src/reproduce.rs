@@ -104,6 +104,10 @@ fn copy_inputs(from: &Layout, to: &Layout) -> Result<()> {
     for name in names {
         copy(&from.cache().join(&name), &to.cache().join(&name))?;
     }
+    // Whose updates the Spine takes is an input like any other.
+    if let Some(maker) = from.maker() {
+        copy(&maker, &to.keys().join("db.cer"))?;
+    }
     Ok(())
 }
 

@@ -36,6 +36,8 @@ pub fn build(layout: &Layout, soil: Soil, fault: bool, rooms: &Set) -> Result<Sp
         .add("bay0", &stamp::sha256_file(&parts.bay0)?)
         .add("policy", &stamp::sha256_file(&parts.policy)?)
         .add("facts", &format!("{:?} {}", parts.facts, parts.epoch));
+    let maker = parts.maker.as_deref().map(stamp::sha256_file).transpose()?;
+    let inputs = inputs.add("maker", &maker.unwrap_or_default());
     let stamp = spine.initrd.with_extension("stamp");
     if !inputs.up_to_date(&stamp, &outputs) {
         assemble::write(&parts, &spine)?;
@@ -72,6 +74,7 @@ pub fn parts(layout: &Layout, lock: &Lock, soil: Soil, fault: bool, rooms: &Set)
         soil_dir,
         bay0,
         policy,
+        maker: layout.maker(),
         fault,
         facts: facts(lock, soil),
         epoch: lock.source_date_epoch,

@@ -32,6 +32,9 @@ pub fn stage(layout: &Layout, soil: Soil, rooms: &Set) -> Result<PathBuf> {
         fs::copy(from, stage.join(name))
             .with_context(|| format!("copy {} into the stage", from.display()))?;
     }
+    if let Some(maker) = &parts.maker {
+        fs::copy(maker, stage.join("update.der")).context("copy the maker's certificate")?;
+    }
     // For the assembly: which soil. For the script: the image to run, and where the two files belong; each soil has its own place.
     let place = layout.spine(soil, false);
     for (name, text) in [
@@ -64,6 +67,7 @@ pub fn assemble(stage: &Path, out: &Path) -> Result<Spine> {
         soil_dir: stage.join("soil"),
         bay0: stage.join("bay0"),
         policy: stage.join("policy.db"),
+        maker: Some(stage.join("update.der")).filter(|file| file.exists()),
         fault: false,
         facts: spine::facts(&lock, soil),
         epoch: lock.source_date_epoch,

@@ -11,6 +11,7 @@ mod pe;
 pub mod slot;
 mod store;
 mod uki;
+pub mod update;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,6 +60,22 @@ pub struct DiskArgs {
     rooms: Rooms,
 }
 
+/// What `cargo xtask update` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct UpdateArgs {
+    /// The disk with the update [default: build/update.img]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// A slot whose head was signed elsewhere, instead of this tree's
+    #[arg(long, value_name = "FILE")]
+    slot: Option<PathBuf>,
+    /// Where the kernel comes from
+    #[arg(long, value_enum, default_value_t)]
+    soil: Soil,
+    #[command(flatten)]
+    rooms: Rooms,
+}
+
 /// What `cargo xtask sign` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SignArgs {
@@ -68,7 +85,7 @@ pub struct SignArgs {
     /// Its certificate, PEM
     #[arg(long)]
     cert: PathBuf,
-    /// Programs, each of which is replaced by itself with a signature
+    /// Programs, and slots as updates, each of which is replaced by itself with a signature
     #[arg(required = true)]
     files: Vec<PathBuf>,
 }
@@ -144,7 +161,13 @@ pub fn sign(args: &SignArgs) -> Result<()> {
     };
     for file in &args.files {
         let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
-        let signed = keys::sign(&bytes, &pair)?;
+        let signed = match bytes.len() as u64 {
+            slot::BYTES => {
+                let mut slot = bytes;
+                update::sign(&mut slot, &pair).map(|()| slot)?
+            }
+            _ => keys::sign(&bytes, &pair)?,
+        };
         fs::write(file, &signed).with_context(|| format!("write {}", file.display()))?;
         println!("{}  {}", stamp::sha256(&signed), file.display());
     }
@@ -153,6 +176,7 @@ pub fn sign(args: &SignArgs) -> Result<()> {
 
 /// `cargo xtask disk`.
 pub fn make_disk(layout: &Layout, args: &DiskArgs) -> Result<()> {
+    keys(layout).ensure()?;
     let rooms = args.rooms.choose(layout, roomdisk::USUAL)?;
     let spine = spine::build(layout, args.soil, false, &rooms)?;
     let programs = Programs::of(&spine)?;
@@ -177,6 +201,26 @@ pub fn make_disk(layout: &Layout, args: &DiskArgs) -> Result<()> {
     write_disk(layout, &out, fresh.then_some(args.size), epoch)?;
     let persist = if fresh { "empty" } else { "kept" };
     println!("{}: both slots written, persist {persist}", out.display());
+    Ok(())
+}
+
+/// `cargo xtask update`: the Spine as it would be in a slot, signed, on a disk that a machine takes it from.
+pub fn make_update(layout: &Layout, args: &UpdateArgs) -> Result<()> {
+    let slot = match &args.slot {
+        Some(slot) => slot.clone(),
+        None => {
+            keys(layout).ensure()?;
+            let rooms = args.rooms.choose(layout, roomdisk::USUAL)?;
+            let spine = spine::build(layout, args.soil, false, &rooms)?;
+            let epoch = Lock::read(&layout.lock())?.source_date_epoch;
+            sign_slot(layout, &Programs::of(&spine)?, epoch)?;
+            layout.slot()
+        }
+    };
+    let slot = fs::read(&slot).with_context(|| format!("read {}", slot.display()))?;
+    let out = args.out.clone().unwrap_or_else(|| layout.update());
+    update::disk(&out, &slot)?;
+    println!("{}  {}", update::hash(&slot), out.display());
     Ok(())
 }
 
@@ -221,6 +265,9 @@ fn sign_slot(layout: &Layout, programs: &Programs, epoch: u32) -> Result<()> {
         return Ok(());
     }
     slot::write(&slot, &programs.signed(&pair)?, epoch)?;
+    let mut bytes = fs::read(&slot)?;
+    update::sign(&mut bytes, &pair)?;
+    fs::write(&slot, bytes).with_context(|| format!("write {}", slot.display()))?;
     inputs.write(&stamp_of(&slot), &outputs)
 }
 
@@ -255,12 +302,14 @@ fn stamp_of(file: &Path) -> PathBuf {
 fn inputs(programs: &Programs, certificate: &Path) -> Result<Inputs> {
     Ok(Inputs::default()
         .add("slot", &stamp::sha256(include_bytes!("slot.rs")))
+        .add("head", &stamp::sha256(include_bytes!("update.rs")))
         .add("spine", &stamp::sha256(&programs.spine))
         .add("off", &stamp::sha256(&programs.off))
         .add("certificate", &stamp::sha256_file(certificate)?))
 }
 
-fn keys(layout: &Layout) -> Keys {
+/// The development keys of this tree.
+pub fn keys(layout: &Layout) -> Keys {
     Keys::in_dir(&layout.keys())
 }
 

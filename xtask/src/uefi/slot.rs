@@ -8,10 +8,13 @@ use anyhow::{Context, Result, ensure};
 
 use super::Programs;
 use super::keys::run;
+use super::update;
 use crate::host;
 
 /// A slot's size: what T10 allows kernel and Spine (40 MB), the stub, the power-off program, and FAT's own tables.
 pub const BYTES: u64 = 40 << 20;
+/// What of it is the file system; its head is at the end of the rest.
+const FAT_BYTES: u64 = BYTES - (1 << 20);
 /// Where the firmware looks when nobody told it where: in a slot's boot entry it is named.
 pub const SPINE: &str = "/EFI/BOOT/BOOTX64.EFI";
 /// Where the entries that power off point.
@@ -20,7 +23,7 @@ pub const OFF: &str = "/OFF.EFI";
 const VOLUME: &str = "53504e45";
 const SECTOR: u64 = 512;
 
-/// Writes the image of a slot.
+/// Writes the image of a slot; its files' time is its version.
 pub fn write(to: &Path, programs: &Programs, epoch: u32) -> Result<()> {
     host::need(&[host::TOOL_MTOOLS])?;
     let dir = tempfile::tempdir()?;
@@ -28,8 +31,8 @@ pub fn write(to: &Path, programs: &Programs, epoch: u32) -> Result<()> {
     fs::write(&uki, &programs.spine)?;
     fs::write(&program, &programs.off)?;
     let image = dir.path().join("slot.img");
-    File::create(&image)?.set_len(BYTES)?;
-    let sectors = (BYTES / SECTOR).to_string();
+    File::create(&image)?.set_len(FAT_BYTES)?;
+    let sectors = (FAT_BYTES / SECTOR).to_string();
     let (uki, program) = (uki.display().to_string(), program.display().to_string());
     // A geometry of our own: mformat would ask the file.
     let format = [
@@ -50,6 +53,9 @@ pub fn write(to: &Path, programs: &Programs, epoch: u32) -> Result<()> {
         run(&mut command).with_context(|| format!("make the slot {}", to.display()))?;
     }
     let bytes = fs::read(&image)?;
-    ensure!(bytes.len() as u64 == BYTES, "a slot grew; next: report it");
-    fs::write(to, bytes).with_context(|| format!("write {}", to.display()))
+    ensure!(
+        bytes.len() as u64 == FAT_BYTES,
+        "a slot grew; next: report it"
+    );
+    fs::write(to, update::headed(bytes, epoch)).with_context(|| format!("write {}", to.display()))
 }

@@ -1,0 +1,138 @@
+//! What an update is (A13): a slot with a signed head, on a disk with one partition that is called `update`.
+//!
+//! The head is the last 4096 bytes of a slot: text, so that a person can read it, and a signature, which openssl makes and bay0 has the
+//! kernel check. A slot has one whether it is signed or not: by its hash bay0 sees whether the slot is what it was.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use gpt::partition::Partition;
+use gpt::partition_types;
+use sha2::{Digest, Sha256};
+use uuid::uuid;
+
+use super::keys::{Pair, run};
+use super::slot;
+use crate::host;
+use crate::roomdisk::{self, ALIGNED, SECTOR};
+use crate::stamp;
+
+/// Bytes of the head that are signed, and of all of it.
+const SIGNED: usize = 3840;
+const HEAD: usize = 4096;
+const MIB: usize = 1 << 20;
+
+/// The content of a slot with a head of this version behind it, not signed.
+pub fn headed(mut content: Vec<u8>, version: u32) -> Vec<u8> {
+    let head = format!("bay0-slot 1\nversion {version}\nhash {}\n", hash(&content));
+    content.resize(slot::BYTES as usize - HEAD, 0);
+    content.extend(head.bytes());
+    content.resize(slot::BYTES as usize, 0);
+    content
+}
+
+/// The hash that says what a slot holds: over the hashes of its first 39 MiB each, so that nobody has to hold it whole.
+pub fn hash(slot: &[u8]) -> String {
+    let all = slot::BYTES as usize / MIB;
+    let digests = slot.chunks(MIB).take(all - 1).flat_map(Sha256::digest);
+    stamp::sha256(&digests.collect::<Vec<_>>())
+}
+
+/// Signs the head of a slot.
+pub fn sign(slot: &mut [u8], pair: &Pair) -> Result<()> {
+    ensure!(
+        slot.len() as u64 == slot::BYTES,
+        "a slot has {} bytes, not {}",
+        slot::BYTES,
+        slot.len()
+    );
+    let at = slot.len() - HEAD;
+    let (head, signature) = slot[at..].split_at_mut(SIGNED);
+    let made = signed(head, pair)?;
+    ensure!(
+        made.len() == signature.len(),
+        "{}: its signature has {} bytes, not {}; next: a key of 2048 bits",
+        pair.key.display(),
+        made.len(),
+        signature.len()
+    );
+    signature.copy_from_slice(&made);
+    Ok(())
+}
+
+/// A disk that holds it.
+pub fn disk(to: &Path, slot: &[u8]) -> Result<()> {
+    let bytes = slot.len() as u64;
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(to)
+        .with_context(|| format!("create {}", to.display()))?;
+    file.set_len(bytes + 2 * ALIGNED)?;
+    file.write_all_at(slot, ALIGNED)?;
+    let partition = Partition {
+        part_type_guid: partition_types::LINUX_FS,
+        part_guid: uuid!("5350494e-4500-4005-a001-757064617465"),
+        first_lba: ALIGNED / SECTOR,
+        last_lba: (ALIGNED + bytes) / SECTOR - 1,
+        flags: 0,
+        name: "update".to_owned(),
+    };
+    let guid = uuid!("5350494e-4500-4006-a001-757064617465");
+    let partitions = BTreeMap::from([(1, partition)]);
+    roomdisk::tables(&file, bytes + 2 * ALIGNED, guid, partitions)
+}
+
+fn signed(head: &[u8], pair: &Pair) -> Result<Vec<u8>> {
+    host::need(&[host::TOOL_OPENSSL])?;
+    let dir = tempfile::tempdir()?;
+    let (plain, signed) = (dir.path().join("head"), dir.path().join("signature"));
+    fs::write(&plain, head)?;
+    let mut openssl = host::command("openssl")?;
+    openssl.args(["dgst", "-sha256", "-sign"]).arg(&pair.key);
+    openssl.arg("-out").arg(&signed).arg(&plain);
+    run(&mut openssl)?;
+    fs::read(&signed).context("read the signature")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::keys::Keys;
+    use super::*;
+
+    #[test]
+    fn a13_an_update_is_a_slot_with_a_signed_head() {
+        if host::find("openssl").is_none() {
+            println!("skipped: no openssl");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Keys::in_dir(dir.path());
+        keys.make(false).unwrap();
+        let mut content = vec![0; 39 * MIB];
+        content[MIB] = 1;
+        let mut slot = headed(content.clone(), 7);
+        assert_eq!(slot.len(), 40 * MIB);
+        assert!(slot.starts_with(&content));
+        let mut digests = Sha256::digest(vec![0; MIB]).repeat(39);
+        digests[32..64].copy_from_slice(&Sha256::digest(&content[MIB..2 * MIB]));
+        let text = format!("bay0-slot 1\nversion 7\nhash {}\n", stamp::sha256(&digests));
+        let head = &slot[40 * MIB - HEAD..];
+        assert_eq!(String::from_utf8_lossy(head).trim_end_matches('\0'), text);
+        assert_eq!(hash(&slot), stamp::sha256(&digests));
+        sign(&mut slot, &keys.pair("db")).unwrap();
+        let head = &slot[40 * MIB - HEAD..];
+        assert!(head.starts_with(text.as_bytes()));
+        assert_eq!(
+            head[SIGNED..],
+            signed(&head[..SIGNED], &keys.pair("db")).unwrap()
+        );
+        let short = sign(&mut slot[1..], &keys.pair("db")).unwrap_err();
+        assert_eq!(short.to_string(), "a slot has 41943040 bytes, not 41943039");
+    }
+}
