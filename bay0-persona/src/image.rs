@@ -121,7 +121,7 @@ pub fn squashfs(device: &str, at: &Path, flags: MsFlags) -> nix::Result<()> {
 }
 
 /// The device of the partition of this name, such as `/dev/vdb2`.
-fn partition(name: &str) -> Option<String> {
+pub fn partition(name: &str) -> Option<String> {
     let wanted = format!("PARTNAME={name}");
     for entry in fs::read_dir("/sys/class/block").ok()?.flatten() {
         let text = fs::read_to_string(entry.path().join("uevent")).unwrap_or_default();

@@ -113,6 +113,7 @@ impl Db {
         let statement = match *op {
             "personas" => "SELECT name || ' ' || state FROM persona ORDER BY name",
             "floor" => "SELECT CAST(floor AS TEXT) FROM machine",
+            "nacks" => "SELECT hash FROM nack",
             "nack-get" => "SELECT reason FROM nack WHERE hash = ?1",
             "clock" => "UPDATE machine SET floor = max(floor, CAST(?1 AS INTEGER))",
             "set-state" => SET_STATE,

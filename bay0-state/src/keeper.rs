@@ -14,6 +14,7 @@
 //! | `set-state NAME STATE` | record a persona's state | |
 //! | `nack-add HASH REASON` | remember that a Spine failed, and why, in at most 512 characters (H17) | |
 //! | `nack-get HASH` | | the recorded reason, or none |
+//! | `nacks` | | every hash that is remembered so |
 //! | `clock NOW` | raise the last-known-good time; it never falls | |
 //! | `baked` | | the lines of the baked policies |
 //!
@@ -24,6 +25,7 @@ use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
+use bay0_persona::image::partition;
 use nix::mount::{MsFlags, mount, umount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -99,7 +101,9 @@ impl Store {
     fn open(config: &Config, boot_id: &str) -> Result<(Self, Vec<String>), Fault> {
         let dir = Path::new(config.mountpoint);
         if let Some(device) = config.device {
-            mount_persist(device, dir)?;
+            // On a disk with slots it is a partition of this name.
+            let named = partition("persist");
+            mount_persist(named.as_deref().unwrap_or(device), dir)?;
         }
         let mut trouble = Vec::new();
         let log = Log::open(dir, boot_id, &mut trouble);

@@ -38,6 +38,8 @@ pub enum Verb {
     Device,
     /// Shows the last log lines.
     Log,
+    /// Takes the update that is attached.
+    Update,
     /// Shuts down and switches off.
     Poweroff,
     /// Shuts down and starts again.
@@ -52,7 +54,7 @@ enum Form {
 }
 
 /// The whole grammar: word, form, what it does.
-static VERBS: [(&str, Form, &str); 13] = [
+static VERBS: [(&str, Form, &str); 14] = [
     ("help", Bare(Verb::Help), "show this table"),
     ("status", Bare(Verb::Status), "show figures as key=value"),
     ("validate", Bare(Verb::Validate), "run the health checks"),
@@ -64,6 +66,7 @@ static VERBS: [(&str, Form, &str); 13] = [
     ("device standin", Bare(Verb::Device), "ask for its device"),
     ("log", Bare(Verb::Log), "show the last log lines"),
     ("hello", Bare(Verb::Hello), "prove that bay0 answers"),
+    ("update", Bare(Verb::Update), "take the attached update"),
     ("poweroff", Bare(Verb::Poweroff), "shut down, switch off"),
     ("reboot", Bare(Verb::Reboot), "shut down, start again"),
 ];

@@ -33,7 +33,7 @@ pub type Phase = (&'static str, fn(&mut Bay0) -> Result<String>, &'static str);
 pub const KEEPER: Phase = ("keeper", Bay0::open_keeper, UNTIMED);
 
 /// The boot.
-pub const PHASES: [Phase; 11] = [
+pub const PHASES: [Phase; 12] = [
     ("watchdog", watchdog, STUCK),
     ("mounts", mounts, UNMOUNTED),
     ("oom", oom, MORTAL),
@@ -42,6 +42,7 @@ pub const PHASES: [Phase; 11] = [
     ("time", time, UNTIMED),
     KEEPER,
     ("reconcile", reconcile, UNTRUSTED),
+    ("slots", Bay0::find_slots, UNSLOTTED),
     ("umbilical", umbilical, UNREACHED),
     ("rooms", Bay0::open_rooms, UNSTARTED),
     ("operator", operator, UNHEARD),
@@ -55,6 +56,7 @@ const UNSEALED: &str = "a device is missing or loading open; next: rebuild the S
 const WRITABLE: &str = "the root can be changed; next: report this kernel";
 const UNTIMED: &str = "the clock is wrong; next: set it";
 const UNTRUSTED: &str = "no persona starts; next: see the keeper's line";
+const UNSLOTTED: &str = "no update is taken; next: see the firmware's boot entries";
 const UNREACHED: &str = "rooms cannot reach bay0; next: free that path and reboot";
 const UNSTARTED: &str = "no room starts; next: see the keeper's line";
 const UNHEARD: &str = "no operator line; next: attach a serial line, then reboot";
@@ -141,9 +143,7 @@ fn modules(_: &mut Bay0) -> Result<String> {
 /// Reads what the factory baked in, and puts the clock at or after the image's own build (H16).
 fn time(bay: &mut Bay0) -> Result<String> {
     bay.facts = fs::read_to_string("/etc/spine").context("read /etc/spine")?;
-    let epoch = |line: &str| line.strip_prefix("epoch=")?.parse().ok();
-    let epoch = bay.facts.lines().find_map(epoch);
-    raise_clock(epoch.context("no epoch in /etc/spine")?)
+    raise_clock(bay.epoch().context("no epoch in /etc/spine")?)
 }
 
 /// Converges what the database wants and what is really there (H12).

@@ -62,6 +62,7 @@ impl Bay0 {
             let cause = if fired { " (watchdog reset)" } else { "" };
             for line in format!("{previous}{cause}").lines() {
                 self.log.say(format!("previous: {line}"));
+                self.ended = line.to_owned();
             }
         }
         self.log_seq = seq.parse().unwrap_or_default();
@@ -106,8 +107,8 @@ impl Bay0 {
         } else if boot_ms().saturating_sub(self.floor_ms) >= FLOOR_MS {
             self.floor_ms = boot_ms();
             keeper.post("clock", &[&unix_seconds().to_string()])
-        } else if let Some((name, state)) = self.states.pop_front() {
-            keeper.post("set-state", &[&name.to_string(), state.tag()])
+        } else if let Some((op, [key, value])) = self.records.pop_front() {
+            keeper.post(op, &[&key, &value])
         } else if let Some(lines) = self.log.hand_over() {
             let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
             keeper.post("append", &lines)
@@ -143,7 +144,7 @@ impl Bay0 {
                 }
             }
             ("probe", reply) => self.answer_validations(reply.map(|_| self.log_seq)),
-            ("set-state", Err(text)) => self.log.say(format!("room: FAIL: {text}")),
+            ("set-state" | "nack-add", Err(text)) => self.log.say(format!("room: FAIL: {text}")),
             (_, Err(text)) => self.log.say(format!("time: FAIL: {text}")),
             _ => {}
         }
@@ -204,7 +205,10 @@ impl Bay0 {
         for line in report.lines().chain(notice) {
             self.log.say(format!("validate: {line}"));
         }
-        self.validated_ms.get_or_insert_with(boot_ms);
+        if self.validated_ms.is_none() {
+            self.validated_ms = Some(boot_ms());
+            self.judge();
+        }
     }
 }
 

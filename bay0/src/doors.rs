@@ -119,6 +119,7 @@ impl Bay0 {
             Ok(Verb::Log) => self.log.text(),
             Ok(Verb::Rooms) => self.list(None),
             Ok(Verb::Validate) => return self.start_validator(),
+            Ok(Verb::Update) => return self.update(),
             Ok(Verb::Poweroff) => return self.shut_down(POWER_OFF, "operator"),
             Ok(Verb::Reboot) => return self.shut_down(REBOOT, "operator"),
             Ok(Verb::Device) => "only a room has one; next: enter one\n".to_owned(),

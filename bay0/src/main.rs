@@ -18,8 +18,10 @@ mod pid1;
 mod rooms;
 mod root;
 mod shutdown;
+mod slots;
 mod tend;
 mod terminal;
+mod update;
 mod watchdog;
 
 use std::fs::File;

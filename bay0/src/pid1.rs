@@ -6,8 +6,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use bay0_persona::PersonaName;
-use bay0_state::{Keeper, State};
+use bay0_state::{Keeper, Op, State};
 use bay0_umbilical::{ConnId, Server};
 use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -20,8 +19,10 @@ use crate::care::Validator;
 use crate::log::{Log, PROMPT, boot_ms};
 use crate::rooms::{Baked, Running};
 use crate::shutdown::{self, End, POWER_OFF, REBOOT};
+use crate::slots::Slots;
 use crate::tend::Again;
 use crate::terminal::Attached;
+use crate::update::Job;
 use crate::watchdog::Watchdog;
 
 /// Most events handled in one turn; what is left is still ready in the next.
@@ -103,8 +104,16 @@ pub struct Bay0 {
     pub attached: Option<Attached>,
     /// The rooms that are started again when their time has come.
     pub again: BTreeMap<usize, Again>,
-    /// States of personas that the database does not have yet.
-    pub states: VecDeque<(PersonaName, State)>,
+    /// What the database does not have yet: states of personas, and Spines that failed.
+    pub records: VecDeque<(Op, [String; 2])>,
+    /// The slot that runs; none if no firmware has started one.
+    pub slots: Option<Slots>,
+    /// How the boot before this one ended.
+    pub ended: String,
+    /// Spines that failed here.
+    pub refused: Vec<String>,
+    /// Work on the slots under way.
+    pub job: Option<Job>,
     /// The last second, since the kernel started, in which there was a tick.
     second: u64,
     /// The validation under way.
@@ -211,6 +220,7 @@ impl Bay0 {
         }
         self.reap();
         self.check_validator();
+        self.check_job();
         self.pump();
         if let Some(Err(err)) = self.watchdog.as_mut().map(Watchdog::feed) {
             self.watchdog = None;

@@ -301,7 +301,8 @@ impl Bay0 {
 
     /// Remembers a state for the database.
     pub fn record(&mut self, name: &PersonaName, state: State) {
-        self.states.push_back((name.clone(), state));
+        let values = [name.to_string(), state.tag().to_owned()];
+        self.records.push_back(("set-state", values));
     }
 
     /// Every room that there is a policy of, or those only that are in one of them: a line each.

@@ -25,6 +25,7 @@ use nix::unistd::{chdir, chroot, execv};
 use crate::boot::{MOUNTS, QUIET, SEALED, load_list, told, watchdog};
 use crate::log::boot_ms;
 use crate::pid1::Bay0;
+use crate::slots::VARS;
 
 /// The SquashFS with its tree. Where it is, this is the initramfs.
 pub const PACKED: &str = "/root.img";
@@ -98,7 +99,7 @@ pub fn prove(_: &mut Bay0) -> Result<String> {
         let [_, at, kind, options, ..] = words.as_slice() else {
             continue;
         };
-        let own = MOUNTS.iter().any(|it| (it.0, it.1) == (*kind, *at));
+        let own = MOUNTS.iter().any(|it| (it.0, it.1) == (*kind, *at)) || *at == VARS;
         let fixed = own || options.starts_with("ro,");
         ensure!(fixed, "{at} ({kind}) is mounted writable");
     }

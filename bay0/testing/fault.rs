@@ -79,6 +79,16 @@ impl Bay0 {
         done + "\n"
     }
 
+    /// A Spine on trial does what `fault=` on its command line says.
+    pub fn on_trial(&mut self) {
+        let line = told("/proc/cmdline");
+        match line.split_once("fault=").map(|(_, what)| what.trim_end()) {
+            Some("unwell") => self.verdict = "RED".to_owned(),
+            Some(what) => drop(self.inject(what)),
+            None => {}
+        }
+    }
+
     /// Under write load each acknowledged record is shown and brings a write to the database, a floor one second higher; that
     /// is shown too, and brings the next record.
     pub fn acknowledged(&mut self, op: Op, done: bool) {

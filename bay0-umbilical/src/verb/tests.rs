@@ -22,6 +22,7 @@ fn h18_every_verb_of_the_table_parses_and_the_table_is_the_help() {
                  device standin ask for its device\n\
                  log            show the last log lines\n\
                  hello          prove that bay0 answers\n\
+                 update         take the attached update\n\
                  poweroff       shut down, switch off\n\
                  reboot         shut down, start again\n";
     assert_eq!(help(), table);
@@ -38,6 +39,7 @@ fn h18_every_verb_of_the_table_parses_and_the_table_is_the_help() {
         ("device standin", Verb::Device),
         ("log", Verb::Log),
         ("hello", Verb::Hello),
+        ("update", Verb::Update),
         ("poweroff", Verb::Poweroff),
         ("reboot", Verb::Reboot),
     ];

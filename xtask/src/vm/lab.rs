@@ -19,6 +19,7 @@ use crate::layout::Spine;
 use crate::machine::{Accel, Machine, MachineConfig};
 use crate::roomdisk::Set;
 use crate::smoke::SUMMARY;
+use crate::uefi::keys::Keys;
 
 /// Longest wait for anything a guest does by itself: an emulated machine on a host with more to do than cores.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -41,6 +42,8 @@ pub struct Bench {
     pub fault: Spine,
     /// The same bay0 as a program on the host, for `verify-log`.
     pub bay0: PathBuf,
+    /// The keys that sign updates: both Spines know them.
+    pub keys: Keys,
     /// The disk of room images, where there is one.
     pub rooms: Option<PathBuf>,
     /// The images on it.

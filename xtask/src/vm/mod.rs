@@ -16,6 +16,7 @@ mod devices;
 mod disks;
 mod ends;
 mod faults;
+mod firmware;
 mod images;
 mod inside;
 mod limits;
@@ -26,7 +27,7 @@ mod rooms;
 mod root;
 mod siege;
 mod state;
-mod uefi;
+mod updates;
 
 use std::collections::VecDeque;
 use std::fs;
@@ -43,7 +44,7 @@ use crate::host;
 use crate::layout::Layout;
 use crate::roomdisk::{self, SMALL, Set, TESTED};
 use crate::soil::Soil;
-use crate::spine;
+use crate::{spine, uefi};
 use lab::{Bench, Lab};
 use rng::Rng;
 
@@ -112,6 +113,11 @@ scenarios! {
     ends::h08_operator_reboot_is_clean: "reboot: the machine comes back and says clean",
     ends::h08_control_alt_delete_is_a_clean_reboot: "the same by control-alt-delete",
     ends::h20_power_cut_is_named_as_the_previous_end: "a cut is told apart from a clean end",
+    updates::a13_an_update_is_tried_once_and_then_first_five_times_over: "each slot in turn takes the other Spine, boots it once by BootNext, and is first only when it is GREEN",
+    updates::c11_a_new_spine_that_fails_is_back_at_the_old_one_and_refused: "it panics before bay0, crashes, hangs, or is not well: the old slot runs again by itself, remembers the hash, and makes the other its copy",
+    updates::c10_what_is_no_good_update_is_refused_before_anything_is_written: "another's key, a changed byte, an older version, no disk: each with its reason, the slots as they were",
+    updates::c10_a_power_cut_during_an_update_leaves_a_machine_that_boots: "at random instants of it: a slot boots GREEN, and the machine takes the update afterwards",
+    updates::t06_a_slot_that_is_not_what_it_was_is_replaced: "a changed byte of the slot that does not run is answered by a copy of the other",
     boots::h05_first_boot_on_an_empty_disk_then_the_second_knows_it: "first boot, clean end, second boot",
     boots::h20_clean_boot_is_green: "every phase in order, no FAIL, GREEN, power-off",
     faults::h09_the_memory_killer_takes_the_keeper_and_never_pid1: "the kernel's memory killer finds the keeper, and after it nothing",
@@ -156,15 +162,15 @@ scenarios! {
     rooms::a08_a_room_asks_bay0_about_itself_only: "the umbilical of a room shows it and what is in it, and takes no order",
     net::t07_the_network_is_only_where_a_policy_says: "rooms fetch a page through sys://net and cannot reach each other, one without a network has a loopback that is down, the Spine has no card and no address",
     net::t07_the_network_comes_and_goes_with_its_room: "sys://net ends and starts anew: rooms that run have their network again, and so has one that starts",
-    uefi::c09_a_slot_of_zeros_falls_to_b: "nothing in A: the firmware starts B, with and without Secure Boot",
-    uefi::c09_a_tampered_uki_in_a_falls_to_b: "one bit of A's Spine: refused, and B is started",
-    uefi::c09_with_both_tampered_the_machine_powers_off: "one bit of both: refused, and the machine is off by itself",
-    uefi::c09_a_wrecked_slot_and_a_refused_one_power_off: "nothing in A, one bit of B: B's own power-off program",
-    uefi::c09_a_truncated_uki_falls_to_b_without_secure_boot: "half of A's Spine: B is started",
-    uefi::c09_only_our_keys_are_enrolled: "a Spine signed by another's key, or by our platform key, is refused",
-    uefi::a01_the_signed_disk_boots_under_secure_boot: "the disk boots from slot A to a verdict, the kernel says Secure Boot is on",
-    uefi::a01_an_unsigned_uki_is_refused_under_secure_boot: "the same Spine without its signature is not started",
-    uefi::a01_the_disk_boots_without_secure_boot_and_unsigned: "firmware without keys boots the same Spine unsigned",
+    firmware::c09_a_slot_of_zeros_falls_to_b: "nothing in A: the firmware starts B, with and without Secure Boot",
+    firmware::c09_a_tampered_uki_in_a_falls_to_b: "one bit of A's Spine: refused, and B is started",
+    firmware::c09_with_both_tampered_the_machine_powers_off: "one bit of both: refused, and the machine is off by itself",
+    firmware::c09_a_wrecked_slot_and_a_refused_one_power_off: "nothing in A, one bit of B: B's own power-off program",
+    firmware::c09_a_truncated_uki_falls_to_b_without_secure_boot: "half of A's Spine: B is started",
+    firmware::c09_only_our_keys_are_enrolled: "a Spine signed by another's key, or by our platform key, is refused",
+    firmware::a01_the_signed_disk_boots_under_secure_boot: "the disk boots from slot A to a verdict, the kernel says Secure Boot is on",
+    firmware::a01_an_unsigned_uki_is_refused_under_secure_boot: "the same Spine without its signature is not started",
+    firmware::a01_the_disk_boots_without_secure_boot_and_unsigned: "firmware without keys boots the same Spine unsigned",
     lines::h14_operator_line_refuses_by_byte_and_position: "unknown verbs and malformed names, each with its text",
     lines::c03_release_spine_knows_no_fault_injection: "the verb of the test build is unknown to the release",
     lines::h19_operator_log_shows_the_boot_from_its_first_line: "the ring in memory has the whole boot",
@@ -225,6 +231,7 @@ pub fn command(layout: &Layout, args: &VmArgs) -> Result<u8> {
 pub fn built(layout: &Layout, accel: Choice, rooms: Option<&Set>) -> Result<Bench> {
     host::need(&[host::TOOL_QEMU, host::TOOL_MKE2FS, host::TOOL_CC])?;
     let rooms = roomdisk::choose(layout, rooms, TESTED)?;
+    uefi::keys(layout).ensure()?;
     spine::build(layout, Soil::Debian, false, &rooms)?;
     spine::build(layout, Soil::Debian, true, &rooms)?;
     // The same bay0 as a program for hosts, which checks what the machines leave behind.
@@ -256,6 +263,7 @@ pub fn as_built(layout: &Layout, accel: Choice) -> Result<Bench> {
         fault,
         bay0: logs.join("bay0"),
         rooms: Some(layout.rooms_disk()).filter(|disk| disk.exists()),
+        keys: uefi::keys(layout),
         images: roomdisk::last(layout).unwrap_or_default(),
         logs,
         seed: 0,

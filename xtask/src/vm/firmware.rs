@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE, drive};
-use crate::machine::{Firmware, virtio_drive};
+use crate::machine::Firmware;
 use crate::uefi::keys::Keys;
 use crate::uefi::{Programs, disk, firmware, off, slot};
 
@@ -70,11 +70,7 @@ impl<'a> Rig<'a> {
         file.write_all_at(&a, layout.partitions[disk::SLOT_A].at)?;
         firmware::write_vars(&vars, &layout, secure.then_some(&self.keys))?;
         let mut config = self.lab.config(Build::Release);
-        // Until bay0 looks for the partition, its persist is a disk of its own, which must be the first.
-        config.drives.push(drive(&self.lab.disk()?.path, ""));
-        config
-            .drives
-            .push(virtio_drive(&image, "slots", ",cache=unsafe"));
+        config.drives.push(drive(&image, ""));
         config.firmware = Some(Firmware {
             code: firmware::code(secure).to_owned(),
             vars,

@@ -1,0 +1,308 @@
+//! A new Spine into the slot that does not run (C10, A13), and a slot that is not what it should be made a copy of the other (T06).
+//!
+//! What a slot holds, and an update is, are the same 40 MiB (T10): a file system for the firmware, and in the last 4096 bytes a head.
+//!
+//! ```text
+//! head = "bay0-slot 1" LF "version " N LF "hash " HEX LF, zeros up to 3840 bytes; 256 bytes of signature over these
+//! ```
+//!
+//! The hash is the SHA-256 of the SHA-256s of the first 39 MiB, each, so that nothing has to be held whole. The signature is RSA,
+//! PKCS #1 with SHA-256, and the kernel checks it (`keyctl_pkey_verify(3)`): no code of ours does. Nothing is written before all is
+//! right; what was written is read back; the head is written last, so that a slot with a head that matches was written to its end.
+//! A child does all of it, since it reads disks.
+
+use std::ffi::CStr;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write, copy};
+use std::os::fd::AsRawFd;
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use bay0_persona::image::partition;
+use bay0_persona::{Teller, spawn_teller};
+use bay0_state::{hex, sha256};
+use nix::errno::Errno;
+use nix::libc;
+
+use crate::care::hear;
+use crate::pid1::Bay0;
+use crate::shutdown::REBOOT;
+use crate::slots::Slots;
+
+/// The certificate of the key that signs updates, in the verified root.
+const MAKER: &str = "/lib/bay0/update.der";
+const SIGNED: usize = 3840;
+const HEAD: usize = 4096;
+const MIB: usize = 1 << 20;
+/// What a head's hash is over.
+const HASHED_MIB: usize = 39;
+/// Where the head is.
+const HEAD_AT: u64 = 40 * MIB as u64 - HEAD as u64;
+/// Longest that work on the slots may take.
+const DEADLINE: Duration = Duration::from_secs(120);
+/// Before the hash of a Spine that has failed, in what a child tells.
+const NACK: &str = "nack ";
+const BUSY: &str =
+    "not now: the boot is dirty, on trial, or at work on the slots; next: see status";
+const UNSLOTTED: &str = "no firmware has started a slot; next: boot a disk that has them";
+const UNSIGNED: &str = "its signature is not that of this Spine's maker; next: get another";
+
+nix::ioctl_none!(flush_buffers, 0x12, 97);
+
+/// Work on the slots: the child that does it, since when, and what it is.
+pub type Job = (Teller, Instant, &'static str);
+
+impl Bay0 {
+    /// Finds out which slot runs.
+    ///
+    /// # Errors
+    /// The firmware or the database cannot be asked.
+    pub fn find_slots(&mut self) -> Result<String> {
+        let Some(slots) = Slots::find()? else {
+            return Ok("none, no firmware has started one".to_owned());
+        };
+        let why = match (slots.on_trial(), slots.is_first()) {
+            (true, _) => ", on trial",
+            (false, true) => "",
+            (false, false) => ", because the firmware could not start the first one",
+        };
+        let text = format!("slot {}{why}", slots.here);
+        self.slots = Some(slots);
+        let keeper = self.keeper.as_mut().context("no database")?;
+        self.refused = keeper.call("nacks", &[])?;
+        Ok(text)
+    }
+
+    /// After the first validation: a Spine that is well becomes the first to be started, and one on trial that is not makes the
+    /// machine go back to the other (C11).
+    pub fn judge(&mut self) {
+        #[cfg(feature = "fault")]
+        self.on_trial();
+        let Some(slots) = self.slots.clone() else {
+            return;
+        };
+        let here = &slots.here;
+        let text = match self.verdict == "GREEN" {
+            true => match slots.commit() {
+                Ok(false) => String::new(),
+                Ok(true) => format!("slot {here} is the first from now on"),
+                Err(error) => format!("FAIL: {error:#}; next: see the firmware's boot entries"),
+            },
+            false if slots.on_trial() => {
+                self.shut_down(REBOOT, "a Spine on trial");
+                format!("FAIL: slot {here} is not well; next: see why above")
+            }
+            false => return,
+        };
+        if !text.is_empty() {
+            self.log.say(format!("slots: {text}"));
+        }
+        self.work("slots", || mend(&slots));
+    }
+
+    /// Takes the update that is attached.
+    pub fn update(&mut self) {
+        let slots = self.slots.clone();
+        let (floor, refused) = (self.epoch().unwrap_or(u64::MAX), self.refused.clone());
+        let trial = slots.as_ref().is_some_and(Slots::on_trial);
+        match slots {
+            None => self.log.say(format!("update: FAIL: {UNSLOTTED}")),
+            Some(_) if trial || self.job.is_some() || self.keeper.is_none() => {
+                self.log.say(format!("update: FAIL: {BUSY}"));
+            }
+            Some(slots) => self.work("update", || install(&slots, floor, &refused)),
+        }
+    }
+
+    /// When this Spine was made, in Unix seconds, which is its version as well.
+    pub fn epoch(&self) -> Option<u64> {
+        let epoch = |line: &str| line.strip_prefix("epoch=")?.parse().ok();
+        self.facts.lines().find_map(epoch)
+    }
+
+    /// Has a child do something with the slots, unless the machine is about to end.
+    fn work(&mut self, what: &'static str, work: impl FnOnce() -> Result<String>) {
+        let told = || work().unwrap_or_else(|error| format!("FAIL: {error:#}"));
+        if self.end.is_none() {
+            match spawn_teller(told) {
+                Ok(teller) => self.job = Some((teller, Instant::now(), what)),
+                Err(errno) => self.say_of(what, &format!("FAIL: start a child: {errno:?}")),
+            }
+        }
+    }
+
+    /// Takes the outcome of work on the slots that has ended, or whose deadline has come. Done in each turn.
+    pub fn check_job(&mut self) {
+        let told = self.job.as_ref().and_then(|(teller, begun, what)| {
+            let late = begun.elapsed() > DEADLINE;
+            let told = hear(teller, Duration::ZERO).filter(|told| !told.is_empty());
+            let late = late.then(|| "FAIL: its disk hangs".to_owned());
+            Some((*what, told.or(late)?))
+        });
+        if let Some((what, told)) = told {
+            self.job = None;
+            told.lines().for_each(|line| self.say_of(what, line));
+        }
+    }
+
+    /// Says what has become of work on the slots, and remembers a Spine that has failed (H17).
+    fn say_of(&mut self, what: &str, line: &str) {
+        let text = match line.strip_prefix(NACK) {
+            Some(hash) => {
+                let reason = format!("it was tried, and the boot {}", self.ended);
+                self.refused.push(hash.to_owned());
+                self.records
+                    .push_back(("nack-add", [hash.to_owned(), reason.clone()]));
+                format!("FAIL: {hash} is refused from now on: {reason}; next: get another")
+            }
+            None => line.to_owned(),
+        };
+        let bare = text.starts_with("FAIL: ") && !text.contains("; next: ");
+        let next = if bare { "; next: try again" } else { "" };
+        self.log.say(format!("{what}: {text}{next}"));
+    }
+}
+
+/// Writes the update that is attached into the other slot and has the firmware try it once. What was done.
+///
+/// # Errors
+/// Why it was not taken.
+fn install(slots: &Slots, floor: u64, refused: &[String]) -> Result<String> {
+    let none = "no partition is called update; next: attach a disk that has one";
+    let mut source = File::open(partition("update").context(none)?).context("open it")?;
+    let head = head_of(&mut source).context("read its head")?;
+    let (signed, signature) = head.split_at(SIGNED);
+    let maker = fs::read(MAKER).context("this Spine knows no maker")?;
+    let verified = verify(&maker, &sha256(&[signed]), signature);
+    verified.map_err(|errno| anyhow!("{errno:?}: {UNSIGNED}"))?;
+    let version = field(&head, "version ").and_then(|text| text.parse::<u64>().ok());
+    let pair = version.zip(field(&head, "hash "));
+    let (version, hash) = pair.context("its head is malformed")?;
+    ensure!(
+        version >= floor,
+        "version {version} is older than {floor}, which runs"
+    );
+    let known = refused.iter().any(|it| it == hash);
+    ensure!(!known, "{hash} has failed here before; next: get another");
+    let same = fingerprint(&mut source)? == hash;
+    ensure!(
+        same,
+        "its content does not match its head; next: get another"
+    );
+    let mut slot = replace(slots, &mut source, hash)?;
+    slots.try_once()?;
+    seal(&mut slot, &head)?;
+    Ok(format!("{hash} is tried at the next boot; next: reboot"))
+}
+
+/// Looks at the slot that does not run. It is made a copy of the one that runs, if it is not what its head says or the firmware is not to
+/// start it; one that is what it says and yet is not to be started has failed. What was found and done.
+///
+/// # Errors
+/// What could not be read or written.
+fn mend(slots: &Slots) -> Result<String> {
+    let (mut good, mut other) = (open(&slots.here)?, open(slots.there)?);
+    let there = head_of(&mut other)?;
+    let there = field(&there, "hash ").unwrap_or_default();
+    let whole = fingerprint(&mut other)? == there;
+    if whole && slots.spare() {
+        return Ok(format!("slot {} is whole: {there}", slots.there));
+    }
+    let head = head_of(&mut good)?;
+    let here = field(&head, "hash ").context("this slot has no head")?;
+    let mut slot = replace(slots, &mut good, here)?;
+    seal(&mut slot, &head)?;
+    slots.readmit()?;
+    let failed = if whole && there != here {
+        format!("{NACK}{there}\n")
+    } else {
+        String::new()
+    };
+    Ok(format!(
+        "{failed}slot {} is made a copy: {here}",
+        slots.there
+    ))
+}
+
+/// Writes all but the head of the other slot, which the firmware starts no more by itself, and compares what the disk then has.
+fn replace(slots: &Slots, from: &mut File, hash: &str) -> Result<File> {
+    let mut slot = open(slots.there)?;
+    // First of all: a power cut must not leave what is excluded with a head, as if it had been tried.
+    seal(&mut slot, &[0; HEAD])?;
+    slots.exclude()?;
+    slot.seek(SeekFrom::Start(0))?;
+    from.seek(SeekFrom::Start(0))?;
+    let copied = copy(&mut from.take(HEAD_AT), &mut slot);
+    copied
+        .and_then(|_| slot.sync_all())
+        .context("write the slot")?;
+    // SAFETY: the call takes no memory of ours, and the descriptor is open.
+    unsafe { flush_buffers(slot.as_raw_fd()) }.context("flush the slot")?;
+    let same = fingerprint(&mut slot)? == hash;
+    ensure!(
+        same,
+        "slot {} reads back differently; next: replace the disk",
+        slots.there
+    );
+    Ok(slot)
+}
+
+/// Writes the head, which makes a slot whole.
+fn seal(slot: &mut File, head: &[u8]) -> Result<()> {
+    slot.seek(SeekFrom::Start(HEAD_AT))?;
+    let written = slot.write_all(head).and_then(|()| slot.sync_all());
+    written.context("write the slot's head")
+}
+
+fn head_of(slot: &mut File) -> Result<[u8; HEAD]> {
+    let mut head = [0; HEAD];
+    slot.seek(SeekFrom::Start(HEAD_AT))?;
+    slot.read_exact(&mut head)?;
+    Ok(head)
+}
+
+/// What stands behind a key in a head.
+fn field<'a>(head: &'a [u8], key: &str) -> Option<&'a str> {
+    let text = str::from_utf8(head.get(..SIGNED)?).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(key))
+}
+
+/// The hash over a slot's content.
+fn fingerprint(slot: &mut File) -> Result<String> {
+    let (mut digests, mut block) = (Vec::new(), vec![0; MIB]);
+    slot.seek(SeekFrom::Start(0))?;
+    for _ in 0..HASHED_MIB {
+        slot.read_exact(&mut block).context("read the slot")?;
+        digests.extend(sha256(&[&block]));
+    }
+    Ok(hex(&sha256(&[&digests])))
+}
+
+/// The partition of a slot.
+fn open(slot: &str) -> Result<File> {
+    let name = format!("slot-{}", slot.to_lowercase());
+    let path = partition(&name).with_context(|| format!("no partition is called {name}"))?;
+    let device = File::options().read(true).write(true).open(&path);
+    device.with_context(|| format!("open {path}"))
+}
+
+/// Asks the kernel whether this is the signature of a digest by the key of a certificate.
+fn verify(certificate: &[u8], digest: &[u8; 32], signature: &[u8]) -> nix::Result<()> {
+    const PROCESS_KEYRING: libc::c_int = -2;
+    const PKEY_VERIFY: libc::c_int = 28;
+    let (kind, info): (&CStr, &CStr) = (c"asymmetric", c"enc=pkcs1 hash=sha256");
+    let (data, length) = (certificate.as_ptr(), certificate.len());
+    let (call, kind, none) = (libc::SYS_add_key, kind.as_ptr(), ptr::null::<u8>());
+    // SAFETY: the kernel reads a terminated string, no description, and as many bytes as the certificate has.
+    let key = unsafe { libc::syscall(call, kind, none, data, length, PROCESS_KEYRING) };
+    let key = u32::try_from(Errno::result(key)?).map_err(|_| Errno::ENOKEY)?;
+    // struct keyctl_pkey_params: the key, the lengths of digest and signature, and seven words kept for later.
+    let lengths = [digest.len(), signature.len()].map(|length| length as u32);
+    let params = [[key].as_slice(), &lengths, &[0; 7]].concat();
+    let (call, params, info) = (libc::SYS_keyctl, params.as_ptr(), info.as_ptr());
+    let (digest, signature) = (digest.as_ptr(), signature.as_ptr());
+    // SAFETY: the kernel reads one keyctl_pkey_params, a terminated string, and as many bytes of both as the parameters say.
+    let done = unsafe { libc::syscall(call, PKEY_VERIFY, params, info, digest, signature) };
+    Errno::result(done).map(drop)
+}

@@ -1,0 +1,273 @@
+//! Updates (C10, C11, A13, T06): machines with two slots, started by the firmware, that are given another Spine.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE, drive};
+use super::rng::Rng;
+use crate::layout::Spine;
+use crate::machine::{Firmware, command_line};
+use crate::uefi::keys::{Keys, Pair};
+use crate::uefi::{Programs, disk, firmware, slot, update};
+
+/// The time of the files in a slot; any will do.
+const EPOCH: u32 = 1_700_000_000;
+/// A version that no Spine is newer than: the last time that FAT can write down is later.
+const NEWEST: u32 = i32::MAX as u32;
+/// Longest that the power stays on once an update has begun: it takes about as long.
+const CUT_MS: u64 = 6000;
+const CUTS: u64 = 6;
+
+/// A machine's disk and its firmware's memory, over all its boots.
+struct Farm<'a> {
+    lab: &'a Lab,
+    disk: PathBuf,
+    vars: PathBuf,
+    made: u32,
+}
+
+impl<'a> Farm<'a> {
+    /// The test build in both slots: it can be told to fail.
+    fn new(lab: &'a Lab) -> Result<Farm<'a>> {
+        let (disk, vars) = (lab.path("disk.img"), lab.path("vars.fd"));
+        let slot = content(lab, &lab.bench.fault, EPOCH)?;
+        let layout = disk::make(&disk, &slot, DISK_MIB << 20, EPOCH)?;
+        firmware::write_vars(&vars, &layout, None)?;
+        Ok(Farm {
+            lab,
+            disk,
+            vars,
+            made: 0,
+        })
+    }
+
+    /// A disk with an update of the test build whose command line ends in `words`.
+    fn update(&mut self, words: &str) -> Result<PathBuf> {
+        let slot = self.other(words, NEWEST)?;
+        self.pack(slot, &self.lab.bench.keys.pair("db"))
+    }
+
+    /// What a slot holds when the test build is in it with another command line.
+    fn other(&self, words: &str, version: u32) -> Result<Vec<u8>> {
+        let initrd = self.lab.path("other.img");
+        let kernel = self.lab.bench.fault.kernel.clone();
+        fs::copy(&self.lab.bench.fault.initrd, &initrd).context("copy the test build")?;
+        let line = command_line(&self.lab.bench.fault.initrd);
+        fs::write(initrd.with_extension("cmdline"), format!("{line} {words}"))?;
+        content(self.lab, &Spine { kernel, initrd }, version)
+    }
+
+    fn pack(&mut self, mut slot: Vec<u8>, pair: &Pair) -> Result<PathBuf> {
+        self.made += 1;
+        let to = self.lab.path(&format!("update-{}.img", self.made));
+        update::sign(&mut slot, pair)?;
+        update::disk(&to, &slot)?;
+        Ok(to)
+    }
+
+    /// Starts the machine, with an update attached if there is one.
+    fn start(&self, update: Option<&Path>) -> Result<Guest> {
+        let mut config = self.lab.config(Build::Fault);
+        config.drives.push(drive(&self.disk, ""));
+        if let Some(update) = update {
+            let update = crate::machine::virtio_drive(update, "update", ",readonly=on");
+            config.drives.push(update);
+        }
+        config.firmware = Some(Firmware {
+            code: firmware::code(false).to_owned(),
+            vars: self.vars.clone(),
+            secure: false,
+        });
+        self.lab.start(&config)
+    }
+
+    /// Where a slot begins on the disk.
+    fn place(&self, slot: usize) -> u64 {
+        disk::Layout::new(DISK_MIB << 20).partitions[slot].at
+    }
+}
+
+/// What a slot holds with this Spine in it. Without Secure Boot no signature is asked for.
+fn content(lab: &Lab, spine: &Spine, version: u32) -> Result<Vec<u8>> {
+    let to = lab.path("slot.img");
+    slot::write(&to, &Programs::of(spine)?, version)?;
+    fs::read(&to).context("read the slot")
+}
+
+/// Waits until this slot runs, is GREEN and has looked after the other one; what it did with that.
+fn settled(guest: &mut Guest, slot: &str) -> Result<String> {
+    guest.expect(&format!(r#"starting Boot000. "Spine {slot}" "#))?;
+    guest.expect(&format!("slots: slot {slot}"))?;
+    guest.verdict("GREEN")?;
+    mended(guest)
+}
+
+fn mended(guest: &mut Guest) -> Result<String> {
+    let line = guest.expect("slots: slot [AB] is (whole|made a copy): [0-9a-f]{64}$")?;
+    Ok(line.split("slots: ").nth(1).unwrap_or_default().to_owned())
+}
+
+/// Takes the update that is attached and boots it; its hash.
+fn takes(guest: &mut Guest) -> Result<String> {
+    guest.machine.send_line("update")?;
+    let line = guest.expect("update: [0-9a-f]{64} is tried at the next boot; next: reboot$")?;
+    guest.machine.send_line("reboot")?;
+    let hash = line.split(' ').find(|word| word.len() == 64);
+    Ok(hash.context("no hash")?.to_owned())
+}
+
+pub fn a13_an_update_is_tried_once_and_then_first_five_times_over(lab: &Lab) -> Result<()> {
+    let mut farm = Farm::new(lab)?;
+    let update = farm.update("quiet")?;
+    let mut guest = farm.start(Some(&update))?;
+    settled(&mut guest, "A")?;
+    for round in 0..5 {
+        let new = if round % 2 == 0 { "B" } else { "A" };
+        let hash = takes(&mut guest)?;
+        guest.expect(&format!(r#"starting Boot000. "Spine {new}" "#))?;
+        guest.expect(&format!(r"slots: slot {new}, on trial \("))?;
+        guest.verdict("GREEN")?;
+        guest.expect(&format!("slots: slot {new} is the first from now on$"))?;
+        let line = mended(&mut guest)?;
+        // From the second time on both slots hold the update.
+        let same = line.ends_with(&format!(" is whole: {hash}"));
+        ensure!(
+            line.contains(" is whole: ") && same == (round > 0),
+            "{line}"
+        );
+    }
+    guest.machine.send_line("reboot")?;
+    settled(&mut guest, "B")?;
+    guest.power_off()
+}
+
+pub fn c11_a_new_spine_that_fails_is_back_at_the_old_one_and_refused(lab: &Lab) -> Result<()> {
+    for (words, said) in [
+        ("rdinit=/nowhere", "Kernel panic - not syncing"),
+        ("fault=panic", "bay0: FAIL: bay0 panic at "),
+        ("fault=hang", r"slots: slot B, on trial \("),
+        (
+            "fault=unwell",
+            "slots: FAIL: slot B is not well; next: see why above$",
+        ),
+    ] {
+        let mut farm = Farm::new(lab)?;
+        let update = farm.update(words)?;
+        let mut guest = farm.start(Some(&update))?;
+        let before = settled(&mut guest, "A").context(words)?;
+        let hash = takes(&mut guest)?;
+        guest.expect(r#"starting Boot0002 "Spine B" "#)?;
+        guest.expect(said)?;
+        if words == "fault=hang" {
+            guest.machine.qmp_event("WATCHDOG", PATIENCE)?;
+        }
+        guest.expect(r#"starting Boot0001 "Spine A" "#)?;
+        guest.verdict("GREEN")?;
+        guest.expect(&format!(
+            "slots: FAIL: {hash} is refused from now on: it was tried, and the boot ended .*; next: get another$"
+        ))?;
+        // What both held before: A's own hash.
+        let after = mended(&mut guest)?;
+        ensure!(
+            after == before.replace("whole", "made a copy"),
+            "{before}\n{after}"
+        );
+        guest.machine.send_line("update")?;
+        guest.expect(&format!(
+            "update: FAIL: {hash} has failed here before; next: get another$"
+        ))?;
+        guest.power_off()?;
+    }
+    Ok(())
+}
+
+pub fn c10_what_is_no_good_update_is_refused_before_anything_is_written(lab: &Lab) -> Result<()> {
+    let mut farm = Farm::new(lab)?;
+    let (keys, others) = (lab.bench.keys.pair("db"), Keys::in_dir(&lab.path("others")));
+    others.make(false)?;
+    let slot = farm.other("quiet", NEWEST)?;
+    let foreign = farm.pack(slot.clone(), &others.pair("db"))?;
+    let changed = farm.pack(slot, &keys)?;
+    let old = farm.other("quiet", EPOCH)?;
+    let old = farm.pack(old, &keys)?;
+    let file = File::options().write(true).open(&changed)?;
+    // In the last MiB that counts, which is empty; the partition begins with the second of the disk.
+    file.write_all_at(b"x", 39 << 20)?;
+    let unsigned =
+        "EKEYREJECTED: its signature is not that of this Spine's maker; next: get another";
+    for (update, why) in [
+        (Some(&foreign), unsigned),
+        (
+            Some(&old),
+            r"version 1700000000 is older than \d+, which runs; next: try again",
+        ),
+        (
+            Some(&changed),
+            "its content does not match its head; next: get another",
+        ),
+        (
+            None,
+            "no partition is called update; next: attach a disk that has one",
+        ),
+    ] {
+        let mut guest = farm.start(update.map(PathBuf::as_path))?;
+        settled(&mut guest, "A")?;
+        guest.machine.send_line("update")?;
+        guest.expect(&format!("update: FAIL: {why}$"))?;
+        guest.machine.send_line("reboot")?;
+        let line = settled(&mut guest, "A")?;
+        ensure!(line.starts_with("slot B is whole: "), "{why}: {line}");
+        guest.power_off()?;
+    }
+    Ok(())
+}
+
+pub fn c10_a_power_cut_during_an_update_leaves_a_machine_that_boots(lab: &Lab) -> Result<()> {
+    let mut farm = Farm::new(lab)?;
+    let update = farm.update("quiet")?;
+    let mut rng = Rng::new(lab.bench.seed, 0);
+    for nth in 1..=CUTS {
+        let mut guest = farm.start(Some(&update))?;
+        guest.verdict("GREEN")?;
+        mended(&mut guest)?;
+        guest.machine.send_line("update")?;
+        // The instant of the cut is the experiment.
+        thread::sleep(Duration::from_millis(rng.below(CUT_MS)));
+        guest.machine.kill()?;
+        let mut guest = farm.start(Some(&update))?;
+        guest
+            .verdict("GREEN")
+            .with_context(|| format!("cut {nth}"))?;
+        mended(&mut guest)?;
+        guest.never("is refused from now on")?;
+        guest.power_off()?;
+    }
+    let mut guest = farm.start(Some(&update))?;
+    guest.verdict("GREEN")?;
+    mended(&mut guest)?;
+    takes(&mut guest)?;
+    guest.expect("slots: slot [AB], on trial")?;
+    guest.expect("slots: slot [AB] is the first from now on$")?;
+    guest.power_off()
+}
+
+pub fn t06_a_slot_that_is_not_what_it_was_is_replaced(lab: &Lab) -> Result<()> {
+    let farm = Farm::new(lab)?;
+    let mut guest = farm.start(None)?;
+    let before = settled(&mut guest, "A")?;
+    ensure!(before.starts_with("slot B is whole: "), "{before}");
+    guest.power_off()?;
+    let file = File::options().write(true).open(&farm.disk)?;
+    file.write_all_at(b"rot", farm.place(disk::SLOT_B) + (5 << 20))?;
+    let mut guest = farm.start(None)?;
+    let after = settled(&mut guest, "A")?;
+    ensure!(after == before.replace("whole", "made a copy"), "{after}");
+    guest.machine.send_line("reboot")?;
+    ensure!(settled(&mut guest, "A")? == before);
+    guest.power_off()
+}
