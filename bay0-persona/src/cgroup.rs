@@ -81,14 +81,15 @@ impl Group {
         let quota = value(Grant::CpuQuota).saturating_mul(1000);
         let cpu = CpuController::new(path(), true);
         let memory = MemController::new(path(), true);
-        let limits = cpu
-            .set_shares(policy.get(Grant::CpuWeight))
+        let pids = PidController::new(path(), true);
+        // A kernel that is built without swap has no limit for it.
+        let swap = fs::metadata(self.path.join("memory.swap.max"));
+        cpu.set_shares(policy.get(Grant::CpuWeight))
             .and_then(|()| cpu.set_cfs_quota_and_period(Some(quota), Some(100_000)))
             .and_then(|()| memory.set_limit(value(Grant::MemoryMax)))
-            .and_then(|()| memory.set_memswap_limit(0));
-        let most = MaxValue::Value(value(Grant::Pids));
-        let limits = limits.and_then(|()| PidController::new(path(), true).set_pid_max(most));
-        limits.map_err(|_| GroupError("limit", Errno::last()))
+            .and_then(|()| swap.map_or(Ok(()), |_| memory.set_memswap_limit(0)))
+            .and_then(|()| pids.set_pid_max(MaxValue::Value(value(Grant::Pids))))
+            .map_err(|_| GroupError("limit", Errno::last()))
     }
 
     /// Lets the groups below have limits of their own.

@@ -42,6 +42,21 @@ fn c12_a_freeze_that_does_not_finish_is_taken_back_and_named() {
 }
 
 #[test]
+fn c05_swap_is_limited_to_none_where_the_kernel_has_any() {
+    let line = "p://a\tdev\t/bin/sh\tA=b\t1\t2\t3\t4\t5\t6\t2\t8\t1\t0\t1\t0\t3\t500";
+    let columns: Vec<&str> = line.split('\t').collect();
+    let policy = Policy::parse(&columns).unwrap();
+    let (dir, group) = made("");
+    fs::write(dir.path().join("cpu.max"), "max 100000\n").unwrap();
+    let swap = dir.path().join("memory.swap.max");
+    group.limit(&policy).unwrap();
+    assert!(!swap.exists(), "a kernel without swap has no such file");
+    fs::write(&swap, "max").unwrap();
+    group.limit(&policy).unwrap();
+    assert!(fs::read_to_string(&swap).unwrap().starts_with('0'));
+}
+
+#[test]
 fn h19_a_group_that_fails_says_in_which_operation_and_why() {
     let error = Group::open(PathBuf::from("/nonexistent/room")).unwrap_err();
     assert_eq!(error.to_string(), "open cgroup: ENOENT");
