@@ -10,7 +10,7 @@ usage() {
     cat <<'END'
 Makes the Spine with the assembly inside the pinned container, without network.
 
-Usage: scripts/mkspine.sh [--soil debian|alpine] [--rooms LIST]
+Usage: scripts/mkspine.sh [--soil debian|alpine|hardened] [--rooms LIST]
 
   debian (default)  ./vmlinuz and ./build/spine.img
   alpine            ./build/alpine/vmlinuz and ./build/alpine/spine.img

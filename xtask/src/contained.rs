@@ -31,7 +31,7 @@ const RUN_DEFAULT: &str = "--ulimit=nofile=1024:1024 --ulimit=nproc=1000:1000";
 pub fn command(layout: &Layout) -> Result<u8> {
     host::need(&[host::TOOL_PODMAN, host::TOOL_RUNC])?;
     let rooms = roomdisk::choose(layout, None, roomdisk::SMALL)?;
-    let product = spine::build(layout, Soil::Debian, false, &rooms)?;
+    let product = spine::build(layout, Soil::default(), false, &rooms)?;
     let aside = fresh_dir(&layout.build().join("outside"))?;
     let outside = Spine {
         kernel: aside.join("vmlinuz"),

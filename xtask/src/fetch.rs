@@ -15,10 +15,10 @@ use crate::lock::{Alpine, Debian, Pin};
 /// How often a progress bar looks at the growing file.
 const BAR_POLL: Duration = Duration::from_millis(100);
 
-/// The kernel package, from the cache or through the apt client.
+/// A Debian package, from the cache or through the apt client.
 pub fn debian(lock: &Debian, cache: &Path) -> Result<PathBuf> {
     let pin = lock.pin();
-    if let Some(path) = cached(&pin, cache, "cargo xtask repin debian")? {
+    if let Some(path) = cached(&pin, cache, lock.repin())? {
         return Ok(path);
     }
     let host = fs::read_to_string("/etc/os-release").unwrap_or_default();
@@ -31,7 +31,7 @@ pub fn debian(lock: &Debian, cache: &Path) -> Result<PathBuf> {
             bail!("{}", gone(lock, cache));
         }
     }
-    keep(&pin, &part, cache, "cargo xtask repin debian")
+    keep(&pin, &part, cache, lock.repin())
 }
 
 /// Alpine's kernel and modloop, from the cache or its release folder.
@@ -198,10 +198,10 @@ fn sources(lock: &Debian) -> String {
 }
 
 fn gone(lock: &Debian, cache: &Path) -> String {
-    let (package, version) = (&lock.package, &lock.version);
+    let (package, version, repin) = (&lock.package, &lock.version, lock.repin());
     format!(
         "fetch {package}={version} (pinned in xtask/soil.lock): apt does not have it, even after apt-get update; the archive drops \
-         old kernels; next: cargo xtask repin debian, or put the file at {}: it stays in Debian's snapshot archive",
+         old kernels; next: {repin}, or put the file at {}: it stays in Debian's snapshot archive",
         cache.join(lock.file_name()).display()
     )
 }

@@ -14,6 +14,7 @@ Exit codes: 0 all well, 1 a check failed, 4 the command could not do its work; t
 pub const SPINE: &str = "Examples:
   cargo xtask spine                   ./vmlinuz and ./build/spine.img, from Debian's kernel
   cargo xtask spine --soil alpine     build/alpine/vmlinuz and build/alpine/spine.img
+  cargo xtask spine --soil hardened   the same in build/hardened, with a kernel built here: minutes, once
   cargo xtask spine --fault           the test build, in build/fault/
   cargo xtask spine --rooms busybox,web    with these images of rooms and no others, in build/rooms.img
   cargo xtask spine --rooms none      without any: no room can be started";
@@ -27,6 +28,7 @@ pub const ASSEMBLE: &str = "Example:
 pub const VM: &str = "Examples:
   cargo xtask vm --list               names and promises
   cargo xtask vm h06                  the scenarios of one requirement
+  cargo xtask vm --soil hardened h06  the same on the kernel that is built here
   cargo xtask vm --rooms busybox,dev  with the large image too, and the scenarios that need it
   cargo xtask vm s04 --cuts 100 --seed 7 --jobs 1";
 
@@ -51,6 +53,7 @@ Exit codes of --smoke: 0 GREEN, 1 YELLOW, 2 RED or after its verdict without an 
 
 pub const REPIN: &str = "Examples:
   cargo xtask repin debian            the newest kernel of the series
+  cargo xtask repin source            its source, for the hardened soil
   cargo xtask repin alpine https://dl-cdn.alpinelinux.org/alpine/v3.24/releases/x86_64/netboot-3.24.2
   cargo xtask repin alpine DIR --version 3.24.2    the same from local files
   cargo xtask repin builder sha256:DIGEST --version 3.24.2

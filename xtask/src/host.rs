@@ -108,6 +108,51 @@ pub const TOOL_SQFSTAR: Tool = Tool {
     program: "sqfstar",
     packages: ["squashfs-tools"; 4],
 };
+/// Builds the hardened kernel, with what follows.
+pub const TOOL_MAKE: Tool = Tool {
+    program: "make",
+    packages: ["make"; 4],
+};
+/// The kernel's makefiles ask for it by this name.
+pub const TOOL_GCC: Tool = Tool {
+    program: "gcc",
+    packages: ["gcc libc6-dev", "gcc glibc-devel", "build-base", "gcc"],
+};
+/// Makes the reader of the kernel's configuration.
+pub const TOOL_FLEX: Tool = Tool {
+    program: "flex",
+    packages: ["flex"; 4],
+};
+/// Another half of it.
+pub const TOOL_BISON: Tool = Tool {
+    program: "bison",
+    packages: ["bison"; 4],
+};
+/// Works out the kernel's table of times.
+pub const TOOL_BC: Tool = Tool {
+    program: "bc",
+    packages: ["bc"; 4],
+};
+/// Packs the kernel.
+pub const TOOL_ZSTD: Tool = Tool {
+    program: "zstd",
+    packages: ["zstd"; 4],
+};
+/// Writes some of the kernel's assembler.
+pub const TOOL_PERL: Tool = Tool {
+    program: "perl",
+    packages: ["perl"; 4],
+};
+/// What the kernel's `objtool` reads object files with: a header, found by its path.
+pub const TOOL_LIBELF: Tool = Tool {
+    program: "/usr/include/gelf.h",
+    packages: [
+        "libelf-dev",
+        "elfutils-libelf-devel",
+        "elfutils-dev",
+        "libelf",
+    ],
+};
 /// Makes hash trees too; ours must be the same.
 pub const TOOL_VERITYSETUP: Tool = Tool {
     program: "veritysetup",
@@ -160,6 +205,10 @@ const SYSTEM_DIRS: [&str; 4] = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/b
 
 /// The program's path: PATH first, then the system folders.
 pub fn find(program: &str) -> Option<PathBuf> {
+    if program.starts_with('/') {
+        // Not a program but a file that a package brings.
+        return Some(PathBuf::from(program)).filter(|file| file.is_file());
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs = std::env::split_paths(&path).chain(SYSTEM_DIRS.iter().map(PathBuf::from));
     dirs.map(|dir| dir.join(program))
@@ -356,5 +405,7 @@ mod tests {
     fn a_program_is_found_by_name_and_an_invented_one_is_not() {
         assert!(find("sh").is_some());
         assert!(find("no-such-program-anywhere").is_none());
+        assert!(find("/etc/passwd").is_some(), "a file by its path");
+        assert!(find("/no/such/header.h").is_none());
     }
 }

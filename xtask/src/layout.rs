@@ -98,17 +98,15 @@ impl Layout {
 
     /// The default soil's release Spine is the product (K05); others stand beside it and never replace it.
     pub fn spine(&self, soil: Soil, fault: bool) -> Spine {
-        let (kernel_dir, dir) = match (soil, fault) {
-            (Soil::Debian, false) => (self.root.clone(), self.build()),
-            (Soil::Alpine, false) => (self.build().join("alpine"), self.build().join("alpine")),
-            (Soil::Debian, true) => (self.build().join("fault"), self.build().join("fault")),
-            (Soil::Alpine, true) => (
-                self.build().join("fault-alpine"),
-                self.build().join("fault-alpine"),
-            ),
+        let dir = match (soil == Soil::default(), fault) {
+            (true, false) => self.build(),
+            (true, true) => self.build().join("fault"),
+            (false, false) => self.build().join(soil.to_string()),
+            (false, true) => self.build().join(format!("fault-{soil}")),
         };
+        let product = dir == self.build();
         Spine {
-            kernel: kernel_dir.join("vmlinuz"),
+            kernel: if product { &self.root } else { &dir }.join("vmlinuz"),
             initrd: dir.join("spine.img"),
         }
     }
@@ -121,6 +119,11 @@ impl Layout {
     /// The certificate of the key that signs updates, where there is one.
     pub fn maker(&self) -> Option<PathBuf> {
         Some(self.keys().join("db.cer")).filter(|file| file.exists())
+    }
+
+    /// What the build of a soil's kernel says.
+    pub fn kernel_log(&self) -> PathBuf {
+        self.build().join("kernel.log")
     }
 
     /// The disk `cargo xtask qemu` gives the machine.
@@ -160,19 +163,24 @@ impl Layout {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
 
     #[test]
     fn k05_the_default_spine_is_vmlinuz_and_build_spine_img_and_no_other_build_is() {
         let layout = Layout { root: "/r".into() };
-        let product = layout.spine(Soil::Debian, false);
+        let product = layout.spine(Soil::default(), false);
         assert_eq!(product.kernel, Path::new("/r/vmlinuz"));
         assert_eq!(product.initrd, Path::new("/r/build/spine.img"));
-        let others = [
-            layout.spine(Soil::Alpine, false),
-            layout.spine(Soil::Debian, true),
-            layout.spine(Soil::Alpine, true),
-        ];
+        let every = Soil::value_variants()
+            .iter()
+            .flat_map(|soil| [(*soil, false), (*soil, true)]);
+        let others: Vec<Spine> = every
+            .filter(|it| *it != (Soil::default(), false))
+            .map(|(soil, fault)| layout.spine(soil, fault))
+            .collect();
+        assert_eq!(others.len(), 5);
         for (at, other) in others.iter().enumerate() {
             assert_ne!(other.kernel, product.kernel);
             assert_ne!(other.initrd, product.initrd);

@@ -15,19 +15,21 @@ pub struct Lock {
     pub source_date_epoch: u32,
     /// The Debian kernel package.
     pub debian: Debian,
+    /// The Debian package with the kernel's source.
+    pub source: Debian,
     /// Alpine's netboot files.
     pub alpine: Alpine,
     /// The container image for the assembly.
     pub builder: Builder,
 }
 
-/// One Debian kernel package.
+/// One Debian package: a kernel, or a kernel's source.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Debian {
     /// Code name of the release whose archive holds it.
     pub release: String,
-    /// Package name, ABI included.
+    /// Package name; a kernel's with its ABI.
     pub package: String,
     /// Package version.
     pub version: String,
@@ -48,10 +50,25 @@ impl Debian {
     /// The file `apt-get download` writes: an epoch's colon is escaped, a tilde is not.
     pub fn file_name(&self) -> String {
         format!(
-            "{}_{}_amd64.deb",
+            "{}_{}_{}.deb",
             self.package,
-            self.version.replace(':', "%3a")
+            self.version.replace(':', "%3a"),
+            if self.is_source() { "all" } else { "amd64" }
         )
+    }
+
+    /// What makes another version the pin.
+    pub fn repin(&self) -> &'static str {
+        if self.is_source() {
+            "cargo xtask repin source"
+        } else {
+            "cargo xtask repin debian"
+        }
+    }
+
+    /// Source is for every machine.
+    fn is_source(&self) -> bool {
+        self.package.starts_with("linux-source-")
     }
 
     /// What is expected of that file.
@@ -147,6 +164,7 @@ mod tests {
         let lock = Lock::read(&Layout::find().lock()).unwrap();
         let hashes = [
             &lock.debian.sha256,
+            &lock.source.sha256,
             &lock.alpine.vmlinuz.sha256,
             &lock.alpine.modloop.sha256,
         ];

@@ -21,6 +21,7 @@ mod fuzz;
 mod help;
 mod host;
 mod image;
+mod kernel;
 mod layout;
 mod lock;
 mod machine;

@@ -23,6 +23,8 @@ const SERIES: &str = "6.12";
 pub enum Which {
     /// The newest kernel package of the pinned series in this host's archive
     Debian,
+    /// The source package of the pinned series, in the version that this host's archive has
+    Source,
     /// vmlinuz-virt and modloop-virt of one netboot folder
     Alpine {
         /// Address of a versioned folder (…/netboot-3.24.2), or a local folder with both files
@@ -48,6 +50,7 @@ pub enum Which {
 pub fn command(layout: &Layout, which: &Which) -> Result<()> {
     match which {
         Which::Debian => debian(layout)?,
+        Which::Source => source(layout)?,
         Which::Alpine { source, version } => alpine::pin(layout, source, version.as_deref())?,
         Which::Builder {
             source,
@@ -59,7 +62,7 @@ pub fn command(layout: &Layout, which: &Which) -> Result<()> {
     Ok(())
 }
 
-/// Finds, fetches and pins the newest package.
+/// Finds, fetches and pins the newest kernel.
 fn debian(layout: &Layout) -> Result<()> {
     fetch::apt_update()?;
     let names = apt_cache(&["pkgnames", &format!("linux-image-{SERIES}")])?;
@@ -68,11 +71,24 @@ fn debian(layout: &Layout) -> Result<()> {
             "repin debian: no linux-image-{SERIES}…-cloud-amd64 in this host's archive; next: repin on Debian bookworm"
         );
     };
+    pin(layout, "debian", package)
+}
+
+/// Fetches and pins the source of the series.
+fn source(layout: &Layout) -> Result<()> {
+    fetch::apt_update()?;
+    pin(layout, "source", format!("linux-source-{SERIES}"))
+}
+
+/// Fetches a package in the version that apt would install, and writes it into a table of the lock.
+fn pin(layout: &Layout, table: &str, package: String) -> Result<()> {
     let version = candidate(&apt_cache(&["policy", &package])?)
-        .with_context(|| format!("repin debian: apt knows no version of {package}"))?;
+        .with_context(|| format!("repin {table}: apt knows no version of {package}"))?;
     let part = fresh_dir(&layout.cache().join("part"))?;
     if !fetch::apt_download(&format!("{package}={version}"), &part, 0)? {
-        bail!("repin debian: apt-get download {package}={version} failed; next: check the network");
+        bail!(
+            "repin {table}: apt-get download {package}={version} failed; next: check the network"
+        );
     }
     let pin = keep(layout, &part, package, version)?;
     let values = [
@@ -81,7 +97,7 @@ fn debian(layout: &Layout) -> Result<()> {
         ("sha256", quoted(&pin.sha256)),
         ("bytes", pin.bytes.to_string()),
     ];
-    write(layout, &[("debian", &values)])?;
+    write(layout, &[(table, &values)])?;
     println!(
         "repin: {} {} sha256 {} ({} bytes)",
         pin.package, pin.version, pin.sha256, pin.bytes

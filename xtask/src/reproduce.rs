@@ -27,7 +27,7 @@ const OTHER: [(&str, &str); 4] = [
 pub fn command(layout: &Layout) -> Result<u8> {
     host::need(&[host::TOOL_GIT])?;
     let rooms = Set::parse(roomdisk::SMALL)?;
-    let here = spine::build(layout, Soil::Debian, false, &rooms)?;
+    let here = spine::build(layout, Soil::default(), false, &rooms)?;
     // Another depth as well as another name: a path's length must not show either.
     let other = Layout {
         root: fresh_dir(&layout.build().join("reproduce/some where/deeper"))?,
@@ -35,7 +35,7 @@ pub fn command(layout: &Layout) -> Result<u8> {
     copy_sources(layout, &other)?;
     copy_inputs(layout, &other)?;
     build_there(&other)?;
-    let there = other.spine(Soil::Debian, false);
+    let there = other.spine(Soil::default(), false);
     let mut differences = compare(&here, &there)?;
     differences.extend(different(&layout.rooms_disk(), &other.rooms_disk())?);
     differences.extend(different(

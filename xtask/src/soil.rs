@@ -11,6 +11,7 @@ use clap::ValueEnum;
 
 use crate::fetch::{self, fresh_dir};
 use crate::host;
+use crate::kernel;
 use crate::layout::Layout;
 use crate::lock::{Debian, Lock};
 use crate::modules::{Tree, WANTED, name_of};
@@ -27,6 +28,8 @@ pub enum Soil {
     Debian,
     /// The netboot files of a pinned Alpine release.
     Alpine,
+    /// Built here from pinned source with `xtask/kernel`: monolithic and hardened; needs a compiler and minutes.
+    Hardened,
 }
 
 impl fmt::Display for Soil {
@@ -34,43 +37,60 @@ impl fmt::Display for Soil {
         f.write_str(match self {
             Soil::Debian => "debian",
             Soil::Alpine => "alpine",
+            Soil::Hardened => "hardened",
         })
     }
 }
 
-/// Fetches, checks and unpacks a soil unless that was done before; returns its folder.
+/// Fetches, checks and unpacks or builds a soil unless that was done before; returns its folder.
 pub fn prepare(layout: &Layout, lock: &Lock, soil: Soil) -> Result<PathBuf> {
     let pins = match soil {
-        Soil::Debian => vec![&lock.debian.sha256],
-        Soil::Alpine => vec![&lock.alpine.vmlinuz.sha256, &lock.alpine.modloop.sha256],
+        Soil::Debian => format!("{:?}", [&lock.debian.sha256]),
+        Soil::Alpine => format!(
+            "{:?}",
+            [&lock.alpine.vmlinuz.sha256, &lock.alpine.modloop.sha256]
+        ),
+        Soil::Hardened => kernel::inputs(lock)?,
     };
-    let key = stamp::sha256(format!("{SHAPE} {WANTED:?} {pins:?}").as_bytes());
+    let key = stamp::sha256(format!("{SHAPE} {WANTED:?} {pins}").as_bytes());
     let dir = layout.cache().join(format!("soil-{soil}-{}", &key[..16]));
-    if dir.exists() {
-        return Ok(dir);
+    if !dir.exists() {
+        fs::create_dir_all(layout.cache())
+            .with_context(|| format!("create {}", layout.cache().display()))?;
+        let work = fresh_dir(&layout.cache().join(format!("work-{soil}")))?;
+        let made = fresh_dir(&layout.cache().join(format!("made-{soil}")))?;
+        make(layout, lock, soil, &work, &made)?;
+        // Renamed when complete: a folder of this name is always whole.
+        fs::rename(&made, &dir).with_context(|| format!("move into place {}", dir.display()))?;
+        fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
     }
-    fs::create_dir_all(layout.cache())
-        .with_context(|| format!("create {}", layout.cache().display()))?;
-    let work = fresh_dir(&layout.cache().join(format!("work-{soil}")))?;
-    let (kernel, modules) = match soil {
+    if soil == Soil::Hardened {
+        // What is expected of it may have changed since it was built.
+        kernel::check(&dir)?;
+    }
+    Ok(dir)
+}
+
+/// Writes a soil into `made`; `work` goes when that is done.
+fn make(layout: &Layout, lock: &Lock, soil: Soil, work: &Path, made: &Path) -> Result<()> {
+    match soil {
         Soil::Debian => {
             host::need(&[host::TOOL_DEPMOD])?;
             let package = fetch::debian(&lock.debian, &layout.cache())?;
             eprintln!("soil: unpacking {}", lock.debian.file_name());
-            unpack_deb(&package, &lock.debian, &work)?
+            let (kernel, modules) = unpack_deb(&package, &lock.debian, work)?;
+            write_soil(&kernel, &modules, made)
         }
         Soil::Alpine => {
             let (kernel, modloop) = fetch::alpine(&lock.alpine, &layout.cache())?;
             eprintln!("soil: unpacking {}", lock.alpine.modloop.name);
-            (kernel, unpack_modloop(&modloop, &work)?)
+            write_soil(&kernel, &unpack_modloop(&modloop, work)?, made)
         }
-    };
-    let made = fresh_dir(&layout.cache().join(format!("made-{soil}")))?;
-    write_soil(&kernel, &modules, &made)?;
-    // Renamed when complete: a folder of this name is always whole.
-    fs::rename(&made, &dir).with_context(|| format!("move into place {}", dir.display()))?;
-    fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
-    Ok(dir)
+        Soil::Hardened => {
+            let built = kernel::build(layout, lock, work, made)?;
+            write_monolith(&built, made)
+        }
+    }
 }
 
 /// The SquashFS of modules, as Alpine's netboot has it (`modules/<release>/…`); returns the release's folder.
@@ -111,12 +131,26 @@ pub fn unpack_modloop(modloop: &Path, work: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Writes a soil folder from a kernel and a modules folder.
-pub fn write_soil(kernel: &Path, modules: &Path, to: &Path) -> Result<()> {
+/// Writes a soil folder from a kernel that has all built in: its lists are empty, and there is no module.
+pub fn write_monolith(kernel: &Path, to: &Path) -> Result<()> {
+    write_kernel(kernel, to)?;
+    for wanted in WANTED {
+        fs::write(to.join(wanted.list), "")?;
+    }
+    Ok(())
+}
+
+fn write_kernel(kernel: &Path, to: &Path) -> Result<()> {
     let bytes = fs::read(kernel).with_context(|| format!("read {}", kernel.display()))?;
     crate::image::check_kernel(&bytes).with_context(|| kernel.display().to_string())?;
     fs::write(to.join("vmlinuz"), bytes)?;
     fs::create_dir(to.join("modules"))?;
+    Ok(())
+}
+
+/// Writes a soil folder from a kernel and a modules folder.
+pub fn write_soil(kernel: &Path, modules: &Path, to: &Path) -> Result<()> {
+    write_kernel(kernel, to)?;
     let tree = Tree::read(modules)?;
     for wanted in WANTED {
         let files = tree.closure(&wanted)?;

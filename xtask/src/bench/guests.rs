@@ -69,7 +69,7 @@ impl Guests {
     pub fn prepare(layout: &Layout, choice: Choice) -> Result<Guests> {
         host::need(&[host::TOOL_QEMU, host::TOOL_MKE2FS, host::TOOL_CC])?;
         let rooms = roomdisk::choose(layout, None, roomdisk::SMALL)?;
-        let spine = spine::build(layout, Soil::Debian, false, &rooms)?;
+        let spine = spine::build(layout, Soil::default(), false, &rooms)?;
         let (accel, _) = accel::choose(layout, choice, &spine)?;
         let dir = layout.build().join("bench");
         fs::create_dir_all(&dir).context("create build/bench")?;

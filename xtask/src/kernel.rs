@@ -1,0 +1,96 @@
+//! The kernel of the `hardened` soil (T08, A07): unpacked from its pinned source, configured by `xtask/kernel`, compiled where
+//! nothing but these and the compiler shows, and checked: every symbol is as it was asked for, what hardening guides expect is
+//! there or justified, and it is not larger than its budget.
+
+mod build;
+mod config;
+mod expect;
+mod measure;
+mod source;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::fetch;
+use crate::host;
+use crate::layout::Layout;
+use crate::lock::Lock;
+use crate::stamp;
+use build::Build;
+use config::Config;
+
+/// What the kernel is made with, apart from Kconfig's own defaults.
+const FRAGMENTS: [&str; 2] = [
+    include_str!("../kernel/spine.config"),
+    include_str!("../kernel/hardening.config"),
+];
+/// The code whose change may change the kernel.
+const RECIPE: [&[u8]; 2] = [
+    include_bytes!("kernel/build.rs"),
+    include_bytes!("kernel/source.rs"),
+];
+const TOOLS: [host::Tool; 8] = [
+    host::TOOL_MAKE,
+    host::TOOL_GCC,
+    host::TOOL_FLEX,
+    host::TOOL_BISON,
+    host::TOOL_BC,
+    host::TOOL_PERL,
+    host::TOOL_ZSTD,
+    host::TOOL_LIBELF,
+];
+/// The file in the soil's folder with the configuration as Kconfig resolved it.
+const CONFIG: &str = "config";
+/// The file with the names of the system calls that the kernel has.
+const SYSCALLS: &str = "syscalls";
+
+/// Everything that decides what the kernel is; a change of it is another soil.
+pub fn inputs(lock: &Lock) -> Result<String> {
+    host::need(&TOOLS)?;
+    let recipe = RECIPE.map(stamp::sha256);
+    let tools = [build::version("gcc")?, build::version("ld")?];
+    let (source, epoch) = (&lock.source.sha256, lock.source_date_epoch);
+    Ok(format!(
+        "{FRAGMENTS:?} {recipe:?} {tools:?} {source} {epoch}"
+    ))
+}
+
+/// Builds the kernel in `work` and returns it; what is known of it goes to `made`.
+pub fn build(layout: &Layout, lock: &Lock, work: &Path, made: &Path) -> Result<PathBuf> {
+    let package = fetch::debian(&lock.source, &layout.cache())?;
+    eprintln!("kernel: unpacking {}", lock.source.file_name());
+    let tree = source::unpack(&package, work)?;
+    let kernel = Build {
+        tree: &tree,
+        epoch: lock.source_date_epoch,
+        log: &layout.kernel_log(),
+    };
+    kernel.configure(&FRAGMENTS.concat(), work)?;
+    let resolved = read(&tree.join(".config"))?;
+    let asked = Config::fragments(&FRAGMENTS)?;
+    asked.check(&Config::parse(&resolved))?;
+    kernel.compile()?;
+    fs::write(made.join(CONFIG), resolved).context("keep the configuration")?;
+    let calls = measure::syscalls(&read(&tree.join("System.map"))?)?;
+    fs::write(made.join(SYSCALLS), calls.join("\n") + "\n").context("keep the system calls")?;
+    Ok(tree.join("arch/x86/boot/bzImage"))
+}
+
+/// Compares a built kernel with what is expected of it.
+pub fn check(soil: &Path) -> Result<()> {
+    let config = Config::parse(&read(&soil.join(CONFIG))?);
+    expect::List::read()?.check(&config)?;
+    let calls = read(&soil.join(SYSCALLS))?;
+    let bytes = soil
+        .join("vmlinuz")
+        .metadata()
+        .context("stat vmlinuz")?
+        .len();
+    measure::check(bytes, config.count(), &calls)
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
+}

@@ -1,0 +1,123 @@
+//! What hardening guides expect of a kernel's configuration (`xtask/kernel/hardening.toml`), and what is justified where ours is
+//! otherwise.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use super::config::Config;
+
+const LIST: &str = include_str!("../../kernel/hardening.toml");
+
+/// The list: expectations by theme, and the findings that remain.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct List {
+    /// Theme → symbol → value, `n` for off.
+    wanted: BTreeMap<String, BTreeMap<String, String>>,
+    /// Symbol → why it is otherwise here.
+    unmet: BTreeMap<String, String>,
+}
+
+impl List {
+    /// The list in the tree.
+    pub fn read() -> Result<List> {
+        toml::from_str(LIST).context("parse xtask/kernel/hardening.toml")
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.wanted.values().flatten()
+    }
+
+    /// Fails with every expectation that is not met and not justified, and with every justification that nothing needs.
+    pub fn check(&self, config: &Config) -> Result<()> {
+        let mut wrong = Vec::new();
+        for (symbol, wanted) in self.all() {
+            let found = config.value(symbol);
+            match (found == wanted, self.unmet.contains_key(symbol)) {
+                (true, false) | (false, true) => {}
+                (true, true) => {
+                    wrong.push(format!("CONFIG_{symbol} is met, and justified as unmet"))
+                }
+                (false, false) => {
+                    wrong.push(format!("CONFIG_{symbol} (expected {wanted}, is {found})"));
+                }
+            }
+        }
+        for symbol in self.unmet.keys() {
+            if self.all().all(|(wanted, _)| wanted != symbol) {
+                wrong.push(format!(
+                    "CONFIG_{symbol} is justified, and nobody expects it"
+                ));
+            }
+        }
+        if !wrong.is_empty() {
+            bail!(
+                "kernel hardening: {}; next: set it in xtask/kernel, or justify it in xtask/kernel/hardening.toml and \
+                 docs/KERNEL-HARDENING.md",
+                wrong.join("; ")
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Layout;
+
+    fn list(text: &str) -> List {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn t08_an_expectation_is_met_or_justified_and_nothing_is_justified_in_vain() {
+        let config = Config::parse("CONFIG_A=y\nCONFIG_B=y\n");
+        let good =
+            "[wanted.x]\nA = 'y'\nB = 'n'\nC = 'y'\n[unmet]\nB = 'needed'\nC = 'no compiler'\n";
+        list(good).check(&config).unwrap();
+        let bad = "[wanted.x]\nA = 'y'\nB = 'n'\nC = 'y'\n[unmet]\nA = 'why'\nD = 'why'\n";
+        assert_eq!(
+            list(bad).check(&config).unwrap_err().to_string(),
+            "kernel hardening: CONFIG_A is met, and justified as unmet; CONFIG_B (expected n, is y); CONFIG_C (expected y, is n); \
+             CONFIG_D is justified, and nobody expects it; next: set it in xtask/kernel, or justify it in \
+             xtask/kernel/hardening.toml and docs/KERNEL-HARDENING.md"
+        );
+    }
+
+    #[test]
+    fn t08_what_the_fragments_ask_for_is_never_against_an_expectation_that_is_not_justified() {
+        let ours = Config::fragments(&crate::kernel::FRAGMENTS).unwrap();
+        let list = List::read().unwrap();
+        for (symbol, wanted) in list.all().filter(|(_, wanted)| *wanted == "n") {
+            let found = ours.value(symbol);
+            assert!(
+                found == wanted || list.unmet.contains_key(symbol),
+                "{symbol}"
+            );
+        }
+    }
+
+    #[test]
+    fn t08_the_document_has_every_finding_that_remains_and_no_other() {
+        let path = Layout::find().root.join("docs/KERNEL-HARDENING.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let list = List::read().unwrap();
+        let rows: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("| `CONFIG_"))
+            .collect();
+        let wanted: BTreeMap<_, _> = list.all().collect();
+        let expected: Vec<String> = list
+            .unmet
+            .iter()
+            .map(|(symbol, why)| format!("| `CONFIG_{symbol}` | `{}` | {why} |", wanted[symbol]))
+            .collect();
+        assert_eq!(rows, expected);
+        let (all, unmet) = (wanted.len(), list.unmet.len());
+        let sentence = format!("{all} expectations, {} met, {unmet} not", all - unmet);
+        assert!(text.contains(&sentence), "{sentence}");
+    }
+}
