@@ -31,6 +31,8 @@ const LATENCY: &str = "/run/bay0/latency";
 /// How often PID 1 is asked, and how long it is waited for.
 const EACH: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(60);
+/// How much memory is taken at a time.
+const BITE: usize = 1 << 20;
 
 /// Every acknowledged record is to bring the next one.
 static WRITE_LOAD: AtomicBool = AtomicBool::new(false);
@@ -51,6 +53,9 @@ impl Bay0 {
             ("panic", _) => panic!("asked for"),
             ("exit", _) => std::process::exit(0),
             ("term", _) => format!("{:?}", raise(Signal::SIGTERM)),
+            ("int", _) => format!("{:?}", raise(Signal::SIGINT)),
+            ("memory", _) => memory(),
+            ("used", _) => used(),
             ("kill-keeper", _) => format!("{:?}", keeper.map(|keeper| keeper.child.kill())),
             ("slow-keeper", _) => {
                 // A stopped keeper is as slow as a disk can be; the line is what it is then asked to record.
@@ -203,6 +208,28 @@ fn orphans(count: usize) -> String {
     // It is to outlive this handle.
     let parent = parent.map(ManuallyDrop::new);
     format!("{:?}", parent.map(|child| child.pid))
+}
+
+/// Takes all memory there is, for ever. What takes it is not to be killed for it, as little as PID 1, whose score it has.
+fn memory() -> String {
+    let eater = spawn(None, CloneFlags::empty(), &[], || {
+        let mut taken = Vec::new();
+        loop {
+            taken.push(vec![1_u8; BITE]);
+        }
+    });
+    // It is to outlive this handle.
+    format!("{:?}", eater.map(ManuallyDrop::new).map(|it| it.pid))
+}
+
+/// PID 1's own memory in kB, as every kernel counts it: in its processes' status, and there in batches.
+fn used() -> String {
+    let status = told("/proc/self/status");
+    let line = status.lines().find_map(|it| it.strip_prefix("RssAnon:"));
+    format!(
+        "used_kb={}",
+        line.unwrap_or_default().replace("kB", "").trim()
+    )
 }
 
 /// Everything that a room has some of, counted over the whole machine; what the kernel itself runs is no process here.

@@ -18,6 +18,7 @@ use crate::accel::Choice;
 use crate::fuzz;
 use crate::help;
 use crate::layout::Layout;
+use crate::soil::Soil;
 use crate::vm::lab::{Bench, Lab};
 use crate::vm::rng::Rng;
 use crate::vm::{self, cuts};
@@ -96,7 +97,7 @@ const TOPICS: [(&str, Case); 6] = [
 impl Soak<'_> {
     fn bench(&mut self) -> Result<&Bench> {
         if self.bench.is_none() {
-            self.bench = Some(vm::built(self.layout, Choice::Auto, None)?);
+            self.bench = Some(vm::built(self.layout, Soil::default(), Choice::Auto, None)?);
         }
         self.bench.as_ref().context("the Spines were just built")
     }

@@ -19,6 +19,7 @@ use crate::layout::Spine;
 use crate::machine::{Accel, Machine, MachineConfig};
 use crate::roomdisk::Set;
 use crate::smoke::SUMMARY;
+use crate::soil::Soil;
 use crate::uefi::keys::Keys;
 
 /// Longest wait for anything a guest does by itself: an emulated machine on a host with more to do than cores.
@@ -36,6 +37,8 @@ const OLD_NEWS: &str = " previous: | ";
 /// What all scenarios share.
 #[derive(Clone, Debug)]
 pub struct Bench {
+    /// Where their kernel comes from.
+    pub soil: Soil,
     /// The Spine that ships.
     pub release: Spine,
     /// The same with fault injection.
@@ -123,6 +126,20 @@ impl Lab {
         let mut config = self.config(build);
         config.drives.push(drive(&disk.path, ""));
         config
+    }
+
+    /// The kernel of these machines has no interface for debugging, and can load nothing.
+    pub fn hardened(&self) -> bool {
+        self.bench.soil == Soil::Hardened
+    }
+
+    /// What bay0 says of modules on this soil.
+    pub fn modules(&self) -> &'static str {
+        if self.hardened() {
+            "modules: monolithic kernel, nothing to load (N ms)"
+        } else {
+            "modules: N loaded, loading sealed: 1 read back (N ms)"
+        }
     }
 
     /// Starts a machine; its console follows a line of ours in the log.

@@ -111,7 +111,7 @@ scenarios! {
     ends::h08_sigterm_is_a_clean_poweroff: "the same by SIGTERM",
     ends::h08_a_keeper_that_hangs_holds_the_end_up_a_bounded_time: "poweroff while the keeper is stopped: every step has its deadline",
     ends::h08_operator_reboot_is_clean: "reboot: the machine comes back and says clean",
-    ends::h08_control_alt_delete_is_a_clean_reboot: "the same by control-alt-delete",
+    ends::h08_control_alt_delete_is_a_clean_reboot: "the same by control-alt-delete, or by its signal where the kernel takes no keys",
     ends::h20_power_cut_is_named_as_the_previous_end: "a cut is told apart from a clean end",
     updates::a13_an_update_is_tried_once_and_then_first_five_times_over: "each slot in turn takes the other Spine, boots it once by BootNext, and is first only when it is GREEN",
     updates::c11_a_new_spine_that_fails_is_back_at_the_old_one_and_refused: "it panics before bay0, crashes, hangs, or is not well: the old slot runs again by itself, remembers the hash, and makes the other its copy",
@@ -120,11 +120,11 @@ scenarios! {
     updates::t06_a_slot_that_is_not_what_it_was_is_replaced: "a changed byte of the slot that does not run is answered by a copy of the other",
     boots::h05_first_boot_on_an_empty_disk_then_the_second_knows_it: "first boot, clean end, second boot",
     boots::h20_clean_boot_is_green: "every phase in order, no FAIL, GREEN, power-off",
-    faults::h09_the_memory_killer_takes_the_keeper_and_never_pid1: "the kernel's memory killer finds the keeper, and after it nothing",
+    faults::h09_the_memory_killer_takes_the_keeper_and_never_pid1: "with no memory left the kernel kills the keeper, and after it nothing: the machine reboots",
     boots::h04_the_kernel_ring_hears_every_line: "each line of the console is in the kernel's ring too",
     boots::a11_pid1_has_one_thread: "PID 1 counts its threads and finds one",
     boots::h04_the_first_line_on_the_console_is_bay0s_version: "bay0's first word is who it is",
-    boots::a07_modules_are_sealed_before_the_keeper_starts: "no module can be loaded after boot",
+    boots::a07_modules_are_sealed_before_the_keeper_starts: "no module can be loaded after boot, or none at all",
     boots::t07_the_spine_sends_nothing_even_with_a_network_card: "not one packet leaves and no address is taken, with a card that the kernel drives",
     boots::h18_unknown_kernel_arguments_are_harmless: "no argument opens a shell, a rescue mode or another path",
     boots::h20_80_mib_of_memory_are_enough: "GREEN with the least memory this soil's kernel unpacks in",
@@ -193,6 +193,9 @@ pub struct VmArgs {
     /// Seed of every random choice; a new one for each run unless given
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Where the kernel comes from
+    #[arg(long, value_enum, default_value_t)]
+    pub soil: Soil,
     /// Build nothing, boot the Spines that the last run built
     #[arg(long)]
     pub as_built: bool,
@@ -215,9 +218,9 @@ pub fn command(layout: &Layout, args: &VmArgs) -> Result<u8> {
     }
     let seed = args.seed.unwrap_or_else(new_seed);
     let bench = if args.as_built {
-        as_built(layout, args.accel)?
+        as_built(layout, args.soil, args.accel)?
     } else {
-        built(layout, args.accel, args.rooms.as_ref())?
+        built(layout, args.soil, args.accel, args.rooms.as_ref())?
     };
     let bench = Bench {
         seed,
@@ -228,12 +231,12 @@ pub fn command(layout: &Layout, args: &VmArgs) -> Result<u8> {
 }
 
 /// Brings both Spines up to date and says how machines will run.
-pub fn built(layout: &Layout, accel: Choice, rooms: Option<&Set>) -> Result<Bench> {
+pub fn built(layout: &Layout, soil: Soil, accel: Choice, rooms: Option<&Set>) -> Result<Bench> {
     host::need(&[host::TOOL_QEMU, host::TOOL_MKE2FS, host::TOOL_CC])?;
     let rooms = roomdisk::choose(layout, rooms, TESTED)?;
     uefi::keys(layout).ensure()?;
-    spine::build(layout, Soil::Debian, false, &rooms)?;
-    spine::build(layout, Soil::Debian, true, &rooms)?;
+    spine::build(layout, soil, false, &rooms)?;
+    spine::build(layout, soil, true, &rooms)?;
     // The same bay0 as a program for hosts, which checks what the machines leave behind.
     spine::cargo(
         layout,
@@ -246,19 +249,17 @@ pub fn built(layout: &Layout, accel: Choice, rooms: Option<&Set>) -> Result<Benc
     fs::create_dir_all(logs(layout)).context("create build/vm")?;
     fs::copy(&bay0, logs(layout).join("bay0"))
         .with_context(|| format!("copy {}", bay0.display()))?;
-    as_built(layout, accel)
+    as_built(layout, soil, accel)
 }
 
 /// The Spines that are there: a long run is not disturbed by work on the sources.
-pub fn as_built(layout: &Layout, accel: Choice) -> Result<Bench> {
-    let (release, fault) = (
-        layout.spine(Soil::Debian, false),
-        layout.spine(Soil::Debian, true),
-    );
+pub fn as_built(layout: &Layout, soil: Soil, accel: Choice) -> Result<Bench> {
+    let (release, fault) = (layout.spine(soil, false), layout.spine(soil, true));
     let (accel, why) = accel::choose(layout, accel, &release)?;
-    eprintln!("vm: accelerator {} ({why})", accel.as_str());
+    eprintln!("vm: soil {soil}, accelerator {} ({why})", accel.as_str());
     let logs = logs(layout);
     Ok(Bench {
+        soil,
         release,
         fault,
         bay0: logs.join("bay0"),
