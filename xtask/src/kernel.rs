@@ -12,6 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use tempfile::TempDir;
 
 use crate::fetch;
 use crate::host;
@@ -61,13 +62,15 @@ pub fn inputs(lock: &Lock) -> Result<String> {
 pub fn build(layout: &Layout, lock: &Lock, work: &Path, made: &Path) -> Result<PathBuf> {
     let package = fetch::debian(&lock.source, &layout.cache())?;
     eprintln!("kernel: unpacking {}", lock.source.file_name());
-    let tree = source::unpack(&package, work)?;
+    let elsewhere = elsewhere(work)?;
+    let work_there = elsewhere.as_ref().map_or(work, TempDir::path);
+    let tree = source::unpack(&package, work_there)?;
     let kernel = Build {
         tree: &tree,
         epoch: lock.source_date_epoch,
         log: &layout.kernel_log(),
     };
-    kernel.configure(&FRAGMENTS.concat(), work)?;
+    kernel.configure(&FRAGMENTS.concat(), work_there)?;
     let resolved = read(&tree.join(".config"))?;
     let asked = Config::fragments(&FRAGMENTS)?;
     asked.check(&Config::parse(&resolved))?;
@@ -75,7 +78,23 @@ pub fn build(layout: &Layout, lock: &Lock, work: &Path, made: &Path) -> Result<P
     fs::write(made.join(CONFIG), resolved).context("keep the configuration")?;
     let calls = measure::syscalls(&read(&tree.join("System.map"))?)?;
     fs::write(made.join(SYSCALLS), calls.join("\n") + "\n").context("keep the system calls")?;
-    Ok(tree.join("arch/x86/boot/bzImage"))
+    let built = work.join("bzImage");
+    fs::copy(tree.join("arch/x86/boot/bzImage"), &built).context("take the kernel")?;
+    Ok(built)
+}
+
+/// Another folder to build in, where this one's path has what the kernel's makefiles cannot take.
+fn elsewhere(work: &Path) -> Result<Option<TempDir>> {
+    let path = work.to_string_lossy();
+    if !path.contains([' ', ':']) {
+        return Ok(None);
+    }
+    let dir = TempDir::with_prefix("kernel").context("make a folder to build the kernel in")?;
+    eprintln!(
+        "kernel: no space or colon may be in its path: building in {}",
+        dir.path().display()
+    );
+    Ok(Some(dir))
 }
 
 /// Compares a built kernel with what is expected of it.
@@ -93,4 +112,18 @@ pub fn check(soil: &Path) -> Result<()> {
 
 fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h01_a_kernel_is_built_elsewhere_where_its_makefiles_cannot_take_the_path() {
+        assert!(elsewhere(Path::new("/a/b-c")).unwrap().is_none());
+        for path in ["/some where/a", "/a:b"] {
+            let dir = elsewhere(Path::new(path)).unwrap().unwrap();
+            assert!(dir.path().is_dir());
+        }
+    }
 }
