@@ -38,7 +38,7 @@ pub const PHASES: [Phase; 12] = [
     ("mounts", mounts, UNMOUNTED),
     ("oom", oom, MORTAL),
     ("modules", modules, UNSEALED),
-    ("root", root::prove, WRITABLE),
+    ("root", root::root, WRITABLE),
     ("time", time, UNTIMED),
     KEEPER,
     ("reconcile", reconcile, UNTRUSTED),
@@ -76,13 +76,14 @@ pub const SEALED: MsFlags = QUIET.union(MsFlags::MS_NODEV);
 const FROZEN: MsFlags = SEALED.union(MsFlags::MS_RDONLY);
 
 /// What is mounted where, in order, each with the flags that take away most.
-pub const MOUNTS: [(&str, &str, MsFlags, &str); 6] = [
+pub const MOUNTS: [(&str, &str, MsFlags, &str); 7] = [
     ("proc", "/proc", SEALED, ""),
     ("sysfs", "/sys", FROZEN, ""),
     ("devtmpfs", "/dev", QUIET, "mode=0755"),
     ("devpts", "/dev/pts", QUIET, "mode=0600,ptmxmode=0"),
     ("tmpfs", "/run", SEALED, "mode=0755,size=8m"),
     ("cgroup2", "/sys/fs/cgroup", SEALED, "nsdelegate"),
+    ("securityfs", "/sys/kernel/security", SEALED, ""),
 ];
 
 /// Loads the watchdog's driver (the first module of all) and arms it; `softdog` where there is no hardware.
@@ -112,13 +113,18 @@ fn mounts(_: &mut Bay0) -> Result<String> {
 
 /// Tells the kernel to panic rather than kill PID 1 for memory (H09), and to let it run before all that is no realtime, which
 /// its children are not (decision 17): no crowd of a room can keep it from feeding the watchdog. Its own limits go: each room
-/// costs it descriptors, and a room's limits are its policy's, not what it inherits.
+/// costs it descriptors, and a room's limits are its policy's, not what it inherits. Its memory is locked (`mlockall(2)`), which its
+/// children's is not.
 fn oom(_: &mut Bay0) -> Result<String> {
     let first = libc::sched_param { sched_priority: 1 };
     let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
     // SAFETY: the kernel reads the parameter, which outlives the call.
     let done = unsafe { libc::sched_setscheduler(0, policy, &raw const first) };
     Errno::result(done).context("set the realtime class")?;
+    // What it has touched once stays: read again from the root while memory is short, it would starve with everybody else.
+    let all = libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT;
+    // SAFETY: the call takes no memory of ours.
+    Errno::result(unsafe { libc::mlockall(all) }).context("lock PID 1's memory")?;
     let tasks = setrlimit(Resource::RLIMIT_NPROC, RLIM_INFINITY, RLIM_INFINITY);
     let files = setrlimit(Resource::RLIMIT_NOFILE, MAX_FILES, MAX_FILES);
     tasks.and(files).context("raise PID 1's limits")?;
@@ -140,9 +146,8 @@ fn modules(_: &mut Bay0) -> Result<String> {
     Ok(format!("{count} loaded, loading sealed: {sealed}"))
 }
 
-/// Reads what the factory baked in, and puts the clock at or after the image's own build (H16).
+/// Puts the clock at or after the image's own build (H16).
 fn time(bay: &mut Bay0) -> Result<String> {
-    bay.facts = fs::read_to_string("/etc/spine").context("read /etc/spine")?;
     raise_clock(bay.epoch().context("no epoch in /etc/spine")?)
 }
 
@@ -181,6 +186,9 @@ fn umbilical(bay: &mut Bay0) -> Result<String> {
 /// # Errors
 /// There is no console to read.
 pub fn operator(bay: &mut Bay0) -> Result<String> {
+    if bay.is_release() {
+        return Ok("none in the release profile".to_owned());
+    }
     let console = open_device(CONSOLE)?;
     bay.watch(&console, Event::Operator, 0);
     bay.console = Some(console);

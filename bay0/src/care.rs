@@ -30,11 +30,14 @@ const RESTARTS: u32 = 3;
 const FLOOR_MS: u64 = 60_000;
 /// Longest that a validation may take. A healthy one takes well under a second.
 const VALIDATION_DEADLINE: Duration = Duration::from_secs(6);
-/// The report of a validator that has none.
-const NO_REPORT: &str = "RED validate: no report; next: validate again, then reboot";
-
-/// A validation under way, and since when; dropping it ends it.
-pub type Validator = (Teller, Instant);
+const UNENCRYPTED: &str = "/persist is not encrypted; booting dirty; next: use the dev profile";
+/// Work of a child; dropping it ends it.
+pub struct Job {
+    teller: Teller,
+    what: &'static str,
+    begun: Instant,
+    limit: Duration,
+}
 
 impl Bay0 {
     /// Starts the keeper and opens `/persist`.
@@ -42,6 +45,10 @@ impl Bay0 {
     /// # Errors
     /// The reason in the house form; the boot is dirty then.
     pub fn open_keeper(&mut self) -> Result<String> {
+        if self.is_release() {
+            self.trouble.push(UNENCRYPTED.to_owned());
+            bail!(UNENCRYPTED);
+        }
         let mut opened = self.start_keeper();
         while let Err(error) = &opened
             && self.may_restart(error)
@@ -144,6 +151,8 @@ impl Bay0 {
                 }
             }
             ("probe", reply) => self.answer_validations(reply.map(|_| self.log_seq)),
+            // What has failed is remembered: now it may be overwritten.
+            ("nack-add", Ok(_)) => self.mend(),
             ("set-state" | "nack-add", Err(text)) => self.log.say(format!("room: FAIL: {text}")),
             (_, Err(text)) => self.log.say(format!("time: FAIL: {text}")),
             _ => {}
@@ -175,33 +184,58 @@ impl Bay0 {
 
     /// Starts a validation, unless one is under way.
     pub fn start_validator(&mut self) {
-        if self.validator.is_none() {
-            match spawn_teller(validate) {
-                Ok(teller) => self.validator = Some((teller, Instant::now())),
-                Err(err) => self.validated(&format!("RED validate: start: {err:?}; next: again")),
-            }
+        if !self.is_at("validate") {
+            self.begin("validate", VALIDATION_DEADLINE, validate);
         }
     }
 
-    /// Takes the report of a validator that has ended, or whose deadline has come. Done in each turn: its end is a signal.
-    pub fn check_validator(&mut self) {
-        if let Some((teller, begun)) = self.validator.as_ref()
-            && let report = hear(teller, Duration::ZERO)
-            && (report.is_some() || begun.elapsed() > VALIDATION_DEADLINE)
-        {
+    /// Whether a child is at work on this.
+    pub fn is_at(&self, what: &str) -> bool {
+        self.jobs.iter().any(|job| job.what == what)
+    }
+
+    /// Has a child do something and tell what became of it, in not more time than `limit`.
+    pub fn begin(&mut self, what: &'static str, limit: Duration, work: impl FnOnce() -> String) {
+        match spawn_teller(work) {
+            Ok(teller) => self.jobs.push(Job {
+                teller,
+                what,
+                begun: Instant::now(),
+                limit,
+            }),
+            Err(errno) => self.done(what, &format!("RED {what}: start: {errno:?}; next: again")),
+        }
+    }
+
+    /// Takes what a child has told that has ended, or whose deadline has come. Done in each turn: its end is a signal.
+    pub fn check_jobs(&mut self) {
+        let ended = |job: &Job| {
+            let told = hear(&job.teller, Duration::ZERO);
+            let late = (job.begun.elapsed() > job.limit).then(String::new);
+            told.or(late)
+        };
+        let mut all = self.jobs.iter().enumerate();
+        if let Some((at, told)) = all.find_map(|(at, job)| Some((at, ended(job)?))) {
+            let what = self.jobs.remove(at).what;
             // Without a text it has died, or is late.
-            let report = report.filter(|report| !report.is_empty());
-            self.validated(report.as_deref().unwrap_or(NO_REPORT));
+            let none = || format!("RED {what}: no report; next: try again, then reboot");
+            let told = Some(told).filter(|told| !told.is_empty());
+            self.done(what, &told.unwrap_or_else(none));
+        }
+    }
+
+    fn done(&mut self, what: &str, told: &str) {
+        match what {
+            "validate" => self.validated(told),
+            _ => told.lines().for_each(|line| self.say_of(what, line)),
         }
     }
 
     /// A validation ended: says each finding, then the summary, whose first word is the verdict, then what a dev build lacks.
     fn validated(&mut self, report: &str) {
-        self.validator = None;
         let last = report.lines().last().unwrap_or_default();
         self.verdict = last.split(' ').next().unwrap_or("RED").to_owned();
-        let dev = !self.facts.contains("profile=release");
-        let notice = dev.then_some("dev profile: /persist not encrypted");
+        let notice = (!self.is_release()).then_some("dev profile: /persist not encrypted");
         for line in report.lines().chain(notice) {
             self.log.say(format!("validate: {line}"));
         }
@@ -262,13 +296,17 @@ mod tests {
                 nix::unistd::pause();
             }
         };
-        bay.validator = Some((spawn_teller(forever).unwrap(), Instant::now()));
-        bay.check_validator();
-        let (slow, _) = bay.validator.as_ref().unwrap();
+        bay.begin("validate", Duration::from_secs(60), forever);
+        bay.check_jobs();
+        let slow = &bay.jobs.first().unwrap().teller;
         slow.child.kill().unwrap();
         assert!(slow.child.wait_exit(Duration::from_secs(5)));
-        bay.check_validator();
-        assert!(bay.validator.is_none() && bay.verdict == "RED");
-        assert!(bay.log.text().contains(NO_REPORT));
+        bay.check_jobs();
+        assert!(bay.jobs.is_empty() && bay.verdict == "RED");
+        assert!(
+            bay.log
+                .text()
+                .contains("RED validate: no report; next: try again, then reboot")
+        );
     }
 }

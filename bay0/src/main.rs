@@ -71,6 +71,7 @@ fn init() -> anyhow::Result<ExitCode> {
     // SAFETY: the bay0 of the initramfs has left this descriptor to this one, which holds none of its own yet.
     let left = |fd: u32| unsafe { File::from_raw_fd(fd.cast_signed()) };
     bay.left = told.next().map(left);
+    bay.facts = boot::told("/etc/spine");
     bay.install(None);
     // By this name PID 1 is known to the kernel's own lines and to bay0 --validate.
     let _ = nix::sys::prctl::set_name(c"bay0");

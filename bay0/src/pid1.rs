@@ -15,14 +15,13 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
 use crate::boot::{PHASES, Phase, open_device, told};
-use crate::care::Validator;
+use crate::care::Job;
 use crate::log::{Log, PROMPT, boot_ms};
 use crate::rooms::{Baked, Running};
 use crate::shutdown::{self, End, POWER_OFF, REBOOT};
 use crate::slots::Slots;
 use crate::tend::Again;
 use crate::terminal::Attached;
-use crate::update::Job;
 use crate::watchdog::Watchdog;
 
 /// Most events handled in one turn; what is left is still ready in the next.
@@ -112,12 +111,10 @@ pub struct Bay0 {
     pub ended: String,
     /// Spines that failed here.
     pub refused: Vec<String>,
-    /// Work on the slots under way.
-    pub job: Option<Job>,
+    /// What children are at work on: a validation, the slots.
+    pub jobs: Vec<Job>,
     /// The last second, since the kernel started, in which there was a tick.
     second: u64,
-    /// The validation under way.
-    pub validator: Option<Validator>,
     /// The last validation's verdict.
     pub verdict: String,
     /// How the machine is to go down, and since when, once somebody has asked for it.
@@ -195,7 +192,8 @@ impl Bay0 {
     }
 
     fn turn(&mut self, signals: &SignalFd) {
-        if self.end.is_none() && self.attached.is_none() && !self.log.prompt {
+        let line = self.console.is_some() && self.attached.is_none();
+        if line && self.end.is_none() && !self.log.prompt {
             self.log.draw(PROMPT);
             self.log.prompt = true;
         }
@@ -219,8 +217,7 @@ impl Bay0 {
             self.tend();
         }
         self.reap();
-        self.check_validator();
-        self.check_job();
+        self.check_jobs();
         self.pump();
         if let Some(Err(err)) = self.watchdog.as_mut().map(Watchdog::feed) {
             self.watchdog = None;

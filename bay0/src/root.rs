@@ -25,6 +25,7 @@ use nix::unistd::{chdir, chroot, execv};
 use crate::boot::{MOUNTS, QUIET, SEALED, load_list, told, watchdog};
 use crate::log::boot_ms;
 use crate::pid1::Bay0;
+use crate::shutdown::REBOOT;
 use crate::slots::VARS;
 
 /// The SquashFS with its tree. Where it is, this is the initramfs.
@@ -85,12 +86,25 @@ pub fn enter() -> Result<Infallible> {
     Ok(execv(c"/bay0", &words)?)
 }
 
-/// Proves that the root cannot be changed: it is the verified device, whatever else is mounted is the kernel's own or read-only,
-/// and a write is refused.
+/// As [`prove`]; in the release profile a machine of which that is not true ends (C01).
 ///
 /// # Errors
 /// What is not so.
-pub fn prove(_: &mut Bay0) -> Result<String> {
+pub fn root(bay: &mut Bay0) -> Result<String> {
+    let proven = prove(bay);
+    if proven.is_err() && bay.is_release() {
+        bay.shut_down(REBOOT, "a root that is not as it must be");
+    }
+    proven
+}
+
+/// Proves that the root and the kernel cannot be changed: it is the verified device, whatever else is mounted is the kernel's own or
+/// read-only, a write is refused, no module can be loaded. In the release profile the kernel is locked down, and its command line has
+/// no word more than was signed with it.
+///
+/// # Errors
+/// What is not so.
+pub fn prove(bay: &Bay0) -> Result<String> {
     let intact = is_intact(NAME).context("no verified device")?;
     ensure!(intact, "a block does not match its hash");
     let mounts = told("/proc/self/mounts");
@@ -108,8 +122,25 @@ pub fn prove(_: &mut Bay0) -> Result<String> {
         Err(ErrorKind::ReadOnlyFilesystem) => {}
         other => bail!("write to /: {other:?}"),
     }
+    let open = told("/proc/sys/kernel/modules_disabled") == "0\n";
+    ensure!(!open, "modules can be loaded");
+    let lockdown = told("/sys/kernel/security/lockdown");
+    let lockdown = lockdown.split(['[', ']']).nth(1).unwrap_or("unknown");
+    let (line, own) = (
+        told("/proc/cmdline"),
+        bay.fact("cmdline=").unwrap_or_default(),
+    );
+    let words = line.split_whitespace().filter(|it| !it.starts_with(WORD));
+    let more = words
+        .filter(|it| own.split(' ').all(|own| own != *it))
+        .count();
+    if bay.is_release() {
+        ensure!(lockdown != "none", "the kernel is not locked down");
+        ensure!(more == 0, "{more} words more on the command line");
+    }
+    let proven = format!("verified, {count} mounts as they must be, a write to / answers EROFS");
     Ok(format!(
-        "verified, {count} mounts as they must be, a write to / answers EROFS"
+        "{proven}, lockdown {lockdown}, {more} words more on the command line"
     ))
 }
 

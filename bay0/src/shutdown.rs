@@ -28,7 +28,7 @@ pub const REBOOT: End = ("reboot", RebootMode::RB_AUTOBOOT);
 /// Takes the machine down, after the event loop has waited for the log's last lines.
 /// The watchdog stays armed: if a step hangs all the same, it ends the machine.
 pub fn run(mut bay: Bay0, (word, mode): End) -> ! {
-    bay.validator = None;
+    bay.jobs.clear();
     bay.phase(("shutdown", rooms, UNSTOPPED));
     bay.phase(("shutdown", persist, UNKEPT));
     bay.log.say(format!("shutdown: {word}"));

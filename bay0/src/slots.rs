@@ -64,6 +64,12 @@ impl Slots {
         Some(slots)
     }
 
+    /// Whether the firmware starts nothing that is not signed.
+    pub fn is_secure(&self) -> bool {
+        let path = self.vars.join(format!("SecureBoot{GUID}"));
+        fs::read(path).is_ok_and(|value| value.ends_with(&[1]))
+    }
+
     /// Whether the firmware starts this slot before all others.
     pub fn is_first(&self) -> bool {
         self.order().first() == Some(&self.current)
@@ -84,10 +90,12 @@ impl Slots {
     /// # Errors
     /// The firmware did not take it.
     pub fn commit(&self) -> Result<bool> {
-        let (old, mut order) = (self.order(), vec![self.current]);
-        order.extend(old.iter().filter(|it| **it != self.current));
-        let changed = order != old;
-        self.set(ORDER, &order).map(|()| changed)
+        // Not at every boot: the firmware's memory wears.
+        if self.is_first() {
+            return Ok(false);
+        }
+        let order = [vec![self.current], self.order_without(&[self.current])];
+        self.set(ORDER, &order.concat()).map(|()| true)
     }
 
     /// Keeps the firmware from starting the other slot by itself.
@@ -95,8 +103,7 @@ impl Slots {
     /// # Errors
     /// The firmware did not take it.
     pub fn exclude(&self) -> Result<()> {
-        let (other, mut order) = (self.number()?, self.order());
-        order.retain(|it| *it != other);
+        let order = self.order_without(&[self.number()?]);
         self.set(ORDER, &order)
     }
 
@@ -105,11 +112,9 @@ impl Slots {
     /// # Errors
     /// The firmware did not take it.
     pub fn readmit(&self) -> Result<()> {
-        let (other, mut order) = (self.number()?, self.order());
-        order.retain(|it| *it != other);
-        let behind = order.iter().position(|it| *it == self.current);
-        order.insert(behind.map_or(0, |at| at.saturating_add(1)), other);
-        self.set(ORDER, &order)
+        let both = [self.current, self.number()?];
+        let order = [both.to_vec(), self.order_without(&both)];
+        self.set(ORDER, &order.concat())
     }
 
     /// Has the firmware start the other slot once.
@@ -122,6 +127,12 @@ impl Slots {
 
     fn order(&self) -> Vec<u16> {
         numbers(&self.vars, ORDER)
+    }
+
+    fn order_without(&self, entries: &[u16]) -> Vec<u16> {
+        let mut order = self.order();
+        order.retain(|it| !entries.contains(it));
+        order
     }
 
     /// The entry of the other slot.

@@ -219,7 +219,7 @@ impl Bay0 {
     /// Each second: opens a console that was closed, gives `sys://net` the cards that have come back, starts again what is due,
     /// and says who came to a limit and who does not die.
     pub fn tend(&mut self) {
-        if self.console.is_none() {
+        if self.console.is_none() && !self.is_release() {
             // Without a console there is nobody to tell either.
             let _ = boot::operator(self);
         }

@@ -16,16 +16,14 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write, copy};
 use std::os::fd::AsRawFd;
 use std::ptr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use bay0_persona::image::partition;
-use bay0_persona::{Teller, spawn_teller};
 use bay0_state::{hex, sha256};
 use nix::errno::Errno;
 use nix::libc;
 
-use crate::care::hear;
 use crate::pid1::Bay0;
 use crate::shutdown::REBOOT;
 use crate::slots::Slots;
@@ -50,9 +48,6 @@ const UNSIGNED: &str = "its signature is not that of this Spine's maker; next: g
 
 nix::ioctl_none!(flush_buffers, 0x12, 97);
 
-/// Work on the slots: the child that does it, since when, and what it is.
-pub type Job = (Teller, Instant, &'static str);
-
 impl Bay0 {
     /// Finds out which slot runs.
     ///
@@ -60,6 +55,7 @@ impl Bay0 {
     /// The firmware or the database cannot be asked.
     pub fn find_slots(&mut self) -> Result<String> {
         let Some(slots) = Slots::find()? else {
+            ensure!(!self.is_release(), "not started from a slot");
             return Ok("none, no firmware has started one".to_owned());
         };
         let why = match (slots.on_trial(), slots.is_first()) {
@@ -68,7 +64,9 @@ impl Bay0 {
             (false, false) => ", because the firmware could not start the first one",
         };
         let text = format!("slot {}{why}", slots.here);
+        let secure = slots.is_secure();
         self.slots = Some(slots);
+        ensure!(secure || !self.is_release(), "Secure Boot is off");
         let keeper = self.keeper.as_mut().context("no database")?;
         self.refused = keeper.call("nacks", &[])?;
         Ok(text)
@@ -98,7 +96,15 @@ impl Bay0 {
         if !text.is_empty() {
             self.log.say(format!("slots: {text}"));
         }
-        self.work("slots", || mend(&slots));
+        self.mend();
+    }
+
+    /// Looks after the slot that does not run.
+    pub fn mend(&mut self) {
+        let refused = self.refused.clone();
+        if let Some(slots) = self.slots.clone().filter(|_| self.end.is_none()) {
+            self.work("slots", || mend(&slots, &refused));
+        }
     }
 
     /// Takes the update that is attached.
@@ -108,49 +114,38 @@ impl Bay0 {
         let trial = slots.as_ref().is_some_and(Slots::on_trial);
         match slots {
             None => self.log.say(format!("update: FAIL: {UNSLOTTED}")),
-            Some(_) if trial || self.job.is_some() || self.keeper.is_none() => {
+            Some(_) if trial || self.keeper.is_none() || self.is_at("slots") => {
                 self.log.say(format!("update: FAIL: {BUSY}"));
             }
             Some(slots) => self.work("update", || install(&slots, floor, &refused)),
         }
     }
 
+    /// What the factory has baked in behind a key.
+    pub fn fact(&self, key: &str) -> Option<&str> {
+        self.facts.lines().find_map(|line| line.strip_prefix(key))
+    }
+
+    /// Whether this is what ships: without operator line, on encrypted state and signed slots alone.
+    pub fn is_release(&self) -> bool {
+        self.fact("profile=") == Some("release")
+    }
+
     /// When this Spine was made, in Unix seconds, which is its version as well.
     pub fn epoch(&self) -> Option<u64> {
-        let epoch = |line: &str| line.strip_prefix("epoch=")?.parse().ok();
-        self.facts.lines().find_map(epoch)
+        self.fact("epoch=")?.parse().ok()
     }
 
-    /// Has a child do something with the slots, unless the machine is about to end.
     fn work(&mut self, what: &'static str, work: impl FnOnce() -> Result<String>) {
         let told = || work().unwrap_or_else(|error| format!("FAIL: {error:#}"));
-        if self.end.is_none() {
-            match spawn_teller(told) {
-                Ok(teller) => self.job = Some((teller, Instant::now(), what)),
-                Err(errno) => self.say_of(what, &format!("FAIL: start a child: {errno:?}")),
-            }
-        }
-    }
-
-    /// Takes the outcome of work on the slots that has ended, or whose deadline has come. Done in each turn.
-    pub fn check_job(&mut self) {
-        let told = self.job.as_ref().and_then(|(teller, begun, what)| {
-            let late = begun.elapsed() > DEADLINE;
-            let told = hear(teller, Duration::ZERO).filter(|told| !told.is_empty());
-            let late = late.then(|| "FAIL: its disk hangs".to_owned());
-            Some((*what, told.or(late)?))
-        });
-        if let Some((what, told)) = told {
-            self.job = None;
-            told.lines().for_each(|line| self.say_of(what, line));
-        }
+        self.begin(what, DEADLINE, told);
     }
 
     /// Says what has become of work on the slots, and remembers a Spine that has failed (H17).
-    fn say_of(&mut self, what: &str, line: &str) {
+    pub fn say_of(&mut self, what: &str, line: &str) {
         let text = match line.strip_prefix(NACK) {
             Some(hash) => {
-                let reason = format!("it was tried, and the boot {}", self.ended);
+                let reason = format!("it was tried, and the last boot on record {}", self.ended);
                 self.refused.push(hash.to_owned());
                 self.records
                     .push_back(("nack-add", [hash.to_owned(), reason.clone()]));
@@ -158,6 +153,7 @@ impl Bay0 {
             }
             None => line.to_owned(),
         };
+        let text = text.replace(&format!("RED {what}"), "FAIL");
         let bare = text.starts_with("FAIL: ") && !text.contains("; next: ");
         let next = if bare { "; next: try again" } else { "" };
         self.log.say(format!("{what}: {text}{next}"));
@@ -197,11 +193,12 @@ fn install(slots: &Slots, floor: u64, refused: &[String]) -> Result<String> {
 }
 
 /// Looks at the slot that does not run. It is made a copy of the one that runs, if it is not what its head says or the firmware is not to
-/// start it; one that is what it says and yet is not to be started has failed. What was found and done.
+/// start it; one that is what it says and yet is not to be started has failed, which is told first and remembered before it is
+/// overwritten. What was found or done.
 ///
 /// # Errors
 /// What could not be read or written.
-fn mend(slots: &Slots) -> Result<String> {
+fn mend(slots: &Slots, refused: &[String]) -> Result<String> {
     let (mut good, mut other) = (open(&slots.here)?, open(slots.there)?);
     let there = head_of(&mut other)?;
     let there = field(&there, "hash ").unwrap_or_default();
@@ -210,19 +207,19 @@ fn mend(slots: &Slots) -> Result<String> {
         return Ok(format!("slot {} is whole: {there}", slots.there));
     }
     let head = head_of(&mut good)?;
-    let here = field(&head, "hash ").context("this slot has no head")?;
+    let here = field(&head, "hash ").unwrap_or_default();
+    if whole && there != here && !refused.iter().any(|it| it == there) {
+        return Ok(format!("{NACK}{there}"));
+    }
+    let sound = fingerprint(&mut good)? == here;
+    ensure!(
+        sound,
+        "this slot is not what its head says; next: take an update"
+    );
     let mut slot = replace(slots, &mut good, here)?;
     seal(&mut slot, &head)?;
     slots.readmit()?;
-    let failed = if whole && there != here {
-        format!("{NACK}{there}\n")
-    } else {
-        String::new()
-    };
-    Ok(format!(
-        "{failed}slot {} is made a copy: {here}",
-        slots.there
-    ))
+    Ok(format!("slot {} is made a copy: {here}", slots.there))
 }
 
 /// Writes all but the head of the other slot, which the firmware starts no more by itself, and compares what the disk then has.

@@ -14,7 +14,8 @@ Exit codes: 0 all well, 1 a check failed, 4 the command could not do its work; t
 pub const SPINE: &str = "Examples:
   cargo xtask spine                   ./vmlinuz and ./build/spine.img, from Debian's kernel
   cargo xtask spine --soil alpine     build/alpine/vmlinuz and build/alpine/spine.img
-  cargo xtask spine --soil hardened   the same in build/hardened, with a kernel built here: minutes, once
+  cargo xtask spine --soil debian     build/debian/vmlinuz and build/debian/spine.img, with a kernel that is not built here
+  cargo xtask spine --profile release build/release-hardened: what ships
   cargo xtask spine --fault           the test build, in build/fault/
   cargo xtask spine --rooms busybox,web    with these images of rooms and no others, in build/rooms.img
   cargo xtask spine --rooms none      without any: no room can be started";
@@ -28,7 +29,7 @@ pub const ASSEMBLE: &str = "Example:
 pub const VM: &str = "Examples:
   cargo xtask vm --list               names and promises
   cargo xtask vm h06                  the scenarios of one requirement
-  cargo xtask vm --soil hardened h06  the same on the kernel that is built here
+  cargo xtask vm --soil debian h06    the same on Debian's kernel
   cargo xtask vm --rooms busybox,dev  with the large image too, and the scenarios that need it
   cargo xtask vm s04 --cuts 100 --seed 7 --jobs 1";
 
@@ -45,6 +46,7 @@ pub const QEMU: &str = "Examples:
   cargo xtask qemu                    boot on this terminal (Ctrl-A X leaves)
   cargo xtask qemu --smoke --timeout 120
   cargo xtask qemu --soil alpine --accel tcg
+  cargo xtask qemu --uefi --update build/update.img    then `update` and `reboot` at the prompt
   cargo xtask qemu --uefi --secure-boot    build/disk.img, made where it is missing, under UEFI
   cargo xtask qemu --rooms busybox,dev,web    with these images of rooms, built where they are missing
 
@@ -83,6 +85,10 @@ pub const DISK: &str = "Examples:
   cargo xtask disk --unsigned carry   carry/spine.efi and carry/off.efi, to be signed elsewhere
   cargo xtask disk --signed carry --cert db.crt    the disk with what came back
 The whole ceremony: docs/DEPLOYMENT-GUIDE.md";
+
+pub const REPRODUCE: &str = "Examples:
+  cargo xtask reproduce               all but the kernel a second time, in another folder
+  cargo xtask reproduce --kernel      the kernel too";
 
 pub const UPDATE: &str = "Examples:
   cargo xtask update                  build/update.img, signed with the keys for development

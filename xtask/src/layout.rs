@@ -111,6 +111,15 @@ impl Layout {
         }
     }
 
+    /// Where the release profile's Spine is.
+    pub fn release(&self, soil: Soil) -> Spine {
+        let dir = self.build().join(format!("release-{soil}"));
+        Spine {
+            kernel: dir.join("vmlinuz"),
+            initrd: dir.join("spine.img"),
+        }
+    }
+
     /// The disk with an update.
     pub fn update(&self) -> PathBuf {
         self.build().join("update.img")

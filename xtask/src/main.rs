@@ -59,6 +59,7 @@ use crate::accel::Choice;
 use crate::layout::Layout;
 use crate::roomdisk::Set;
 use crate::soil::Soil;
+use crate::spine::Profile;
 
 /// Builds, boots, tests and measures the Spine.
 #[derive(Parser)]
@@ -79,6 +80,9 @@ enum Task {
         /// A test build with fault injection and the rooms of the tests, into build/fault/; a release refuses it
         #[arg(long)]
         fault: bool,
+        /// What it lets happen: docs/BUILD.md#profiles
+        #[arg(long, value_enum, default_value_t, conflicts_with = "fault")]
+        profile: Profile,
         #[command(flatten)]
         rooms: Rooms,
     },
@@ -124,7 +128,12 @@ enum Task {
     #[command(visible_alias = "ci")]
     Test,
     /// Build the Spine again in another folder and compare the bytes
-    Reproduce,
+    #[command(after_help = help::REPRODUCE)]
+    Reproduce {
+        /// Compile the kernel again as well, which takes minutes
+        #[arg(long)]
+        kernel: bool,
+    },
     /// Run scripts/mkspine.sh in a container made here and compare the bytes (root and podman)
     Contained,
     /// Make another input the pinned one; rewrites its values in xtask/soil.lock
@@ -186,6 +195,9 @@ struct QemuArgs {
     /// With our keys in the firmware, which then starts nothing else
     #[arg(long, requires = "uefi")]
     secure_boot: bool,
+    /// Attach a disk with an update, read-only: build/update.img of `cargo xtask update`, or another
+    #[arg(long, value_name = "FILE", requires = "uefi")]
+    update: Option<PathBuf>,
     #[command(flatten)]
     rooms: Rooms,
 }
@@ -228,9 +240,17 @@ fn shown(error: &clap::Error) -> u8 {
 fn run(task: Task) -> Result<u8> {
     let layout = Layout::find();
     match task {
-        Task::Spine { soil, fault, rooms } => {
+        Task::Spine {
+            soil,
+            fault,
+            profile,
+            rooms,
+        } => {
             let rooms = rooms.choose(&layout, least(fault))?;
-            let spine = spine::build(&layout, soil, fault, &rooms)?;
+            let spine = match profile {
+                Profile::Dev => spine::build(&layout, soil, fault, &rooms)?,
+                Profile::Release => spine::build_release(&layout, soil, &rooms)?,
+            };
             print!("{}", spine::describe(&spine)?);
             println!("rooms: {rooms}");
         }
@@ -252,7 +272,7 @@ fn run(task: Task) -> Result<u8> {
         Task::Repin { which } => repin::command(&layout, &which)?,
         Task::Room { task } => return room::command(&layout, &task),
         Task::Contained => return contained::command(&layout),
-        Task::Reproduce => return reproduce::command(&layout),
+        Task::Reproduce { kernel } => return reproduce::command(&layout, kernel),
         Task::Qemu(args) => return boot(&layout, &args),
         Task::Update(args) => uefi::make_update(&layout, &args)?,
         Task::Keys { force } => uefi::make_keys(&layout, force)?,
@@ -284,9 +304,22 @@ fn least(test: bool) -> &'static str {
 
 fn boot(layout: &Layout, args: &QemuArgs) -> Result<u8> {
     let rooms = args.rooms.choose(layout, least(args.smoke))?;
+    if args.uefi {
+        // Whose updates it takes is built into the Spine.
+        uefi::keys(layout).ensure()?;
+    }
     let mut cfg = qemu::set_up(layout, args.soil, args.accel, &rooms)?;
     if args.uefi {
         qemu::with_firmware(layout, &mut cfg, args.secure_boot)?;
+    }
+    if let Some(update) = &args.update {
+        ensure!(
+            update.is_file(),
+            "attach {}: no such file; next: cargo xtask update",
+            update.display()
+        );
+        let drive = machine::virtio_drive(update, "update", ",readonly=on");
+        cfg.drives.push(drive);
     }
     if args.smoke {
         smoke::run(&cfg, Duration::from_secs(args.timeout))

@@ -13,7 +13,7 @@ use crate::layout::{Layout, Spine};
 use crate::lock::Lock;
 use crate::roomdisk::{self, Set};
 use crate::soil::Soil;
-use crate::{room, spine, stamp};
+use crate::{room, soil, spine, stage, stamp};
 
 /// Set for the second build; none of it may show.
 const OTHER: [(&str, &str); 4] = [
@@ -23,8 +23,9 @@ const OTHER: [(&str, &str); 4] = [
     ("COLUMNS", "40"),
 ];
 
-/// Builds twice and compares; 0 when both files are the same.
-pub fn command(layout: &Layout) -> Result<u8> {
+/// Builds twice and compares; 0 when all files are the same. Without `kernel` that of the first build is an input of the second: compiling
+/// it again takes minutes.
+pub fn command(layout: &Layout, kernel: bool) -> Result<u8> {
     host::need(&[host::TOOL_GIT])?;
     let rooms = Set::parse(roomdisk::SMALL)?;
     let here = spine::build(layout, Soil::default(), false, &rooms)?;
@@ -34,6 +35,12 @@ pub fn command(layout: &Layout) -> Result<u8> {
     };
     copy_sources(layout, &other)?;
     copy_inputs(layout, &other)?;
+    if !kernel {
+        let lock = Lock::read(&layout.lock())?;
+        let soil = soil::prepare(layout, &lock, Soil::default())?;
+        let name = soil.file_name().context("the soil's folder")?;
+        stage::copy_tree(&soil, &other.cache().join(name))?;
+    }
     build_there(&other)?;
     let there = other.spine(Soil::default(), false);
     let mut differences = compare(&here, &there)?;
@@ -48,7 +55,8 @@ pub fn command(layout: &Layout) -> Result<u8> {
     if differences.is_empty() {
         fs::remove_dir_all(layout.build().join("reproduce")).context("remove the second build")?;
         println!(
-            "reproduce: vmlinuz, spine.img, spine.cmdline, policy.db and rooms.img ({rooms}) are the same from two folders"
+            "reproduce: vmlinuz{}, spine.img, spine.cmdline, policy.db and rooms.img ({rooms}) are the same from two folders",
+            if kernel { " (compiled twice)" } else { "" }
         );
     }
     Ok(u8::from(!differences.is_empty()))
@@ -98,7 +106,9 @@ fn copy_sources(from: &Layout, to: &Layout) -> Result<()> {
 
 /// The fetched packages, not what was unpacked from them.
 fn copy_inputs(from: &Layout, to: &Layout) -> Result<()> {
-    let mut names = vec![Lock::read(&from.lock())?.debian.file_name()];
+    let lock = Lock::read(&from.lock())?;
+    let mut names = vec![lock.debian.file_name(), lock.source.file_name()];
+    names.retain(|name| from.cache().join(name).exists());
     let packages = room::packages(from, roomdisk::SMALL)?;
     names.extend(packages.iter().map(|name| format!("rooms/{name}")));
     for name in names {

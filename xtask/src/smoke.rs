@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn h15_a_validator_without_a_report_is_a_verdict() {
         for line in [
-            "bay0 8.000 validate: RED validate: no report; next: validate again, then reboot",
+            "bay0 8.000 validate: RED validate: no report; next: try again, then reboot",
             "bay0 8.000 validate: RED validate: start: EAGAIN; next: again",
             "bay0 8.000 validate: RED",
         ] {

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 
 use crate::assemble::{self, Parts};
 use crate::host;
 use crate::layout::{Layout, Spine};
 use crate::lock::Lock;
+use crate::machine::BASE_APPEND;
 use crate::policy;
 use crate::roomdisk::{self, Set};
 use crate::soil::{self, Soil};
@@ -20,14 +22,33 @@ use crate::stamp::{self, Inputs};
 const MUSL: &str = "x86_64-unknown-linux-musl";
 /// Static through `+crt-static` (decision 14).
 const GNU: &str = "x86_64-unknown-linux-gnu";
-/// The profile baked into the image (decision 5): plain ext4 on `/persist` is accepted, and said.
-const PROFILE: &str = "dev";
+/// What is baked into the image (decision 5): what it lets happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    /// An operator line, `/persist` on plain ext4, slots without Secure Boot: accepted, and said.
+    #[default]
+    Dev,
+    /// None of these.
+    Release,
+}
 
 /// Brings a Spine up to date: fetches the soil, builds bay0, assembles. What is up to date is left alone.
 pub fn build(layout: &Layout, soil: Soil, fault: bool, rooms: &Set) -> Result<Spine> {
     let lock = Lock::read(&layout.lock())?;
     let parts = parts(layout, &lock, soil, fault, rooms)?;
-    let spine = layout.spine(soil, fault);
+    write(&parts, layout.spine(soil, fault))
+}
+
+/// The Spine that ships, in its own place: no other build has its profile.
+pub fn build_release(layout: &Layout, soil: Soil, rooms: &Set) -> Result<Spine> {
+    let lock = Lock::read(&layout.lock())?;
+    let mut parts = parts(layout, &lock, soil, false, rooms)?;
+    parts.facts = facts(&lock, soil, Profile::Release);
+    write(&parts, layout.release(soil))
+}
+
+/// Assembles, unless what there is was made of the same.
+fn write(parts: &Parts, spine: Spine) -> Result<Spine> {
     let outputs = spine.files();
     let inputs = Inputs::default()
         .add("assembly", &stamp::sha256(include_bytes!("assemble.rs")))
@@ -40,7 +61,7 @@ pub fn build(layout: &Layout, soil: Soil, fault: bool, rooms: &Set) -> Result<Sp
     let inputs = inputs.add("maker", &maker.unwrap_or_default());
     let stamp = spine.initrd.with_extension("stamp");
     if !inputs.up_to_date(&stamp, &outputs) {
-        assemble::write(&parts, &spine)?;
+        assemble::write(parts, &spine)?;
         inputs.write(&stamp, &outputs)?;
     }
     Ok(spine)
@@ -76,17 +97,18 @@ pub fn parts(layout: &Layout, lock: &Lock, soil: Soil, fault: bool, rooms: &Set)
         policy,
         maker: layout.maker(),
         fault,
-        facts: facts(lock, soil),
+        facts: facts(lock, soil, Profile::Dev),
         epoch: lock.source_date_epoch,
     })
 }
 
 /// The lines of `/etc/spine`.
-pub fn facts(lock: &Lock, soil: Soil) -> Vec<(&'static str, String)> {
+pub fn facts(lock: &Lock, soil: Soil, profile: Profile) -> Vec<(&'static str, String)> {
     vec![
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("soil", soil.to_string()),
-        ("profile", PROFILE.to_owned()),
+        ("profile", format!("{profile:?}").to_lowercase()),
+        ("cmdline", BASE_APPEND.to_owned()),
         ("epoch", lock.source_date_epoch.to_string()),
     ]
 }

@@ -13,7 +13,7 @@ use crate::layout::{Layout, Spine};
 use crate::lock::Lock;
 use crate::roomdisk::Set;
 use crate::soil::Soil;
-use crate::spine;
+use crate::spine::{self, Profile};
 
 /// Gathers the inputs of one release assembly in `build/stage` and returns the folder: the soil and its name, bay0, the policies, the
 /// lock, and this program as a static file, because the container has no library that it could need.
@@ -69,7 +69,7 @@ pub fn assemble(stage: &Path, out: &Path) -> Result<Spine> {
         policy: stage.join("policy.db"),
         maker: Some(stage.join("update.der")).filter(|file| file.exists()),
         fault: false,
-        facts: spine::facts(&lock, soil),
+        facts: spine::facts(&lock, soil, Profile::Dev),
         epoch: lock.source_date_epoch,
     };
     let spine = Spine {
@@ -80,7 +80,8 @@ pub fn assemble(stage: &Path, out: &Path) -> Result<Spine> {
     Ok(spine)
 }
 
-fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+/// Copies a folder and all in it.
+pub fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("create {}", to.display()))?;
     for entry in fs::read_dir(from).with_context(|| format!("read {}", from.display()))? {
         let (path, name) = entry.map(|e| (e.path(), e.file_name()))?;

@@ -21,7 +21,7 @@ pub fn h20_clean_boot_is_green(lab: &Lab) -> Result<()> {
     ])?;
     guest.says(lab.modules())?;
     guest.expect_all(&[
-        r"root: verified, \d+ mounts as they must be, a write to / answers EROFS \(\d+ ms\)",
+        r"root: verified, \d+ mounts as they must be, a write to / answers EROFS, lockdown \w+, 0 words more on the command line \(\d+ ms\)",
         r"time: clock \d+ .*\(\d+ ms\)",
         r"previous: ended ",
         r"keeper: /persist open: .*\(\d+ ms\)",

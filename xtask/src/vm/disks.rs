@@ -18,10 +18,10 @@ const NO_ANSWER: &str =
 /// How a boot ends that has no keeper.
 pub(super) const LOST: &str = "shutdown: FAIL: no keeper; seed, time and log of this boot are lost; next: see why above (N ms)";
 /// The summary of a boot that cannot keep anything.
-const NOTHING_KEPT: &str = "validate: RED (N ms): freezer GREEN, umbilical GREEN, persist RED, log RED, watchdog GREEN, boot RED";
+const NOTHING_KEPT: &str = "validate: RED (N ms): freezer GREEN, umbilical GREEN, root GREEN, persist RED, log RED, watchdog GREEN, boot RED";
 
 /// The same, but the boot itself went well.
-const LOST_LATER: &str = "validate: RED (N ms): freezer GREEN, umbilical GREEN, persist RED, log RED, watchdog GREEN, boot GREEN";
+const LOST_LATER: &str = "validate: RED (N ms): freezer GREEN, umbilical GREEN, root GREEN, persist RED, log RED, watchdog GREEN, boot GREEN";
 
 /// The boot is dirty because of `cause`, says so on every side, and the operator line still works to the end.
 fn dirty_but_alive(guest: &mut Guest, cause: &str) -> Result<()> {
@@ -222,7 +222,7 @@ pub fn h15_full_log_that_cannot_rotate_is_red_until_there_is_room(lab: &Lab) -> 
     guest.says_all(&[
         &format!("log: FAIL: {no_log}"),
         &format!("validate: RED log: {no_log}"),
-        "validate: RED (N ms): freezer GREEN, umbilical GREEN, persist GREEN, log RED, watchdog GREEN, boot RED",
+        "validate: RED (N ms): freezer GREEN, umbilical GREEN, root GREEN, persist GREEN, log RED, watchdog GREEN, boot RED",
     ])?;
     // Every later line is refused as well, which is said once.
     guest.ask("validate")?;

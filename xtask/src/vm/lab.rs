@@ -45,6 +45,8 @@ pub struct Bench {
     pub fault: Spine,
     /// The same bay0 as a program on the host, for `verify-log`.
     pub bay0: PathBuf,
+    /// The Spine of the release profile.
+    pub strict: Spine,
     /// The keys that sign updates: both Spines know them.
     pub keys: Keys,
     /// The disk of room images, where there is one.

@@ -107,3 +107,38 @@ pub fn h19_operator_log_shows_the_boot_from_its_first_line(lab: &Lab) -> Result<
     }
     guest.power_off()
 }
+
+pub fn a01_the_release_profile_refuses_what_the_dev_profile_allows(lab: &Lab) -> Result<()> {
+    let mut config = lab.config_with(Build::Release, &lab.disk()?);
+    let strict = &lab.bench.strict;
+    (config.kernel, config.initrd) = (strict.kernel.clone(), strict.initrd.clone());
+    let mut guest = lab.start(&config)?;
+    if lab.hardened() {
+        guest
+            .expect("root: verified, .*, lockdown integrity, 0 words more on the command line ")?;
+    } else {
+        // That kernel is locked down by Secure Boot alone.
+        guest.says("root: FAIL: the kernel is not locked down; the root can be changed; next: report this kernel (N ms)")?;
+        guest.says("shutdown: reboot requested by a root that is not as it must be")?;
+    }
+    guest.says(
+        "keeper: FAIL: /persist is not encrypted; booting dirty; next: use the dev profile (N ms)",
+    )?;
+    guest.says("slots: FAIL: not started from a slot; no update is taken; next: see the firmware's boot entries (N ms)")?;
+    guest.says("operator: none in the release profile (N ms)")?;
+    if lab.hardened() {
+        guest.machine.send_line("poweroff")?;
+        guest.verdict("RED")?;
+        guest.never("(validate: dev profile|requested by operator|unknown verb|bay0> )")?;
+        // Nobody may log in; the button is nobody.
+        guest
+            .machine
+            .qmp("system_powerdown", serde_json::json!({}))?;
+        guest.says("shutdown: power off requested by power button")?;
+        return guest.ended().map(drop);
+    }
+    guest
+        .machine
+        .qmp_event("RESET", super::lab::PATIENCE)
+        .map(drop)
+}

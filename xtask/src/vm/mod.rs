@@ -172,6 +172,7 @@ scenarios! {
     firmware::a01_an_unsigned_uki_is_refused_under_secure_boot: "the same Spine without its signature is not started",
     firmware::a01_the_disk_boots_without_secure_boot_and_unsigned: "firmware without keys boots the same Spine unsigned",
     lines::h14_operator_line_refuses_by_byte_and_position: "unknown verbs and malformed names, each with its text",
+    lines::a01_the_release_profile_refuses_what_the_dev_profile_allows: "no operator line, no plain /persist, no machine without Secure Boot and slots: said, and RED",
     lines::c03_release_spine_knows_no_fault_injection: "the verb of the test build is unknown to the release",
     lines::h19_operator_log_shows_the_boot_from_its_first_line: "the ring in memory has the whole boot",
 }
@@ -237,6 +238,7 @@ pub fn built(layout: &Layout, soil: Soil, accel: Choice, rooms: Option<&Set>) ->
     uefi::keys(layout).ensure()?;
     spine::build(layout, soil, false, &rooms)?;
     spine::build(layout, soil, true, &rooms)?;
+    spine::build_release(layout, soil, &rooms)?;
     // The same bay0 as a program for hosts, which checks what the machines leave behind.
     spine::cargo(
         layout,
@@ -264,6 +266,7 @@ pub fn as_built(layout: &Layout, soil: Soil, accel: Choice) -> Result<Bench> {
         fault,
         bay0: logs.join("bay0"),
         rooms: Some(layout.rooms_disk()).filter(|disk| disk.exists()),
+        strict: layout.release(soil),
         keys: uefi::keys(layout),
         images: roomdisk::last(layout).unwrap_or_default(),
         logs,

@@ -79,7 +79,7 @@ fn looks(room: &mut Inside<'_>) -> Result<(BTreeSet<u64>, String, String)> {
 
 /// Which of these paths a room can have: some files of /proc are not covered in it on a kernel that does not have them at all.
 fn shown(paths: &str, hardened: bool) -> String {
-    const ABSENT: [&str; 4] = ["kcore", "keys", "key-users", "sysrq-trigger"];
+    const ABSENT: [&str; 2] = ["kcore", "sysrq-trigger"];
     let absent = |path: &&str| {
         let name = path.strip_prefix("/proc/").unwrap_or_default();
         hardened && ABSENT.contains(&name)

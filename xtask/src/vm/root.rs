@@ -11,7 +11,7 @@ use crate::verity::BLOCK;
 /// How a SquashFS begins.
 const MAGIC: &[u8] = b"hsqs";
 /// What every mount of a Spine with an image of a room in it answers to a write.
-const TRIED: [&str; 8] = [
+const TRIED: [&str; 9] = [
     "mount / squashfs Err(ReadOnlyFilesystem)",
     "mount /proc proc Err(NotFound)",
     "mount /sys sysfs Err(ReadOnlyFilesystem)",
@@ -19,6 +19,7 @@ const TRIED: [&str; 8] = [
     "mount /dev/pts devpts Err(PermissionDenied)",
     "mount /run tmpfs Ok(())",
     "mount /sys/fs/cgroup cgroup2 Err(PermissionDenied)",
+    "mount /sys/kernel/security securityfs Err(PermissionDenied)",
     "mount /run/images/busybox squashfs Err(ReadOnlyFilesystem)",
 ];
 

@@ -53,7 +53,7 @@ fn persist_is_red(guest: &mut Guest, trouble: &str, boot: &str) -> Result<()> {
     guest.says_all(&[
         &format!("keeper: FAIL: {trouble}"),
         &format!("validate: RED persist: {trouble}"),
-        &format!("validate: RED (N ms): freezer GREEN, umbilical GREEN, persist RED, log GREEN, watchdog GREEN, boot {boot}"),
+        &format!("validate: RED (N ms): freezer GREEN, umbilical GREEN, root GREEN, persist RED, log GREEN, watchdog GREEN, boot {boot}"),
     ])
 }
 

@@ -169,7 +169,7 @@ pub fn c11_a_new_spine_that_fails_is_back_at_the_old_one_and_refused(lab: &Lab) 
         guest.expect(r#"starting Boot0001 "Spine A" "#)?;
         guest.verdict("GREEN")?;
         guest.expect(&format!(
-            "slots: FAIL: {hash} is refused from now on: it was tried, and the boot ended .*; next: get another$"
+            "slots: FAIL: {hash} is refused from now on: it was tried, and the last boot on record ended .*; next: get another$"
         ))?;
         // What both held before: A's own hash.
         let after = mended(&mut guest)?;
@@ -198,8 +198,7 @@ pub fn c10_what_is_no_good_update_is_refused_before_anything_is_written(lab: &La
     let file = File::options().write(true).open(&changed)?;
     // In the last MiB that counts, which is empty; the partition begins with the second of the disk.
     file.write_all_at(b"x", 39 << 20)?;
-    let unsigned =
-        "EKEYREJECTED: its signature is not that of this Spine's maker; next: get another";
+    let unsigned = "E[A-Z]+: its signature is not that of this Spine's maker; next: get another";
     for (update, why) in [
         (Some(&foreign), unsigned),
         (
