@@ -12,9 +12,9 @@ Makes the Spine with the assembly inside the pinned container, without network.
 
 Usage: scripts/mkspine.sh [--soil debian|alpine|hardened] [--rooms LIST]
 
-  debian (default)  ./vmlinuz and ./build/spine.img
-  alpine            ./build/alpine/vmlinuz and ./build/alpine/spine.img
-  --rooms LIST      images whose root hashes go into the Spine, as for `cargo xtask spine`
+  hardened (default)  ./vmlinuz, ./build/spine.img and ./build/spine.cmdline
+  debian, alpine      the same three in ./build/debian and ./build/alpine
+  --rooms LIST        images whose root hashes go into the Spine, as for `cargo xtask spine`
 
 Environment:
   IMAGE=…     another image than the one pinned in xtask/soil.lock: a mirror's copy, or a local one

@@ -24,11 +24,11 @@ const SHAPE: &str = "1";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Soil {
     /// A pinned Debian kernel package; needs the apt client of that release.
-    #[default]
     Debian,
     /// The netboot files of a pinned Alpine release.
     Alpine,
     /// Built here from pinned source with `xtask/kernel`: monolithic and hardened; needs a compiler and minutes.
+    #[default]
     Hardened,
 }
 

@@ -93,6 +93,11 @@ fn steps(layout: &Layout) -> Vec<Step> {
     });
     steps.push(Step::own("a boot to GREEN", &["qemu", "--smoke"]));
     steps.push(Step::own("VM scenarios", &["vm"]));
+    // All scenarios on both would take twice as long: here whether the other one, with modules and without lockdown, boots.
+    steps.push(Step::own(
+        "boots of Debian's kernel",
+        &["vm", "--soil", "debian", "h20"],
+    ));
     steps
 }
 

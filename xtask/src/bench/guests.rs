@@ -147,7 +147,10 @@ impl Guests {
 
     /// Milliseconds until no orphan of a storm is left: bay0, which has it beside itself as it has no other child.
     pub fn storm_bay0(&self) -> Result<f64> {
-        self.storm("bay0", &format!("/guest -- beside {DOOR} /sbin/init"))
+        self.storm(
+            "bay0",
+            &format!("/guest -- beside /beside/1/root{DOOR} /sbin/init"),
+        )
     }
 
     /// The same of a bare `waitid` loop.

@@ -4,6 +4,7 @@
 mod guests;
 mod report;
 mod rooms;
+mod root;
 mod timeline;
 
 use std::fs;
@@ -24,12 +25,12 @@ use report::{Figure, Target};
 /// Samples on the host for each run: they are short, and the host is noisy.
 const HOST_SAMPLES: usize = 4;
 /// What the release Spine may weigh, in bytes.
-const SPINE_BYTES: f64 = 20e6;
+const SPINE_BYTES: f64 = 12e6;
 
 /// What `cargo xtask bench` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Only the groups whose name contains this: boot, orphans, umbilical, log, size, rooms
+    /// Only the groups whose name contains this: boot, orphans, umbilical, log, size, rooms, root, uefi
     pub filter: Option<String>,
     /// Times each machine is booted
     #[arg(long, default_value_t = 5)]
@@ -44,12 +45,14 @@ pub struct BenchArgs {
 
 type Group = fn(&Guests, usize) -> Result<Vec<Figure>>;
 
-const GROUPS: [(&str, Group); 6] = [
+const GROUPS: [(&str, Group); 8] = [
     ("size", size),
     ("umbilical", umbilical),
     ("log", log),
     ("rooms", rooms::rooms),
     ("boot", boot),
+    ("root", root::root),
+    ("uefi", root::uefi),
     ("orphans", orphans),
 ];
 

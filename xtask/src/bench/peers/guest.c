@@ -1,7 +1,7 @@
 /* The bench's own hands inside a guest, the same for every init:
  *
  *   guest time INIT [ARGUMENT ...]          says when, then becomes INIT
- *   guest beside READY INIT [ARGUMENT ...]  becomes INIT, with a storm as its child
+ *   guest beside READY INIT [ARGUMENT ...]  becomes INIT, with a storm as its child, for which /beside is a proc
  *   guest storm READY                       makes 10,000 orphans end at once when READY exists; says how long they took
  *   guest memory                            says what PID 1 holds
  */
@@ -121,6 +121,9 @@ int main(int argc, char **argv) {
         if (fork() != 0)
             become(argv + 3);
         setsid();
+        /* The init may have another root by then: through this one, READY is looked for there. */
+        mkdir("/beside", 0755);
+        mount("proc", "/beside", "proc", 0, NULL);
         storm(argv[2]);
     } else if (strcmp(task, "storm") == 0 && argc > 2) {
         storm(argv[2]);
