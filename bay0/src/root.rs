@@ -1,8 +1,8 @@
 //! The way into the root (C01, T01): one verified SquashFS, out of the initramfs, of which nothing is left behind.
 //!
 //! The hash over all of it stands on the kernel's command line, which is signed together with it (decision 11). What does not match
-//! is noticed before anything of it runs; the machine then reboots, and the firmware has the next slot. A block that goes bad later
-//! restarts the machine at once.
+//! is noticed before anything of it runs, and the machine reboots: to the other slot, if this one is on trial. A block that goes bad
+//! later restarts the machine at once.
 //!
 //! Source: the kernel's `filesystems/ramfs-rootfs-initramfs`, `loop(4)` and `admin-guide/device-mapper/verity`.
 

@@ -31,6 +31,7 @@ fn spelling(verb: &Verb) -> String {
         Verb::Enter(name) => format!("enter {name}"),
         Verb::Device => "device standin".into(),
         Verb::Log => "log".into(),
+        Verb::Update => "update".into(),
         Verb::Poweroff => "poweroff".into(),
         Verb::Reboot => "reboot".into(),
         Verb::Help => "help".into(),
