@@ -60,8 +60,10 @@ pub const VIA_NET: u64 = 1;
 /// [`Grant::Network`]: the network card itself.
 pub const NIC: u64 = 2;
 
-/// [`Grant::Devices`]: the device that stands in for hardware, the only kind that anything serves.
+/// [`Grant::Devices`]: the device that stands in for hardware, the only hardware that anything serves.
 pub const STANDIN: u64 = 1 << 4;
+/// [`Grant::Devices`]: the slot that does not run, for an update.
+pub const SLOT: u64 = 1 << 5;
 
 /// What each number is called in a policy file, and how a child's is held.
 const GRANTS: [(&str, Within); 14] = [

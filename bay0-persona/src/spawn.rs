@@ -112,13 +112,14 @@ pub struct Teller {
     pub pipe: File,
 }
 
-/// Starts a child that tells what `body` returns: at most 64 KiB, in one write, so that one read has it all.
+/// Starts a child that tells what `body` returns: at most 64 KiB, in one write, so that one read has it all. It has `keep` as well.
 ///
 /// # Errors
 /// As [`spawn`].
-pub fn spawn_teller(body: impl FnOnce() -> String) -> nix::Result<Teller> {
+pub fn spawn_teller(keep: &[RawFd], body: impl FnOnce() -> String) -> nix::Result<Teller> {
     let (pipe, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    let child = spawn(None, CloneFlags::empty(), &[write.as_raw_fd()], || {
+    let keep = [keep, &[write.as_raw_fd()]].concat();
+    let child = spawn(None, CloneFlags::empty(), &keep, || {
         let told = File::from(write).write_all(body().as_bytes());
         i32::from(told.is_err())
     })?;
@@ -185,7 +186,7 @@ mod tests {
 
     #[test]
     fn h06_a_teller_tells_its_text_and_then_the_end() {
-        let mut teller = spawn_teller(|| "all is well".to_owned()).unwrap();
+        let mut teller = spawn_teller(&[], || "all is well".to_owned()).unwrap();
         assert!(teller.child.wait_exit(Duration::from_secs(5)));
         let mut text = String::new();
         teller.pipe.read_to_string(&mut text).unwrap();

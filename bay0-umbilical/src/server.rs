@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -94,9 +94,9 @@ impl Server {
         calls
     }
 
-    /// Answers a request: `Ok` as `ok`, `Err` as `no`, at most [`crate::MAX_REPLY`] bytes, with copies of descriptors
+    /// Answers a request: `Ok` as `ok`, `Err` as `no`, at most [`crate::MAX_REPLY`] bytes, with a descriptor
     /// (`SCM_RIGHTS`). A client that is gone is ignored; one that has not read its earlier answers is closed.
-    pub fn reply(&mut self, id: ConnId, answer: Result<&str, &str>, given: &[RawFd]) {
+    pub fn reply(&mut self, id: ConnId, answer: Result<&str, &str>, given: Option<OwnedFd>) {
         let Some((uid, socket)) = self.clients.remove(&id) else {
             return;
         };
@@ -106,7 +106,8 @@ impl Server {
         // MSG_NOSIGNAL: a peer that hung up must not raise SIGPIPE in PID 1.
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         let (fd, packet) = (socket.as_raw_fd(), [IoSlice::new(packet.as_bytes())]);
-        let given = [ControlMessage::ScmRights(given)];
+        let given: Vec<_> = given.iter().map(AsRawFd::as_raw_fd).collect();
+        let given = [ControlMessage::ScmRights(&given)];
         if sendmsg::<UnixAddr>(fd, &packet, &given, flags, None).is_ok() {
             let _ = self.hold(uid, socket);
         }
@@ -144,7 +145,7 @@ impl Server {
         let text = String::from_utf8_lossy(packet);
         let line = text.strip_suffix('\n').unwrap_or(&text);
         let asked = Verb::parse(line).and_then(|verb| verb.allowed(uid));
-        let asked = asked.inspect_err(|why| self.reply(id, Err(why), &[]));
+        let asked = asked.inspect_err(|why| self.reply(id, Err(why), None));
         asked.ok().map(|verb| (id, verb))
     }
 

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | operator | typing at the serial line | everything |
 //! | Spine | uid 0 | `hello`, `status`, `validate`, `rooms` |
-//! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own; `device standin` |
+//! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own; `device standin`, `update` |
 //! | nobody | any other uid | `hello` |
 
 use bay0_persona::PersonaName;
@@ -38,7 +38,7 @@ pub enum Verb {
     Device,
     /// Shows the last log lines.
     Log,
-    /// Takes the update that is attached.
+    /// Takes the update that is attached, or that a room sends.
     Update,
     /// Shuts down and switches off.
     Poweroff,
@@ -66,7 +66,7 @@ static VERBS: [(&str, Form, &str); 14] = [
     ("device standin", Bare(Verb::Device), "ask for its device"),
     ("log", Bare(Verb::Log), "show the last log lines"),
     ("hello", Bare(Verb::Hello), "prove that bay0 answers"),
-    ("update", Bare(Verb::Update), "take the attached update"),
+    ("update", Bare(Verb::Update), "take an update"),
     ("poweroff", Bare(Verb::Poweroff), "shut down, switch off"),
     ("reboot", Bare(Verb::Reboot), "shut down, start again"),
 ];
@@ -102,7 +102,7 @@ impl Verb {
             Verb::Hello => true,
             Verb::Status | Verb::Rooms => uid == 0 || uid >= FIRST_ROOM_UID,
             Verb::Validate => uid == 0,
-            Verb::Device => uid >= FIRST_ROOM_UID,
+            Verb::Device | Verb::Update => uid >= FIRST_ROOM_UID,
             _ => false,
         };
         let denied = || "not for this uid to ask; next: ask at the operator line".to_owned();

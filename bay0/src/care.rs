@@ -12,6 +12,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, read_to_string};
+use std::os::fd::RawFd;
 use std::panic::set_hook;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ use crate::boot::{KEEPER, PATIENCE, raise_clock, unix_seconds};
 use crate::last_words;
 use crate::log::boot_ms;
 use crate::pid1::{Bay0, Event};
+use crate::update::DEADLINE;
 
 /// How often a keeper that died is started again within one boot.
 const RESTARTS: u32 = 3;
@@ -36,7 +38,6 @@ pub struct Job {
     teller: Teller,
     what: &'static str,
     begun: Instant,
-    limit: Duration,
 }
 
 impl Bay0 {
@@ -185,7 +186,7 @@ impl Bay0 {
     /// Starts a validation, unless one is under way.
     pub fn start_validator(&mut self) {
         if !self.is_at("validate") {
-            self.begin("validate", VALIDATION_DEADLINE, validate);
+            self.begin("validate", &[], validate);
         }
     }
 
@@ -194,14 +195,13 @@ impl Bay0 {
         self.jobs.iter().any(|job| job.what == what)
     }
 
-    /// Has a child do something and tell what became of it, in not more time than `limit`.
-    pub fn begin(&mut self, what: &'static str, limit: Duration, work: impl FnOnce() -> String) {
-        match spawn_teller(work) {
+    /// Has a child, which keeps these descriptors, do something and tell what became of it.
+    pub fn begin(&mut self, what: &'static str, keep: &[RawFd], work: impl FnOnce() -> String) {
+        match spawn_teller(keep, work) {
             Ok(teller) => self.jobs.push(Job {
                 teller,
                 what,
                 begun: Instant::now(),
-                limit,
             }),
             Err(errno) => self.done(what, &format!("RED {what}: start: {errno:?}; next: again")),
         }
@@ -211,7 +211,12 @@ impl Bay0 {
     pub fn check_jobs(&mut self) {
         let ended = |job: &Job| {
             let told = hear(&job.teller, Duration::ZERO);
-            let late = (job.begun.elapsed() > job.limit).then(String::new);
+            let limit = if job.what == "validate" {
+                VALIDATION_DEADLINE
+            } else {
+                DEADLINE
+            };
+            let late = (job.begun.elapsed() > limit).then(String::new);
             told.or(late)
         };
         let mut all = self.jobs.iter().enumerate();
@@ -251,7 +256,7 @@ impl Bay0 {
 /// # Errors
 /// What the child says, or `hung`.
 pub fn by_child(work: impl FnOnce() -> Result<(), String>, hung: &'static str) -> Result<()> {
-    let child = spawn_teller(|| work().err().unwrap_or_default()).context("start a child")?;
+    let child = spawn_teller(&[], || work().err().unwrap_or_default()).context("start a child")?;
     let text = hear(&child, PATIENCE).context(hung)?;
     ensure!(text.is_empty(), text);
     Ok(())
@@ -277,14 +282,14 @@ mod tests {
     #[test]
     fn h15_a_child_is_heard_once_it_has_ended_even_if_it_was_reaped_meanwhile() {
         let long = Duration::from_secs(5);
-        let teller = spawn_teller(|| "GREEN".to_owned()).unwrap();
+        let teller = spawn_teller(&[], || "GREEN".to_owned()).unwrap();
         assert!(teller.child.wait_exit(long));
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         let reaped = waitid(Id::All, flags).unwrap();
         assert!(matches!(reaped, WaitStatus::Exited(_, 0)));
         let told = hear(&teller, Duration::ZERO);
         assert_eq!(told.as_deref(), Some("GREEN"));
-        let teller = spawn_teller(String::new).unwrap();
+        let teller = spawn_teller(&[], String::new).unwrap();
         assert_eq!(hear(&teller, long).as_deref(), Some(""));
     }
 
@@ -296,7 +301,7 @@ mod tests {
                 nix::unistd::pause();
             }
         };
-        bay.begin("validate", Duration::from_secs(60), forever);
+        bay.begin("validate", &[], forever);
         bay.check_jobs();
         let slow = &bay.jobs.first().unwrap().teller;
         slow.child.kill().unwrap();

@@ -27,12 +27,17 @@ impl Bay0 {
         for (id, verb) in calls {
             let room = slot.checked_sub(1).and_then(|slot| self.rooms.get(&slot));
             let room = room.map(|room| room.policy.name.clone());
-            let mut given = Vec::new();
+            let (number, mut given) = (slot.saturating_sub(1), None);
+            let mut give = |gift| {
+                given = Some(gift);
+                String::new()
+            };
             let answer = match (verb, &room) {
                 (Verb::Hello, _) => Ok(HELLO.to_owned()),
                 (Verb::Status, None) => Ok(self.status()),
                 (Verb::Status | Verb::Rooms, _) => Ok(self.list(room.as_ref())),
-                (Verb::Device, Some(_)) => self.lend(slot.saturating_sub(1), &mut given),
+                (Verb::Device, Some(_)) => self.lend(number).map(&mut give),
+                (Verb::Update, Some(_)) => self.update_from(number).map(&mut give),
                 (Verb::Validate, None) => {
                     self.asked.push(id);
                     continue;
@@ -41,7 +46,7 @@ impl Bay0 {
             };
             let answer = answer.map_err(|why| why.to_string());
             if let Some(server) = self.server(slot) {
-                server.reply(id, answer.as_deref().map_err(String::as_str), &given);
+                server.reply(id, answer.as_deref().map_err(String::as_str), given);
             }
         }
     }
@@ -90,7 +95,7 @@ impl Bay0 {
         let report = lines.join("\n") + "\n";
         if let Some(server) = self.umbilical.as_mut() {
             for id in self.asked.drain(..) {
-                server.reply(id, Ok(&report), &[]);
+                server.reply(id, Ok(&report), None);
             }
         }
     }
@@ -119,7 +124,10 @@ impl Bay0 {
             Ok(Verb::Log) => self.log.text(),
             Ok(Verb::Rooms) => self.list(None),
             Ok(Verb::Validate) => return self.start_validator(),
-            Ok(Verb::Update) => return self.update(),
+            Ok(Verb::Update) => match self.update(None) {
+                Err(why) => format!("update: FAIL: {why}\n"),
+                Ok(()) => return,
+            },
             Ok(Verb::Poweroff) => return self.shut_down(POWER_OFF, "operator"),
             Ok(Verb::Reboot) => return self.shut_down(REBOOT, "operator"),
             Ok(Verb::Device) => "only a room has one; next: enter one\n".to_owned(),

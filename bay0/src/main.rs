@@ -32,7 +32,11 @@ use std::panic::PanicHookInfo;
 use std::path::Path;
 use std::process::ExitCode;
 #[cfg(not(feature = "host"))]
-use std::{io::stdout, os::fd::AsFd};
+use std::{
+    io::{Read, copy, stdin, stdout},
+    net::Shutdown,
+    os::{fd::AsFd, unix::net::UnixStream},
+};
 
 #[cfg(not(feature = "host"))]
 use anyhow::Context;
@@ -86,23 +90,41 @@ fn init() -> anyhow::Result<ExitCode> {
     anyhow::bail!("FAIL: start: {errno}; the machine reboots")
 }
 
-/// In a room it is the client: says one request to PID 1 and prints the answer, and what a device tells until that is taken
-/// back. Uid 0 of the Spine is nobody's there, which the kernel shows as this one (`user_namespaces(7)`).
+/// In a room it is the client: says one request to PID 1 and prints the answer, what a device tells until that is taken back, and
+/// what becomes of an update, which it sends. Uid 0 of the Spine is nobody's there, which the kernel shows as this one
+/// (`user_namespaces(7)`).
 #[cfg(not(feature = "host"))]
 fn ask() -> anyhow::Result<ExitCode> {
     const OUTSIDE: u32 = 65_534;
+    const UNHEARD: &str = "no answer; next: ask the operator";
     let words: Vec<_> = std::env::args_os().skip(1).collect();
     let line = words.join(" ".as_ref());
-    let next = "next: bay0 hello, bay0 status, bay0 rooms or bay0 device standin";
+    let next =
+        "next: bay0 hello, bay0 status, bay0 rooms, bay0 device standin or bay0 update <FILE";
     anyhow::ensure!(!line.is_empty(), next);
     let path = Path::new("/run/umbilical");
     let answer = bay0_umbilical::call(path, OUTSIDE, &line.to_string_lossy(), boot::PATIENCE);
-    let (text, device) = answer.map_err(anyhow::Error::msg)?;
+    let (text, given) = answer.map_err(anyhow::Error::msg)?;
     // Not through the buffer of stdout, which would keep what the device says until a line of it is full.
     let mut out = File::from(stdout().as_fd().try_clone_to_owned()?);
     out.write_all(text.as_bytes())?;
-    let told = device.map(|device| std::io::copy(&mut File::from(device), &mut out));
-    told.transpose().context("device")?;
+    match given {
+        Some(stream) if line == "update" => {
+            let stream = UnixStream::from(stream);
+            // Who refuses it says why, and listens no more.
+            let _ = copy(&mut stdin(), &mut &stream);
+            stream.shutdown(Shutdown::Write)?;
+            // An error ends an answer to what was not read to its end.
+            let mut told = Vec::new();
+            let _ = (&stream).read_to_end(&mut told);
+            let text = str::from_utf8(&told)?.trim_end();
+            let text = if text.is_empty() { UNHEARD } else { text };
+            anyhow::ensure!(text.contains(" is tried "), "{text}");
+            out.write_all(&told)?;
+        }
+        Some(device) => drop(copy(&mut File::from(device), &mut out).context("device")?),
+        None => {}
+    }
     Ok(ExitCode::SUCCESS)
 }
 

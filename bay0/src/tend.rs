@@ -1,7 +1,7 @@
 //! What becomes of a room after its start: the focus and the device that goes with it, its limits, its end, and another try.
 
 use std::fs::{self, File};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -88,10 +88,8 @@ impl Bay0 {
     ///
     /// # Errors
     /// Why the room may not have it now.
-    pub fn lend(&mut self, slot: usize, given: &mut Vec<RawFd>) -> Result<String> {
-        let room = self.rooms.get(&slot);
-        let room = room.filter(|it| it.policy.get(Grant::Devices) & STANDIN != 0);
-        let room = room.context("not in this room's policy; next: write it there")?;
+    pub fn lend(&mut self, slot: usize) -> Result<OwnedFd> {
+        let room = self.granted(slot, STANDIN)?;
         let in_front = self.front == Some(room.top);
         ensure!(in_front, "this room is not in front; next: ask when it is");
         let none = "this machine has no such device; next: attach one";
@@ -99,9 +97,19 @@ impl Bay0 {
         // For reading only: what is written to it, the whole machine would take for typed.
         let device = File::open(node).context(none)?;
         revoke(&self.lent).context("who has it keeps it; next: stop this room")?;
-        given.push(device.as_raw_fd());
+        let given = device.try_clone()?;
         self.lent = Some((slot, device));
-        Ok(String::new())
+        Ok(given.into())
+    }
+
+    /// A room, if its policy grants it this kind of device.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn granted(&self, slot: usize, kind: u64) -> Result<&Running> {
+        let room = self.rooms.get(&slot);
+        let room = room.filter(|it| it.policy.get(Grant::Devices) & kind != 0);
+        room.context("not in this room's policy; next: write it there")
     }
 
     /// The room of this name.

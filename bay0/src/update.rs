@@ -8,18 +8,21 @@
 //!
 //! The hash is the SHA-256 of the SHA-256s of the first 39 MiB, each, so that nothing has to be held whole. The signature is RSA,
 //! PKCS #1 with SHA-256, and the kernel checks it (`keyctl_pkey_verify(3)`): no code of ours does. Nothing is written before all is
-//! right; what was written is read back; the head is written last, so that a slot with a head that matches was written to its end.
+//! right, or, of what a room sends, the head is; what was written is read back; the head is written last, so that a slot with a head
+//! that matches was written to its end.
 //! A child does all of it, since it reads disks.
 
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write, copy};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::ptr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use bay0_persona::image::partition;
+use bay0_persona::policy::SLOT;
 use bay0_state::{hex, sha256};
 use nix::errno::Errno;
 use nix::libc;
@@ -38,7 +41,9 @@ const HASHED_MIB: usize = 39;
 /// Where the head is.
 const HEAD_AT: u64 = 40 * MIB as u64 - HEAD as u64;
 /// Longest that work on the slots may take.
-const DEADLINE: Duration = Duration::from_secs(120);
+pub const DEADLINE: Duration = Duration::from_secs(600);
+/// Longest that a room may send nothing.
+const SILENCE: Duration = Duration::from_secs(30);
 /// Before the hash of a Spine that has failed, in what a child tells.
 const NACK: &str = "nack ";
 const BUSY: &str =
@@ -102,23 +107,45 @@ impl Bay0 {
     /// Looks after the slot that does not run.
     pub fn mend(&mut self) {
         let refused = self.refused.clone();
-        if let Some(slots) = self.slots.clone().filter(|_| self.end.is_none()) {
-            self.work("slots", || mend(&slots, &refused));
+        if let Some(slots) = self.slots.clone().filter(|_| !self.is_updating()) {
+            self.begin("slots", &[], || tell(mend(&slots, &refused)));
         }
     }
 
-    /// Takes the update that is attached.
-    pub fn update(&mut self) {
-        let slots = self.slots.clone();
+    /// Takes an update: what a room sends, or what is attached.
+    ///
+    /// # Errors
+    /// Why not now.
+    pub fn update(&mut self, sent: Option<UnixStream>) -> Result<()> {
+        let slots = self.slots.clone().context(UNSLOTTED)?;
+        let ready = self.keeper.is_some() && !slots.on_trial() && !self.is_updating();
+        ensure!(ready, BUSY);
         let (floor, refused) = (self.epoch().unwrap_or(u64::MAX), self.refused.clone());
-        let trial = slots.as_ref().is_some_and(Slots::on_trial);
-        match slots {
-            None => self.log.say(format!("update: FAIL: {UNSLOTTED}")),
-            Some(_) if trial || self.keeper.is_none() || self.is_at("slots") => {
-                self.log.say(format!("update: FAIL: {BUSY}"));
-            }
-            Some(slots) => self.work("update", || install(&slots, floor, &refused)),
-        }
+        let keep: Vec<_> = sent.iter().map(AsRawFd::as_raw_fd).collect();
+        self.begin("update", &keep, || {
+            let told = tell(install(&slots, floor, &refused, sent.as_ref()));
+            // The room hears what the console shows, if it still listens.
+            let _ = sent.map(|mut room| writeln!(room, "{told}"));
+            told
+        });
+        Ok(())
+    }
+
+    /// Has a room that may bring updates send one (A13): its end of a stream to the child that takes it.
+    ///
+    /// # Errors
+    /// Why it may not, or not now.
+    pub fn update_from(&mut self, slot: usize) -> Result<OwnedFd> {
+        self.granted(slot, SLOT)?;
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_read_timeout(Some(SILENCE))?;
+        ours.set_write_timeout(Some(SILENCE))?;
+        self.update(Some(ours))?;
+        Ok(theirs.into())
+    }
+
+    fn is_updating(&self) -> bool {
+        self.end.is_some() || self.is_at("slots") || self.is_at("update")
     }
 
     /// What the factory has baked in behind a key.
@@ -134,11 +161,6 @@ impl Bay0 {
     /// When this Spine was made, in Unix seconds, which is its version as well.
     pub fn epoch(&self) -> Option<u64> {
         self.fact("epoch=")?.parse().ok()
-    }
-
-    fn work(&mut self, what: &'static str, work: impl FnOnce() -> Result<String>) {
-        let told = || work().unwrap_or_else(|error| format!("FAIL: {error:#}"));
-        self.begin(what, DEADLINE, told);
     }
 
     /// Says what has become of work on the slots, and remembers a Spine that has failed (H17).
@@ -157,23 +179,58 @@ impl Bay0 {
         let bare = text.starts_with("FAIL: ") && !text.contains("; next: ");
         let next = if bare { "; next: try again" } else { "" };
         self.log.say(format!("{what}: {text}{next}"));
+        if what == "update" && text.starts_with("FAIL: ") {
+            // It may have been cut off while it was written.
+            self.mend();
+        }
     }
 }
 
-/// Writes the update that is attached into the other slot and has the firmware try it once. What was done.
+fn tell(done: Result<String>) -> String {
+    done.unwrap_or_else(|error| format!("FAIL: {error:#}"))
+}
+
+/// Writes an update into the other slot and has the firmware try it once. What was done. What is attached is read twice, so that all of
+/// it is right before anything is written; what a room sends has its head first, and the rest goes where it belongs at once.
 ///
 /// # Errors
 /// Why it was not taken.
-fn install(slots: &Slots, floor: u64, refused: &[String]) -> Result<String> {
+fn install(
+    slots: &Slots,
+    floor: u64,
+    refused: &[String],
+    sent: Option<&UnixStream>,
+) -> Result<String> {
+    if let Some(mut sent) = sent {
+        let mut head = [0; HEAD];
+        sent.read_exact(&mut head).context("read its head")?;
+        let hash = admit(&head, floor, refused)?;
+        return put(slots, sent, hash, &head);
+    }
     let none = "no partition is called update; next: attach a disk that has one";
     let mut source = File::open(partition("update").context(none)?).context("open it")?;
     let head = head_of(&mut source).context("read its head")?;
-    let (signed, signature) = head.split_at(SIGNED);
+    let hash = admit(&head, floor, refused)?;
+    let same = fingerprint(&mut source)? == hash;
+    ensure!(
+        same,
+        "its content does not match its head; next: get another"
+    );
+    source.rewind()?;
+    put(slots, source, hash, &head)
+}
+
+/// The hash of an update whose head is right.
+///
+/// # Errors
+/// It is not by our maker, older than what runs, or has failed.
+fn admit<'a>(head: &'a [u8], floor: u64, refused: &[String]) -> Result<&'a str> {
+    let (signed, signature) = head.split_at_checked(SIGNED).context("short")?;
     let maker = fs::read(MAKER).context("this Spine knows no maker")?;
     let verified = verify(&maker, &sha256(&[signed]), signature);
     verified.map_err(|errno| anyhow!("{errno:?}: {UNSIGNED}"))?;
-    let version = field(&head, "version ").and_then(|text| text.parse::<u64>().ok());
-    let pair = version.zip(field(&head, "hash "));
+    let version = field(head, "version ").and_then(|text| text.parse::<u64>().ok());
+    let pair = version.zip(field(head, "hash "));
     let (version, hash) = pair.context("its head is malformed")?;
     ensure!(
         version >= floor,
@@ -181,14 +238,13 @@ fn install(slots: &Slots, floor: u64, refused: &[String]) -> Result<String> {
     );
     let known = refused.iter().any(|it| it == hash);
     ensure!(!known, "{hash} has failed here before; next: get another");
-    let same = fingerprint(&mut source)? == hash;
-    ensure!(
-        same,
-        "its content does not match its head; next: get another"
-    );
-    let mut slot = replace(slots, &mut source, hash)?;
+    Ok(hash)
+}
+
+fn put(slots: &Slots, from: impl Read, hash: &str, head: &[u8]) -> Result<String> {
+    let mut slot = replace(slots, from, hash)?;
     slots.try_once()?;
-    seal(&mut slot, &head)?;
+    seal(&mut slot, head)?;
     Ok(format!("{hash} is tried at the next boot; next: reboot"))
 }
 
@@ -216,30 +272,29 @@ fn mend(slots: &Slots, refused: &[String]) -> Result<String> {
         sound,
         "this slot is not what its head says; next: take an update"
     );
-    let mut slot = replace(slots, &mut good, here)?;
+    good.rewind()?;
+    let mut slot = replace(slots, good, here)?;
     seal(&mut slot, &head)?;
     slots.readmit()?;
     Ok(format!("slot {} is made a copy: {here}", slots.there))
 }
 
 /// Writes all but the head of the other slot, which the firmware starts no more by itself, and compares what the disk then has.
-fn replace(slots: &Slots, from: &mut File, hash: &str) -> Result<File> {
+fn replace(slots: &Slots, from: impl Read, hash: &str) -> Result<File> {
     let mut slot = open(slots.there)?;
     // First of all: a power cut must not leave what is excluded with a head, as if it had been tried.
     seal(&mut slot, &[0; HEAD])?;
     slots.exclude()?;
-    slot.seek(SeekFrom::Start(0))?;
-    from.seek(SeekFrom::Start(0))?;
-    let copied = copy(&mut from.take(HEAD_AT), &mut slot);
-    copied
-        .and_then(|_| slot.sync_all())
-        .context("write the slot")?;
+    slot.rewind()?;
+    let copied = copy(&mut from.take(HEAD_AT), &mut slot).context("write the slot")?;
+    ensure!(copied == HEAD_AT, "cut off at byte {copied}");
+    slot.sync_all().context("write the slot")?;
     // SAFETY: the call takes no memory of ours, and the descriptor is open.
     unsafe { flush_buffers(slot.as_raw_fd()) }.context("flush the slot")?;
     let same = fingerprint(&mut slot)? == hash;
     ensure!(
         same,
-        "slot {} reads back differently; next: replace the disk",
+        "slot {} reads back differently; next: get another, or replace the disk",
         slots.there
     );
     Ok(slot)
@@ -268,7 +323,7 @@ fn field<'a>(head: &'a [u8], key: &str) -> Option<&'a str> {
 /// The hash over a slot's content.
 fn fingerprint(slot: &mut File) -> Result<String> {
     let (mut digests, mut block) = (Vec::new(), vec![0; MIB]);
-    slot.seek(SeekFrom::Start(0))?;
+    slot.rewind()?;
     for _ in 0..HASHED_MIB {
         slot.read_exact(&mut block).context("read the slot")?;
         digests.extend(sha256(&[&block]));

@@ -73,7 +73,7 @@ fn t05_a_descriptor_comes_with_an_answer_and_none_with_another() {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(b"from the device").unwrap();
     file.rewind().unwrap();
-    for given in [&[file.as_raw_fd()][..], &[]] {
+    for given in [Some(file.try_clone().unwrap().into()), None] {
         let mut calls = Vec::new();
         while calls.is_empty() {
             calls = server.turn();

@@ -40,7 +40,7 @@ impl Scene {
         while ready(&self.server) {
             for (id, verb) in self.server.turn() {
                 self.served.push(verb);
-                self.server.reply(id, Ok("hi"), &[]);
+                self.server.reply(id, Ok("hi"), None);
             }
         }
     }
@@ -198,7 +198,7 @@ fn h15_an_answer_of_64_kib_arrives_whole() {
         while calls.is_empty() {
             calls = scene.server.turn();
         }
-        scene.server.reply(calls[0].0, Ok(&body), &[]);
+        scene.server.reply(calls[0].0, Ok(&body), None);
         assert_eq!(heard(&mut client), format!("ok 65536\n{body}"));
     }
 }
@@ -212,7 +212,7 @@ fn h15_a_client_that_never_reads_is_closed_and_costs_one_buffer() {
         let _ = client.write_all(b"hello\n");
         for _ in 0..3 {
             for (id, _) in scene.server.turn() {
-                scene.server.reply(id, Ok(&body), &[]);
+                scene.server.reply(id, Ok(&body), None);
             }
         }
     }
@@ -226,15 +226,15 @@ fn c12_an_answer_to_nobody_and_a_second_answer_are_ignored() {
     client.write_all(b"hello\n").unwrap();
     scene.server.turn();
     let (id, _) = scene.server.turn().remove(0);
-    scene.server.reply(id + 1, Ok("stranger"), &[]);
-    scene.server.reply(id, Ok("first"), &[]);
-    scene.server.reply(id, Ok("second"), &[]);
+    scene.server.reply(id + 1, Ok("stranger"), None);
+    scene.server.reply(id, Ok("first"), None);
+    scene.server.reply(id, Ok("second"), None);
     assert_eq!(heard(&mut client), "ok 5\nfirst");
     drop(client);
     scene.settle();
     let mut next = scene.connect();
     scene.settle();
-    scene.server.reply(id, Ok("late"), &[]);
+    scene.server.reply(id, Ok("late"), None);
     assert_eq!(heard(&mut next), "");
 }
 
@@ -249,7 +249,7 @@ fn h15_a_client_that_talks_or_hangs_up_while_it_waits_wakes_nobody() {
     assert!(!ready(&scene.server));
     drop(client);
     assert!(!ready(&scene.server));
-    scene.server.reply(id, Ok("hi"), &[]);
+    scene.server.reply(id, Ok("hi"), None);
     assert_eq!(scene.server.clients.len(), 0);
 }
 
@@ -376,7 +376,7 @@ fn h15_a_thousand_hostile_connections_to_one_server_cost_the_clients_of_another_
     while newcomers < 1000 {
         let before = room.server.clients.last_key_value().map(|(id, _)| *id);
         for (id, _) in room.server.turn() {
-            room.server.reply(id, Ok("hi"), &[]);
+            room.server.reply(id, Ok("hi"), None);
         }
         let after = room.server.clients.last_key_value().map(|(id, _)| *id);
         newcomers += usize::from(before != after);

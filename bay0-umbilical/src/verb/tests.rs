@@ -22,7 +22,7 @@ fn h18_every_verb_of_the_table_parses_and_the_table_is_the_help() {
                  device standin ask for its device\n\
                  log            show the last log lines\n\
                  hello          prove that bay0 answers\n\
-                 update         take the attached update\n\
+                 update         take an update\n\
                  poweroff       shut down, switch off\n\
                  reboot         shut down, start again\n";
     assert_eq!(help(), table);
@@ -119,8 +119,10 @@ fn c02_rooms_may_look_at_themselves_the_spine_may_look_and_only_the_operator_may
         assert_eq!(allowed(verb), [true, false, false, true, true]);
     }
     assert_eq!(allowed(Verb::Validate), [true, false, false, false, false]);
-    // Only a room has hardware: the Spine's own programs open what they are made for.
-    assert_eq!(allowed(Verb::Device), [false, false, false, true, true]);
+    // Only a room has hardware, and sends an update: the Spine's own programs open what they are made for.
+    for verb in [Verb::Device, Verb::Update] {
+        assert_eq!(allowed(verb), [false, false, false, true, true]);
+    }
     for verb in acts {
         assert_eq!(allowed(verb.clone()), [false; 5], "{verb:?}");
     }
@@ -147,7 +149,7 @@ proptest! {
 
     #[test]
     fn a16_near_misses_are_refused(
-        verb in "(help|status|validate|rooms|start|stop|focus|enter|device standin|log|hello|poweroff|reboot)",
+        verb in "(help|status|validate|rooms|start|stop|focus|enter|device standin|log|hello|update|poweroff|reboot)",
         junk in "[ \\ta-zA-Z0-9:/_.-]{1,20}",
     ) {
         let line = format!("{verb}{junk}");

@@ -50,7 +50,7 @@ impl Scene {
                 for (id, verb) in server.turn() {
                     assert_eq!(verb, Verb::Validate);
                     if let Some(body) = body {
-                        server.reply(id, Ok(body), &[]);
+                        server.reply(id, Ok(body), None);
                     }
                 }
             }

@@ -79,7 +79,7 @@ pub const FIELDS: [Field; 18] = [
     ),
     (
         "devices",
-        "list of `gpu`, `npu`, `sound`, `camera`, `standin`",
+        "list of `gpu`, `npu`, `sound`, `camera`, `standin`, `slot`",
         "none",
         "a part",
     ),

@@ -66,7 +66,7 @@ pub const NETWORK: [Term; 2] = [
     ("nic", 1, "the network card itself"),
 ];
 /// Kinds of devices.
-pub const DEVICES: [Term; 5] = [
+pub const DEVICES: [Term; 6] = [
     ("gpu", 0, "the graphics processor"),
     ("npu", 1, "the processor for neural networks"),
     ("sound", 2, "sound and microphone"),
@@ -76,6 +76,7 @@ pub const DEVICES: [Term; 5] = [
         4,
         "the device that stands in for hardware in tests",
     ),
+    ("slot", 5, "the slot that does not run, for a signed update"),
 ];
 /// The capabilities that a policy can keep, at the kernel's numbers. Those that reach beyond a room (modules, raw devices, the clock,
 /// mounts) are not here: no policy can name them.

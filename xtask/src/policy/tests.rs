@@ -186,7 +186,7 @@ const REFUSED: [(&str, &str); 17] = [
     ),
     (
         "devices = [\"gpu\", \"kvm\"]",
-        "9:19: devices knows no \"kvm\"; next: one of gpu, npu, sound, camera, standin",
+        "9:19: devices knows no \"kvm\"; next: one of gpu, npu, sound, camera, standin, slot",
     ),
     (
         "devices = [\"gpu\", \"gpu\"]",

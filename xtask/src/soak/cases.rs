@@ -223,7 +223,7 @@ fn talk(server: &mut Server, path: &std::path::Path, packets: &[Vec<u8>]) -> Res
         // A server that has closed is an answer too.
         let _ = packets.get(nth).map(|packet| client.write(packet));
         for (id, _) in server.turn() {
-            server.reply(id, Ok("hello"), &[]);
+            server.reply(id, Ok("hello"), None);
         }
         let mut packet = vec![0; 4096];
         match client.read(&mut packet) {

@@ -63,12 +63,15 @@ pub struct DiskArgs {
 /// What `cargo xtask update` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct UpdateArgs {
-    /// The disk with the update [default: build/update.img]
+    /// The disk, or stream, with the update [default: build/update.img]
     #[arg(long)]
     out: Option<PathBuf>,
     /// A slot whose head was signed elsewhere, instead of this tree's
     #[arg(long, value_name = "FILE")]
     slot: Option<PathBuf>,
+    /// No disk, but the stream that a room sends: bay0 update <FILE
+    #[arg(long)]
+    stream: bool,
     /// Where the kernel comes from
     #[arg(long, value_enum, default_value_t)]
     soil: Soil,
@@ -219,7 +222,12 @@ pub fn make_update(layout: &Layout, args: &UpdateArgs) -> Result<()> {
     };
     let slot = fs::read(&slot).with_context(|| format!("read {}", slot.display()))?;
     let out = args.out.clone().unwrap_or_else(|| layout.update());
-    update::disk(&out, &slot)?;
+    if args.stream {
+        let stream = update::stream(&slot);
+        fs::write(&out, stream).with_context(|| format!("write {}", out.display()))?;
+    } else {
+        update::disk(&out, &slot)?;
+    }
     println!("{}  {}", update::hash(&slot), out.display());
     Ok(())
 }

@@ -12,13 +12,13 @@ use super::lab::{Build, Guest, Lab};
 use crate::machine::CARD;
 
 /// What a room calls the host's `::1`.
-const HOST: &str = "fec0::2";
+pub const HOST: &str = "fec0::2";
 /// The page.
 const PAGE: &str = "a page of the host";
 /// The links of a room: a name and what the kernel says of it.
 const LINKS: &str = "ip -o link | sed 's/^[0-9]*: //; s/ mtu.*//'";
 /// The one address of a room that is neither the loopback's nor of its link alone, once no other room has objected to it.
-const ADDRESS: &str = "ip -6 -o addr show dev eth0 scope site 2>/dev/null | sed '/tentative/d' | sed 's/.*inet6 //; s/\\/.*//'";
+pub const ADDRESS: &str = "ip -6 -o addr show dev eth0 scope site 2>/dev/null | sed '/tentative/d' | sed 's/.*inet6 //; s/\\/.*//'";
 
 /// Where a room serves its own files.
 const SERVED: u16 = 7000;

@@ -1,17 +1,21 @@
 //! Updates (C10, C11, A13, T06): machines with two slots, started by the firmware, that are given another Spine.
 
 use std::fs::{self, File};
+use std::io::Write;
+use std::net::{Ipv6Addr, TcpListener};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use regex::Regex;
 
 use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE, drive};
+use super::net::{ADDRESS, HOST};
 use super::rng::Rng;
 use crate::layout::Spine;
-use crate::machine::{Firmware, command_line};
+use crate::machine::{CARD, Firmware, command_line};
 use crate::uefi::keys::{Keys, Pair};
 use crate::uefi::{Programs, disk, firmware, slot, update};
 
@@ -72,7 +76,13 @@ impl<'a> Farm<'a> {
 
     /// Starts the machine, with an update attached if there is one.
     fn start(&self, update: Option<&Path>) -> Result<Guest> {
+        self.start_with(update, [])
+    }
+
+    /// The same with more arguments for QEMU.
+    fn start_with<const N: usize>(&self, update: Option<&Path>, more: [&str; N]) -> Result<Guest> {
         let mut config = self.lab.config(Build::Fault);
+        config.extra_args.extend(more.map(String::from));
         config.drives.push(drive(&self.disk, ""));
         if let Some(update) = update {
             let update = crate::machine::virtio_drive(update, "update", ",readonly=on");
@@ -143,6 +153,77 @@ pub fn a13_an_update_is_tried_once_and_then_first_five_times_over(lab: &Lab) -> 
     }
     guest.machine.send_line("reboot")?;
     settled(&mut guest, "B")?;
+    guest.power_off()
+}
+
+/// A server on the host's loopback that sends these bytes to whoever connects; its port. It ends with the program.
+fn serve(bytes: Vec<u8>) -> Result<u16> {
+    let server = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).context("listen on [::1]")?;
+    let port = server.local_addr()?.port();
+    thread::spawn(move || {
+        for mut client in server.incoming().flatten() {
+            // Who is refused listens no more.
+            let _ = client.write_all(&bytes);
+        }
+    });
+    Ok(port)
+}
+
+pub fn a13_a_room_sends_an_update_where_its_policy_says_so(lab: &Lab) -> Result<()> {
+    let farm = Farm::new(lab)?;
+    let mut slot = farm.other("quiet", NEWEST)?;
+    update::sign(&mut slot, &lab.bench.keys.pair("db"))?;
+    let whole = update::stream(&slot);
+    let mut changed = whole.clone();
+    changed[20 << 20] ^= 1;
+    let short = serve(whole[..30 << 20].to_vec())?;
+    let (whole, changed) = (serve(whole)?, serve(changed)?);
+    let mut guest = farm.start_with(None, CARD)?;
+    let before = settled(&mut guest, "A")?;
+    let again = before.replace("whole", "made a copy");
+    guest.start_room("sys://net")?;
+    guest.start_room("p://near")?;
+    let mut room = guest.enter("p://near")?;
+    let (said, code) = room.try_run("bay0 update </dev/null")?;
+    let why = "bay0: not in this room's policy; next: write it there";
+    ensure!(code == 1 && said.trim() == why, "p://near: {code}: {said}");
+    room.leave()?;
+    guest.start_room("sys://brings")?;
+    let mut room = guest.enter("sys://brings")?;
+    room.run(&format!("until {ADDRESS} | grep -q :; do sleep 0.1; done"))?;
+    let sent = |port| format!("nc {HOST} {port} </dev/null | bay0 update");
+    for (command, why, then) in [
+        (
+            "head -c 9000 /dev/zero | bay0 update".to_owned(),
+            r"E[A-Z]+: its signature is not that of this Spine's maker; next: get another",
+            &before,
+        ),
+        (sent(short), r"cut off at byte 31453184", &again),
+        (
+            sent(changed),
+            "slot B reads back differently; next: get another, or replace the disk",
+            &again,
+        ),
+    ] {
+        let from = room.guest.machine.text().len();
+        let (said, code) = room.try_run(&command)?;
+        let why = Regex::new(&format!("^bay0: FAIL: {why}$"))?;
+        ensure!(code == 1 && why.is_match(said.trim()), "{code}: {said}");
+        // Its line may have come before the end of the command.
+        if !room.guest.machine.text()[from..].contains(then.as_str()) {
+            ensure!(mended(room.guest)? == *then, "{command}: not {then}");
+        }
+    }
+    let said = room.run(&sent(whole))?;
+    ensure!(
+        said.contains(" is tried at the next boot; next: reboot"),
+        "{said}"
+    );
+    room.leave()?;
+    guest.machine.send_line("reboot")?;
+    guest.expect(r"slots: slot B, on trial \(")?;
+    guest.verdict("GREEN")?;
+    guest.expect("slots: slot B is the first from now on$")?;
     guest.power_off()
 }
 

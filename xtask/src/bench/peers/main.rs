@@ -165,7 +165,7 @@ fn serve(mut server: Server) -> Result<()> {
     loop {
         epoll.wait(&mut ready, EpollTimeout::NONE)?;
         for (id, _) in server.turn() {
-            server.reply(id, Ok(ANSWER), &[]);
+            server.reply(id, Ok(ANSWER), None);
         }
     }
 }

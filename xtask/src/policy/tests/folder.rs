@@ -124,7 +124,14 @@ fn names(loaded: &Loaded) -> Vec<String> {
 
 #[test]
 fn a06_the_policies_of_the_tree_are_in_order() {
-    let shipped = ["p://dev", "p://web", "p://work", "sys://ai", "sys://net"];
+    let shipped = [
+        "p://dev",
+        "p://web",
+        "p://work",
+        "sys://ai",
+        "sys://net",
+        "sys://update",
+    ];
     assert_eq!(names(&tree(false)), shipped);
 }
 
@@ -144,6 +151,7 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
         "p://lost",
         "p://near",
         "p://tiny",
+        "sys://brings",
         "sys://serves",
     ];
     let mut both = [names(&shipped), more.map(str::to_owned).to_vec()].concat();
