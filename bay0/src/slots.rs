@@ -157,6 +157,8 @@ impl Slots {
         fs::write(path, bytes).with_context(|| format!("write {name}"))?;
         let read = numbers(&self.vars, name);
         ensure!(read == values, "{name} reads back {read:?}");
+        #[cfg(feature = "fault")]
+        crate::fault::step();
         Ok(())
     }
 }

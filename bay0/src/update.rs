@@ -304,6 +304,8 @@ fn replace(slots: &Slots, from: impl Read, hash: &str) -> Result<File> {
 fn seal(slot: &mut File, head: &[u8]) -> Result<()> {
     slot.seek(SeekFrom::Start(HEAD_AT))?;
     let written = slot.write_all(head).and_then(|()| slot.sync_all());
+    #[cfg(feature = "fault")]
+    crate::fault::step();
     written.context("write the slot's head")
 }
 

@@ -2,6 +2,7 @@
 //! into a release Spine, and a release Spine knows no verb `fault`.
 
 use std::fs::{self, File};
+use std::io::{Write, stderr};
 use std::mem::ManuallyDrop;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,8 @@ const BITE: usize = 1 << 20;
 
 /// Every acknowledged record is to bring the next one.
 static WRITE_LOAD: AtomicBool = AtomicBool::new(false);
+/// Before how many more steps of work on the slots it goes on for ever.
+static STEPS: AtomicU64 = AtomicU64::new(u64::MAX);
 /// The last floor of the clock that the write load asked for.
 static FLOOR: AtomicU64 = AtomicU64::new(0);
 
@@ -73,6 +76,10 @@ impl Bay0 {
             ("figures", _) => figures(),
             ("rot", _) => format!("{:?}", rot()),
             ("load-module", path) => format!("{:?}", File::open(path).map(load_module)),
+            ("stop-at", step) => {
+                STEPS.store(step.parse().unwrap_or(1), Ordering::Relaxed);
+                format!("stops at step {step}")
+            }
             ("orphans", count) => orphans(count.parse().unwrap_or(1)),
             ("latency", _) => latency(),
             ("write-load", state) => {
@@ -118,6 +125,17 @@ impl Bay0 {
                 self.log.say("fault: load");
             }
             _ => {}
+        }
+    }
+}
+
+/// Something was written to a slot's head or to the firmware's variables. A child that has been told to stop here says so, and waits
+/// for the power to go.
+pub fn step() {
+    if STEPS.fetch_sub(1, Ordering::Relaxed) == 1 {
+        let _ = writeln!(stderr(), "fault: stopped at its step");
+        loop {
+            nix::unistd::pause();
         }
     }
 }

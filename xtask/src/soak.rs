@@ -31,7 +31,7 @@ const CUTS: u64 = 10;
 /// What `cargo xtask soak` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SoakArgs {
-    /// Only the topics whose name contains this: cuts, names, wire, genesis, umbilical, fuzz
+    /// Only the topics whose name contains this: cuts, names, wire, genesis, umbilical, updates, fuzz
     pub filter: Option<String>,
     /// How long: 90s, 30m, 8h
     #[arg(long = "for", default_value = "1h", value_parser = duration)]
@@ -66,7 +66,7 @@ struct Soak<'a> {
 
 type Case = fn(&mut Soak, u64) -> Result<()>;
 
-const TOPICS: [(&str, Case); 6] = [
+const TOPICS: [(&str, Case); 7] = [
     ("names", |soak, number| {
         cases::names(&mut Rng::new(soak.seed, number))
     }),
@@ -86,6 +86,9 @@ const TOPICS: [(&str, Case); 6] = [
             CUTS,
             number * CUTS,
         )
+    }),
+    ("updates", |soak, number| {
+        vm::updates::power_cuts(&Lab::new(soak.bench()?, "soak")?, soak.seed, 1, number)
     }),
     ("fuzz", |soak, number| {
         let seed = Rng::new(soak.seed, number).below(1 << 32) as u32;

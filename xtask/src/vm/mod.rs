@@ -10,6 +10,7 @@ pub mod cuts;
 pub mod disk;
 pub mod lab;
 pub mod rng;
+pub mod updates;
 
 mod boots;
 mod devices;
@@ -27,7 +28,6 @@ mod rooms;
 mod root;
 mod siege;
 mod state;
-mod updates;
 
 use std::collections::VecDeque;
 use std::fs;
@@ -117,7 +117,8 @@ scenarios! {
     updates::a13_a_room_sends_an_update_where_its_policy_says_so: "a stream through sys://net: refused by its head, cut off, changed, and taken; a room without the right is told so",
     updates::c11_a_new_spine_that_fails_is_back_at_the_old_one_and_refused: "it panics before bay0, crashes, hangs, or is not well: the old slot runs again by itself, remembers the hash, and makes the other its copy",
     updates::c10_what_is_no_good_update_is_refused_before_anything_is_written: "another's key, a changed byte, an older version, no disk: each with its reason, the slots as they were",
-    updates::c10_a_power_cut_during_an_update_leaves_a_machine_that_boots: "at random instants of it: a slot boots GREEN, and the machine takes the update afterwards",
+    updates::c10_a_power_cut_during_an_update_leaves_a_machine_that_boots: "at random instants of it, and of the repair after it: a slot boots GREEN, and the machine takes the update afterwards",
+    updates::c10_a_power_cut_at_each_step_of_an_update_leaves_a_machine_that_boots: "after the head is erased, the order is changed, the next boot is chosen, the head is written",
     updates::t06_a_slot_that_is_not_what_it_was_is_replaced: "a changed byte of the slot that does not run is answered by a copy of the other",
     boots::h05_first_boot_on_an_empty_disk_then_the_second_knows_it: "first boot, clean end, second boot",
     boots::h20_clean_boot_is_green: "every phase in order, no FAIL, GREEN, power-off",

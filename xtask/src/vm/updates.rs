@@ -25,7 +25,7 @@ const EPOCH: u32 = 1_700_000_000;
 const NEWEST: u32 = i32::MAX as u32;
 /// Longest that the power stays on once an update has begun: it takes about as long.
 const CUT_MS: u64 = 6000;
-const CUTS: u64 = 6;
+const ROUNDS: u64 = 3;
 
 /// A machine's disk and its firmware's memory, over all its boots.
 struct Farm<'a> {
@@ -308,21 +308,26 @@ pub fn c10_what_is_no_good_update_is_refused_before_anything_is_written(lab: &La
 }
 
 pub fn c10_a_power_cut_during_an_update_leaves_a_machine_that_boots(lab: &Lab) -> Result<()> {
+    power_cuts(lab, lab.bench.seed, ROUNDS, 0)
+}
+
+/// Rounds `from..from + n` of the run that `seed` names: the power goes while an update is taken, and again while the next boot mends
+/// what that has left; after both the machine is as it must be. Then it takes the update.
+pub fn power_cuts(lab: &Lab, seed: u64, n: u64, from: u64) -> Result<()> {
     let mut farm = Farm::new(lab)?;
     let update = farm.update("quiet")?;
-    let mut rng = Rng::new(lab.bench.seed, 0);
-    for nth in 1..=CUTS {
+    for nth in from..from + n {
+        let mut rng = Rng::new(seed, nth);
         let mut guest = farm.start(Some(&update))?;
         guest.verdict("GREEN")?;
         mended(&mut guest)?;
         guest.machine.send_line("update")?;
-        // The instant of the cut is the experiment.
-        thread::sleep(Duration::from_millis(rng.below(CUT_MS)));
-        guest.machine.kill()?;
+        cut(guest, rng.below(CUT_MS))?;
         let mut guest = farm.start(Some(&update))?;
-        guest
-            .verdict("GREEN")
-            .with_context(|| format!("cut {nth}"))?;
+        well(&mut guest).with_context(|| format!("round {nth}"))?;
+        cut(guest, rng.below(CUT_MS))?;
+        let mut guest = farm.start(Some(&update))?;
+        well(&mut guest).with_context(|| format!("round {nth}"))?;
         mended(&mut guest)?;
         guest.never("is refused from now on")?;
         guest.power_off()?;
@@ -334,6 +339,51 @@ pub fn c10_a_power_cut_during_an_update_leaves_a_machine_that_boots(lab: &Lab) -
     guest.expect("slots: slot [AB], on trial")?;
     guest.expect("slots: slot [AB] is the first from now on$")?;
     guest.power_off()
+}
+
+/// A GREEN boot, of a Spine that is first by then.
+fn well(guest: &mut Guest) -> Result<()> {
+    guest.verdict("GREEN")?;
+    if guest.machine.text().contains(", on trial (") {
+        guest.expect("slots: slot [AB] is the first from now on$")?;
+    }
+    Ok(())
+}
+
+fn cut(mut guest: Guest, after_ms: u64) -> Result<()> {
+    // The instant of the cut is the experiment.
+    thread::sleep(Duration::from_millis(after_ms));
+    guest.machine.kill()
+}
+
+pub fn c10_a_power_cut_at_each_step_of_an_update_leaves_a_machine_that_boots(
+    lab: &Lab,
+) -> Result<()> {
+    let mut farm = Farm::new(lab)?;
+    let update = farm.update("quiet")?;
+    // Its head is erased, it is out of the order, it is to be tried once, it has its head.
+    for (step, then) in [
+        (1, "slots: slot B is made a copy: "),
+        (2, "slots: slot B is made a copy: "),
+        (3, "slots: slot B is the first from now on"),
+        (4, "slots: slot A is the first from now on"),
+    ] {
+        let mut guest = farm.start(Some(&update))?;
+        guest.verdict("GREEN")?;
+        mended(&mut guest)?;
+        guest.ask(&format!("fault stop-at {step}"))?;
+        guest.machine.send_line("update")?;
+        guest.expect("fault: stopped at its step$")?;
+        guest.machine.kill()?;
+        let mut guest = farm.start(Some(&update))?;
+        guest.verdict("GREEN")?;
+        guest
+            .expect(then)
+            .with_context(|| format!("after step {step}"))?;
+        guest.never("is refused from now on")?;
+        guest.power_off()?;
+    }
+    Ok(())
 }
 
 pub fn t06_a_slot_that_is_not_what_it_was_is_replaced(lab: &Lab) -> Result<()> {
