@@ -16,8 +16,8 @@ use crate::wire::{Persona, Reply, decode_reply, encode};
 
 /// How long a read that survival depends on may take (H06).
 const READ_DEADLINE: Duration = Duration::from_millis(200);
-/// How long mounting, checking and migrating may take, and a first look into the image.
-const OPEN_DEADLINE: Duration = Duration::from_secs(3);
+/// How long it may take until the disk is there, mounted, checked and migrated, and a first look into the image.
+const OPEN_DEADLINE: Duration = Duration::from_secs(8);
 /// How long everything else may take: a busy disk flushes slowly.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(2);
 

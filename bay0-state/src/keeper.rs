@@ -24,6 +24,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use bay0_persona::image::partition;
 use nix::mount::{MsFlags, mount, umount};
@@ -35,6 +37,10 @@ use crate::error::{Fault, at, failed};
 use crate::genesis::{Log, UNTOLD};
 use crate::wire::{MAX_MESSAGE, Reply, decode, encode};
 
+/// Longest that the disk may take to appear: one on USB is there seconds after the kernel.
+pub const APPEARS: Duration = Duration::from_secs(5);
+/// How often it is looked for meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
 const NOT_OPEN: &str = "/persist: not open; not done; next: open it first";
 
 /// What the keeper keeps, and where.
@@ -101,9 +107,7 @@ impl Store {
     fn open(config: &Config, boot_id: &str) -> Result<(Self, Vec<String>), Fault> {
         let dir = Path::new(config.mountpoint);
         if let Some(device) = config.device {
-            // On a disk with slots it is a partition of this name.
-            let named = partition("persist");
-            mount_persist(named.as_deref().unwrap_or(device), dir)?;
+            mount_persist(&found(device), dir)?;
         }
         let mut trouble = Vec::new();
         let log = Log::open(dir, boot_id, &mut trouble);
@@ -150,6 +154,21 @@ impl Store {
         let unmounted = config.device.map_or(Ok(()), |_| umount(dir));
         let unmounted = unmounted.map_err(at(format!("unmount {dir}")));
         kept.and(unmounted).and(end).map(|_| vec![])
+    }
+}
+
+/// The disk, once it is there: on one with slots it is a partition of this name, and else one that has no partitions.
+fn found(device: &str) -> String {
+    let since = Instant::now();
+    loop {
+        if let Some(named) = partition("persist") {
+            return named;
+        }
+        let whole = Path::new(device).exists() && !Path::new(&format!("{device}1")).exists();
+        if whole || since.elapsed() > APPEARS {
+            return device.to_owned();
+        }
+        sleep(LOOK);
     }
 }
 

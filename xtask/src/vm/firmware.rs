@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE, drive};
-use crate::machine::Firmware;
+use crate::machine::{Firmware, MachineConfig};
 use crate::uefi::keys::Keys;
 use crate::uefi::{Programs, disk, firmware, off, slot};
 
@@ -63,6 +63,10 @@ impl<'a> Rig<'a> {
 
     /// Starts the machine with these slots.
     fn start(&self, secure: bool, a: &Content<'_>, b: &Content<'_>) -> Result<Guest> {
+        self.lab.start(&self.machine(secure, a, b)?)
+    }
+
+    fn machine(&self, secure: bool, a: &Content<'_>, b: &Content<'_>) -> Result<MachineConfig> {
         let (image, vars) = (self.lab.path("disk.img"), self.lab.path("vars.fd"));
         let (a, b) = (self.slot(a)?, self.slot(b)?);
         let layout = disk::make(&image, &b, DISK_MIB << 20, EPOCH)?;
@@ -76,7 +80,7 @@ impl<'a> Rig<'a> {
             vars,
             secure,
         });
-        self.lab.start(&config)
+        Ok(config)
     }
 
     fn slot(&self, content: &Content<'_>) -> Result<Vec<u8>> {
@@ -122,6 +126,34 @@ pub fn a01_the_disk_boots_without_secure_boot_and_unsigned(lab: &Lab) -> Result<
     guest.verdict("GREEN")?;
     guest.never(SECURE)?;
     guest.power_off()
+}
+
+pub fn a01_a_stick_boots_and_has_its_persist(lab: &Lab) -> Result<()> {
+    let rig = Rig::new(lab)?;
+    let good = Content::Programs(&rig.good);
+    let mut config = rig.machine(true, &good, &good)?;
+    // The same disk on USB: the entries name its partitions and not where it is plugged in.
+    let disk = lab.path("disk.img");
+    config.drives = vec![format!(
+        "file={},format=raw,if=none,id=stick",
+        disk.display()
+    )];
+    let stick = ["qemu-xhci", "usb-storage,drive=stick"];
+    let stick = stick.iter().flat_map(|it| ["-device", it]);
+    config.extra_args.extend(stick.map(String::from));
+    for round in 0..2 {
+        let mut guest = lab.start(&config)?;
+        guest.expect_all(&[STARTS_A, SECURE, r"slots: slot A \("])?;
+        if lab.hardened() {
+            guest.verdict("GREEN")?;
+            let kept = guest.count("previous: ended clean power off")?;
+            ensure!(kept == round, "boot {round} finds {kept} before it");
+        } else {
+            guest.verdict("RED")?;
+        }
+        guest.power_off()?;
+    }
+    Ok(())
 }
 
 pub fn a01_an_unsigned_uki_is_refused_under_secure_boot(lab: &Lab) -> Result<()> {

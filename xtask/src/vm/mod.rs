@@ -171,6 +171,7 @@ scenarios! {
     firmware::c09_a_truncated_uki_falls_to_b_without_secure_boot: "half of A's Spine: B is started",
     firmware::c09_only_our_keys_are_enrolled: "a Spine signed by another's key, or by our platform key, is refused",
     firmware::a01_the_signed_disk_boots_under_secure_boot: "the disk boots from slot A to a verdict, the kernel says Secure Boot is on",
+    firmware::a01_a_stick_boots_and_has_its_persist: "on USB the disk comes late and is waited for; the second boot knows the first",
     firmware::a01_an_unsigned_uki_is_refused_under_secure_boot: "the same Spine without its signature is not started",
     firmware::a01_the_disk_boots_without_secure_boot_and_unsigned: "firmware without keys boots the same Spine unsigned",
     lines::h14_operator_line_refuses_by_byte_and_position: "unknown verbs and malformed names, each with its text",
