@@ -57,7 +57,8 @@ fn main() -> ExitCode {
         _ => ask(),
     };
     done.unwrap_or_else(|error| {
-        let _ = writeln!(stderr(), "bay0: {error:#}");
+        // In one write, or a line of PID 1's could come between on the same terminal.
+        let _ = stderr().write_all(format!("bay0: {error:#}\n").as_bytes());
         ExitCode::FAILURE
     })
 }

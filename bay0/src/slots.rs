@@ -25,6 +25,7 @@ const GUID: &str = "-8be4df61-93ca-11d2-aa0d-00e098032b8c";
 /// How an entry that starts a slot is called, before the slot's letter.
 const ENTRY: &str = "Spine ";
 const ORDER: &str = "BootOrder";
+const NEXT: &str = "BootNext";
 
 /// A machine that the firmware has started from a slot.
 #[derive(Clone, Debug)]
@@ -80,9 +81,10 @@ impl Slots {
         !self.order().contains(&self.current)
     }
 
-    /// Whether the firmware may start the other slot by itself.
+    /// Whether the firmware may start the other slot by itself, or is to try it at the next boot.
     pub fn spare(&self) -> bool {
-        self.number().is_ok_and(|it| self.order().contains(&it))
+        let entries = [self.order(), numbers(&self.vars, NEXT)].concat();
+        self.number().is_ok_and(|it| entries.contains(&it))
     }
 
     /// Makes the slot that runs the first. True if it was not.
@@ -98,11 +100,15 @@ impl Slots {
         self.set(ORDER, &order.concat()).map(|()| true)
     }
 
-    /// Keeps the firmware from starting the other slot by itself.
+    /// Keeps the firmware from starting the other slot, by itself or because an update before this one has said so.
     ///
     /// # Errors
     /// The firmware did not take it.
     pub fn exclude(&self) -> Result<()> {
+        let next = self.vars.join(format!("{NEXT}{GUID}"));
+        if next.exists() {
+            fs::remove_file(next).with_context(|| format!("remove {NEXT}"))?;
+        }
         let order = self.order_without(&[self.number()?]);
         self.set(ORDER, &order)
     }
@@ -122,7 +128,7 @@ impl Slots {
     /// # Errors
     /// The firmware did not take it.
     pub fn try_once(&self) -> Result<()> {
-        self.set("BootNext", &[self.number()?])
+        self.set(NEXT, &[self.number()?])
     }
 
     fn order(&self) -> Vec<u16> {
@@ -234,7 +240,11 @@ mod tests {
         assert_eq!(slots.order(), [1, 3, 7]);
         assert!(!slots.spare());
         slots.try_once().unwrap();
-        assert_eq!(numbers(dir.path(), "BootNext"), [2]);
+        assert_eq!(numbers(dir.path(), NEXT), [2]);
+        // It waits for its one try, until another update takes its place.
+        assert!(slots.spare());
+        slots.exclude().unwrap();
+        assert!(!slots.spare() && numbers(dir.path(), NEXT).is_empty());
         slots.readmit().unwrap();
         slots.readmit().unwrap();
         assert_eq!(slots.order(), [1, 2, 3, 7]);
