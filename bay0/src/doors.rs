@@ -11,6 +11,7 @@ use crate::boot::told;
 use crate::pid1::Bay0;
 use crate::root;
 use crate::shutdown::{POWER_OFF, REBOOT};
+use crate::watchdog::Watchdog;
 
 /// Newcomers and requests that a room's umbilical takes in a second (T02): each costs PID 1 time that the room's limits do not see.
 pub const PER_SECOND: u32 = 128;
@@ -78,8 +79,8 @@ impl Bay0 {
         // A boot that began dirty stays dirty, whatever works by now.
         let persist = self.trouble.first().cloned().map_or(persist, Err);
         let none = "none is armed; next: add a watchdog device, then reboot";
-        let dog = self.watchdog.as_ref().map(|dog| dog.name.clone());
-        let dog = dog.ok_or(none.to_owned());
+        let dog = self.watchdog.as_ref().map(Watchdog::counting);
+        let dog = dog.unwrap_or(Err(none.to_owned()));
         let boot = match self.failed.join(", ") {
             steps if steps.is_empty() => Ok("every step done".to_owned()),
             steps => Err(format!("failed: {steps}; next: see why with log")),

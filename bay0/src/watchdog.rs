@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use anyhow::{Result, ensure};
 use nix::libc::c_int;
 
-use crate::boot::open_device;
+use crate::boot::{open_device, told};
 
 /// Seconds without food after which the machine is reset. Longer than all boot deadlines together.
 pub const TIMEOUT_S: c_int = 20;
@@ -60,6 +60,20 @@ impl Watchdog {
         let name = name.trim_end_matches('\0').to_owned();
         let fired = status & CARDRESET != 0;
         Ok(Watchdog { file, name, fired })
+    }
+
+    /// That it counts, in the kernel's own words (`sysfs-class-watchdog`): its name, and what is left where its driver tells.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn counting(&self) -> Result<String, String> {
+        let says = |file| told(format!("/sys/class/watchdog/watchdog0/{file}"));
+        if says("state") == "inactive\n" {
+            return Err(format!("{} does not count; next: reboot", self.name));
+        }
+        let left = says("timeleft").trim_end().to_owned();
+        let left = (!left.is_empty()).then(|| format!(", {left} s left"));
+        Ok(format!("{}{}", self.name, left.unwrap_or_default()))
     }
 
     /// Feeds it: the machine lives for another [`TIMEOUT_S`].

@@ -23,6 +23,7 @@ use nix::unistd::Pid;
 
 use crate::boot::{told, unix_seconds};
 use crate::pid1::Bay0;
+use crate::watchdog::Watchdog;
 
 /// What the factory looks for.
 const MARK: &str = "FAULT-INJECTION-BUILD";
@@ -65,6 +66,7 @@ impl Bay0 {
                 self.log.say("fault: slow keeper");
                 format!("{:?}", keeper.map(stop))
             }
+            ("watchdog", _) => format!("{:?}", self.watchdog.as_ref().map(Watchdog::counting)),
             ("stuck-device", _) => {
                 // Nothing can be taken back of a file that is no device.
                 let null = File::open("/dev/null").ok();

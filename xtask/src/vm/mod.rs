@@ -84,6 +84,7 @@ scenarios! {
     state::h16_seed_never_serves_twice: "no two boots are given the same entropy seed, cuts and resets included",
     faults::c03_hung_loop_is_reset_by_the_watchdog: "a stuck event loop is a reset by i6300esb, and the next boot says so",
     faults::a12_without_hardware_softdog_resets_a_hung_loop: "the same with softdog where there is no hardware watchdog",
+    faults::a12_the_watchdog_of_the_chipset_counts_and_resets_a_hung_loop: "that of a PC: its driver tells what is left, and it bites",
     faults::h07_ten_thousand_orphans_are_reaped_while_the_line_answers: "10,000 orphans end at once, status answers meanwhile, none is left, PID 1 has not grown",
     faults::h06_keeper_that_dies_is_restarted_a_bounded_number_of_times: "three restarts, then dirty, and the machine goes on",
     faults::h06_keeper_that_is_slow_is_killed_and_the_state_dirty: "a missed deadline kills the keeper, and the machine goes on",
