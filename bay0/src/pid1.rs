@@ -28,6 +28,8 @@ use crate::watchdog::Watchdog;
 const PER_TURN: usize = 32;
 /// Most zombies reaped before the loop looks at its other events again.
 const REAP_BATCH: usize = 256;
+/// How much longer it then rests than it has looked.
+const REST: u32 = 4;
 /// Longest that the log's last lines are waited for at the end, to the next tick.
 pub const LAST_LINES: Duration = Duration::from_secs(1);
 /// How long PID 1 sleeps at most.
@@ -115,6 +117,9 @@ pub struct Bay0 {
     pub jobs: Vec<Job>,
     /// The last second, since the kernel started, in which there was a tick.
     second: u64,
+    /// Until when it looks for no zombies, and the same if it has been asked to meanwhile.
+    rest: Option<Instant>,
+    late: Option<Instant>,
     /// The last validation's verdict.
     pub verdict: String,
     /// How the machine is to go down, and since when, once somebody has asked for it.
@@ -231,7 +236,9 @@ impl Bay0 {
     fn wait(&self) -> Vec<(Event, usize)> {
         let reply = self.keeper.as_ref().and_then(Keeper::time_left);
         let retry = self.log.is_behind().then_some(CONSOLE_RETRY);
-        let wait = reply.into_iter().chain(retry).fold(TICK, Duration::min);
+        let reap = |until: Instant| until.saturating_duration_since(Instant::now());
+        let all = [reply, retry, self.late.map(reap)].into_iter().flatten();
+        let wait = all.fold(TICK, Duration::min);
         // Rounded up, or a fraction of a millisecond would make the loop spin.
         let limit = EpollTimeout::try_from(wait.saturating_add(Duration::from_micros(999)));
         let mut ready = [EpollEvent::empty(); PER_TURN];
@@ -257,8 +264,15 @@ impl Bay0 {
     }
 
     /// Reaps a batch of zombies, whoever's they were, in constant memory (H07). It is done in each turn, because a signal
-    /// can be lost among many; if there may be more, the next turn comes at once.
+    /// can be lost among many; if there may be more, the next turn comes at once. The kernel looks through all children that live, each
+    /// time: after a look that found no more there is a rest of [`REST`] times as long, or PID 1, which comes before whoever is about
+    /// to end, would look for each of them.
     fn reap(&mut self) {
+        let begun = Instant::now();
+        self.late = self.rest.filter(|until| *until > begun);
+        if self.late.is_some() {
+            return;
+        }
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         for _ in 0..REAP_BATCH {
             match waitid(Id::All, flags).map(|status| (status.pid(), status)) {
@@ -266,7 +280,10 @@ impl Bay0 {
                     self.reaped = self.reaped.saturating_add(1);
                     self.ended(pid.as_raw(), status);
                 }
-                _ => return,
+                _ => {
+                    self.rest = begun.checked_add(begun.elapsed().saturating_mul(REST));
+                    return;
+                }
             }
         }
         let _ = raise(SIGCHLD);
