@@ -1,7 +1,7 @@
 //! The network, only by policy (T07): the card in `sys://net`, rooms that go through it, and rooms that have none. Behind the card is
 //! QEMU's user network: each room finds an IPv6 address in it by itself, and reaches the host's loopback at [`HOST`].
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::thread;
 
@@ -25,20 +25,22 @@ const SERVED: u16 = 7000;
 /// Looks at the card before a scenario gives up on it.
 const LOOKS: usize = 30;
 
-/// A server of one page on the host's loopback; its port. It ends with the program.
-fn serve() -> Result<u16> {
+/// A server on the host's loopback that treats each client so; its port. It ends with the program.
+pub fn serve(answer: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static) -> Result<u16> {
     let server = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).context("listen on [::1]")?;
     let port = server.local_addr()?.port();
     thread::spawn(move || {
         // One at a time would wait for those that were cut off in the middle; a client that has gone is answered by nobody.
         for client in server.incoming().flatten() {
+            let answer = answer.clone();
             thread::spawn(move || drop(answer(client)));
         }
     });
     Ok(port)
 }
 
-fn answer(mut client: TcpStream) -> std::io::Result<()> {
+/// Gives a client the page.
+fn page(mut client: TcpStream) -> io::Result<()> {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -102,7 +104,7 @@ fn fetches<'a>(guest: &'a mut Guest, name: &str, port: u16) -> Result<Inside<'a>
 }
 
 pub fn t07_the_network_is_only_where_a_policy_says(lab: &Lab) -> Result<()> {
-    let port = serve()?;
+    let port = serve(page)?;
     let mut guest = with_card(lab)?;
     ensure!(links(&mut guest)? == 2, "the machine has no card");
     guest.start_room("sys://net")?;
@@ -141,7 +143,7 @@ pub fn t07_the_network_is_only_where_a_policy_says(lab: &Lab) -> Result<()> {
 }
 
 pub fn t07_the_network_comes_and_goes_with_its_room(lab: &Lab) -> Result<()> {
-    let port = serve()?;
+    let port = serve(page)?;
     let mut guest = with_card(lab)?;
     guest.machine.send_line("start p://near")?;
     guest.says("room: p://near has no network: sys://net does not run")?;

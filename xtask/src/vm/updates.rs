@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::{Ipv6Addr, TcpListener};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -13,7 +12,7 @@ use regex::Regex;
 
 use super::inside::Inside;
 use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE, drive};
-use super::net::{ADDRESS, HOST};
+use super::net::{ADDRESS, HOST, serve};
 use super::rng::Rng;
 use crate::layout::Spine;
 use crate::machine::{CARD, Firmware, command_line};
@@ -132,6 +131,14 @@ fn takes(guest: &mut Guest) -> Result<String> {
     Ok(hash.context("no hash")?.to_owned())
 }
 
+/// The first boot of what was taken, which is kept: in this slot, or in one of these.
+fn proves_itself(guest: &mut Guest, slot: &str) -> Result<()> {
+    guest.expect(&format!(r"slots: slot {slot}, on trial \("))?;
+    guest.verdict("GREEN")?;
+    let first = format!("slots: slot {slot} is the first from now on$");
+    guest.expect(&first).map(drop)
+}
+
 pub fn a13_an_update_is_tried_once_and_then_first_five_times_over(lab: &Lab) -> Result<()> {
     let mut farm = Farm::new(lab)?;
     let update = farm.update("quiet")?;
@@ -141,9 +148,7 @@ pub fn a13_an_update_is_tried_once_and_then_first_five_times_over(lab: &Lab) -> 
         let new = if round % 2 == 0 { "B" } else { "A" };
         let hash = takes(&mut guest)?;
         guest.expect(&format!(r#"starting Boot000. "Spine {new}" "#))?;
-        guest.expect(&format!(r"slots: slot {new}, on trial \("))?;
-        guest.verdict("GREEN")?;
-        guest.expect(&format!("slots: slot {new} is the first from now on$"))?;
+        proves_itself(&mut guest, new)?;
         let line = mended(&mut guest)?;
         // From the second time on both slots hold the update.
         let same = line.ends_with(&format!(" is whole: {hash}"));
@@ -155,19 +160,6 @@ pub fn a13_an_update_is_tried_once_and_then_first_five_times_over(lab: &Lab) -> 
     guest.machine.send_line("reboot")?;
     settled(&mut guest, "B")?;
     guest.power_off()
-}
-
-/// A server on the host's loopback that sends these bytes to whoever connects; its port. It ends with the program.
-fn serve(bytes: Vec<u8>) -> Result<u16> {
-    let server = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).context("listen on [::1]")?;
-    let port = server.local_addr()?.port();
-    thread::spawn(move || {
-        for mut client in server.incoming().flatten() {
-            // Who is refused listens no more.
-            let _ = client.write_all(&bytes);
-        }
-    });
-    Ok(port)
 }
 
 /// Has a room send an update that is taken; what is then said of its slot.
@@ -186,8 +178,9 @@ pub fn a13_a_room_sends_an_update_where_its_policy_says_so(lab: &Lab) -> Result<
     let whole = update::stream(&slot);
     let mut changed = whole.clone();
     changed[20 << 20] ^= 1;
-    let short = serve(whole[..30 << 20].to_vec())?;
-    let (whole, changed) = (serve(whole)?, serve(changed)?);
+    let short = whole[..30 << 20].to_vec();
+    let gives = |bytes: Vec<u8>| serve(move |mut client| client.write_all(&bytes));
+    let (whole, changed, short) = (gives(whole)?, gives(changed)?, gives(short)?);
     let mut guest = farm.start_with(None, CARD)?;
     let before = settled(&mut guest, "A")?;
     let again = before.replace("whole", "made a copy");
@@ -229,9 +222,7 @@ pub fn a13_a_room_sends_an_update_where_its_policy_says_so(lab: &Lab) -> Result<
     room.leave()?;
     guest.never("is refused from now on")?;
     guest.machine.send_line("reboot")?;
-    guest.expect(r"slots: slot B, on trial \(")?;
-    guest.verdict("GREEN")?;
-    guest.expect("slots: slot B is the first from now on$")?;
+    proves_itself(&mut guest, "B")?;
     guest.power_off()
 }
 
@@ -344,8 +335,7 @@ pub fn power_cuts(lab: &Lab, seed: u64, n: u64, from: u64) -> Result<()> {
     guest.verdict("GREEN")?;
     mended(&mut guest)?;
     takes(&mut guest)?;
-    guest.expect("slots: slot [AB], on trial")?;
-    guest.expect("slots: slot [AB] is the first from now on$")?;
+    proves_itself(&mut guest, "[AB]")?;
     guest.power_off()
 }
 
