@@ -2,7 +2,7 @@
 //!
 //! | number | a child stays within its parent when its value is |
 //! | --- | --- |
-//! | quota, weight, memory, pids, open files, tmpfs, tries | not greater |
+//! | quota, weight, memory, pids, open files, tmpfs, tries, and the three of what it keeps | not greater |
 //! | seccomp | not higher: each profile allows all that the one below it allows |
 //! | capabilities, network, devices, terminal, autostart | a part of the parent's bits |
 //! | delay | not less, where the child is started again at all |
@@ -53,6 +53,12 @@ pub enum Grant {
     Tries,
     /// How long before the first time, in milliseconds.
     DelayMs,
+    /// Bytes that it may keep on /persist; none is nothing.
+    PersistBytes,
+    /// Objects and records together that it may keep there.
+    PersistRecords,
+    /// Bytes a second that it may write there, with a second's worth at once.
+    PersistRate,
 }
 
 /// [`Grant::Network`]: a link to `sys://net`.
@@ -66,7 +72,7 @@ pub const STANDIN: u64 = 1 << 4;
 pub const SLOT: u64 = 1 << 5;
 
 /// What each number is called in a policy file, and how a child's is held.
-const GRANTS: [(&str, Within); 14] = [
+const GRANTS: [(&str, Within); 17] = [
     ("cpu.quota", NotGreater),
     ("cpu.weight", NotGreater),
     ("memory.max", NotGreater),
@@ -81,6 +87,9 @@ const GRANTS: [(&str, Within); 14] = [
     ("autostart", PartOf),
     ("restart.tries", NotGreater),
     ("restart.delay_ms", NotLess),
+    ("persist.bytes", NotGreater),
+    ("persist.records", NotGreater),
+    ("persist.rate", NotGreater),
 ];
 
 /// The numbers of a policy, in the order of [`Grant`].
@@ -135,7 +144,7 @@ impl Policy {
 /// The fields in which `child` is beyond `parent`, in their order; none when it stays within it (A05). The build asks this,
 /// and whoever starts a nested room asks again.
 pub fn beyond(child: &Numbers, parent: &Numbers) -> Vec<&'static str> {
-    let [.., tries, _] = child;
+    let [.., tries, _delay, _bytes, _records, _rate] = child;
     let pairs = child.iter().zip(parent).zip(GRANTS);
     let over = pairs.filter(|((child, parent), (_, within))| match within {
         NotGreater => child > parent,

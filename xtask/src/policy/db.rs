@@ -14,18 +14,19 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Row, params, params_from_iter};
 
 use super::file::Policy;
-use super::rule::{Grant, Restart};
+use super::rule::{Grant, Persist, Restart};
 use super::set::Policies;
 use super::terms::SECCOMP;
 use crate::roomdisk::Image;
 
 /// `PRAGMA user_version` of the file: a reader that knows another one refuses it.
-pub const VERSION: i64 = 2;
+pub const VERSION: i64 = 3;
 /// `PRAGMA application_id`: "bay0" in ASCII.
 const APPLICATION: i64 = 0x6261_7930;
 /// All lines, which the keeper hands to PID 1 in one packet, have to fit it: the kernel lets one have some 200 KiB.
 pub const MAX_LINES: usize = 150_000;
-/// Bits stand at the kernel's numbers (capabilities) or at those of `terms.rs`; a room without restart has 0 tries.
+/// Bits stand at the kernel's numbers (capabilities) or at those of `terms.rs`; a room without restart has 0 tries, one that keeps
+/// nothing 0 bytes.
 const SCHEMA: &str = "
     CREATE TABLE policy (
         name TEXT PRIMARY KEY CHECK (name GLOB 'sys://*' OR name GLOB 'p://*'),
@@ -45,7 +46,11 @@ const SCHEMA: &str = "
         terminal INTEGER NOT NULL CHECK (terminal IN (0, 1)),
         autostart INTEGER NOT NULL CHECK (autostart IN (0, 1)),
         restart_tries INTEGER NOT NULL CHECK (restart_tries BETWEEN 0 AND 10),
-        restart_delay_ms INTEGER NOT NULL CHECK ((restart_tries = 0) = (restart_delay_ms = 0))
+        restart_delay_ms INTEGER NOT NULL CHECK ((restart_tries = 0) = (restart_delay_ms = 0)),
+        persist_bytes INTEGER NOT NULL CHECK (persist_bytes >= 0),
+        persist_records INTEGER NOT NULL
+            CHECK (persist_records BETWEEN 0 AND 1000000 AND (persist_bytes = 0) = (persist_records = 0)),
+        persist_rate INTEGER NOT NULL CHECK (persist_rate >= 0 AND (persist_bytes = 0) = (persist_rate = 0))
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE image (
         name TEXT PRIMARY KEY CHECK (name <> '' AND name NOT GLOB '*[^a-z0-9]*'),
@@ -68,7 +73,7 @@ const VIEW: &str = "
         UNION ALL SELECT 2, profile, place, FILTER FROM filter
     ) ORDER BY kind, major, minor;";
 /// The columns of [`numbers`], in its order.
-const NUMBERS: [&str; 14] = [
+const NUMBERS: [&str; 17] = [
     "cpu_quota_percent",
     "cpu_weight",
     "memory_max_bytes",
@@ -83,6 +88,9 @@ const NUMBERS: [&str; 14] = [
     "autostart",
     "restart_tries",
     "restart_delay_ms",
+    "persist_bytes",
+    "persist_records",
+    "persist_rate",
 ];
 
 /// Everything that is compiled.
@@ -204,11 +212,16 @@ fn insert(db: &Connection, name: &str, policy: &Policy) -> Result<()> {
     Ok(())
 }
 
-/// A room without restart has 0 tries.
+/// A room without restart has 0 tries, one that keeps nothing 0 bytes.
 pub fn numbers(grant: &Grant) -> [u64; NUMBERS.len()] {
     let restart = grant.restart.unwrap_or(Restart {
         tries: 0,
         delay_ms: 0,
+    });
+    let persist = grant.persist.unwrap_or(Persist {
+        bytes: 0,
+        records: 0,
+        rate: 0,
     });
     [
         grant.cpu_quota,
@@ -225,6 +238,9 @@ pub fn numbers(grant: &Grant) -> [u64; NUMBERS.len()] {
         u64::from(grant.autostart),
         restart.tries,
         restart.delay_ms,
+        persist.bytes,
+        persist.records,
+        persist.rate,
     ]
 }
 
@@ -248,6 +264,9 @@ fn grant(numbers: [u64; NUMBERS.len()]) -> Grant {
         autostart,
         tries,
         delay_ms,
+        bytes,
+        records,
+        rate,
     ] = rest;
     Grant {
         cpu_quota,
@@ -263,6 +282,11 @@ fn grant(numbers: [u64; NUMBERS.len()]) -> Grant {
         terminal: terminal == 1,
         autostart: autostart == 1,
         restart: (tries > 0).then_some(Restart { tries, delay_ms }),
+        persist: (bytes > 0).then_some(Persist {
+            bytes,
+            records,
+            rate,
+        }),
     }
 }
 

@@ -4,7 +4,7 @@
 pub type Field = (&'static str, &'static str, &'static str, &'static str);
 
 /// In the order of the document.
-pub const FIELDS: [Field; 18] = [
+pub const FIELDS: [Field; 21] = [
     (
         "image",
         "1 to 32 of `a-z`, `0-9`, `-`: the image its files come from",
@@ -112,5 +112,23 @@ pub const FIELDS: [Field; 18] = [
         "milliseconds before the first time, 100 to 60000; doubles each time, up to 60 s",
         "must be set with `on-failure`",
         "not less",
+    ),
+    (
+        "persist.bytes",
+        "text with unit, `64KiB` to `1024GiB`: bytes that it may keep on `/persist`",
+        "nothing",
+        "not greater",
+    ),
+    (
+        "persist.records",
+        "objects and records together, 1 to 1000000",
+        "must be set with `persist.bytes`",
+        "not greater",
+    ),
+    (
+        "persist.rate",
+        "text with unit, `64KiB` to `1GiB`: bytes a second that it may write there, with a second's worth at once",
+        "must be set with `persist.bytes`",
+        "not greater",
     ),
 ];

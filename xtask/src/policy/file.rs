@@ -9,8 +9,8 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
 
-use super::rule::{Grant, Restart};
-use super::spelled::{Again, Raw, cut};
+use super::rule::{Grant, Persist, Restart};
+use super::spelled::{Again, Keeps, Raw, cut};
 use super::terms::{self, Term};
 
 /// What a file says of one room.
@@ -148,6 +148,7 @@ impl Reader<'_> {
                 terminal: raw.terminal,
                 autostart: raw.autostart,
                 restart: self.restart(raw.restart),
+                persist: self.persist(raw.persist),
             },
         };
         self.room_for_tmpfs(&policy.grant, tmpfs_at);
@@ -167,10 +168,15 @@ impl Reader<'_> {
 
     /// A field that has to be set and is not.
     pub fn missing(&mut self, field: &str, set: &str) {
-        let refused = |cut: &String| field == cut || field.starts_with(&format!("{cut}."));
-        if !self.cut.iter().any(refused) {
+        if !self.refused(field) {
             self.found(None, format!("{field} is missing; next: set {set}"));
         }
+    }
+
+    /// Whether a field was taken out, by itself or with its table.
+    fn refused(&self, field: &str) -> bool {
+        let refused = |cut: &String| field == cut || field.starts_with(&format!("{cut}."));
+        self.cut.iter().any(refused)
     }
 
     /// Out of bounds or missing is a finding, and 0 stands for it.
@@ -310,6 +316,27 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    /// Nothing without `bytes`, and then the other two say nothing.
+    fn persist(&mut self, raw: Keeps) -> Option<Persist> {
+        if raw.bytes.is_some() {
+            return Some(Persist {
+                bytes: self.size("persist.bytes", raw.bytes, terms::PERSIST_BYTES),
+                records: self.number("persist.records", raw.records, terms::PERSIST_RECORDS, None),
+                rate: self.size("persist.rate", raw.rate, terms::PERSIST_RATE),
+            });
+        }
+        let records = raw.records.map(|records| records.span().start);
+        let rate = raw.rate.map(|rate| rate.span().start);
+        let known = !self.refused("persist.bytes");
+        for (field, at) in [("records", records), ("rate", rate)] {
+            if known && at.is_some() {
+                let what = format!("persist.{field} has no use in a room that keeps nothing");
+                self.found(at, format!("{what}; next: remove it, or set persist.bytes"));
+            }
+        }
+        None
     }
 }
 

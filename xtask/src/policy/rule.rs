@@ -16,6 +16,7 @@
 //! | `terminal` | false, or both true |
 //! | `autostart` | false, or both true |
 //! | `restart` | `never`, or not more `tries` and not less `delay_ms` than a parent that restarts |
+//! | `persist` | nothing, or not more `bytes`, `records` and `rate` than a parent that keeps something |
 //!
 //! Image, command and environment are not here: whatever runs in a room is held by these fields. Nor is swap: no room has any.
 //! How deep rooms nest is the name's business (`bay0_persona::name::MAX_DEPTH`).
@@ -53,6 +54,8 @@ pub struct Grant {
     pub autostart: bool,
     /// Whether it is started again after a failure.
     pub restart: Option<Restart>,
+    /// What it may keep on /persist, if anything.
+    pub persist: Option<Persist>,
 }
 
 /// How a room that failed is started again.
@@ -64,12 +67,24 @@ pub struct Restart {
     pub delay_ms: u64,
 }
 
+/// What a room may keep on /persist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Persist {
+    /// Bytes.
+    pub bytes: u64,
+    /// Objects and records together.
+    pub records: u64,
+    /// Bytes a second that it may write, with a second's worth at once.
+    pub rate: u64,
+}
+
 /// The fields in which `child` may more than `parent`, in the order of the table; none when it stays within it. What decides is
-/// the function that the start of a room asks as well; tries and delay are one field to people.
+/// the function that the start of a room asks as well; tries and delay are one field to people, and so is what a room keeps.
 pub fn beyond(child: &Grant, parent: &Grant) -> Vec<&'static str> {
     let fields = policy::beyond(&numbers(child), &numbers(parent));
     let shown = |field: &'static str| match field.split_once('.') {
         Some(("restart", _)) => "restart",
+        Some(("persist", _)) => "persist",
         _ => field,
     };
     let mut fields: Vec<_> = fields.into_iter().map(shown).collect();

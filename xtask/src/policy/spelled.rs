@@ -33,6 +33,8 @@ pub struct Raw {
     pub autostart: bool,
     #[serde(default)]
     pub restart: Again,
+    #[serde(default)]
+    pub persist: Keeps,
 }
 
 #[derive(Default, Deserialize)]
@@ -57,6 +59,17 @@ pub struct Again {
     pub when: Option<Spanned<String>>,
     pub tries: Option<Spanned<i64>>,
     pub delay_ms: Option<Spanned<i64>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table with bytes, records and rate"
+)]
+pub struct Keeps {
+    pub bytes: Option<Spanned<String>>,
+    pub records: Option<Spanned<i64>>,
+    pub rate: Option<Spanned<String>>,
 }
 
 /// Takes the innermost entry that `at` lies in out of the table; its name.

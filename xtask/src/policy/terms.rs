@@ -22,6 +22,12 @@ pub const TRIES: RangeInclusive<u64> = 1..=10;
 pub const DELAY_MS: RangeInclusive<u64> = 100..=60_000;
 /// The delay doubles up to this many seconds.
 pub const DELAY_CAP_S: u64 = 60;
+/// Bytes that a room keeps on /persist, 64 KiB to 1 TiB.
+pub const PERSIST_BYTES: RangeInclusive<u64> = 1 << 16..=1 << 40;
+/// Objects and records together that it keeps there.
+pub const PERSIST_RECORDS: RangeInclusive<u64> = 1..=1_000_000;
+/// Bytes a second that it writes there, 64 KiB to 1 GiB.
+pub const PERSIST_RATE: RangeInclusive<u64> = 1 << 16..=1 << 30;
 /// Program and arguments.
 pub const MAX_ARGUMENTS: usize = 64;
 /// Variables of the environment.

@@ -9,7 +9,7 @@ use std::fs;
 
 use super::*;
 use crate::policy::fields::FIELDS;
-use crate::policy::rule::{Grant, Restart};
+use crate::policy::rule::{Grant, Persist, Restart};
 
 /// The least that a file has to say.
 const LEAST: &str = r#"image = "dev"
@@ -60,6 +60,7 @@ fn a06_what_is_not_set_is_what_gives_least() {
             terminal: false,
             autostart: false,
             restart: None,
+            persist: None,
         }
     );
 }
@@ -69,7 +70,8 @@ fn a06_every_word_of_a_file_is_read() {
     let text = format!(
         "{LEAST}cpu.weight = 7\ncapabilities = [\"CAP_CHOWN\", \"CAP_SETFCAP\"]\nnetwork = \"nic\"\ndevices = [\"npu\"]\n\
          terminal = true\nautostart = true\nenvironment.TERM = \"linux\"\n\
-         restart = {{ when = \"on-failure\", tries = 3, delay_ms = 250 }}\n"
+         restart = {{ when = \"on-failure\", tries = 3, delay_ms = 250 }}\n\
+         persist = {{ bytes = \"64MiB\", records = 10000, rate = \"16MiB\" }}\n"
     );
     let policy = file::parse("f", &text.replace("strict", "workshop")).unwrap();
     let grant = policy.grant;
@@ -83,19 +85,28 @@ fn a06_every_word_of_a_file_is_read() {
         delay_ms: 250,
     };
     assert_eq!(grant.restart, Some(restart));
+    let persist = Persist {
+        bytes: 64 << 20,
+        records: 10_000,
+        rate: 16 << 20,
+    };
+    assert_eq!(grant.persist, Some(persist));
 }
 
 #[test]
 fn a06_unknown_fields_are_refused_with_line_and_column_all_in_one_run() {
-    let text = format!("{LEAST}\n  colour = \"red\"\nmemory.swap = \"1GiB\"\n[restart]\nwhy = 1\n");
+    let text = format!(
+        "{LEAST}\n  colour = \"red\"\nmemory.swap = \"1GiB\"\n[restart]\nwhy = 1\n[persist]\nfiles = 1\n"
+    );
     assert_eq!(
         findings(&text),
         [
             "p__x.toml:10:3: unknown field `colour`, expected one of `image`, `command`, `environment`, `cpu`, `memory`, `pids`, \
-             `open_files`, `tmpfs`, `seccomp`, `capabilities`, `network`, `devices`, `terminal`, `autostart`, `restart`; \
+             `open_files`, `tmpfs`, `seccomp`, `capabilities`, `network`, `devices`, `terminal`, `autostart`, `restart`, `persist`; \
              next: correct or remove it",
             "p__x.toml:11:8: unknown field `swap`, expected `max`; next: correct or remove it",
             "p__x.toml:13:1: unknown field `why`, expected one of `when`, `tries`, `delay_ms`; next: correct or remove it",
+            "p__x.toml:15:1: unknown field `files`, expected one of `bytes`, `records`, `rate`; next: correct or remove it",
         ]
     );
 }
@@ -115,6 +126,43 @@ fn a06_what_is_missing_is_named_and_what_was_refused_is_not_missing_as_well() {
             "p__x.toml:2:7: invalid type: integer `3`, expected a table with quota and weight; next: correct or remove it",
         ]
     );
+}
+
+#[test]
+fn t02_what_a_room_keeps_has_all_three_bounds_or_none() {
+    assert_eq!(
+        findings(&format!("{LEAST}persist.bytes = \"64KiB\"\n")),
+        [
+            "p__x.toml: persist.rate is missing; next: set a whole number with its unit from \"64KiB\" to \"1GiB\"",
+            "p__x.toml: persist.records is missing; next: set a number from 1 to 1000000",
+        ]
+    );
+    // The bytes were refused already, so it is not said that the others have no use without them.
+    assert_eq!(
+        findings(&format!(
+            "{LEAST}persist = {{ bytes = 3, records = 1, rate = \"64KiB\" }}\n"
+        )),
+        [
+            "p__x.toml:9:21: invalid type: integer `3`, expected a string; next: correct or remove it"
+        ]
+    );
+    for (field, [low, high], [below, above]) in [
+        ("bytes", ["64KiB", "1024GiB"], ["63KiB", "1025GiB"]),
+        ("rate", ["64KiB", "1GiB"], ["63KiB", "1025MiB"]),
+    ] {
+        for (size, held) in [(low, true), (high, true), (below, false), (above, false)] {
+            let (bytes, rate) = match field {
+                "bytes" => (size, "1MiB"),
+                _ => ("1MiB", size),
+            };
+            let line = format!("persist = {{ bytes = {bytes:?}, records = 1, rate = {rate:?} }}\n");
+            assert_eq!(
+                findings(&format!("{LEAST}{line}")).is_empty(),
+                held,
+                "{line}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -139,7 +187,7 @@ fn a06_a_finding_is_told_once_and_nothing_in_it_moves_the_terminal() {
 }
 
 /// A line that replaces the one of its field, and the finding.
-const REFUSED: [(&str, &str); 17] = [
+const REFUSED: [(&str, &str); 20] = [
     (
         "image = \"Web\"",
         "8:9: image is \"Web\"; next: set a name of 1 to 32 of a-z, 0-9 and -",
@@ -207,6 +255,18 @@ const REFUSED: [(&str, &str); 17] = [
     (
         "restart = { when = \"on-failure\", tries = 11, delay_ms = 100 }",
         "9:42: restart.tries is 11; next: set a number from 1 to 10",
+    ),
+    (
+        "persist.records = 3",
+        "9:19: persist.records has no use in a room that keeps nothing; next: remove it, or set persist.bytes",
+    ),
+    (
+        "persist.rate = \"1MiB\"",
+        "9:16: persist.rate has no use in a room that keeps nothing; next: remove it, or set persist.bytes",
+    ),
+    (
+        "persist = { bytes = \"1MiB\", records = 1, rate = \"2GiB\" }",
+        "9:49: persist.rate is \"2GiB\"; next: set a whole number with its unit from \"64KiB\" to \"1GiB\"",
     ),
 ];
 
@@ -290,12 +350,14 @@ fn a06_bounds_in_the_table_are_the_bounds_that_are_held() {
         ("open_files", terms::OPEN_FILES),
         ("restart.tries", terms::TRIES),
         ("restart.delay_ms", terms::DELAY_MS),
+        ("persist.records", terms::PERSIST_RECORDS),
     ];
     for (field, bounds) in numbers {
         let row = FIELDS.iter().find(|row| row.0 == field).unwrap();
         let (low, high) = (bounds.start(), bounds.end());
         assert!(row.1.contains(&format!("{low} to {high}")), "{row:?}");
-        let more = "restart.when = \"on-failure\"\nrestart.tries = 1\nrestart.delay_ms = 100\n";
+        let more = "restart.when = \"on-failure\"\nrestart.tries = 1\nrestart.delay_ms = 100\n\
+                    persist.bytes = \"1MiB\"\npersist.records = 1\npersist.rate = \"1MiB\"\n";
         for (number, held) in [
             (low - 1, false),
             (*low, true),
@@ -320,7 +382,12 @@ fn a06_bounds_in_the_table_are_the_bounds_that_are_held() {
         let row = FIELDS.iter().find(|row| row.0 == field).unwrap();
         assert!(row.1.contains(&most.to_string()), "{row:?}");
     }
-    for (field, bounds) in [("memory.max", terms::MEMORY), ("tmpfs", terms::TMPFS)] {
+    for (field, bounds) in [
+        ("memory.max", terms::MEMORY),
+        ("tmpfs", terms::TMPFS),
+        ("persist.bytes", terms::PERSIST_BYTES),
+        ("persist.rate", terms::PERSIST_RATE),
+    ] {
         let row = FIELDS.iter().find(|row| row.0 == field).unwrap();
         let said = format!(
             "`{}` to `{}`",

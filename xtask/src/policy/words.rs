@@ -17,7 +17,7 @@ struct Word {
     says: fn(&Policy) -> String,
 }
 
-const WORDS: [Word; 16] = [
+const WORDS: [Word; 17] = [
     word("image", "Files", |p| {
         format!("those of the image \"{}\", never changed", p.image)
     }),
@@ -72,6 +72,7 @@ const WORDS: [Word; 16] = [
         when[usize::from(p.grant.autostart)].to_owned()
     }),
     word("restart", "After a fault", restart),
+    word("persist", "Keeps", persist),
 ];
 
 const fn word(field: &'static str, label: &'static str, says: fn(&Policy) -> String) -> Word {
@@ -191,6 +192,15 @@ fn restart(policy: &Policy) -> String {
     format!(
         "started again up to {tries} times: after {delay} ms, then each time twice as long, {cap} s at most"
     )
+}
+
+fn persist(policy: &Policy) -> String {
+    let Some(persist) = policy.grant.persist else {
+        return "nothing: what is not saved elsewhere is gone when it stops".into();
+    };
+    let (most, pieces, rate) = (size(persist.bytes), persist.records, size(persist.rate));
+    let plural = if pieces == 1 { "" } else { "s" };
+    format!("at most {most} in {pieces} piece{plural}, {rate} a second")
 }
 
 /// `150` percent as `1.5 processors`.

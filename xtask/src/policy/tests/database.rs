@@ -147,7 +147,7 @@ fn a06_one_view_has_every_row_as_a_line_in_one_order() {
         filters: [vec![allow.clone(), allow.clone()], vec![], vec![allow]],
     };
     db::compile(&baked, &path).unwrap();
-    let rest = "dev\t/bin/sh\n-c\na b\tA=\nB=2=3\t50\t100\t16777216\t64\t64\t1048576\t0\t0\t0\t0\t0\t0\t0\t0";
+    let rest = "dev\t/bin/sh\n-c\na b\tA=\nB=2=3\t50\t100\t16777216\t64\t64\t1048576\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0";
     assert_eq!(
         lines(&path),
         [
@@ -248,6 +248,10 @@ fn a06_the_database_holds_types_and_refuses_another_version() {
         "UPDATE policy SET command = char(9)",
         "UPDATE policy SET network = 3",
         "UPDATE policy SET restart_tries = 1",
+        "UPDATE policy SET persist_bytes = 1",
+        "UPDATE policy SET persist_bytes = 1, persist_records = 1",
+        "UPDATE policy SET persist_records = 1, persist_rate = 1",
+        "UPDATE policy SET persist_bytes = 1, persist_records = 1, persist_rate = -1",
         "UPDATE policy SET image = NULL",
         "UPDATE filter SET program = x'00'",
         "UPDATE filter SET profile = 3",
@@ -257,12 +261,12 @@ fn a06_the_database_holds_types_and_refuses_another_version() {
         assert!(refused(wrong), "{wrong}");
     }
     assert!(!refused(&format!("INSERT INTO {}", image(&"a".repeat(64)))));
-    assert!(!refused("PRAGMA user_version = 1"));
+    assert!(!refused("PRAGMA user_version = 2"));
     let said = db::read(&path).unwrap_err().to_string();
     assert_eq!(
         said,
         format!(
-            "open {}: version 1, not 2; next: compile it again",
+            "open {}: version 2, not 3; next: compile it again",
             path.display()
         )
     );

@@ -4,11 +4,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::policy::file::parse;
-use crate::policy::rule::{Grant, Restart, beyond};
+use crate::policy::rule::{Grant, Persist, Restart, beyond};
 use crate::policy::words;
 use bay0_persona::PersonaName;
 
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "cpu.quota",
     "cpu.weight",
     "memory.max",
@@ -22,16 +22,25 @@ const FIELDS: [&str; 13] = [
     "terminal",
     "autostart",
     "restart",
+    "persist",
 ];
 
 /// Few values, so that two of them are often the same.
 pub fn grant() -> impl Strategy<Value = Grant> {
     let few = || 1..4u64;
     let restart = prop::option::of((1..4u64, 100..103u64));
+    let persist = prop::option::of((few(), few(), few()));
     let numbers = (few(), few(), few(), few(), few());
     let sets = (0..3u64, 0..8u64, 0..3u64, 0..8u64);
-    (numbers, sets, any::<bool>(), any::<bool>(), restart).prop_map(
-        |(n, s, terminal, autostart, restart)| Grant {
+    (
+        numbers,
+        sets,
+        any::<bool>(),
+        any::<bool>(),
+        restart,
+        persist,
+    )
+        .prop_map(|(n, s, terminal, autostart, restart, persist)| Grant {
             cpu_quota: n.0,
             cpu_weight: n.1,
             memory_max: n.2 + 4,
@@ -45,8 +54,12 @@ pub fn grant() -> impl Strategy<Value = Grant> {
             terminal,
             autostart,
             restart: restart.map(|(tries, delay_ms)| Restart { tries, delay_ms }),
-        },
-    )
+            persist: persist.map(|(bytes, records, rate)| Persist {
+                bytes,
+                records,
+                rate,
+            }),
+        })
 }
 
 /// `grant` with one field taken from `other`.
@@ -65,7 +78,8 @@ fn with(field: &str, grant: &Grant, other: &Grant) -> Grant {
         "devices" => new.devices = other.devices,
         "terminal" => new.terminal = other.terminal,
         "autostart" => new.autostart = other.autostart,
-        _ => new.restart = other.restart,
+        "restart" => new.restart = other.restart,
+        _ => new.persist = other.persist,
     }
     new
 }
@@ -80,7 +94,7 @@ proptest! {
         lines in vec(prop_oneof![
             prop::sample::select(super::LEAST.lines().collect::<Vec<_>>()).prop_map(str::to_owned),
             ("[a-z_.]{1,8}", "(-?[0-9]{1,20}|\"[a-zA-Z0-9 ]{0,9}\"|\\[[0-9, ]{0,5}\\]|true)").prop_map(|(k, v)| format!("{k} = {v}")),
-            "(cpu|memory|restart|environment)\\.[a-z]{1,4} = [0-9\"]{1,3}",
+            "(cpu|memory|restart|persist|environment)\\.[a-z]{1,4} = [0-9\"]{1,3}",
             "\\PC{0,30}",
         ], 0..16)
     ) {
@@ -138,6 +152,7 @@ fn a05_the_order_of_each_field_is_the_one_of_its_table() {
         terminal: false,
         autostart: false,
         restart: None,
+        persist: None,
     };
     let high = Grant {
         cpu_quota: 2,
@@ -155,6 +170,11 @@ fn a05_the_order_of_each_field_is_the_one_of_its_table() {
         restart: Some(Restart {
             tries: 1,
             delay_ms: 100,
+        }),
+        persist: Some(Persist {
+            bytes: 1,
+            records: 1,
+            rate: 1,
         }),
     };
     assert_eq!(beyond(&high, &low), FIELDS);
@@ -184,6 +204,26 @@ fn a05_two_ways_out_or_two_sets_are_each_more_than_the_other() {
     assert_eq!(beyond(&again(2, 200), &again(1, 100)), ["restart"]);
     assert_eq!(beyond(&again(1, 100), &again(2, 200)), ["restart"]);
     assert_eq!(beyond(&again(1, 200), &again(2, 100)), [""; 0]);
+}
+
+#[test]
+fn t02_a_room_keeps_no_more_than_the_room_it_is_in_and_nothing_where_that_keeps_nothing() {
+    let base = parse("f", super::LEAST).unwrap().grant;
+    let keeps = |bytes, records, rate| Grant {
+        persist: Some(Persist {
+            bytes,
+            records,
+            rate,
+        }),
+        ..base.clone()
+    };
+    let parent = keeps(2, 2, 2);
+    for more in [keeps(3, 2, 2), keeps(2, 3, 2), keeps(2, 2, 3)] {
+        assert_eq!(beyond(&more, &parent), ["persist"]);
+    }
+    assert_eq!(beyond(&keeps(1, 2, 1), &parent), [""; 0]);
+    assert_eq!(beyond(&base, &parent), [""; 0]);
+    assert_eq!(beyond(&keeps(1, 1, 1), &base), ["persist"]);
 }
 
 #[test]
