@@ -2,8 +2,12 @@
 
 use std::fs::{self, DirEntry, File};
 use std::io;
-use std::path::Path;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
+
+use nix::libc;
 
 use crate::error::{Fault, at};
 
@@ -19,6 +23,48 @@ pub(crate) fn or_missing<T: Default>(result: io::Result<T>) -> io::Result<T> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
         result => result,
     }
+}
+
+/// What the name of a file ends in that is not whole yet.
+pub(crate) const NEW: &str = ".new";
+
+/// Writes a file of which nobody knows yet, and has the disk keep it; where it is. With a full disk all is as it was.
+pub(crate) fn prepare(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
+    let new = dir.join(format!("{name}{NEW}"));
+    let written = fs::write(&new, bytes).and_then(|()| {
+        #[cfg(test)]
+        crash::boundary(&new, 0, bytes);
+        File::open(&new)?.sync_all()
+    });
+    written.inspect_err(|_| drop(fs::remove_file(&new)))?;
+    Ok(new)
+}
+
+/// Makes a file, or replaces it: a power cut leaves what was there before or all of the new one.
+pub(crate) fn publish(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let new = prepare(dir, name, bytes)?;
+    #[cfg(test)]
+    crash::boundary(&new, 0, &[]);
+    fs::rename(new, dir.join(name))?;
+    #[cfg(test)]
+    crash::boundary(dir, 0, &[]);
+    sync_dir(dir)
+}
+
+/// Overwrites a part of a file, and has the disk keep it.
+pub(crate) fn overwrite(path: &Path, bytes: &[u8], at: u64) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    file.write_all_at(bytes, at)?;
+    #[cfg(test)]
+    crash::boundary(path, at, bytes);
+    file.sync_data()
+}
+
+/// Has the disk begin with what was written to a file. Nothing depends on it: what fails, the flush says.
+pub(crate) fn start(file: &File) {
+    let (fd, all) = (file.as_raw_fd(), 0);
+    // SAFETY: it takes no pointer, and the descriptor is open for as long as the file is borrowed.
+    unsafe { libc::sync_file_range(fd, 0, all, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
 /// Makes the names in a directory durable: a synced file without its name is lost all the same (`fsync(2)`).
@@ -59,4 +105,31 @@ pub(crate) fn aside(dir: &Path, prefix: &str) -> Vec<String> {
     let mut found: Vec<_> = names.filter(|name| name.starts_with(prefix)).collect();
     found.sort();
     found
+}
+
+/// For tests: what a power cut would leave at each boundary between a write and its flush.
+#[cfg(test)]
+pub(crate) mod crash {
+    use std::cell::RefCell;
+    use std::path::Path;
+
+    /// Called between a write and its flush with the file (or the directory whose names are not flushed) and what was written where.
+    pub(crate) type Watch = Box<dyn FnMut(&Path, u64, &[u8])>;
+
+    thread_local! {
+        static WATCH: RefCell<Option<Watch>> = const { RefCell::new(None) };
+    }
+
+    pub(crate) fn watch(watch: Option<Watch>) {
+        WATCH.set(watch);
+    }
+
+    pub(crate) fn boundary(path: &Path, at: u64, bytes: &[u8]) {
+        // Taken out meanwhile: what it does may write as well.
+        let watch = WATCH.take();
+        if let Some(mut watch) = watch {
+            watch(path, at, bytes);
+            WATCH.set(Some(watch));
+        }
+    }
 }

@@ -1,11 +1,10 @@
 //! The entropy seed (H16): what one boot gathered helps the next one, and no seed ever serves twice.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::path::Path;
 
-use nix::{errno::Errno, libc::c_int};
+use nix::{errno::Errno, libc, libc::c_int};
 
 use crate::db::Db;
 use crate::error::{Fault, at};
@@ -22,13 +21,13 @@ nix::ioctl_write_ptr!(add_entropy, b'R', 0x03, [c_int; 2]);
 ///
 /// Replaced before use: a power cut at any instant can lose a seed, never repeat one. Both values are one-way
 /// derivatives, so the credited one does not reveal the stored one.
-pub(crate) fn restore(db: &Db, device: &Path) -> Result<String, Fault> {
+pub(crate) fn restore(db: &Db, pool: &File) -> Result<String, Fault> {
     let old = replace(db)?;
     if old.is_empty() {
         return Ok("none".into());
     }
     let seed = sha256(&[old.as_bytes(), b"use"]);
-    credit(device, seed).map_err(at("credit entropy seed"))?;
+    credit(pool, seed).map_err(at("credit entropy seed"))?;
     Ok(format!("{:.16}", hex(&sha256(&[&seed]))))
 }
 
@@ -36,18 +35,23 @@ pub(crate) fn restore(db: &Db, device: &Path) -> Result<String, Fault> {
 pub(crate) fn replace(db: &Db) -> Result<String, Fault> {
     let old = db.run("seed", "SELECT hex(seed) FROM machine", [])?;
     let old = old.concat();
-    let mut fresh = [0; 32];
-    // Unlike getrandom(2) this never waits; what it lacks early in a boot, the old seed makes up for.
-    let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut fresh));
-    read.map_err(at("read /dev/urandom"))?;
+    let fresh = random().map_err(at("getrandom"))?;
     let next = sha256(&[old.as_bytes(), &fresh, b"next"]);
     db.run("seed", "UPDATE machine SET seed = ?1", [next])?;
     Ok(old)
 }
 
+/// Random bytes (`getrandom(2)`). It never waits: what the kernel lacks early in a boot, the old seed makes up for.
+pub(crate) fn random() -> io::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let flags = libc::GRND_INSECURE;
+    // SAFETY: the kernel writes at most as many bytes as the array has; up to 256 it writes all or none.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), flags) };
+    Ok(Errno::result(got).map(|_| bytes)?)
+}
+
 /// Adds `seed` to the kernel's pool; without the right to credit it (a test on a plain host) it is mixed in uncredited.
-fn credit(device: &Path, seed: [u8; 32]) -> io::Result<()> {
-    let mut file = File::options().write(true).open(device)?;
+fn credit(mut file: &File, seed: [u8; 32]) -> io::Result<()> {
     let pool = PoolInfo([256, 32], seed);
     // SAFETY: the kernel reads the two integers and then 32 bytes, all within `pool`, which outlives the call.
     match unsafe { add_entropy(file.as_raw_fd(), (&raw const pool).cast()) } {

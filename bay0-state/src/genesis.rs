@@ -18,7 +18,6 @@
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -191,19 +190,16 @@ impl Log {
 
     /// Overwrites what lies at the end, durably.
     fn put(&self, bytes: &[u8]) -> io::Result<()> {
-        let file = File::options().write(true).open(self.path(""))?;
-        file.write_all_at(bytes, self.tip.end as u64)?;
-        file.sync_data()
+        disk::overwrite(&self.path(""), bytes, self.tip.end as u64)
     }
 
     /// Makes the next file, which begins with a batch, and gives the older ones their names; the oldest goes. It has no name of
     /// its own until it is whole: with a full disk all stays as it was, and a power cut always leaves a newest file.
     fn begin(&self, batch: &[u8]) -> io::Result<()> {
-        let (next, newest) = (self.path(".new"), self.path(""));
+        let newest = self.path("");
         let mut bytes = batch.to_vec();
         bytes.resize(self.size, 0);
-        let written = fs::write(&next, bytes).and_then(|()| File::open(&next)?.sync_all());
-        written.inspect_err(|_| drop(fs::remove_file(&next)))?;
+        let next = disk::prepare(&self.dir, LOG_NAME, &bytes)?;
         disk::or_missing(fs::rename(self.path(".2"), self.path(".3")))?;
         disk::or_missing(fs::rename(self.path(".1"), self.path(".2")))?;
         disk::or_missing(fs::hard_link(&newest, self.path(".1")))?;

@@ -115,7 +115,8 @@ impl Store {
         let db = Db::open(dir, &mut trouble).and_then(|db| {
             schema = db::SCHEMA;
             floor = db.answer(&["floor"])?.concat();
-            seed = entropy::restore(&db, Path::new("/dev/random"))?;
+            let random = File::options().write(true).open("/dev/random");
+            seed = entropy::restore(&db, &random.map_err(at("open /dev/random"))?)?;
             Ok(db)
         });
         trouble.extend(log.as_ref().err().cloned());

@@ -15,6 +15,8 @@
 //! | `.probe` | there only while a probe runs | [`keeper`] |
 //! | `*.broken-SECONDS-N`, `*.corrupt-SECONDS-N` | set aside, dated, at most five of a kind, never deleted | `disk` |
 //!
+//! A part of it is a library for any Linux directory: [`store`].
+//!
 //! Invariant: a positive reply means that what was asked for survives a power cut (S04).
 
 mod client;
@@ -22,9 +24,11 @@ mod db;
 mod disk;
 mod entropy;
 mod error;
+pub mod frame;
 pub mod genesis;
 pub mod keeper;
 mod sha256;
+pub mod store;
 pub mod wire;
 
 pub use client::{Keeper, Op, WRITE_DEADLINE, last_words};

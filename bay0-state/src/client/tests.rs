@@ -116,6 +116,13 @@ pub(crate) fn tmpfs(size: &str) -> TempDir {
     dir
 }
 
+/// Makes a file system of [`tmpfs`] another size.
+pub(crate) fn resize(dir: &TempDir, size: &str) {
+    let (none, options) = (None::<&str>, format!("size={size}"));
+    let again = MsFlags::MS_REMOUNT;
+    mount(none, dir.path(), none, again, Some(options.as_str())).unwrap();
+}
+
 /// Fills a file system to the last byte.
 pub(crate) fn fill(dir: &TempDir) {
     let mut file = fs::File::create(dir.path().join("filler")).unwrap();

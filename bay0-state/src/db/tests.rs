@@ -489,7 +489,7 @@ proptest! {
 #[test]
 fn h16_a_seed_is_replaced_before_it_is_used_and_never_serves_twice() {
     let dir = tempdir().unwrap();
-    let device = dir.path().join("random");
+    let device = tempfile::tempfile().unwrap();
     let db = open(&dir);
     assert_eq!(
         entropy::restore(&db, &device).unwrap(),
@@ -499,11 +499,11 @@ fn h16_a_seed_is_replaced_before_it_is_used_and_never_serves_twice() {
     let mut served = std::collections::BTreeSet::new();
     for _ in 0..20 {
         let before = db.seed().unwrap();
-        // The device is not there: even then the seed must be another one by now.
+        // It is no such device: even then the seed must be another one by now.
         let error = entropy::restore(&db, &device).unwrap_err().to_string();
         assert_eq!(
             error,
-            "credit entropy seed: ENOENT; state cannot be kept; next: attach the disk and reboot"
+            "credit entropy seed: ENOTTY; state cannot be kept; next: check the disk, then reboot"
         );
         assert_ne!(db.seed().unwrap(), before);
         assert!(served.insert(crate::hex(&before).to_uppercase()));
@@ -516,13 +516,11 @@ fn h16_the_kernel_takes_the_seed_and_its_fingerprint_tells_which() {
     let dir = tempdir().unwrap();
     let db = open(&dir);
     db.set_seed([9; 32]).unwrap();
-    let fingerprint = entropy::restore(&db, Path::new("/dev/random")).unwrap();
+    let pool = File::options().write(true).open("/dev/random").unwrap();
+    let fingerprint = entropy::restore(&db, &pool).unwrap();
     let used = crate::sha256(&["09".repeat(32).as_bytes(), b"use"]);
     assert_eq!(fingerprint, crate::hex(&crate::sha256(&[&used]))[..16]);
-    assert_ne!(
-        entropy::restore(&db, Path::new("/dev/random")).unwrap(),
-        fingerprint
-    );
+    assert_ne!(entropy::restore(&db, &pool).unwrap(), fingerprint);
 }
 
 #[test]
