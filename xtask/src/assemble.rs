@@ -14,6 +14,7 @@ use cpio::newc::{Builder, ModeFileType};
 use crate::image;
 use crate::modules::{FIRST, WANTED};
 use crate::rootimg::Root;
+use crate::tools;
 
 /// zstd's strongest level below the ones that need a large window; one thread, because several make other bytes.
 const ZSTD_LEVEL: i32 = 19;
@@ -48,6 +49,8 @@ const ETC: [(&str, &str); 3] = [
 pub struct Parts {
     /// A folder written by [`crate::soil::write_soil`].
     pub soil_dir: PathBuf,
+    /// A folder written by [`crate::tools::prepare`].
+    pub tools: PathBuf,
     /// The static binary.
     pub bay0: PathBuf,
     /// What rooms may, compiled.
@@ -101,6 +104,7 @@ pub fn spine_img(parts: &Parts) -> Result<(Vec<u8>, String)> {
         let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
         own.push(Entry::file("lib/bay0/update.der", 0o444, bytes));
     }
+    own.extend(tools(&parts.tools)?);
     let loaded = modules(&parts.soil_dir, &WANTED.map(|wanted| wanted.list))?;
     let files = [&common[..], &own, &loaded].concat();
     let root = Root::pack(&files, parts.epoch)?;
@@ -178,6 +182,19 @@ fn facts(facts: &[(&str, String)]) -> Entry {
 fn policy(db: &Path) -> Result<Entry> {
     let bytes = fs::read(db).with_context(|| format!("read {}", db.display()))?;
     Ok(Entry::file("lib/bay0/policy.db", 0o444, bytes))
+}
+
+/// The vault's tools. The initramfs has none: there is no disk yet.
+fn tools(dir: &Path) -> Result<Vec<Entry>> {
+    let folder = Entry {
+        path: "lib/vault".into(),
+        permissions: 0o755,
+        kind: Kind::Directory,
+    };
+    let files = tools::files(dir)?.into_iter();
+    // The kernel executes the loader, which maps the others.
+    let file = |(name, bytes)| Entry::file(&format!("lib/vault/{name}"), 0o555, bytes);
+    Ok([folder].into_iter().chain(files.map(file)).collect())
 }
 
 /// The lists of modules that are not empty, and what they name.
@@ -342,6 +359,7 @@ mod tests {
     fn h03_a_missing_bay0_fails_by_name() {
         let parts = Parts {
             soil_dir: "/nowhere".into(),
+            tools: "/nowhere".into(),
             bay0: "/nowhere/bay0".into(),
             policy: "/nowhere/policy.db".into(),
             maker: None,

@@ -40,6 +40,8 @@ pub const SOAK: &str = "Examples:
 pub const BENCH: &str = "Examples:
   cargo xtask bench                   every figure, as a table
   cargo xtask bench boot --runs 9 --json
+  cargo xtask bench store             without a machine: the store beside a bare write, SQLite and cp, in build/bench
+  cargo xtask bench store --dir /persist --size 256M    on that disk, with less sealed than a GiB
   cargo xtask bench rooms             as root: rooms beside a bare sandbox, bubblewrap, crun and runc";
 
 pub const QEMU: &str = "Examples:
@@ -48,6 +50,7 @@ pub const QEMU: &str = "Examples:
   cargo xtask qemu --soil alpine --accel tcg
   cargo xtask qemu --uefi --update build/update.img    then `update` and `reboot` at the prompt
   cargo xtask qemu --uefi --secure-boot    build/disk.img, made where it is missing, under UEFI
+  cargo xtask qemu --vault            build/vault.img as /persist, made where it is missing; docs/VAULT.md
   cargo xtask qemu --rooms busybox,dev,web    with these images of rooms, built where they are missing
 
 Exit codes of --smoke: 0 GREEN, 1 YELLOW, 2 RED or after its verdict without an answer, 3 no verdict in time, 4 not tried
@@ -56,10 +59,11 @@ Exit codes of --smoke: 0 GREEN, 1 YELLOW, 2 RED or after its verdict without an 
 pub const REPIN: &str = "Examples:
   cargo xtask repin debian            the newest kernel of the series
   cargo xtask repin source            its source, for the hardened soil
+  cargo xtask repin tools             the packages of cryptsetup and mke2fs
   cargo xtask repin alpine https://dl-cdn.alpinelinux.org/alpine/v3.24/releases/x86_64/netboot-3.24.2
   cargo xtask repin alpine DIR --version 3.24.2    the same from local files
   cargo xtask repin builder sha256:DIGEST --version 3.24.2
-Then: cargo xtask test, and commit xtask/soil.lock";
+Then: cargo xtask test, and commit the lock";
 
 pub const POLICY: &str = "Examples:
   cargo xtask policy check            every finding in all policies
@@ -74,7 +78,8 @@ Exit codes: 0 all policies are in order, 1 one is not, 4 the command could not d
 
 pub const PERSIST: &str = "Examples:
   cargo xtask persist                 build/persist.img, 10G and sparse, where there is none
-  cargo xtask persist --size 512M --force    another one in its place";
+  cargo xtask persist --size 512M --force    another one in its place
+  cargo xtask persist --luks --passphrase-file FILE    build/vault.img: the same as a vault";
 
 pub const KEYS: &str = "Examples:
   cargo xtask keys                    build/keys, for `disk` and `qemu --uefi --secure-boot`
@@ -82,6 +87,7 @@ pub const KEYS: &str = "Examples:
 
 pub const DISK: &str = "Examples:
   cargo xtask disk                    build/disk.img, signed with the keys for development
+  cargo xtask disk --vault --force    anew, with a blank persist that the first boot makes a vault
   cargo xtask disk --unsigned carry   carry/spine.efi and carry/off.efi, to be signed elsewhere
   cargo xtask disk --signed carry --cert db.crt    the disk with what came back
 The whole ceremony: docs/DEPLOYMENT-GUIDE.md";

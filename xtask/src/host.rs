@@ -158,6 +158,11 @@ pub const TOOL_VERITYSETUP: Tool = Tool {
     program: "veritysetup",
     packages: ["cryptsetup-bin", "veritysetup", "cryptsetup", "cryptsetup"],
 };
+/// Makes vaults.
+pub const TOOL_CRYPTSETUP: Tool = Tool {
+    program: "cryptsetup",
+    packages: ["cryptsetup-bin", "cryptsetup", "cryptsetup", "cryptsetup"],
+};
 /// Puts a Debian root together.
 pub const TOOL_MMDEBSTRAP: Tool = Tool {
     program: "mmdebstrap",

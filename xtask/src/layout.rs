@@ -61,6 +61,11 @@ impl Layout {
         self.root.join("xtask/soil.lock")
     }
 
+    /// The folder of the list of packages that the vault's tools are from.
+    pub fn tools_lock(&self) -> PathBuf {
+        self.root.join("xtask")
+    }
+
     /// What each room may, one file for each.
     pub fn policies(&self) -> PathBuf {
         self.root.join("bay0-persona/policies")
@@ -138,6 +143,11 @@ impl Layout {
     /// The disk `cargo xtask qemu` gives the machine.
     pub fn persist(&self) -> PathBuf {
         self.build().join("persist.img")
+    }
+
+    /// The same as a vault.
+    pub fn vault(&self) -> PathBuf {
+        self.build().join("vault.img")
     }
 
     /// The disk of `cargo xtask disk` and `qemu --uefi`.

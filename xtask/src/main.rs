@@ -44,7 +44,9 @@ mod stage;
 mod stamp;
 mod suite;
 mod tidy;
+mod tools;
 mod uefi;
+mod vault;
 mod verity;
 mod vm;
 
@@ -172,6 +174,12 @@ enum Task {
         /// Replace the disk that is there, and everything on it
         #[arg(long)]
         force: bool,
+        /// Make a vault, build/vault.img: LUKS2, with the passphrase that is typed here
+        #[arg(long)]
+        luks: bool,
+        /// Take the vault's passphrase from this file's first line
+        #[arg(long, value_name = "FILE", requires = "luks")]
+        passphrase_file: Option<PathBuf>,
     },
 }
 
@@ -195,6 +203,12 @@ struct QemuArgs {
     /// With our keys in the firmware, which then starts nothing else
     #[arg(long, requires = "uefi")]
     secure_boot: bool,
+    /// Boot with the vault build/vault.img as /persist, made where it is missing; its passphrase is asked for at each boot
+    #[arg(long, conflicts_with_all = ["uefi", "smoke"])]
+    vault: bool,
+    /// Take the passphrase of a new vault from this file's first line
+    #[arg(long, value_name = "FILE", requires = "vault")]
+    passphrase_file: Option<PathBuf>,
     /// Attach a disk with an update, read-only: build/update.img of `cargo xtask update`, or another
     #[arg(long, value_name = "FILE", requires = "uefi")]
     update: Option<PathBuf>,
@@ -278,7 +292,21 @@ fn run(task: Task) -> Result<u8> {
         Task::Keys { force } => uefi::make_keys(&layout, force)?,
         Task::Disk(args) => uefi::make_disk(&layout, &args)?,
         Task::Sign(args) => uefi::sign(&args)?,
-        Task::Persist { size, force } => persist::make(&layout.persist(), size, force)?,
+        Task::Persist {
+            size,
+            force,
+            luks: false,
+            ..
+        } => persist::make(&layout.persist(), size, force)?,
+        Task::Persist {
+            size,
+            force,
+            passphrase_file,
+            ..
+        } => {
+            let ask = || vault::passphrase(passphrase_file.as_deref());
+            vault::make(&layout.vault(), size, force, ask)?;
+        }
     }
     Ok(0)
 }
@@ -311,6 +339,14 @@ fn boot(layout: &Layout, args: &QemuArgs) -> Result<u8> {
     let mut cfg = qemu::set_up(layout, args.soil, args.accel, &rooms)?;
     if args.uefi {
         qemu::with_firmware(layout, &mut cfg, args.secure_boot)?;
+    }
+    if args.vault {
+        let path = layout.vault();
+        if !path.exists() {
+            let ask = || vault::passphrase(args.passphrase_file.as_deref());
+            vault::make(&path, qemu::PERSIST_BYTES, false, ask)?;
+        }
+        cfg.drives = vec![machine::virtio_drive(&path, "persist", "")];
     }
     if let Some(update) = &args.update {
         ensure!(

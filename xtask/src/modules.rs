@@ -26,7 +26,7 @@ pub struct Wanted {
 
 /// What bay0 loads. `watchdog`: the hardware watchdog, before anything that can fail. `softdog`: only where that brought none.
 /// `root`: what the root and the rooms' images need, SquashFS on dm-verity, which asks the kernel for SHA-256 by name.
-/// `early`: the power button, its events and the panic notifier, and what else rooms are made of: their network (IPv6), and the keyboard that stands in for their hardware. `disk`: what `/persist` is on. A module may stand in several lists; loading
+/// `early`: the power button, its events and the panic notifier, and what else rooms are made of: their network (IPv6), and the keyboard that stands in for their hardware. `disk`: what `/persist` is on, and the vault's cipher. A module may stand in several lists; loading
 /// it again is no error.
 pub const WANTED: [Wanted; 5] = [
     Wanted {
@@ -51,7 +51,7 @@ pub const WANTED: [Wanted; 5] = [
     },
     Wanted {
         list: "disk",
-        needed: &["virtio_pci", "virtio_blk", "ext4"],
+        needed: &["virtio_pci", "virtio_blk", "ext4", "dm-crypt", "xts"],
         optional: &[],
     },
 ];
@@ -159,6 +159,7 @@ mod tests {
         kernel/fs/squashfs/squashfs.ko:\nkernel/fs/overlayfs/overlay.ko:\n\
         kernel/drivers/md/dm-mod.ko:\nkernel/drivers/md/dm-bufio.ko: kernel/drivers/md/dm-mod.ko\n\
         kernel/drivers/md/dm-verity.ko: kernel/drivers/md/dm-bufio.ko kernel/drivers/md/dm-mod.ko\n\
+        kernel/drivers/md/dm-crypt.ko: kernel/drivers/md/dm-mod.ko\nkernel/crypto/xts.ko:\n\
         kernel/drivers/block/loop.ko:\nkernel/drivers/net/veth.ko:\nkernel/net/core/failover.ko:\n\
         kernel/drivers/net/virtio_net.ko: kernel/net/core/failover.ko\n\
         kernel/net/llc/llc.ko:\nkernel/net/802/stp.ko: kernel/net/llc/llc.ko\n\
@@ -181,7 +182,10 @@ mod tests {
                 "kernel/drivers/block/virtio_blk.ko.gz",
                 "kernel/lib/crc16.ko",
                 "kernel/fs/jbd2/jbd2.ko",
-                "kernel/fs/ext4/ext4.ko"
+                "kernel/fs/ext4/ext4.ko",
+                "kernel/drivers/md/dm-mod.ko",
+                "kernel/drivers/md/dm-crypt.ko",
+                "kernel/crypto/xts.ko"
             ]
         );
     }

@@ -14,6 +14,7 @@ use crate::host;
 use crate::layout::Layout;
 use crate::lock::{Debian, Lock};
 use crate::stamp;
+use crate::tools;
 
 /// The series of the release kernel as well; another one is a decision, not a re-pin.
 const SERIES: &str = "6.12";
@@ -25,6 +26,8 @@ pub enum Which {
     Debian,
     /// The source package of the pinned series, in the version that this host's archive has
     Source,
+    /// The packages of the vault's tools, in the versions that this host's archive has; rewrites xtask/tools.lock
+    Tools,
     /// vmlinuz-virt and modloop-virt of one netboot folder
     Alpine {
         /// Address of a versioned folder (…/netboot-3.24.2), or a local folder with both files
@@ -51,6 +54,7 @@ pub fn command(layout: &Layout, which: &Which) -> Result<()> {
     match which {
         Which::Debian => debian(layout)?,
         Which::Source => source(layout)?,
+        Which::Tools => tools::repin(layout)?,
         Which::Alpine { source, version } => alpine::pin(layout, source, version.as_deref())?,
         Which::Builder {
             source,
@@ -58,7 +62,7 @@ pub fn command(layout: &Layout, which: &Which) -> Result<()> {
             image,
         } => builder::pin(layout, source, version, image.as_deref())?,
     }
-    println!("repin: next: cargo xtask test, then commit xtask/soil.lock");
+    println!("repin: next: cargo xtask test, then commit the lock");
     Ok(())
 }
 

@@ -111,6 +111,8 @@ fn copy_inputs(from: &Layout, to: &Layout) -> Result<()> {
     names.retain(|name| from.cache().join(name).exists());
     let packages = room::packages(from, roomdisk::SMALL)?;
     names.extend(packages.iter().map(|name| format!("rooms/{name}")));
+    let tools = crate::tools::packages(from)?;
+    names.extend(tools.iter().map(|name| format!("tools/{name}")));
     for name in names {
         copy(&from.cache().join(&name), &to.cache().join(&name))?;
     }

@@ -21,8 +21,11 @@ use crate::help;
 use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::spine;
+pub use debian::{fetch as fetch_packages, member};
 use layer::LeftOut;
+use recipe::Package;
 use recipe::Recipe;
+pub use recipe::{lock_text, read_lock};
 pub use shelf::check_name;
 use shelf::{Row, Shelf};
 use spool::Spool;
@@ -77,6 +80,21 @@ pub enum Checked {
     Listed,
     /// Its file is the one that was listed, too.
     Hashed,
+}
+
+/// The packages of these names as they are in this host's archive, and all that they need.
+pub fn resolve(release: &str, packages: &[&str]) -> Result<Vec<Package>> {
+    let recipe = Recipe {
+        about: String::new(),
+        kind: recipe::Kind::Busybox,
+        release: release.to_owned(),
+        packages: packages.iter().map(|name| (*name).to_owned()).collect(),
+        programs: Vec::new(),
+        folders: Vec::new(),
+        files: std::collections::BTreeMap::new(),
+    };
+    let work = tempfile::tempdir().context("make a folder")?;
+    debian::resolve(&recipe, work.path()).context("repin")
 }
 
 /// Where things are.

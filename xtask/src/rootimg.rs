@@ -4,7 +4,7 @@
 use std::io::Cursor;
 
 use anyhow::{Context, Result, ensure};
-use backhand::compression::Compressor;
+use backhand::compression::{CompressionOptions, Compressor, Zstd};
 use backhand::{FilesystemCompressor, FilesystemWriter, NodeHeader};
 use sha2::{Digest, Sha256};
 
@@ -15,6 +15,9 @@ use crate::verity::{BLOCK, Tree};
 
 /// Mode bits that a file of the Spine may have: nothing is set-uid or set-gid (C01).
 const PERMISSIONS: u32 = 0o777;
+
+/// As the initramfs around it: each block is compressed by itself, and nothing makes it smaller afterwards.
+const ZSTD_LEVEL: u32 = 19;
 
 /// A root, ready to go into an initramfs.
 pub struct Root {
@@ -45,7 +48,10 @@ impl Root {
 /// One file system in one order, with one owner and one time.
 fn squashfs(entries: &[Entry], epoch: u32) -> Result<Vec<u8>> {
     let mut writer = FilesystemWriter::default();
-    writer.set_compressor(FilesystemCompressor::new(Compressor::Zstd, None)?);
+    let level = CompressionOptions::Zstd(Zstd {
+        compression_level: ZSTD_LEVEL,
+    });
+    writer.set_compressor(FilesystemCompressor::new(Compressor::Zstd, Some(level))?);
     writer.set_time(epoch);
     writer.set_root_mode(0o755);
     writer.set_only_root_id();

@@ -17,6 +17,7 @@ use crate::policy;
 use crate::roomdisk::{self, Set};
 use crate::soil::{self, Soil};
 use crate::stamp::{self, Inputs};
+use crate::tools;
 
 /// Static everywhere, where rustup has it.
 const MUSL: &str = "x86_64-unknown-linux-musl";
@@ -54,6 +55,7 @@ fn write(parts: &Parts, spine: Spine) -> Result<Spine> {
         .add("assembly", &stamp::sha256(include_bytes!("assemble.rs")))
         .add("root", &stamp::sha256(include_bytes!("rootimg.rs")))
         .add("soil", &parts.soil_dir.display().to_string())
+        .add("tools", &parts.tools.display().to_string())
         .add("bay0", &stamp::sha256_file(&parts.bay0)?)
         .add("policy", &stamp::sha256_file(&parts.policy)?)
         .add("facts", &format!("{:?} {}", parts.facts, parts.epoch));
@@ -93,6 +95,7 @@ pub fn parts(layout: &Layout, lock: &Lock, soil: Soil, fault: bool, rooms: &Set)
     let bay0 = compile(layout, lock, "bay0", fault)?;
     Ok(Parts {
         soil_dir,
+        tools: tools::prepare(layout)?,
         bay0,
         policy,
         maker: layout.maker(),

@@ -23,6 +23,7 @@ pub fn stage(layout: &Layout, soil: Soil, rooms: &Set) -> Result<PathBuf> {
     let xtask = spine::compile(layout, &lock, "xtask", false)?;
     let stage = fresh_dir(&layout.build().join("stage"))?;
     copy_tree(&parts.soil_dir, &stage.join("soil"))?;
+    copy_tree(&parts.tools, &stage.join("tools"))?;
     for (from, name) in [
         (&parts.bay0, "bay0"),
         (&parts.policy, "policy.db"),
@@ -65,6 +66,7 @@ pub fn assemble(stage: &Path, out: &Path) -> Result<Spine> {
     let soil = Soil::from_str(name.trim(), false).map_err(|e| anyhow!("soil.name: {e}"))?;
     let parts = Parts {
         soil_dir: stage.join("soil"),
+        tools: stage.join("tools"),
         bay0: stage.join("bay0"),
         policy: stage.join("policy.db"),
         maker: Some(stage.join("update.der")).filter(|file| file.exists()),

@@ -44,7 +44,7 @@ pub fn fetch(name: &str, packages: &[Package], cache: &Path) -> Result<()> {
     let part = fresh_dir(&cache.join("part"))?;
     let wanted: Vec<String> = missing.iter().map(|p| p.wanted()).collect();
     let bytes = missing.iter().map(|p| p.bytes).sum();
-    let what = format!("{} packages of room {name}", missing.len());
+    let what = format!("{} packages of {name}", missing.len());
     if !fetch::apt_download_all(&wanted, &what, &part, bytes)? {
         fetch::apt_update()?;
         if !fetch::apt_download_all(&wanted, &what, &part, bytes)? {
@@ -60,8 +60,13 @@ pub fn fetch(name: &str, packages: &[Package], cache: &Path) -> Result<()> {
 fn gone(name: &str, part: &Path, wanted: &[&Package], cache: &Path) -> String {
     let lacks = wanted.iter().find(|p| !part.join(p.pin().name).exists());
     let lacks = lacks.map_or("them".to_owned(), |p| p.wanted());
+    let folder = if name == crate::tools::LOCK {
+        "xtask"
+    } else {
+        "xtask/rooms"
+    };
     format!(
-        "fetch {} packages (pinned in xtask/rooms/{name}.lock): apt does not have {lacks}, even after apt-get update; next, on a host of \
+        "fetch {} packages (pinned in {folder}/{name}.lock): apt does not have {lacks}, even after apt-get update; next, on a host of \
          that Debian release: {}; or put the files into {}",
         wanted.len(),
         recipe::repin_command(name),
@@ -247,7 +252,7 @@ fn control(deb: &Path) -> Result<String> {
 }
 
 /// Reads one part of a package, whatever it is compressed with.
-fn member(
+pub fn member(
     deb: &Path,
     name: &str,
     read: impl FnOnce(Box<dyn Read + '_>) -> Result<()>,

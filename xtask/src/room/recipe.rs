@@ -125,7 +125,13 @@ pub fn lock_text(name: &str, packages: &[Package]) -> String {
 
 /// What a person types when a pin does not hold any more.
 pub fn repin_command(name: &str) -> String {
-    format!("cargo xtask room repin {name}")
+    // Not of a room, but pinned in the same way.
+    let room = if name == crate::tools::LOCK {
+        ""
+    } else {
+        "room "
+    };
+    format!("cargo xtask {room}repin {name}")
 }
 
 impl Package {

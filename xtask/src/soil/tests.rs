@@ -25,7 +25,9 @@ const DEP: &str = "kernel/drivers/watchdog/i6300esb.ko.gz:\n\
     kernel/drivers/block/virtio_blk.ko.gz:\n\
     kernel/fs/jbd2/jbd2.ko.gz:\n\
     kernel/fs/ext4/ext4.ko.gz: kernel/fs/jbd2/jbd2.ko.gz kernel/fs/mbcache.ko.gz\n\
-    kernel/fs/mbcache.ko.gz:\n";
+    kernel/fs/mbcache.ko.gz:\n\
+    kernel/drivers/md/dm-crypt.ko.gz: kernel/drivers/md/dm-mod.ko.gz\n\
+    kernel/crypto/xts.ko.gz:\n";
 
 fn modloop(path: &Path) {
     let mut image = backhand::FilesystemWriter::default();
@@ -87,7 +89,8 @@ fn h01_an_alpine_soil_becomes_lists_and_plain_modules() {
     assert_eq!(list("watchdog"), "/lib/modules/i6300esb.ko\n");
     assert_eq!(
         list("disk"),
-        "/lib/modules/virtio_blk.ko\n/lib/modules/mbcache.ko\n/lib/modules/jbd2.ko\n/lib/modules/ext4.ko\n"
+        "/lib/modules/virtio_blk.ko\n/lib/modules/mbcache.ko\n/lib/modules/jbd2.ko\n/lib/modules/ext4.ko\n\
+         /lib/modules/dm_mod.ko\n/lib/modules/dm_crypt.ko\n/lib/modules/xts.ko\n"
     );
     let names = |name| {
         let list = list(name);
