@@ -2,16 +2,20 @@
 //!
 //! One idea a file: [`name`] (the grammar nobody can step around), [`policy`] (what it may), [`cgroup`] (the cgroup v2
 //! directory that bounds, freezes and kills it), [`image`] (its files, verified), [`spawn`] (the one way this system makes a
-//! process), [`room`] (how one becomes a room), [`tree`] (mounts that go into it) and [`link`] (its network).
+//! process), [`room`] (how one becomes a room), [`tree`] (mounts that go into it), [`link`] (its network), [`packet`] (how processes
+//! speak to each other), [`wish`] (what a room may ask to be kept) and [`confine`] (the walls around the keeper).
 
 pub mod cgroup;
+pub mod confine;
 pub mod image;
 pub mod link;
 pub mod name;
+pub mod packet;
 pub mod policy;
 pub mod room;
 pub mod spawn;
 pub mod tree;
+pub mod wish;
 
 pub use cgroup::{GROUPS, Group, GroupError, ROOMS, cgroup2_root};
 pub use name::PersonaName;
@@ -19,3 +23,4 @@ pub use nix::sched::CloneFlags;
 pub use policy::{Grant, Policy};
 pub use room::{BpfProgram, Plan, Room, bpf_program};
 pub use spawn::{Child, Teller, spawn, spawn_teller};
+pub use wish::Wish;

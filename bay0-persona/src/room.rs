@@ -313,8 +313,11 @@ fn place(from: impl AsRef<Path>, to: &str) -> io::Result<()> {
     Ok(bind(from.as_ref(), to)?)
 }
 
-/// Makes the room's files the root, and lets go of everything else.
-fn enter() -> nix::Result<()> {
+/// Makes the current directory, where something is mounted, the root of this mount namespace, and lets go of everything else.
+///
+/// # Errors
+/// The errno of `pivot_root(2)`.
+pub fn enter() -> nix::Result<()> {
     // pivot_root(2): the same place twice stacks the old root over the new one, to be taken off at once.
     pivot_root(".", ".")?;
     umount2(".", MntFlags::MNT_DETACH)?;
@@ -322,7 +325,7 @@ fn enter() -> nix::Result<()> {
 }
 
 /// Gives up for good every capability whose bit is not in `kept`.
-fn capabilities(kept: u64) -> Result<(), CapsError> {
+pub(crate) fn capabilities(kept: u64) -> Result<(), CapsError> {
     let of = |capability: &caps::Capability| kept & capability.bitmask() != 0;
     let (keep, lose): (CapsHashSet, CapsHashSet) = caps::all().into_iter().partition(of);
     for capability in lose {

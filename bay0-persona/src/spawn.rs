@@ -18,6 +18,8 @@ use nix::{errno::Errno, fcntl::OFlag, libc};
 
 /// `clone3(2)`; the constant of the libc crate is too narrow for its value and reads as 0.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+/// The call that makes a process.
+pub(crate) const CLONE3: libc::c_long = libc::SYS_clone3;
 
 /// A child process, held by its pidfd: a stale handle fails instead of hitting a stranger (`pidfd_open(2)`). Dropping it ends
 /// the process: nothing runs on that nobody waits for.
@@ -88,7 +90,7 @@ pub fn spawn(
     let size = size_of::<libc::clone_args>();
     // SAFETY: args outlives the call and its size is passed; without CLONE_VM the child has its own copy of everything, and
     // the caller has one thread, so no lock can be held by a thread the child lacks.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size) };
+    let pid = unsafe { libc::syscall(CLONE3, &raw mut args, size) };
     if Errno::result(pid)? == 0 {
         let _ = setsid();
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);

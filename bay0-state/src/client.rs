@@ -3,12 +3,12 @@
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
-use bay0_persona::{Child, CloneFlags, spawn};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
+use bay0_persona::{Child, CloneFlags, packet, spawn};
+use nix::sys::socket::{MsgFlags, recv};
 
 use crate::error::DIRTY;
 use crate::keeper::{self, Config};
@@ -59,8 +59,14 @@ impl Keeper {
     /// A request that got no reply in time stays in flight: [`Keeper::expired`] tells, and nothing more is asked, so that no
     /// late reply is taken for another.
     pub fn post(&mut self, op: Op, args: &[&str]) -> io::Result<()> {
+        self.hand(op, args, None)
+    }
+
+    /// As [`Keeper::post`], with a descriptor.
+    pub fn hand(&mut self, op: Op, args: &[&str], given: Option<&OwnedFd>) -> io::Result<()> {
         self.expired().map_or(Ok(()), Err)?;
-        let sent = self.socket.send(&encode(op, args));
+        let request = encode(op, args);
+        let sent = packet::send(&self.socket, &[&request], given, MsgFlags::empty());
         sent.map_err(|_| died(op))?;
         let flight = (op, Instant::now());
         if self.flight.replace(flight).is_some() {
@@ -91,8 +97,7 @@ impl Keeper {
     }
 
     fn start_with(body: impl FnOnce(UnixDatagram) -> i32) -> io::Result<Self> {
-        let (unix, flag) = (AddressFamily::Unix, SockFlag::SOCK_CLOEXEC);
-        let (ours, theirs) = socketpair(unix, SockType::SeqPacket, None, flag)?;
+        let (ours, theirs) = packet::pair()?;
         let keep = [theirs.as_raw_fd()];
         let run = || body(theirs.into());
         let child = spawn(None, CloneFlags::empty(), &keep, run)?;
@@ -142,6 +147,8 @@ fn deadline(op: Op) -> Duration {
     match op {
         "personas" | "nack-get" => READ_DEADLINE,
         "open" | "baked" => OPEN_DEADLINE,
+        // A person is asked; whatever else takes time in it has a deadline of its own there.
+        "unlock" => Duration::MAX,
         _ => WRITE_DEADLINE,
     }
 }

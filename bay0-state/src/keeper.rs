@@ -5,10 +5,11 @@
 //!
 //! | request | what is done | values |
 //! | --- | --- | --- |
-//! | `open BOOT_ID` | mount and open everything | last-known-good time, newest sequence number, what is in force, how the previous boot ended; then what is wrong, each of which makes the whole boot RED |
+//! | `unlock` | find the disk and open the vault on it, which may take a person hours (C07) | `plain`, `luks` or `locked`, what is to be mounted, and what is to be said |
+//! | `open BOOT_ID DISK` | mount and open everything | last-known-good time, newest sequence number, what is in force, how the previous boot ended; then what is wrong, each of which makes the whole boot RED |
 //! | `append TEXT…` | append records to the genesis log | sequence number of the last |
 //! | `probe` | write, read back and remove a marker file, and append a record (H15) | its sequence number |
-//! | `close HOW NOW` | record how this boot ended, make everything durable, unmount | |
+//! | `close HOW NOW` | record how this boot ended, make everything durable; the end of this process unmounts it | |
 //! | `personas` | | `NAME STATE` each, sorted by name |
 //! | `floor` | | the last-known-good time |
 //! | `set-state NAME STATE` | record a persona's state | |
@@ -17,28 +18,43 @@
 //! | `nacks` | | every hash that is remembered so |
 //! | `clock NOW` | raise the last-known-good time; it never falls | |
 //! | `baked` | | the lines of the baked policies |
+//! | `gate NAME BYTES RECORDS RATE WISH`, and the room's connection | have the room's own process do it ([`crate::gate`]), which answers there | |
 //!
 //! Times are UNIX seconds, a hash is the SHA-256 of a Spine in 64 lower-case hex digits.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use bay0_persona::confine::confine;
 use bay0_persona::image::partition;
-use nix::mount::{MsFlags, mount, umount};
+use bay0_persona::packet::{pair, receive, send};
+use bay0_persona::room::enter;
+use bay0_persona::{Child, PersonaName, spawn};
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::MsgFlags;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{chdir, syncfs};
 
 use crate::db::{self, Db};
 use crate::entropy;
 use crate::error::{Fault, at, failed};
+use crate::gate;
 use crate::genesis::{Log, UNTOLD};
+use crate::vault;
 use crate::wire::{MAX_MESSAGE, Reply, decode, encode};
 
 /// Longest that the disk may take to appear: one on USB is there seconds after the kernel.
 pub const APPEARS: Duration = Duration::from_secs(5);
+/// Longest that the end of one room's process is waited for: it may be in the middle of a flush.
+const GATE_DEADLINE: Duration = Duration::from_millis(500);
 /// How often it is looked for meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
 const NOT_OPEN: &str = "/persist: not open; not done; next: open it first";
@@ -66,11 +82,20 @@ pub fn run(socket: &UnixDatagram, config: &Config) -> i32 {
     // Best effort, both: a keeper with the wrong name or score still keeps.
     let _ = nix::sys::prctl::set_name(c"bay0-keeper");
     let _ = fs::write("/proc/self/oom_score_adj", "-900");
-    let mut store = None;
+    let (mut store, mut gates) = (None::<Store>, Gates::default());
     let mut packet = vec![0; MAX_MESSAGE];
-    while let Ok(length @ 1..) = socket.recv(&mut packet) {
+    while let Ok((length @ 1.., given)) = receive(socket, &mut packet, MsgFlags::empty()) {
         let request = decode(packet.get(..length).unwrap_or_default());
-        let reply = match handle(config, &mut store, &request) {
+        let done = match (request.as_slice(), &store) {
+            (["gate", name, order @ ..], Some(open)) => gates.pass(&open.dir, name, order, given),
+            _ => {
+                if request.starts_with(&["close"]) {
+                    gates.close();
+                }
+                handle(config, &mut store, &request)
+            }
+        };
+        let reply = match done {
             Ok(values) => encode("ok", &values),
             Err(fault) => encode("no", &[fault]),
         };
@@ -83,31 +108,105 @@ pub fn run(socket: &UnixDatagram, config: &Config) -> i32 {
 fn handle(config: &Config, store: &mut Option<Store>, request: &[&str]) -> Reply {
     let open = store.as_mut().ok_or(NOT_OPEN);
     match *request {
-        ["open", boot_id] => {
-            let (opened, values) = Store::open(config, boot_id)?;
+        ["unlock"] => vault::unlock(&config.device.map(found).unwrap_or_default()),
+        ["open", boot_id, disk] => {
+            let (opened, values) = Store::open(config, boot_id, disk)?;
             *store = Some(opened);
             Ok(values)
         }
         ["append", ref texts @ ..] => open?.append(texts),
-        ["probe"] => open?.probe(config),
-        ["close", how, now] => store.take().ok_or(NOT_OPEN)?.close(config, how, now),
-        ["baked"] => db::baked(config.policies),
+        ["probe"] => open?.probe(),
+        ["close", how, now] => store.take().ok_or(NOT_OPEN)?.close(how, now),
+        ["baked"] => open.map_or_else(|_| db::baked(config.policies), |open| open.baked.clone()),
         _ => open?.db.as_ref()?.answer(request),
+    }
+}
+
+/// The processes of the rooms that have wished for something, by the rooms' names.
+#[derive(Default)]
+struct Gates(BTreeMap<String, (Child, OwnedFd)>);
+
+impl Gates {
+    /// Hands a wish on, to a process that is made if there is none or it has ended. The room hears why, if it cannot be.
+    fn pass(&mut self, dir: &Path, name: &str, order: &[&str], room: Option<OwnedFd>) -> Reply {
+        let passed = self.try_pass(dir, name, order.join("\0").as_bytes(), room.as_ref());
+        let text = passed.map_err(|errno| format!("gate {name}: {errno:?}; next: try again"));
+        if let (Err(text), Some(room)) = (&text, room) {
+            let _ = send(
+                &room,
+                &[&[gate::NOT], text.as_bytes()],
+                None,
+                MsgFlags::MSG_DONTWAIT,
+            );
+        }
+        text.map(|()| vec![])
+    }
+
+    fn try_pass(
+        &mut self,
+        dir: &Path,
+        name: &str,
+        order: &[u8],
+        room: Option<&OwnedFd>,
+    ) -> nix::Result<()> {
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let sent = self
+            .0
+            .get(name)
+            .map(|(_, gate)| send(gate, &[order], room, flags));
+        match sent {
+            // One that does not listen is busy with what it was asked before.
+            Some(Ok(()) | Err(Errno::EAGAIN)) => return sent.unwrap_or(Ok(())),
+            _ => self.end(name),
+        }
+        let persona = PersonaName::parse(name).map_err(|_| Errno::EINVAL)?;
+        let dir = dir.join("rooms").join(persona.internal());
+        let (ours, theirs) = pair()?;
+        let keep = [theirs.as_raw_fd()];
+        let child = spawn(None, CloneFlags::empty(), &keep, || gate::run(theirs, &dir))?;
+        send(&ours, &[order], room, flags)?;
+        self.0.insert(name.to_owned(), (child, ours));
+        Ok(())
+    }
+
+    /// Ends one, so that another does not meet it at the lock. What it has acknowledged, the disk has.
+    fn end(&mut self, name: &str) {
+        if let Some((child, _)) = self.0.remove(name) {
+            let _ = child.kill();
+            child.wait_exit(GATE_DEADLINE);
+        }
+        while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|it| it != WaitStatus::StillAlive)
+        {
+        }
+    }
+
+    fn close(&mut self) {
+        for name in self.0.keys().cloned().collect::<Vec<_>>() {
+            self.end(&name);
+        }
     }
 }
 
 /// `/persist`, open. A part that could not be opened carries the reason, and every request for it is refused with it.
 struct Store {
+    /// Where it is: the root of what this process sees, where it has a disk.
+    dir: PathBuf,
+    /// The baked policies, which are outside.
+    baked: Reply,
     log: Result<Log, Fault>,
     db: Result<Db, Fault>,
 }
 
 impl Store {
     /// Opens what can be opened; the values of the reply.
-    fn open(config: &Config, boot_id: &str) -> Result<(Self, Vec<String>), Fault> {
-        let dir = Path::new(config.mountpoint);
-        if let Some(device) = config.device {
-            mount_persist(&found(device), dir)?;
+    fn open(config: &Config, boot_id: &str, disk: &str) -> Result<(Self, Vec<String>), Fault> {
+        let baked = db::baked(config.policies);
+        let random = File::options().write(true).open("/dev/random");
+        let random = random.map_err(at("open /dev/random"))?;
+        let mut dir = Path::new(config.mountpoint);
+        if config.device.is_some() {
+            mount_persist(disk, dir)?;
+            dir = Path::new("/");
         }
         let mut trouble = Vec::new();
         let log = Log::open(dir, boot_id, &mut trouble);
@@ -115,17 +214,25 @@ impl Store {
         let db = Db::open(dir, &mut trouble).and_then(|db| {
             schema = db::SCHEMA;
             floor = db.answer(&["floor"])?.concat();
-            let random = File::options().write(true).open("/dev/random");
-            seed = entropy::restore(&db, &random.map_err(at("open /dev/random"))?)?;
+            seed = entropy::restore(&db, &random)?;
             Ok(db)
         });
         trouble.extend(log.as_ref().err().cloned());
         trouble.extend(db.as_ref().err().cloned());
+        let confined = config.device.map_or(Ok(()), |_| confine());
+        trouble.extend(confined.map_err(at("confine the keeper")).err());
         let told = |log: &Log| (log.tip.last, log.previous.clone());
         let (seq, previous) = log.as_ref().map_or((0, UNTOLD.to_owned()), told);
         let note = format!("schema {schema}, log verified to record {seq}, seed {seed}");
         let values = vec![floor, seq.to_string(), note, previous];
-        Ok((Self { log, db }, [values, trouble].concat()))
+        let dir = dir.to_owned();
+        let store = Self {
+            dir,
+            baked,
+            log,
+            db,
+        };
+        Ok((store, [values, trouble].concat()))
     }
 
     /// Once a write failed, what the page cache and the disk hold may differ, so nothing more is accepted.
@@ -136,14 +243,14 @@ impl Store {
         recorded.map(|seq| vec![seq.to_string()])
     }
 
-    fn probe(&mut self, config: &Config) -> Reply {
-        let path = Path::new(config.mountpoint).join(".probe");
+    fn probe(&mut self) -> Reply {
+        let path = self.dir.join(".probe");
         write_and_read_back(&path).map_err(at(format!("marker write {}", path.display())))?;
         self.append(&["validate: probe"])
     }
 
     /// Goes on after an error, so that one failure costs one thing; the first one is reported.
-    fn close(self, config: &Config, how: &str, now: &str) -> Reply {
+    fn close(self, how: &str, now: &str) -> Reply {
         let kept = self.db.map_or(Ok(()), |db| {
             let (floor, seed) = (db.answer(&["clock", now]), entropy::replace(&db));
             floor.and(seed).and(db.close())
@@ -151,10 +258,9 @@ impl Store {
         let word = if kept.is_ok() { "clean" } else { "unclean" };
         let end = format!("end: {word} {how}");
         let end = self.log.and_then(|mut log| log.append(&[end]));
-        let dir = config.mountpoint;
-        let unmounted = config.device.map_or(Ok(()), |_| umount(dir));
-        let unmounted = unmounted.map_err(at(format!("unmount {dir}")));
-        kept.and(unmounted).and(end).map(|_| vec![])
+        let synced = File::open(&self.dir).and_then(|dir| Ok(syncfs(dir)?));
+        let synced = synced.map_err(at("sync /persist"));
+        kept.and(synced).and(end).map(|_| vec![])
     }
 }
 
@@ -173,14 +279,17 @@ fn found(device: &str) -> String {
     }
 }
 
-/// Mounts the disk where only this process sees it. Never makes a file system.
+/// Mounts the disk where only this process sees it, and makes it all that this process sees: no other file system, no network. Never
+/// makes a file system.
 fn mount_persist(device: &str, dir: &Path) -> Result<(), Fault> {
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     let (none, options) = (None::<&str>, Some("errors=remount-ro"));
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    let mounted = unshare(CloneFlags::CLONE_NEWNS)
+    let mounted = unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
         .and_then(|()| mount(none, "/", none, private, none))
-        .and_then(|()| mount(Some(device), dir, Some("ext4"), flags, options));
+        .and_then(|()| mount(Some(device), dir, Some("ext4"), flags, options))
+        .and_then(|()| chdir(dir))
+        .and_then(|()| enter());
     let what = format!("mount {} (ext4, {device})", dir.display());
     mounted.map_err(|errno| failed(what, &errno.into(), "booting dirty"))
 }

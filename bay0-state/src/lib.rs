@@ -25,10 +25,13 @@ mod disk;
 mod entropy;
 mod error;
 pub mod frame;
+pub mod gate;
 pub mod genesis;
 pub mod keeper;
 mod sha256;
+pub mod shelf;
 pub mod store;
+mod vault;
 pub mod wire;
 
 pub use client::{Keeper, Op, WRITE_DEADLINE, last_words};

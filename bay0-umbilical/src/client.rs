@@ -2,15 +2,15 @@
 //! and nothing it waits for is without a deadline.
 
 use std::fs;
-use std::io::{self, ErrorKind, IoSliceMut, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr};
-use nix::sys::socket::{connect, getsockopt, recvmsg, sockopt};
+use bay0_persona::packet;
+use nix::sys::socket::{MsgFlags, UnixAddr, connect, getsockopt, sockopt};
 
 use crate::{MAX_REPLY, packet_socket};
 
@@ -65,17 +65,7 @@ fn ask(path: &Path, server: u32, line: &str, limit: Duration) -> io::Result<Answ
     }
     socket.write_all(format!("{line}\n").as_bytes())?;
     let mut answer = vec![0; MAX_ANSWER];
-    let mut space = nix::cmsg_space!(RawFd);
-    let (fd, mut packet) = (socket.as_raw_fd(), [IoSliceMut::new(&mut answer)]);
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let heard = recvmsg::<UnixAddr>(fd, &mut packet, Some(&mut space), flags)?;
-    let given = heard.cmsgs()?.find_map(|message| match message {
-        ControlMessageOwned::ScmRights(given) => given.first().copied(),
-        _ => None,
-    });
-    // SAFETY: the kernel has just made this descriptor for us; nothing else owns it.
-    let given = given.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
-    let length = heard.bytes;
+    let (length, given) = packet::receive(&socket, &mut answer, MsgFlags::empty())?;
     answer.truncate(length);
     Ok((String::from_utf8(answer).unwrap_or_default(), given))
 }

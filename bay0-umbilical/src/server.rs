@@ -6,15 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use bay0_persona::packet;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{Backlog, ControlMessage, MsgFlags, UnixAddr};
-use nix::sys::socket::{bind, getsockopt, listen, recv, sendmsg, sockopt};
+use nix::sys::socket::{Backlog, MsgFlags, UnixAddr};
+use nix::sys::socket::{bind, getsockopt, listen, recv, sockopt};
 
 use crate::{MAX_REQUEST, Verb, packet_socket};
 
@@ -103,12 +104,8 @@ impl Server {
         let (Ok(body) | Err(body)) = answer;
         let word = if answer.is_ok() { "ok" } else { "no" };
         let packet = format!("{word} {}\n{body}", body.len());
-        // MSG_NOSIGNAL: a peer that hung up must not raise SIGPIPE in PID 1.
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        let (fd, packet) = (socket.as_raw_fd(), [IoSlice::new(packet.as_bytes())]);
-        let given: Vec<_> = given.iter().map(AsRawFd::as_raw_fd).collect();
-        let given = [ControlMessage::ScmRights(&given)];
-        if sendmsg::<UnixAddr>(fd, &packet, &given, flags, None).is_ok() {
+        let parts = [packet.as_bytes()];
+        if packet::send(&socket, &parts, given.as_ref(), MsgFlags::MSG_DONTWAIT).is_ok() {
             let _ = self.hold(uid, socket);
         }
     }

@@ -4,10 +4,10 @@
 //! | --- | --- | --- |
 //! | operator | typing at the serial line | everything |
 //! | Spine | uid 0 | `hello`, `status`, `validate`, `rooms` |
-//! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own; `device standin`, `update` |
+//! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own; `device standin`, `update`; what it keeps |
 //! | nobody | any other uid | `hello` |
 
-use bay0_persona::PersonaName;
+use bay0_persona::{PersonaName, Wish};
 
 use crate::MAX_REQUEST;
 use Form::{Bare, Named};
@@ -40,6 +40,8 @@ pub enum Verb {
     Log,
     /// Takes the update that is attached, or that a room sends.
     Update,
+    /// Asks the gate, as [`Wish`] says.
+    Gate(Wish),
     /// Shuts down and switches off.
     Poweroff,
     /// Shuts down and starts again.
@@ -53,7 +55,7 @@ enum Form {
     Named(fn(PersonaName) -> Verb),
 }
 
-/// The whole grammar: word, form, what it does.
+/// The whole grammar, but for what a room asks of the gate: word, form, what it does.
 static VERBS: [(&str, Form, &str); 14] = [
     ("help", Bare(Verb::Help), "show this table"),
     ("status", Bare(Verb::Status), "show figures as key=value"),
@@ -89,7 +91,10 @@ impl Verb {
                 Ok(name) => Ok(verb(name)),
                 Err(why) => Err(format!("{word}: {why}; next: correct the name")),
             },
-            _ => Err(format!("unknown verb {line:?}; next: type help")),
+            _ => match Wish::parse(line) {
+                Ok(wish) => Ok(Verb::Gate(wish)),
+                Err(why) => Err(format!("{why}; next: type help")),
+            },
         }
     }
 
@@ -102,7 +107,7 @@ impl Verb {
             Verb::Hello => true,
             Verb::Status | Verb::Rooms => uid == 0 || uid >= FIRST_ROOM_UID,
             Verb::Validate => uid == 0,
-            Verb::Device | Verb::Update => uid >= FIRST_ROOM_UID,
+            Verb::Device | Verb::Update | Verb::Gate(_) => uid >= FIRST_ROOM_UID,
             _ => false,
         };
         let denied = || "not for this uid to ask; next: ask at the operator line".to_owned();

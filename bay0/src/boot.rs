@@ -16,6 +16,7 @@ use bay0_umbilical::{SOCKET, Server};
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 use nix::{errno::Errno, libc};
@@ -29,18 +30,21 @@ use crate::watchdog::{TIMEOUT_S, Watchdog};
 /// and what to do then. The body answers the sentence for the log.
 pub type Phase = (&'static str, fn(&mut Bay0) -> Result<String>, &'static str);
 
-/// Starting the keeper, which may happen again later.
-pub const KEEPER: Phase = ("keeper", Bay0::open_keeper, UNTIMED);
-
-/// The boot.
-pub const PHASES: [Phase; 12] = [
+/// What comes before the keeper is asked to unlock the disk (C07), which may take a person hours.
+pub const PHASES: [Phase; 6] = [
     ("watchdog", watchdog, STUCK),
     ("mounts", mounts, UNMOUNTED),
     ("oom", oom, MORTAL),
     ("modules", modules, UNSEALED),
     ("root", root::root, WRITABLE),
     ("time", time, UNTIMED),
-    KEEPER,
+];
+
+/// What is done once the disk is unlocked, which a keeper that is started later finds done.
+pub const KEEPER: Phase = ("keeper", Bay0::open_keeper, UNTIMED);
+
+/// What follows, once, even where there is no keeper.
+pub const OPENED: [Phase; 5] = [
     ("reconcile", reconcile, UNTRUSTED),
     ("slots", Bay0::find_slots, UNSLOTTED),
     ("umbilical", umbilical, UNREACHED),
@@ -190,6 +194,10 @@ pub fn operator(bay: &mut Bay0) -> Result<String> {
         return Ok("none in the release profile".to_owned());
     }
     let console = open_device(CONSOLE)?;
+    // A keeper that died while a passphrase was typed has left it off.
+    let mut terminal = tcgetattr(&console)?;
+    terminal.local_flags.insert(LocalFlags::ECHO);
+    tcsetattr(&console, SetArg::TCSANOW, &terminal)?;
     bay.watch(&console, Event::Operator, 0);
     bay.console = Some(console);
     Ok("ready, type help".to_owned())

@@ -18,12 +18,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bay0_persona::{Teller, spawn_teller};
-use bay0_state::{Keeper, SPINE};
+use bay0_state::{Keeper, Reply, SPINE};
 
-use crate::boot::{KEEPER, PATIENCE, raise_clock, unix_seconds};
+use crate::boot::{KEEPER, OPENED, PATIENCE, raise_clock, unix_seconds};
 use crate::last_words;
 use crate::log::boot_ms;
 use crate::pid1::{Bay0, Event};
+use crate::shutdown::POWER_OFF;
 use crate::update::DEADLINE;
 
 /// How often a keeper that died is started again within one boot.
@@ -32,7 +33,7 @@ const RESTARTS: u32 = 3;
 const FLOOR_MS: u64 = 60_000;
 /// Longest that a validation may take. A healthy one takes well under a second.
 const VALIDATION_DEADLINE: Duration = Duration::from_secs(6);
-const UNENCRYPTED: &str = "/persist is not encrypted; booting dirty; next: use the dev profile";
+const UNENCRYPTED: &str = "/persist is no vault; booting dirty; next: attach one, or an empty disk";
 /// Work of a child; dropping it ends it.
 pub struct Job {
     teller: Teller,
@@ -41,22 +42,70 @@ pub struct Job {
 }
 
 impl Bay0 {
-    /// Starts the keeper and opens `/persist`.
+    /// Starts a keeper and asks it to unlock the disk. What follows, follows its reply.
+    pub fn start_keeper(&mut self) {
+        let asked = Keeper::start(&SPINE).and_then(|mut keeper| {
+            keeper.post("unlock", &[])?;
+            Ok(keeper)
+        });
+        match asked {
+            Ok(keeper) => {
+                self.watch(&keeper.socket, Event::Keeper, 0);
+                self.watch(&keeper.child.pidfd, Event::Keeper, 0);
+                self.install(Some(keeper));
+            }
+            Err(error) => self.lose_keeper(&error),
+        }
+    }
+
+    /// Goes on with what the keeper has told of the disk, or ends the machine if nobody could unlock it (C09).
+    fn unlocked(&mut self, told: Reply) {
+        told.iter()
+            .flatten()
+            .skip(2)
+            .for_each(|line| self.log.say(line));
+        self.vault = Some(told);
+        if self.disk_is("locked") {
+            self.install(None);
+            return self.shut_down(POWER_OFF, "the vault");
+        }
+        self.phase(KEEPER);
+        self.open_up();
+    }
+
+    /// Ends the boot, once: not before a keeper is open, or given up.
+    fn open_up(&mut self) {
+        let asked = self.keeper.as_ref().and_then(Keeper::time_left);
+        if asked.is_none() && self.operator_ms.is_none() {
+            for phase in OPENED {
+                self.phase(phase);
+            }
+            self.operator_ms = Some(boot_ms());
+            self.start_validator();
+        }
+    }
+
+    /// Whether the keeper has told this of the disk: `plain`, `luks` or `locked`.
+    fn disk_is(&self, word: &str) -> bool {
+        let told = self.vault.iter().flatten().flatten().next();
+        told.is_some_and(|told| told == word)
+    }
+
+    /// Opens `/persist`.
     ///
     /// # Errors
     /// The reason in the house form; the boot is dirty then.
     pub fn open_keeper(&mut self) -> Result<String> {
-        if self.is_release() {
-            self.trouble.push(UNENCRYPTED.to_owned());
-            bail!(UNENCRYPTED);
+        let opened = self.mount_persist();
+        if let Err(error) = &opened {
+            self.install(None);
+            if self.may_restart(error) {
+                self.start_keeper();
+                return Ok("asked again".to_owned());
+            }
+            self.trouble.push(error.to_string());
         }
-        let mut opened = self.start_keeper();
-        while let Err(error) = &opened
-            && self.may_restart(error)
-        {
-            opened = self.start_keeper();
-        }
-        let opened = opened.inspect_err(|error| self.trouble.push(error.to_string()))?;
+        let opened = opened?;
         let [floor, seq, note, previous, trouble @ ..] = opened.as_slice() else {
             bail!("keeper open: {opened:?}; not understood; next: report this text");
         };
@@ -78,16 +127,18 @@ impl Bay0 {
         Ok(format!("/persist open: {note}, {clock}"))
     }
 
-    fn start_keeper(&mut self) -> io::Result<Vec<String>> {
+    fn mount_persist(&mut self) -> io::Result<Vec<String>> {
+        let told = self.vault.clone().unwrap_or_else(|| Ok(vec![]));
+        let told = told.map_err(io::Error::other)?;
+        if self.is_release() && !self.disk_is("luks") {
+            return Err(io::Error::other(UNENCRYPTED));
+        }
         // The kernel's id of this boot (`random(4)`).
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
-        let mut keeper = Keeper::start(&SPINE)?;
         let boot_id = boot_id.as_deref().unwrap_or("unknown").trim_end();
-        let opened = keeper.call("open", &[boot_id])?;
-        self.watch(&keeper.socket, Event::Keeper, 0);
-        self.watch(&keeper.child.pidfd, Event::Keeper, 0);
-        self.install(Some(keeper));
-        Ok(opened)
+        let disk = told.get(1).map_or("", String::as_str);
+        let keeper = self.keeper.as_mut().ok_or(ErrorKind::BrokenPipe)?;
+        keeper.call("open", &[boot_id, disk])
     }
 
     /// Puts another keeper, or none, in the place of the one that was, which dies with that; the panic hook gets a socket of
@@ -115,6 +166,9 @@ impl Bay0 {
         } else if boot_ms().saturating_sub(self.floor_ms) >= FLOOR_MS {
             self.floor_ms = boot_ms();
             keeper.post("clock", &[&unix_seconds().to_string()])
+        } else if let Some((fields, room)) = self.wishes.pop_front() {
+            let fields: Vec<_> = fields.iter().map(String::as_str).collect();
+            keeper.hand("gate", &fields, Some(&room))
         } else if let Some((op, [key, value])) = self.records.pop_front() {
             keeper.post(op, &[&key, &value])
         } else if let Some(lines) = self.log.hand_over() {
@@ -136,6 +190,9 @@ impl Bay0 {
             Some(Err(error)) => return self.lose_keeper(&error),
             _ => return,
         };
+        if op == "unlock" {
+            return self.unlocked(reply);
+        }
         // Only what was recorded is answered with a value, the number of the last record.
         let seq = reply.iter().flatten().find_map(|seq| seq.parse().ok());
         self.log_seq = seq.unwrap_or(self.log_seq);
@@ -154,7 +211,9 @@ impl Bay0 {
             ("probe", reply) => self.answer_validations(reply.map(|_| self.log_seq)),
             // What has failed is remembered: now it may be overwritten.
             ("nack-add", Ok(_)) => self.mend(),
-            ("set-state" | "nack-add", Err(text)) => self.log.say(format!("room: FAIL: {text}")),
+            ("set-state" | "nack-add" | "gate", Err(text)) => {
+                self.log.say(format!("room: FAIL: {text}"))
+            }
             (_, Err(text)) => self.log.say(format!("time: FAIL: {text}")),
             _ => {}
         }
@@ -164,10 +223,14 @@ impl Bay0 {
     fn lose_keeper(&mut self, error: &io::Error) {
         self.install(None);
         if self.may_restart(error) {
-            return self.phase(KEEPER);
+            return self.start_keeper();
         }
         self.log.say(format!("keeper: FAIL: {error}"));
         self.trouble.push(error.to_string());
+        if self.operator_ms.is_none() {
+            self.failed.push("keeper");
+        }
+        self.open_up();
     }
 
     /// Whether the keeper may be started again after this, which is said.
@@ -240,7 +303,8 @@ impl Bay0 {
     fn validated(&mut self, report: &str) {
         let last = report.lines().last().unwrap_or_default();
         self.verdict = last.split(' ').next().unwrap_or("RED").to_owned();
-        let notice = (!self.is_release()).then_some("dev profile: /persist not encrypted");
+        let plain = self.disk_is("plain") && !self.is_release();
+        let notice = plain.then_some("dev profile: /persist not encrypted");
         for line in report.lines().chain(notice) {
             self.log.say(format!("validate: {line}"));
         }

@@ -39,6 +39,7 @@ impl Bay0 {
                 (Verb::Status | Verb::Rooms, _) => Ok(self.list(room.as_ref())),
                 (Verb::Device, Some(_)) => self.lend(number).map(&mut give),
                 (Verb::Update, Some(_)) => self.update_from(number).map(&mut give),
+                (Verb::Gate(wish), Some(_)) => self.wish(number, &wish).map(&mut give),
                 (Verb::Validate, None) => {
                     self.asked.push(id);
                     continue;
@@ -131,7 +132,7 @@ impl Bay0 {
             },
             Ok(Verb::Poweroff) => return self.shut_down(POWER_OFF, "operator"),
             Ok(Verb::Reboot) => return self.shut_down(REBOOT, "operator"),
-            Ok(Verb::Device) => "only a room has one; next: enter one\n".to_owned(),
+            Ok(Verb::Device | Verb::Gate(_)) => "only a room has one; next: enter one\n".to_owned(),
             Ok(Verb::Start(name)) => return self.order("start", &name, Bay0::start),
             Ok(Verb::Stop(name)) => return self.order("stop", &name, Bay0::stop),
             Ok(Verb::Focus(name)) => return self.order("focus", &name, Bay0::focus),

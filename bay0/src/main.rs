@@ -4,12 +4,15 @@
 
 mod boot;
 mod care;
+#[cfg(not(feature = "host"))]
+mod client;
 mod doors;
 // The test build's damage: no part of what ships, so it neither lies in src nor counts as code of the Spine.
 #[cfg(feature = "fault")]
 #[path = "../testing/fault.rs"]
 mod fault;
-// A program for plain hosts: nothing in a Spine starts a program, so it is in none, like the damage.
+mod gate;
+// A program for plain hosts: nothing in a Spine starts it, so it is in none, like the damage.
 #[cfg(feature = "host")]
 #[path = "../host/mod.rs"]
 mod host;
@@ -24,6 +27,8 @@ mod terminal;
 mod update;
 mod watchdog;
 
+use nix::libc;
+use nix::unistd::getpid;
 use std::fs::File;
 use std::io::{Write, stderr};
 use std::os::fd::FromRawFd;
@@ -31,17 +36,6 @@ use std::os::unix::net::UnixDatagram;
 use std::panic::PanicHookInfo;
 use std::path::Path;
 use std::process::ExitCode;
-#[cfg(not(feature = "host"))]
-use std::{
-    io::{Read, copy, stdin, stdout},
-    net::Shutdown,
-    os::{fd::AsFd, unix::net::UnixStream},
-};
-
-#[cfg(not(feature = "host"))]
-use anyhow::Context;
-use nix::libc;
-use nix::unistd::getpid;
 
 use boot::{CONSOLE, open_device};
 use log::boot_ms;
@@ -54,7 +48,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "host")]
         _ => host::run(),
         #[cfg(not(feature = "host"))]
-        _ => ask(),
+        _ => client::run(),
     };
     done.unwrap_or_else(|error| {
         // In one write, or a line of PID 1's could come between on the same terminal.
@@ -89,44 +83,6 @@ fn init() -> anyhow::Result<ExitCode> {
     bay.log.say(text);
     let Err(errno) = bay.run();
     anyhow::bail!("FAIL: start: {errno}; the machine reboots")
-}
-
-/// In a room it is the client: says one request to PID 1 and prints the answer, what a device tells until that is taken back, and
-/// what becomes of an update, which it sends. Uid 0 of the Spine is nobody's there, which the kernel shows as this one
-/// (`user_namespaces(7)`).
-#[cfg(not(feature = "host"))]
-fn ask() -> anyhow::Result<ExitCode> {
-    const OUTSIDE: u32 = 65_534;
-    const UNHEARD: &str = "no answer; next: ask the operator";
-    let words: Vec<_> = std::env::args_os().skip(1).collect();
-    let line = words.join(" ".as_ref());
-    let next =
-        "next: bay0 hello, bay0 status, bay0 rooms, bay0 device standin or bay0 update <FILE";
-    anyhow::ensure!(!line.is_empty(), next);
-    let path = Path::new("/run/umbilical");
-    let answer = bay0_umbilical::call(path, OUTSIDE, &line.to_string_lossy(), boot::PATIENCE);
-    let (text, given) = answer.map_err(anyhow::Error::msg)?;
-    // Not through the buffer of stdout, which would keep what the device says until a line of it is full.
-    let mut out = File::from(stdout().as_fd().try_clone_to_owned()?);
-    out.write_all(text.as_bytes())?;
-    match given {
-        Some(stream) if line == "update" => {
-            let stream = UnixStream::from(stream);
-            // Who refuses it says why, and listens no more.
-            let _ = copy(&mut stdin(), &mut &stream);
-            stream.shutdown(Shutdown::Write)?;
-            // An error ends an answer to what was not read to its end.
-            let mut told = Vec::new();
-            let _ = (&stream).read_to_end(&mut told);
-            let text = str::from_utf8(&told)?.trim_end();
-            let text = if text.is_empty() { UNHEARD } else { text };
-            anyhow::ensure!(text.contains(" is tried "), "{text}");
-            out.write_all(&told)?;
-        }
-        Some(device) => drop(copy(&mut File::from(device), &mut out).context("device")?),
-        None => {}
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The panic hook: says where on the console and, through the keeper, in the genesis log; then ends PID 1, so that the

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use bay0_state::{Keeper, Op, State};
+use bay0_state::{Keeper, Op, Reply, State};
 use bay0_umbilical::{ConnId, Server};
 use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -16,6 +16,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
 use crate::boot::{PHASES, Phase, open_device, told};
 use crate::care::Job;
+use crate::gate::Waiting;
 use crate::log::{Log, PROMPT, boot_ms};
 use crate::rooms::{Baked, Running};
 use crate::shutdown::{self, End, POWER_OFF, REBOOT};
@@ -107,6 +108,8 @@ pub struct Bay0 {
     pub again: BTreeMap<usize, Again>,
     /// What the database does not have yet: states of personas, and Spines that failed.
     pub records: VecDeque<(Op, [String; 2])>,
+    /// What rooms wish to keep and the keeper has not been asked yet.
+    pub wishes: VecDeque<Waiting>,
     /// The slot that runs; none if no firmware has started one.
     pub slots: Option<Slots>,
     /// How the boot before this one ended.
@@ -126,7 +129,9 @@ pub struct Bay0 {
     pub end: Option<(End, Instant)>,
     /// bay0's first instruction, in milliseconds since the kernel started.
     pub exec_ms: u64,
-    /// When the operator line was offered.
+    /// What the keeper has told of the disk: whether it is encrypted, and what is to be mounted.
+    pub vault: Option<Reply>,
+    /// When the operator line was offered: the end of the boot, which waits for the passphrase.
     pub operator_ms: Option<u64>,
     /// When the first validation ended.
     pub validated_ms: Option<u64>,
@@ -151,9 +156,8 @@ impl Bay0 {
         for phase in PHASES {
             self.phase(phase);
         }
-        self.operator_ms = Some(boot_ms());
         self.watch_buttons();
-        self.start_validator();
+        self.start_keeper();
         loop {
             self.turn(&signals);
             // A keeper that has nothing to do has every line of the log, this end's own included.

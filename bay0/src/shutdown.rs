@@ -1,10 +1,12 @@
 //! The end (H08): bounded steps, each with its deadline, each logged; under five seconds together.
 
+use std::net::Shutdown;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bay0_persona::{Group, ROOMS};
+use bay0_state::WRITE_DEADLINE;
 use nix::sys::reboot::{RebootMode, reboot};
 
 use crate::boot::unix_seconds;
@@ -29,8 +31,11 @@ pub const REBOOT: End = ("reboot", RebootMode::RB_AUTOBOOT);
 /// The watchdog stays armed: if a step hangs all the same, it ends the machine.
 pub fn run(mut bay: Bay0, (word, mode): End) -> ! {
     bay.jobs.clear();
-    bay.phase(("shutdown", rooms, UNSTOPPED));
-    bay.phase(("shutdown", persist, UNKEPT));
+    // A boot that waits for the passphrase has neither.
+    if bay.operator_ms.is_some() {
+        bay.phase(("shutdown", rooms, UNSTOPPED));
+        bay.phase(("shutdown", persist, UNKEPT));
+    }
     bay.log.say(format!("shutdown: {word}"));
     let begun = Instant::now();
     while bay.log.is_behind() && begun.elapsed() < CONSOLE_DEADLINE {
@@ -51,8 +56,14 @@ fn rooms(_: &mut Bay0) -> Result<String> {
 
 fn persist(bay: &mut Bay0) -> Result<String> {
     let keeper = bay.keeper.as_mut().context("no keeper")?;
-    let word = bay.end.map_or("", |((word, _), _)| word);
-    keeper.call("close", &[word, &unix_seconds().to_string()])?;
+    let (word, begun) = (bay.end.map_or("", |((word, _), _)| word), Instant::now());
+    let closed = keeper.call("close", &[word, &unix_seconds().to_string()]);
+    // It has no right to unmount: /persist goes with the last process that sees it, whatever else has failed.
+    let _ = keeper.socket.shutdown(Shutdown::Both);
+    let left = WRITE_DEADLINE.saturating_sub(begun.elapsed());
+    let ended = keeper.child.wait_exit(left);
+    closed?;
+    ensure!(ended, "/persist is still mounted");
     Ok("seed and time written, database checkpointed, /persist unmounted".to_owned())
 }
 

@@ -227,7 +227,9 @@ impl Bay0 {
     /// Each second: opens a console that was closed, gives `sys://net` the cards that have come back, starts again what is due,
     /// and says who came to a limit and who does not die.
     pub fn tend(&mut self) {
-        if self.console.is_none() && !self.is_release() {
+        // Not while a passphrase is typed there.
+        let booted = self.operator_ms.is_some() && !self.is_release();
+        if self.console.is_none() && booted {
             // Without a console there is nobody to tell either.
             let _ = boot::operator(self);
         }

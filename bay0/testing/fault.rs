@@ -75,6 +75,7 @@ impl Bay0 {
             }
             ("census", _) => census(),
             ("mounts", _) => mounts(),
+            ("walls", _) => keeper.map_or(String::new(), |keeper| walls(keeper.child.pid)),
             ("figures", _) => figures(),
             ("rot", _) => format!("{:?}", rot()),
             ("load-module", path) => format!("{:?}", File::open(path).map(load_module)),
@@ -296,4 +297,41 @@ fn entries(folder: impl AsRef<Path>) -> Vec<PathBuf> {
 fn groups(at: &Path) -> usize {
     let below = entries(at).into_iter().filter(|path| path.is_dir());
     below.map(|path| groups(&path).saturating_add(1)).sum()
+}
+
+/// What the keeper, and each process of the gate, sees and may: its mounts, its network devices, its rights.
+fn walls(keeper: i32) -> String {
+    let parent = format!("PPid:\t{keeper}\n");
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let all = all.filter_map(|it| it.file_name().into_string().ok());
+    let gates = all.filter(|pid| told(format!("/proc/{pid}/status")).contains(&parent));
+    let mut text = String::new();
+    for pid in [keeper.to_string()].into_iter().chain(gates) {
+        let status = told(format!("/proc/{pid}/status"));
+        let rights = [
+            "Name:",
+            "CapPrm:",
+            "CapEff:",
+            "CapBnd:",
+            "NoNewPrivs:",
+            "Seccomp:",
+        ];
+        let rights = status
+            .lines()
+            .filter(|line| rights.iter().any(|it| line.starts_with(it)));
+        let cards = told(format!("/proc/{pid}/net/dev"));
+        let cards = cards
+            .lines()
+            .skip(2)
+            .map(|line| line.split(':').next().unwrap_or_default().trim());
+        let mounts = told(format!("/proc/{pid}/mountinfo"));
+        let all = rights
+            .map(str::to_owned)
+            .chain(cards.map(|it| format!("card {it}")));
+        for line in all.chain(mounts.lines().map(|it| format!("mount {it}"))) {
+            text += &line.replace('\t', " ");
+            text += "\n";
+        }
+    }
+    text.trim_end().to_owned()
 }

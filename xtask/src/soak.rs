@@ -27,11 +27,13 @@ use crate::vm::{self, cuts};
 const TURN: Duration = Duration::from_secs(10);
 /// Power cuts of one case: a disk is cut this often before it is looked at from outside.
 const CUTS: u64 = 10;
+/// The same of a disk that rooms write to: what they keep in all must fit their policies.
+const ROOM_CUTS: u64 = 4;
 
 /// What `cargo xtask soak` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SoakArgs {
-    /// Only the topics whose name contains this: cuts, names, wire, genesis, umbilical, updates, fuzz
+    /// Only the topics whose name contains this: cuts, names, wire, genesis, umbilical, rooms, updates, fuzz
     pub filter: Option<String>,
     /// How long: 90s, 30m, 8h
     #[arg(long = "for", default_value = "1h", value_parser = duration)]
@@ -66,7 +68,7 @@ struct Soak<'a> {
 
 type Case = fn(&mut Soak, u64) -> Result<()>;
 
-const TOPICS: [(&str, Case); 7] = [
+const TOPICS: [(&str, Case); 8] = [
     ("names", |soak, number| {
         cases::names(&mut Rng::new(soak.seed, number))
     }),
@@ -86,6 +88,10 @@ const TOPICS: [(&str, Case); 7] = [
             CUTS,
             number * CUTS,
         )
+    }),
+    ("rooms", |soak, number| {
+        let lab = Lab::new(soak.bench()?, "soak")?;
+        vm::gate::room_cuts(&lab, soak.seed, ROOM_CUTS, number * ROOM_CUTS)
     }),
     ("updates", |soak, number| {
         vm::updates::power_cuts(&Lab::new(soak.bench()?, "soak")?, soak.seed, 1, number)

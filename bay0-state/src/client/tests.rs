@@ -39,7 +39,7 @@ struct Opened {
 
 fn opened(dir: &TempDir, boot: &str) -> (Keeper, Opened) {
     let mut keeper = Keeper::start(&plain(dir.path())).unwrap();
-    let mut values = keeper.call("open", &[boot]).unwrap();
+    let mut values = keeper.call("open", &[boot, ""]).unwrap();
     let trouble = values.split_off(4);
     let [floor, log_seq, note, previous] = values.try_into().unwrap();
     let opened = Opened {
@@ -327,7 +327,7 @@ fn h06_a_call_that_was_not_answered_in_time_stays_in_flight_until_the_keeper_is_
 fn h10_a_reply_of_the_wrong_kind_counts_as_a_dead_keeper() {
     let text = "keeper open: the keeper died; state is dirty; next: check the disk, then reboot";
     let mut keeper = Keeper::start_with(|socket| socket.send(b"yes").map_or(1, |_| 0)).unwrap();
-    let error = keeper.call("open", &[BOOT]).unwrap_err();
+    let error = keeper.call("open", &[BOOT, ""]).unwrap_err();
     assert_eq!(
         (error.kind(), error.to_string()),
         (ErrorKind::BrokenPipe, text.into())
@@ -519,7 +519,7 @@ fn h05_only_the_keeper_sees_persist_mounted() {
         policies: "",
     };
     let mut keeper = Keeper::start(&config).unwrap();
-    let opened = keeper.call("open", &[BOOT]);
+    let opened = keeper.call("open", &[BOOT, &device]);
     let mounts = |pid: &str| fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
     let seen = mounts(&keeper.child.pid.to_string());
     let ours = mounts("self");
@@ -531,14 +531,9 @@ fn h05_only_the_keeper_sees_persist_mounted() {
         .unwrap();
     assert_eq!(opened.unwrap().len(), 4, "no trouble");
     assert_eq!((close, exit, busy.success()), (Ok(()), Some(0), true));
-    let line = seen
-        .lines()
-        .find(|line| line.contains(at.to_str().unwrap()))
-        .unwrap();
-    assert!(
-        line.contains("rw,nosuid,nodev,noexec,") && line.contains("errors=remount-ro"),
-        "{line}"
-    );
+    // The disk is its root, and all that it sees.
+    let root = seen.contains(" / / rw,nosuid,nodev,noexec,") && seen.contains("errors=remount-ro");
+    assert!(root && seen.lines().count() == 1, "{seen}");
     assert!(!ours.contains(at.to_str().unwrap()));
     let _ = umount(&at);
 }
@@ -567,7 +562,7 @@ fn h06_a_disk_that_cannot_be_mounted_is_a_dirty_boot_and_says_why() {
         };
         let mut keeper = Keeper::start(&config).unwrap();
         let text = format!("mount {at} (ext4, {device}): {why}");
-        assert_eq!(told(keeper.call("open", &[BOOT])), Err(text));
+        assert_eq!(told(keeper.call("open", &[BOOT, device])), Err(text));
         let text = "/persist: not open; not done; next: open it first";
         assert_eq!(
             probe(&mut keeper),

@@ -141,6 +141,7 @@ proptest! {
                 Verb::Focus(name) => format!("focus {name}"),
                 Verb::Enter(name) => format!("enter {name}"),
                 Verb::Device => "device standin".to_owned(),
+                Verb::Gate(wish) => wish.to_string(),
                 bare => format!("{bare:?}").to_lowercase(),
             };
             prop_assert_eq!(spelt, line);

@@ -32,6 +32,7 @@ fn spelling(verb: &Verb) -> String {
         Verb::Device => "device standin".into(),
         Verb::Log => "log".into(),
         Verb::Update => "update".into(),
+        Verb::Gate(wish) => wish.to_string(),
         Verb::Poweroff => "poweroff".into(),
         Verb::Reboot => "reboot".into(),
         Verb::Help => "help".into(),

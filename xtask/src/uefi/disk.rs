@@ -79,8 +79,9 @@ impl Layout {
     }
 }
 
-/// Makes a disk with the same slot twice and an empty `/persist`.
-pub fn make(to: &Path, slot: &[u8], persist: u64, epoch: u32) -> Result<Layout> {
+/// Makes a disk with the same slot twice and an empty `/persist`: an ext4 that tells this time, or nothing at all, which the machine
+/// offers to make a vault.
+pub fn make(to: &Path, slot: &[u8], persist: u64, ext4: Option<u32>) -> Result<Layout> {
     ensure!(
         persist.is_multiple_of(ALIGNED),
         "make {}: {persist} bytes of persist are no whole MiB; next: --size 1G",
@@ -101,7 +102,9 @@ pub fn make(to: &Path, slot: &[u8], persist: u64, epoch: u32) -> Result<Layout> 
     file.set_len(layout.bytes)?;
     tables(&file, &layout).context("write the partition table")?;
     let place = &layout.partitions[PERSIST];
-    persist::format(&part, place.at, place.bytes, place.guid, epoch)?;
+    if let Some(epoch) = ext4 {
+        persist::format(&part, place.at, place.bytes, place.guid, epoch)?;
+    }
     put_slots(&file, &layout, slot)?;
     fs::rename(&part, to).with_context(|| format!("move into place {}", to.display()))?;
     Ok(layout)

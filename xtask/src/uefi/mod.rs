@@ -44,6 +44,9 @@ pub struct DiskArgs {
     /// Make the disk anew, with an empty persist, where there is one
     #[arg(long)]
     force: bool,
+    /// Leave the persist of a new disk blank: the first boot offers to make it a vault
+    #[arg(long)]
+    vault: bool,
     /// Write what is to be signed into this folder, and no disk
     #[arg(long, value_name = "DIR", conflicts_with_all = ["signed", "out", "force"])]
     unsigned: Option<PathBuf>,
@@ -201,8 +204,13 @@ pub fn make_disk(layout: &Layout, args: &DiskArgs) -> Result<()> {
     println!("{}  {}", stamp::sha256_file(&slot)?, slot.display());
     let out = args.out.clone().unwrap_or_else(|| layout.disk());
     let fresh = args.force || !out.exists();
-    write_disk(layout, &out, fresh.then_some(args.size), epoch)?;
-    let persist = if fresh { "empty" } else { "kept" };
+    let ext4 = (!args.vault).then_some(epoch);
+    write_disk(layout, &out, fresh.then_some(args.size), ext4)?;
+    let persist = match (fresh, args.vault) {
+        (false, _) => "kept",
+        (true, false) => "empty",
+        (true, true) => "blank, to become a vault",
+    };
     println!("{}: both slots written, persist {persist}", out.display());
     Ok(())
 }
@@ -241,7 +249,7 @@ pub fn set_up(layout: &Layout, spine: &Spine, secure: bool) -> Result<(PathBuf, 
     let fresh = !disk.exists();
     if fresh || !slot_on(layout)?.up_to_date(&stamp_of(&disk), &[]) {
         eprintln!("disk: writing both slots of {}", disk.display());
-        write_disk(layout, &disk, fresh.then_some(PERSIST_BYTES), epoch)?;
+        write_disk(layout, &disk, fresh.then_some(PERSIST_BYTES), Some(epoch))?;
     }
     let vars = layout.vars();
     let keys = keys(layout);
@@ -280,11 +288,11 @@ fn sign_slot(layout: &Layout, programs: &Programs, epoch: u32) -> Result<()> {
 }
 
 /// Puts `build/slot.img` into both slots of a disk, which is made anew if it is given a size for its persist.
-fn write_disk(layout: &Layout, to: &Path, anew: Option<u64>, epoch: u32) -> Result<()> {
+fn write_disk(layout: &Layout, to: &Path, anew: Option<u64>, ext4: Option<u32>) -> Result<()> {
     let slot = layout.slot();
     let bytes = fs::read(&slot).with_context(|| format!("read {}", slot.display()))?;
     match anew {
-        Some(size) => drop(disk::make(to, &bytes, size, epoch)?),
+        Some(size) => drop(disk::make(to, &bytes, size, ext4)?),
         None => disk::rewrite(to, &bytes)?,
     }
     if *to != layout.disk() {

@@ -173,8 +173,8 @@ fn a01_a_disk_has_the_same_bytes_each_time_and_keeps_persist_with_new_slots() {
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (dir.path().join("one"), dir.path().join("two"));
     let slot = |byte| vec![byte; slot::BYTES as usize];
-    let layout = disk::make(&one, &slot(1), 16 * MIB, EPOCH).unwrap();
-    disk::make(&two, &slot(1), 16 * MIB, EPOCH).unwrap();
+    let layout = disk::make(&one, &slot(1), 16 * MIB, Some(EPOCH)).unwrap();
+    disk::make(&two, &slot(1), 16 * MIB, Some(EPOCH)).unwrap();
     assert!(
         fs::read(&one).unwrap() == fs::read(&two).unwrap(),
         "two disks differ"

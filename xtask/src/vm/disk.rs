@@ -73,6 +73,12 @@ impl Disk {
         run(Command::new("e2fsck").args(["-n", "-f"]).arg(&self.path))
     }
 
+    /// Whether nothing is left to be replayed: it was unmounted.
+    pub fn unmounted(&self) -> Result<bool> {
+        let features = self.debugfs(&["-R", "features"])?;
+        Ok(features.contains("has_journal") && !features.contains("needs_recovery"))
+    }
+
     /// Names in the image's root directory, without `.`, `..` and `lost+found`.
     pub fn names(&self) -> Result<Vec<String>> {
         let listing = self.debugfs(&["-R", "ls -p /"])?;

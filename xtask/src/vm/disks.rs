@@ -24,7 +24,7 @@ const NOTHING_KEPT: &str = "validate: RED (N ms): freezer GREEN, umbilical GREEN
 const LOST_LATER: &str = "validate: RED (N ms): freezer GREEN, umbilical GREEN, root GREEN, persist RED, log RED, watchdog GREEN, boot GREEN";
 
 /// The boot is dirty because of `cause`, says so on every side, and the operator line still works to the end.
-fn dirty_but_alive(guest: &mut Guest, cause: &str) -> Result<()> {
+pub(super) fn dirty_but_alive(guest: &mut Guest, cause: &str) -> Result<()> {
     guest.says_all(&[
         &format!("keeper: FAIL: {cause} (N ms)"),
         "reconcile: FAIL: no database; no persona starts; next: see the keeper's line (N ms)",
@@ -253,9 +253,13 @@ pub fn h15_full_log_that_cannot_rotate_is_red_until_there_is_room(lab: &Lab) -> 
 
 pub fn h05_unformatted_disk_is_refused_and_never_formatted(lab: &Lab) -> Result<()> {
     let disk = Disk::blank(lab.path("blank.img"), DISK_MIB)?;
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    // It may be made a vault, and only if somebody says so.
+    guest.expect("type FORMAT to make it anew, anything else to leave it> ")?;
+    guest.machine.send_line("mount")?;
     dirty_but_alive(
-        &mut lab.start(&lab.config_with(Build::Release, &disk))?,
-        "mount /persist (ext4, /dev/vda): EINVAL; booting dirty; next: check the disk with e2fsck on another machine",
+        &mut guest,
+        "format /dev/vda: not confirmed; booting dirty; next: see docs/VAULT.md",
     )?;
     ensure!(
         fs::read(&disk.path)?.iter().all(|b| *b == 0),

@@ -8,6 +8,7 @@ pub mod chain;
 pub mod cutlog;
 pub mod cuts;
 pub mod disk;
+pub mod gate;
 pub mod lab;
 pub mod rng;
 pub mod updates;
@@ -28,6 +29,7 @@ mod rooms;
 mod root;
 mod siege;
 mod state;
+mod vault;
 
 use std::collections::VecDeque;
 use std::fs;
@@ -106,6 +108,17 @@ scenarios! {
     disks::h15_full_disk_at_first_boot_is_red_and_names_enospc: "no room for the first log and database",
     disks::h15_disk_that_filled_up_keeps_the_log_and_is_red: "no room for the marker, while the log goes on",
     disks::h15_full_log_that_cannot_rotate_is_red_until_there_is_room: "the log is full and the disk too: said once, RED, and GREEN when there is room again",
+    vault::c07_the_right_passphrase_opens_the_vault_and_what_is_kept_is_there_again: "GREEN, mounted nodev,nosuid,noexec, nothing in clear on the disk, the passphrase on no console and in no log; the second boot knows the first",
+    vault::c07_a_wrong_passphrase_is_followed_by_the_right_one: "a wrong one costs a try, and what was typed before the question is no answer",
+    vault::c09_three_wrong_passphrases_switch_the_machine_off: "no shell, no operator line, no report: power-off, and the vault as it was",
+    vault::a12_pid_1_is_alive_while_it_waits_for_the_passphrase: "the watchdog is fed longer than its time-out; the power button and control-alt-delete work",
+    vault::c07_a_keeper_that_dies_finds_the_vault_open: "the next keeper does not ask again",
+    vault::c07_a_blank_disk_becomes_a_vault_on_the_word_format_alone: "FORMAT, a passphrase twice, and a vault that opens at the next boot",
+    vault::c07_a_blank_disk_is_left_as_it_is_on_any_other_word: "any other spelling is a dirty boot, and zeros stay zeros",
+    vault::c07_a_disk_with_anything_on_it_is_never_formatted: "one byte at its end, and nobody is even asked",
+    vault::c07_a_vault_without_a_file_system_is_filled_on_the_word_format: "one made elsewhere: asked after the passphrase",
+    vault::c07_the_release_profile_takes_a_vault_and_nothing_else: "plain is refused and stays as it is, a vault is opened",
+    vault::h06_a_vault_whose_disk_hangs_is_a_dirty_boot: "what works the key out is stopped after its time",
     disks::h05_unformatted_disk_is_refused_and_never_formatted: "zeros stay zeros",
     ends::h08_operator_poweroff_is_clean: "poweroff: steps, seed, time, checkpoint, unmount; next boot says clean",
     ends::h08_power_button_is_a_clean_poweroff: "the same by the ACPI button",
@@ -153,6 +166,11 @@ scenarios! {
     roomends::c06_a_start_that_fails_names_its_stage_and_leaves_nothing: "a program that is missing, an image that is missing: named, nothing left",
     roomends::c08_nothing_that_a_room_wrote_outlives_a_reboot: "not a byte on the disk, and not there after the next boot",
     roomends::c06_a_thousand_processes_go_with_their_room_awake_or_frozen: "counted before, and after it no process, group, mount, socket or descriptor more than there was",
+    gate::c07_what_a_room_saved_is_there_after_a_power_cut: "files, snapshots and records, bit for bit, in the next boot; no other room sees them, and no name leaves the room's own",
+    gate::t02_a_room_keeps_no_more_than_its_policy_says: "beyond it a room is refused with the figures, and nothing of that is kept",
+    gate::h10_the_keeper_has_no_right_no_network_and_sees_only_its_disk: "of capabilities, mounts, cards and system calls, it and the processes of the gate have what they need and no more",
+    gate::s04_a_keeper_that_is_killed_loses_nothing_that_a_room_was_told: "what a room was told is there with the next keeper",
+    gate::s04_power_cuts_while_four_rooms_write_lose_nothing_they_were_told: "as the chains, with four rooms that append at once: all that each was told, in order, and nothing of another's",
     limits::c05_a_room_at_a_limit_is_said_with_its_figures: "memory, processes and processor: the kernel holds them, bay0 says how often and at what",
     images::t09_a_changed_image_is_refused_by_name_and_others_start: "one bit of its first block or of its hash tree; the rooms of other images start",
     images::t09_a_changed_byte_of_a_file_is_an_error_when_it_is_read: "the room has every other file",
@@ -172,6 +190,7 @@ scenarios! {
     firmware::c09_a_truncated_uki_falls_to_b_without_secure_boot: "half of A's Spine: B is started",
     firmware::c09_only_our_keys_are_enrolled: "a Spine signed by another's key, or by our platform key, is refused",
     firmware::a01_the_signed_disk_boots_under_secure_boot: "the disk boots from slot A to a verdict, the kernel says Secure Boot is on",
+    firmware::c07_a_disk_of_slots_without_a_vault_is_given_one_and_asks_from_then_on: "under Secure Boot, from a slot: the partition is made a vault on the word, and the next boot asks for the passphrase",
     firmware::a01_a_stick_boots_and_has_its_persist: "on USB the disk comes late and is waited for; the second boot knows the first",
     firmware::a01_an_unsigned_uki_is_refused_under_secure_boot: "the same Spine without its signature is not started",
     firmware::a01_the_disk_boots_without_secure_boot_and_unsigned: "firmware without keys boots the same Spine unsigned",

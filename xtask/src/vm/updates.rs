@@ -40,7 +40,7 @@ impl<'a> Farm<'a> {
     fn new(lab: &'a Lab) -> Result<Farm<'a>> {
         let (disk, vars) = (lab.path("disk.img"), lab.path("vars.fd"));
         let slot = content(lab, &lab.bench.fault, EPOCH)?;
-        let layout = disk::make(&disk, &slot, DISK_MIB << 20, EPOCH)?;
+        let layout = disk::make(&disk, &slot, DISK_MIB << 20, Some(EPOCH))?;
         firmware::write_vars(&vars, &layout, None)?;
         Ok(Farm {
             lab,

@@ -1,0 +1,105 @@
+//! Walls around a process of the Spine itself: no capability, and of the kernel only what it needs (`seccomp(2)`).
+
+use std::collections::BTreeMap;
+use std::io;
+
+use nix::libc::{self, c_long};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
+
+use crate::room::capabilities;
+use crate::spawn::CLONE3;
+
+/// Files, the database's memory maps, packets with descriptors, and the processes of the gate. No socket can be made but pairs, no
+/// program started, nothing mounted, nobody traced.
+const CALLS: [c_long; 75] = [
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_lseek,
+    libc::SYS_openat,
+    libc::SYS_close,
+    libc::SYS_fcntl,
+    libc::SYS_flock,
+    libc::SYS_stat,
+    libc::SYS_lstat,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_statfs,
+    libc::SYS_fstatfs,
+    libc::SYS_access,
+    libc::SYS_readlink,
+    libc::SYS_getcwd,
+    libc::SYS_getdents64,
+    libc::SYS_mkdir,
+    libc::SYS_rmdir,
+    libc::SYS_rename,
+    libc::SYS_link,
+    libc::SYS_linkat,
+    libc::SYS_unlink,
+    libc::SYS_unlinkat,
+    libc::SYS_fchown,
+    libc::SYS_ftruncate,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_syncfs,
+    libc::SYS_sync_file_range,
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_mprotect,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    libc::SYS_getrandom,
+    libc::SYS_clock_gettime,
+    libc::SYS_gettimeofday,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_futex,
+    libc::SYS_socketpair,
+    libc::SYS_sendmsg,
+    libc::SYS_recvmsg,
+    libc::SYS_sendto,
+    libc::SYS_recvfrom,
+    libc::SYS_shutdown,
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    CLONE3,
+    libc::SYS_close_range,
+    libc::SYS_setsid,
+    libc::SYS_prctl,
+    libc::SYS_wait4,
+    libc::SYS_waitid,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_geteuid,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_restart_syscall,
+    libc::SYS_tgkill,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
+
+/// Gives up every capability, and every system call but those that keep files; of this there is no way back, and children inherit it.
+/// Another call answers EPERM, another machine's numbers end the process.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn confine() -> io::Result<()> {
+    capabilities(0).map_err(io::Error::other)?;
+    let calls: BTreeMap<_, _> = CALLS.into_iter().map(|call| (call, vec![])).collect();
+    let refused = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+    let filter = SeccompFilter::new(calls, refused, SeccompAction::Allow, TargetArch::x86_64);
+    let program = filter.and_then(BpfProgram::try_from);
+    let program = program.map_err(io::Error::other)?;
+    apply_filter(&program).map_err(io::Error::other)
+}

@@ -1,0 +1,162 @@
+//! What a room may ask of the gate, in words: the grammar that PID 1 and the keeper read alike.
+//!
+//! ```text
+//! wish   = "save" SP name / "load" SP name [ "@" number ] / "drop" SP ( name / "@" number )
+//!        / "list" [ SP "@" number ] / "snapshot" / "append" / "read" [ SP "@" number ]
+//! name   = 1*128( ALPHA / DIGIT / "_" / "." / "-" )      ; begins with a letter, a digit or "_"
+//! number = %x31-39 *DIGIT
+//! ```
+
+use std::fmt;
+
+/// Longest name, in bytes.
+pub const MAX_NAME: usize = 128;
+
+/// Whether it takes a name, and whether it takes a number, in each of the ways it can be asked.
+type Shape = (bool, bool);
+const BARE: Shape = (false, false);
+const NAMED: Shape = (true, false);
+const NUMBERED: Shape = (false, true);
+const BOTH: Shape = (true, true);
+
+const WORDS: [(&str, &[Shape]); 7] = [
+    ("save", &[NAMED]),
+    ("load", &[NAMED, BOTH]),
+    ("drop", &[NAMED, NUMBERED]),
+    ("list", &[BARE, NUMBERED]),
+    ("snapshot", &[BARE]),
+    ("append", &[BARE]),
+    ("read", &[BARE, NUMBERED]),
+];
+
+/// Something asked of the gate. Holding one proves that it obeys the grammar; only [`Wish::parse`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// One of the seven words.
+    pub word: &'static str,
+    /// An object's name: a file name that means nothing to a shell and names no directory. Empty if none is needed.
+    pub name: String,
+    /// The number of a snapshot, or of a record.
+    pub number: Option<u64>,
+}
+
+impl Wish {
+    /// Parses a wish.
+    ///
+    /// # Errors
+    /// What is wrong, without what to do then.
+    pub fn parse(line: &str) -> Result<Self, String> {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let (name, digits) = rest.split_once('@').unwrap_or((rest, ""));
+        let number = digits.parse().ok().filter(|number: &u64| *number > 0);
+        let told = number.map_or(String::new(), |number| format!("@{number}"));
+        let row = WORDS.iter().find(|row| row.0 == word);
+        let (word, shapes) = row.ok_or_else(|| format!("unknown verb {line:?}"))?;
+        let wish = Self {
+            word,
+            name: name.to_owned(),
+            number,
+        };
+        // What was not spelled so comes back different.
+        let spelled = format!("{name}{told}") == rest && (rest.is_empty() == (*word == line));
+        let fits = shapes.contains(&(!name.is_empty(), number.is_some()));
+        let odd = |byte: u8| !byte.is_ascii_alphanumeric() && !matches!(byte, b'_' | b'.' | b'-');
+        let named = !name.bytes().any(odd) && !name.starts_with(['.', '-']);
+        let good = spelled && fits && named && name.len() <= MAX_NAME;
+        let wrong = || format!("{word}: not a name, or not of the form that this takes");
+        good.then_some(wish).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let space = self.name.is_empty() && self.number.is_none();
+        let space = if space { "" } else { " " };
+        write!(f, "{}{space}{}", self.word, self.name)?;
+        self.number.map_or(Ok(()), |number| write!(f, "@{number}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn t02_what_may_be_asked_is_parsed_and_spelled_back() {
+        for line in [
+            "save notes.txt",
+            "save _a-b.C",
+            "load notes.txt",
+            "load notes.txt@3",
+            "drop notes.txt",
+            "drop @18446744073709551615",
+            "list",
+            "list @1",
+            "snapshot",
+            "append",
+            "read",
+            "read @7",
+        ] {
+            assert_eq!(Wish::parse(line).unwrap().to_string(), line);
+        }
+        let long = "a".repeat(MAX_NAME);
+        assert_eq!(Wish::parse(&format!("save {long}")).unwrap().name, long);
+    }
+
+    #[test]
+    fn c07_no_name_leaves_the_rooms_own_directory() {
+        let long = format!("save {}", "a".repeat(MAX_NAME + 1));
+        for line in [
+            "",
+            " ",
+            "save",
+            "save ",
+            "save a b",
+            "save  a",
+            "save a ",
+            "save .",
+            "save ..",
+            "save .new",
+            "save ../x",
+            "save a/b",
+            "save /etc",
+            "save -rf",
+            "save a\0b",
+            "save a\nb",
+            "save ä",
+            "save a@1",
+            "save a@",
+            "load @1",
+            "load a@0",
+            "load a@01",
+            "load a@+1",
+            "load a@1@2",
+            "load a@99999999999999999999",
+            "drop",
+            "drop a@1",
+            "list a",
+            "list ",
+            "list @",
+            "snapshot ",
+            "snapshot @1",
+            "append x",
+            "read 7",
+            "read a@7",
+            "rename a",
+            &long,
+        ] {
+            assert!(Wish::parse(line).is_err(), "{line:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a16_whatever_is_taken_is_spelled_back(line in "(save|load|drop|list|read|append)?[ @.a-zA-Z0-9/_-]{0,12}") {
+            if let Ok(wish) = Wish::parse(&line) {
+                prop_assert_eq!(wish.to_string(), line);
+                prop_assert!(!wish.name.contains('/') && !wish.name.starts_with('.'));
+            }
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! The gate (T02, C07): a process for each room, which keeps what the room sends, and nothing else's.
+//!
+//! The keeper starts it at the room's first wish and hands every wish on, with one end of a connection of packets whose other end the
+//! room has (decision 9). What is kept goes from the room to this process and to the disk: neither PID 1 nor the keeper sees it.
+//!
+//! ```text
+//! packet = tag *OCTET                      ; at most 65536 bytes
+//! tag    = "d" data / "e" that was all / "o" done / "n" not done: "reason; next: action"
+//! ```
+//!
+//! | wish | the room sends | is sent |
+//! | --- | --- | --- |
+//! | `save` | `d`…, `e` | `o SIZE` once the disk has all of it; a room that hangs up before has saved nothing |
+//! | `load`, `list` | | `d`…, `o` |
+//! | `drop`, `snapshot` | | `o TEXT` |
+//! | `append` | `d` for each record, as many as it likes | `o NUMBER` for each, once the disk has it |
+//! | `read` | | `d` with `NUMBER TAB RECORD`…, `o` |
+//!
+//! All records that have come by one turn share a flush. One room's wishes wait for each other, and for nobody else's.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use bay0_persona::{Wish, packet};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{MsgFlags, Shutdown, shutdown};
+
+use crate::shelf::{CHUNK, Limits, Sending, Shelf};
+use crate::wire::decode;
+
+/// Longest packet.
+pub const PACKET: usize = 65_536;
+/// Wishes of one room that are being served at once.
+pub const CHANNELS: usize = 64;
+/// Packets of one channel taken or sent before the others have their turn.
+const PER_TURN: usize = 16;
+/// What the kernel reports with the keeper's own packets.
+const KEEPER: u64 = 0;
+const NOW: MsgFlags = MsgFlags::MSG_DONTWAIT;
+
+/// Says data of a transfer.
+pub const DATA: u8 = b'd';
+/// Says that what is saved is all there.
+pub const END: u8 = b'e';
+/// Says that it is done.
+pub const DONE: u8 = b'o';
+/// Says why it is not.
+pub const NOT: u8 = b'n';
+
+/// Packets to be sent, the last of which is [`DONE`] or [`NOT`].
+type Packets = Box<dyn Iterator<Item = Vec<u8>>>;
+
+/// What is being done for a room at one end of a connection.
+enum Work {
+    Save(Sending),
+    Append,
+    /// With the packet that could not be sent yet.
+    Tell(Packets, Option<Vec<u8>>),
+    /// All is said. What the room still sends is read and dropped, until it hangs up: closed before, the kernel would take the answer
+    /// away from it (`unix(7)`, ECONNRESET).
+    Rest,
+}
+
+impl Work {
+    /// What it waits for.
+    fn interest(&self) -> EpollFlags {
+        match self {
+            Self::Tell(..) => EpollFlags::EPOLLOUT,
+            _ => EpollFlags::EPOLLIN,
+        }
+    }
+}
+
+/// What is to be done next at one end.
+enum Next {
+    Again(Work),
+    /// When the kernel says that it can go on.
+    Wait(Work),
+    End,
+}
+
+type Records = Vec<(u64, Vec<u8>)>;
+
+/// The process.
+struct Gate<'a> {
+    dir: &'a Path,
+    epoll: Epoll,
+    control: OwnedFd,
+    /// Opened at the first wish, and again after it failed.
+    shelf: Option<Shelf>,
+    channels: BTreeMap<u64, (OwnedFd, Work)>,
+    newest: u64,
+    buffer: Vec<u8>,
+}
+
+/// The process from its first instruction to its exit code. It ends when the keeper does.
+pub fn run(control: OwnedFd, dir: &Path) -> i32 {
+    let _ = nix::sys::prctl::set_name(c"bay0-gate");
+    let served = serve(control, dir);
+    i32::from(served.is_err())
+}
+
+fn serve(control: OwnedFd, dir: &Path) -> nix::Result<()> {
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    epoll.add(&control, EpollEvent::new(EpollFlags::EPOLLIN, KEEPER))?;
+    let mut gate = Gate {
+        dir,
+        epoll,
+        control,
+        shelf: None,
+        channels: BTreeMap::new(),
+        newest: KEEPER,
+        buffer: vec![0; PACKET],
+    };
+    while gate.turn()? {}
+    Ok(())
+}
+
+fn said(tag: u8, text: &str) -> Vec<u8> {
+    [&[tag], text.as_bytes()].concat()
+}
+
+/// The one packet that says what became of a wish.
+fn outcome(done: Result<String, String>) -> Vec<u8> {
+    match done {
+        Ok(text) => said(DONE, &text),
+        Err(text) if text.contains("; next: ") => said(NOT, &text),
+        Err(text) => said(
+            NOT,
+            &format!("{text}; next: try again, then ask the operator"),
+        ),
+    }
+}
+
+/// Data until one is an error or all is said.
+fn telling(data: impl Iterator<Item = Result<Vec<u8>, String>> + 'static) -> Work {
+    let mut ended = false;
+    let packets = data.map(Some).chain([None]).map_while(move |piece| {
+        let packet = match piece {
+            _ if ended => return None,
+            Some(Ok(data)) => [&[DATA], data.as_slice()].concat(),
+            Some(Err(text)) => outcome(Err(text)),
+            None => said(DONE, ""),
+        };
+        ended = packet.first() != Some(&DATA);
+        Some(packet)
+    });
+    Work::Tell(Box::new(packets), None)
+}
+
+/// Sends the next packet.
+fn tell(socket: &OwnedFd, mut packets: Packets, held: Option<Vec<u8>>) -> Next {
+    let Some(packet) = held.or_else(|| packets.next()) else {
+        let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
+        return Next::Again(Work::Rest);
+    };
+    match packet::send(socket, &[&packet], None, NOW) {
+        Ok(()) => Next::Again(Work::Tell(packets, None)),
+        Err(Errno::EAGAIN) => Next::Wait(Work::Tell(packets, Some(packet))),
+        Err(_) => Next::End,
+    }
+}
+
+fn once(packet: Vec<u8>) -> Work {
+    Work::Tell(Box::new([packet].into_iter()), None)
+}
+
+impl Gate<'_> {
+    /// Serves whoever is ready; false once the keeper is gone.
+    fn turn(&mut self) -> nix::Result<bool> {
+        let mut events = [EpollEvent::empty(); CHANNELS];
+        let count = self.epoll.wait(&mut events, EpollTimeout::NONE);
+        let mut records = Vec::new();
+        for event in events.iter().take(count.unwrap_or(0)) {
+            let id = event.data();
+            if id == KEEPER {
+                if !self.admit()? {
+                    return Ok(false);
+                }
+            } else if let Some((socket, work)) = self.channels.remove(&id) {
+                self.serve(id, socket, work, &mut records);
+            }
+        }
+        self.append(records);
+        Ok(true)
+    }
+
+    /// Takes a wish from the keeper, with the room's connection; false if the keeper is gone.
+    fn admit(&mut self) -> nix::Result<bool> {
+        let (length, socket) = packet::receive(&self.control, &mut self.buffer, NOW)?;
+        let order = decode(self.buffer.get(..length).unwrap_or_default());
+        let (Some(socket), [wish, numbers @ ..]) = (socket, order.as_slice()) else {
+            return Ok(length > 0);
+        };
+        let number = |at: usize| numbers.get(at).and_then(|it| it.parse().ok());
+        let limits = Limits {
+            bytes: number(0).unwrap_or(0),
+            records: number(1).unwrap_or(0),
+            rate: number(2).unwrap_or(0),
+        };
+        let wish = Wish::parse(wish);
+        let work = wish.and_then(|wish| self.begin(limits, &wish));
+        let work = work.unwrap_or_else(|text| once(outcome(Err(text))));
+        let kind = match work {
+            Work::Tell(..) => EpollFlags::EPOLLOUT,
+            _ => EpollFlags::EPOLLIN,
+        };
+        self.newest = self.newest.saturating_add(1);
+        self.epoll
+            .add(&socket, EpollEvent::new(kind, self.newest))?;
+        self.channels.insert(self.newest, (socket, work));
+        Ok(true)
+    }
+
+    fn begin(&mut self, limits: Limits, wish: &Wish) -> Result<Work, String> {
+        if self.channels.len() >= CHANNELS {
+            return Err(format!("{CHANNELS} are being served; next: wait for one"));
+        }
+        let shelf = match self.shelf.as_mut() {
+            Some(shelf) => shelf,
+            None => self.shelf.insert(Shelf::open(self.dir, limits)?),
+        };
+        shelf.limits = limits;
+        Ok(match wish.word {
+            "save" => Work::Save(shelf.begin(&wish.name)?),
+            "append" => Work::Append,
+            "load" => telling(shelf.load(wish)?),
+            "read" => telling(shelf.read(wish).map(|read| {
+                let (seq, record) = read?;
+                Ok([format!("{seq}\t").as_bytes(), &record].concat())
+            })),
+            "list" => {
+                let lines = shelf.list(wish)?.into_bytes();
+                let pieces: Vec<_> = lines.chunks(CHUNK).map(|it| Ok(it.to_vec())).collect();
+                telling(pieces.into_iter())
+            }
+            "drop" => once(outcome(shelf.drop(wish))),
+            _ => once(outcome(shelf.snapshot())),
+        })
+    }
+
+    /// Goes on with a wish, for as long as it can and may.
+    fn serve(&mut self, id: u64, socket: OwnedFd, mut work: Work, records: &mut Records) {
+        for _ in 0..PER_TURN {
+            let was = work.interest();
+            work = match self.step(&socket, work) {
+                (Next::Again(work), record) => {
+                    records.extend(record.map(|record| (id, record)));
+                    work
+                }
+                (Next::Wait(work), _) => {
+                    self.channels.insert(id, (socket, work));
+                    return;
+                }
+                (Next::End, _) => return,
+            };
+            if work.interest() != was {
+                let mut event = EpollEvent::new(work.interest(), id);
+                let _ = self.epoll.modify(&socket, &mut event);
+            }
+        }
+        self.channels.insert(id, (socket, work));
+    }
+
+    /// One packet, and what it was if it is a record.
+    fn step(&mut self, socket: &OwnedFd, work: Work) -> (Next, Option<Vec<u8>>) {
+        if let Work::Tell(packets, held) = work {
+            return (tell(socket, packets, held), None);
+        }
+        let length = match packet::receive(socket, &mut self.buffer, NOW) {
+            Err(Errno::EAGAIN) => return (Next::Wait(work), None),
+            heard => heard.map_or(0, |(length, _)| length),
+        };
+        if let (Work::Rest, 1..) = (&work, length) {
+            return (Next::Again(work), None);
+        }
+        let Some(shelf) = self.shelf.as_mut() else {
+            return (Next::End, None);
+        };
+        let told = self.buffer.get(..length).and_then(<[u8]>::split_first);
+        let done = match (work, told) {
+            (Work::Append, Some((&DATA, data))) => {
+                return (Next::Again(Work::Append), Some(data.to_vec()));
+            }
+            (Work::Save(mut sending), Some((&DATA, data))) => match shelf.put(&mut sending, data) {
+                Ok(()) => return (Next::Again(Work::Save(sending)), None),
+                Err(text) => Err(text),
+            },
+            (Work::Save(sending), Some((&END, _))) => {
+                shelf.finish(sending).map(|size| format!("{size}\n"))
+            }
+            (Work::Save(sending), _) => {
+                drop(sending);
+                self.recount();
+                return (Next::End, None);
+            }
+            _ => return (Next::End, None),
+        };
+        if done.is_err() {
+            self.recount();
+        }
+        (Next::Again(once(outcome(done))), None)
+    }
+
+    /// What was begun and is not there counts no more. What cannot be counted is opened again at the next wish.
+    fn recount(&mut self) {
+        if let Some(Err(_)) = self.shelf.as_mut().map(Shelf::count) {
+            self.shelf = None;
+        }
+    }
+
+    /// Appends all records that have come, and tells each owner the number of his, or why there is none.
+    fn append(&mut self, records: Records) {
+        if records.is_empty() {
+            return;
+        }
+        let (owners, records): (Vec<_>, Vec<_>) = records.into_iter().unzip();
+        let none = || Err("what it keeps cannot be read; next: try again".to_owned());
+        let done = self
+            .shelf
+            .as_mut()
+            .map_or_else(none, |it| it.append(&records));
+        let first = done
+            .clone()
+            .map(|last| last.saturating_sub(owners.len() as u64));
+        if done.is_err() {
+            self.recount();
+        }
+        for (number, owner) in (1_u64..).zip(owners) {
+            let told = first
+                .clone()
+                .map(|first| format!("{}\n", first.saturating_add(number)));
+            let socket = self.channels.get(&owner).map(|(socket, _)| socket);
+            let sent = socket.map(|it| packet::send(it, &[&outcome(told)], None, NOW));
+            if !matches!(sent, Some(Ok(()))) {
+                // Who does not listen is not served.
+                self.channels.remove(&owner);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,480 @@
+//! What one room keeps: objects by name, snapshots of them, and its records (C07, T02). All of it lies in a directory of its own.
+//!
+//! | path | content |
+//! | --- | --- |
+//! | `objects/NAME` | an object: frames of what was sent, then one that has its whole size and says that it is the last |
+//! | `objects/.new-N` | one that is being sent; gone at the next opening |
+//! | `snapshots/N/NAME` | the same file once more: an object is never changed, only replaced |
+//! | `log/` | the records ([`crate::store`]) |
+//!
+//! An object gets its name when the disk has all of it. What a room may keep is counted in bytes and in pieces, which are objects, those
+//! of snapshots and records; how fast, in bytes a second.
+
+use std::fs::{self, File};
+use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use bay0_persona::Wish;
+use nix::fcntl::Flock;
+
+use crate::disk;
+use crate::frame;
+use crate::store::{self, Code, Error, Store, at};
+
+/// Most bytes of one packet of data: with its header it is a frame of 64 KiB.
+pub const CHUNK: usize = 65_536 - frame::HEADER;
+/// Bytes of a segment of a room's records: what the first one takes.
+pub const SEGMENT: usize = 256 * 1024;
+/// What objects' checksums begin with: there is nothing in an object that anybody could take for another's.
+const KEY: u64 = 0x6261_7930_6f62_6a31;
+/// Frames of an object after which the disk begins with them, 8 MiB: it writes while the rest is still being sent.
+const EARLY: u64 = 128;
+const OBJECTS: &str = "objects";
+const SNAPSHOTS: &str = "snapshots";
+const RECORDS: &str = "log";
+/// Bytes of the last frame of an object.
+const LAST: i64 = 8 + frame::HEADER as i64;
+
+/// What a room may keep.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// Bytes on the disk.
+    pub bytes: u64,
+    /// Objects and records.
+    pub records: u64,
+    /// Bytes a second, and as much at once; at least one [`CHUNK`].
+    pub rate: u64,
+}
+
+/// What a room keeps, open.
+#[derive(Debug)]
+pub struct Shelf {
+    dir: PathBuf,
+    _lock: Flock<File>,
+    /// What it may.
+    pub limits: Limits,
+    /// The records; none before the first.
+    log: Option<Store>,
+    bytes: u64,
+    pieces: u64,
+    /// Bytes that may be written at once, and since when.
+    tokens: u64,
+    since: Instant,
+    /// Objects begun since the shelf was opened.
+    begun: u64,
+}
+
+/// An object that is being sent.
+#[derive(Debug)]
+pub struct Sending {
+    name: String,
+    path: PathBuf,
+    file: File,
+    frames: u64,
+    size: u64,
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        // After it has got its name there is nothing here.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// What a call returns, or why it was not done: a whole sentence, of a store's error its code and text.
+pub type Result<T> = std::result::Result<T, String>;
+
+impl From<Error> for String {
+    fn from(error: Error) -> Self {
+        error.to_string()
+    }
+}
+
+impl Shelf {
+    /// Opens what a room keeps; makes its place where there is none.
+    ///
+    /// # Errors
+    /// `ConcurrentModification`: another process serves this room. Else as [`Store::open`].
+    pub fn open(dir: &Path, limits: Limits) -> Result<Self> {
+        for part in [OBJECTS, SNAPSHOTS] {
+            fs::create_dir_all(dir.join(part)).map_err(at(dir.display()))?;
+        }
+        let above = dir.parent().unwrap_or(dir);
+        let synced = disk::sync_dir(dir).and_then(|()| disk::sync_dir(above));
+        synced.map_err(at(dir.display()))?;
+        let _lock = store::lock(dir)?;
+        let log = match Store::open(&dir.join(RECORDS)) {
+            Err(error) if error.code == Code::NotFound => None,
+            log => Some(log?),
+        };
+        let mut shelf = Self {
+            dir: dir.to_owned(),
+            _lock,
+            limits,
+            log,
+            bytes: 0,
+            pieces: 0,
+            tokens: limits.rate,
+            since: Instant::now(),
+            begun: 0,
+        };
+        for folder in [OBJECTS, SNAPSHOTS] {
+            for (name, path) in entries(&dir.join(folder))? {
+                if name.starts_with('.') {
+                    let gone = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+                    gone.map_err(at(path.display()))?;
+                }
+            }
+        }
+        shelf.count()?;
+        Ok(shelf)
+    }
+
+    /// Counts what is kept, which has to be done after anything failed. What several names have is there once.
+    ///
+    /// # Errors
+    /// The disk cannot be read.
+    pub fn count(&mut self) -> Result<()> {
+        let mut folders = vec![self.dir.join(OBJECTS)];
+        folders.extend(
+            entries(&self.dir.join(SNAPSHOTS))?
+                .into_iter()
+                .map(|it| it.1),
+        );
+        let mut files = std::collections::BTreeMap::new();
+        self.pieces = self.log.as_ref().map_or(0, Store::last);
+        for folder in folders {
+            for (_, path) in entries(&folder)? {
+                let meta = fs::metadata(&path).map_err(at(path.display()))?;
+                files.insert(meta.ino(), meta.len());
+                self.pieces = self.pieces.saturating_add(1);
+            }
+        }
+        if self.log.is_some() {
+            for (_, path) in entries(&self.dir.join(RECORDS))? {
+                let meta = fs::metadata(&path).map_err(at(path.display()))?;
+                files.insert(meta.ino(), meta.len());
+            }
+        }
+        self.bytes = files.into_values().fold(0, u64::saturating_add);
+        Ok(())
+    }
+
+    /// Takes bytes and pieces from what may be kept.
+    fn take(&mut self, bytes: u64, pieces: u64) -> Result<()> {
+        let (limits, have) = (self.limits, (self.bytes, self.pieces));
+        let bytes = self.bytes.saturating_add(bytes);
+        let pieces = self.pieces.saturating_add(pieces);
+        if bytes > limits.bytes || pieces > limits.records {
+            let may = format!("{} bytes and {} pieces", limits.bytes, limits.records);
+            let has = format!("{} and {}", have.0, have.1);
+            return Err(format!(
+                "full: it may keep {may}, and has {has}; next: drop something"
+            ));
+        }
+        (self.bytes, self.pieces) = (bytes, pieces);
+        Ok(())
+    }
+
+    /// Takes bytes from what may be written now; how long to wait, and nothing taken, if there are not that many.
+    fn short(&mut self, bytes: u64) -> Option<Duration> {
+        const SECOND: u64 = 1_000_000;
+        let rate = self.limits.rate.max(CHUNK as u64);
+        let passed = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(SECOND);
+        let more = rate.saturating_mul(passed.min(SECOND)) / SECOND;
+        if more > 0 {
+            self.tokens = self.tokens.saturating_add(more).min(rate);
+            self.since = Instant::now();
+        }
+        let bytes = bytes.min(rate);
+        let short = bytes.saturating_sub(self.tokens);
+        if short == 0 {
+            self.tokens = self.tokens.saturating_sub(bytes);
+            return None;
+        }
+        let micros = short.saturating_mul(SECOND).checked_div(rate);
+        Some(Duration::from_micros(
+            micros.unwrap_or(SECOND).saturating_add(1),
+        ))
+    }
+
+    /// Where an object is, or one of a snapshot.
+    fn place(&self, wish: &Wish) -> PathBuf {
+        let folder = match wish.number {
+            Some(number) => self.dir.join(SNAPSHOTS).join(number.to_string()),
+            None => self.dir.join(OBJECTS),
+        };
+        folder.join(&wish.name)
+    }
+
+    /// Begins an object, which nobody sees before [`Shelf::finish`].
+    ///
+    /// # Errors
+    /// It may keep no more.
+    pub fn begin(&mut self, name: &str) -> Result<Sending> {
+        self.take(0, 1)?;
+        self.begun = self.begun.saturating_add(1);
+        let path = self.dir.join(OBJECTS).join(format!(".new-{}", self.begun));
+        let file = File::create(&path).map_err(at(path.display()))?;
+        Ok(Sending {
+            name: name.to_owned(),
+            path,
+            file,
+            frames: 0,
+            size: 0,
+        })
+    }
+
+    /// Takes the next bytes of an object, no faster than the room may write.
+    ///
+    /// # Errors
+    /// It may keep no more, or the disk is full.
+    pub fn put(&mut self, sending: &mut Sending, data: &[u8]) -> Result<()> {
+        sending.size = sending.size.saturating_add(data.len() as u64);
+        self.write(sending, data, false)
+    }
+
+    fn write(&mut self, sending: &mut Sending, data: &[u8], last: bool) -> Result<()> {
+        let bytes = frame::size(data.len()) as u64;
+        self.take(bytes, 0)?;
+        while let Some(wait) = self.short(bytes) {
+            sleep(wait);
+        }
+        sending.frames = sending.frames.saturating_add(1);
+        let mut frame = Vec::with_capacity(frame::size(data.len()));
+        // A last one says that the disk has it, which no other one can.
+        let durable = sending.frames.saturating_sub(u64::from(!last));
+        frame::push(&mut frame, KEY, sending.frames, durable, data);
+        let written = sending.file.write_all(&frame);
+        written.map_err(at(&sending.name))?;
+        if sending.frames.is_multiple_of(EARLY) {
+            disk::start(&sending.file);
+        }
+        Ok(())
+    }
+
+    /// Gives an object its name; it takes the place of what had it before. Its size in bytes.
+    ///
+    /// # Errors
+    /// The disk failed, or is full; what was there before still is.
+    pub fn finish(&mut self, mut sending: Sending) -> Result<u64> {
+        let size = sending.size;
+        self.write(&mut sending, &size.to_le_bytes(), true)?;
+        let objects = self.dir.join(OBJECTS);
+        let to = objects.join(&sending.name);
+        let before = fs::metadata(&to).ok();
+        let named = sending
+            .file
+            .sync_all()
+            .and_then(|()| fs::rename(&sending.path, &to));
+        let named = named.and_then(|()| disk::sync_dir(&objects));
+        named.map_err(at(&sending.name))?;
+        self.forget(before);
+        Ok(size)
+    }
+
+    /// What is no longer there under one of its names.
+    fn forget(&mut self, file: Option<fs::Metadata>) {
+        if let Some(file) = file {
+            self.pieces = self.pieces.saturating_sub(1);
+            let bytes = if file.nlink() < 2 { file.len() } else { 0 };
+            self.bytes = self.bytes.saturating_sub(bytes);
+        }
+    }
+
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn load(&self, wish: &Wish) -> Result<Object> {
+        let file = File::open(self.place(wish)).map_err(at(wish))?;
+        let (frames, whole) = (0, false);
+        let file = BufReader::with_capacity(CHUNK, file);
+        Ok(Object {
+            name: wish.to_string(),
+            file,
+            frames,
+            whole,
+        })
+    }
+
+    /// The objects, or those of a snapshot, a line each: name and size in bytes; without a snapshot, the numbers of all as well.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn list(&self, wish: &Wish) -> Result<String> {
+        let mut lines = String::new();
+        for (name, path) in entries(&self.place(wish))? {
+            if !name.starts_with('.') {
+                let size = whole_size(&path).map_or("damaged".to_owned(), |size| size.to_string());
+                lines += &format!("{name} {size}\n");
+            }
+        }
+        if wish.number.is_none() {
+            for (id, _) in entries(&self.dir.join(SNAPSHOTS))? {
+                lines += &format!("@{id}\n");
+            }
+            let last = self.log.as_ref().map_or(0, Store::last);
+            lines += &format!("records {last}\n");
+        }
+        Ok(lines)
+    }
+
+    /// Removes an object, or a snapshot.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn drop(&mut self, wish: &Wish) -> Result<String> {
+        let place = self.place(wish);
+        if wish.number.is_none() {
+            let file = fs::metadata(&place).map_err(at(wish))?;
+            let gone =
+                fs::remove_file(&place).and_then(|()| disk::sync_dir(&self.dir.join(OBJECTS)));
+            gone.map_err(at(wish))?;
+            self.forget(Some(file));
+        } else {
+            // Half a snapshot must not be taken for one.
+            let all = self.dir.join(SNAPSHOTS);
+            let old = all.join(".old");
+            let gone = fs::rename(&place, &old).and_then(|()| disk::sync_dir(&all));
+            gone.and_then(|()| fs::remove_dir_all(&old))
+                .map_err(at(wish))?;
+            self.count()?;
+        }
+        Ok(format!("{wish}: done\n"))
+    }
+
+    /// Keeps all objects as they are now, and seals the records.
+    ///
+    /// # Errors
+    /// It may keep no more pieces, or the disk is full.
+    pub fn snapshot(&mut self) -> Result<String> {
+        let all = self.dir.join(SNAPSHOTS);
+        let numbers = entries(&all)?.into_iter();
+        let newest = numbers
+            .filter_map(|(name, _)| name.parse::<u64>().ok())
+            .max();
+        let id = newest.unwrap_or(0).saturating_add(1);
+        let objects = entries(&self.dir.join(OBJECTS))?.into_iter();
+        let objects: Vec<_> = objects.filter(|(name, _)| !name.starts_with('.')).collect();
+        self.take(0, objects.len() as u64)?;
+        let last = self.log.as_mut().map_or(Ok(0), Store::snapshot)?;
+        let new = all.join(disk::NEW);
+        let made = fs::create_dir(&new).and_then(|()| {
+            let mut links = objects.iter();
+            links.try_for_each(|(name, path)| fs::hard_link(path, new.join(name)))?;
+            disk::sync_dir(&new)?;
+            fs::rename(&new, all.join(id.to_string()))?;
+            disk::sync_dir(&all)
+        });
+        let undo = |_: &_| drop(fs::remove_dir_all(&new));
+        made.inspect_err(undo).map_err(at("snapshot"))?;
+        let count = objects.len();
+        Ok(format!("snapshot {id}: {count} objects, {last} records\n"))
+    }
+
+    /// Appends records together; the number of the last.
+    ///
+    /// # Errors
+    /// It may keep no more, or not write as fast as that.
+    pub fn append(&mut self, records: &[Vec<u8>]) -> Result<u64> {
+        let sizes = records.iter().map(|record| frame::size(record.len()));
+        let bytes = sizes.fold(0, usize::saturating_add);
+        let room = self.log.as_ref().map_or(0, Store::room);
+        let segments = bytes.saturating_sub(room).div_ceil(SEGMENT);
+        if let Some(wait) = self.short(bytes as u64) {
+            let (rate, ms) = (self.limits.rate, wait.as_millis());
+            return Err(format!(
+                "throttled: it may write {rate} bytes a second, none for {ms} ms; next: wait"
+            ));
+        }
+        self.take(
+            segments.saturating_mul(SEGMENT) as u64,
+            records.len() as u64,
+        )?;
+        let mut log = match self.log.take() {
+            Some(log) => log,
+            None => {
+                let place = self.dir.join(RECORDS);
+                let open = Store::open(&place);
+                open.or_else(|_| Store::create(&place, SEGMENT))?
+            }
+        };
+        let last = log.append(records)?;
+        self.log = Some(log);
+        Ok(last)
+    }
+
+    /// Reads the records from a number on.
+    pub fn read(&self, wish: &Wish) -> impl Iterator<Item = store::Result<(u64, Vec<u8>)>> + use<> {
+        let from = wish.number.unwrap_or(1);
+        let read = self.log.as_ref().map(|log| log.read(from));
+        read.into_iter().flatten()
+    }
+}
+
+/// The content of an object, piece by piece; an object that is not whole ends with an error.
+#[derive(Debug)]
+pub struct Object {
+    name: String,
+    file: BufReader<File>,
+    frames: u64,
+    whole: bool,
+}
+
+impl Iterator for Object {
+    type Item = Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.whole {
+            return None;
+        }
+        self.frames = self.frames.saturating_add(1);
+        let damaged = || {
+            let text = "does not match its checksum, or is missing; next: load a copy of it";
+            format!("io-error: {}: piece {} {text}", self.name, self.frames)
+        };
+        let piece = match frame::read(&mut self.file, KEY) {
+            Ok(Some(frame)) if frame.seq == self.frames => {
+                self.whole = frame.durable == frame.seq;
+                Ok(frame.payload)
+            }
+            Err(cause) if cause.kind() != ErrorKind::InvalidData => {
+                Err(at(&self.name)(cause).to_string())
+            }
+            _ => Err(damaged()),
+        };
+        if self.whole {
+            return None;
+        }
+        self.whole = piece.is_err();
+        Some(piece)
+    }
+}
+
+/// The size of an object, from its last frame.
+fn whole_size(path: &Path) -> std::io::Result<u64> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::End(LAST.saturating_neg()))?;
+    let frame = frame::read(&mut file.take(CHUNK as u64), KEY)?;
+    let size = frame.and_then(|frame| Some(u64::from_le_bytes(*frame.payload.first_chunk()?)));
+    size.ok_or(ErrorKind::InvalidData.into())
+}
+
+/// What lies in a directory, in the order of the names.
+fn entries(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let read = fs::read_dir(dir).map_err(at(dir.display()))?;
+    let mut all = Vec::new();
+    for entry in read {
+        let entry = entry.map_err(at(dir.display()))?;
+        all.push((
+            entry.file_name().to_string_lossy().into_owned(),
+            entry.path(),
+        ));
+    }
+    all.sort();
+    Ok(all)
+}

@@ -1,0 +1,90 @@
+#![allow(clippy::arithmetic_side_effects)]
+
+use super::*;
+use std::os::unix::fs::FileExt;
+use tempfile::NamedTempFile;
+
+/// 4 MiB of zeros, with these bytes in it.
+fn disk(written: &[(u64, &[u8])]) -> NamedTempFile {
+    let file = NamedTempFile::new().unwrap();
+    file.as_file().set_len(4 << 20).unwrap();
+    for (at, bytes) in written {
+        file.as_file().write_all_at(bytes, *at).unwrap();
+    }
+    file
+}
+
+fn looked(written: &[(u64, &[u8])]) -> String {
+    look(disk(written).path().to_str().unwrap())
+}
+
+#[test]
+fn c07_only_a_disk_of_zeros_is_blank() {
+    assert_eq!(looked(&[]), "blank");
+    for at in [0, 4095, (1 << 20) - 1, 3 << 20, (4 << 20) - 1] {
+        assert_eq!(looked(&[(at, b"x")]), "other", "a byte at {at}");
+    }
+}
+
+#[test]
+fn c07_a_vault_and_an_ext4_are_known_where_they_begin_and_nowhere_else() {
+    assert_eq!(looked(&[(0, b"LUKS\xba\xbe\0\x02")]), "luks");
+    assert_eq!(looked(&[(1, b"LUKS\xba\xbe\0\x02")]), "other");
+    assert_eq!(looked(&[(0x438, b"\x53\xef")]), "ext4");
+    assert_eq!(looked(&[(0x439, b"\x53\xef")]), "other");
+}
+
+#[test]
+fn h06_a_disk_that_tells_nothing_is_no_vault_and_not_blank() {
+    assert_eq!(look("/nonexistent/disk"), "");
+    let short = NamedTempFile::new().unwrap();
+    assert_eq!(look(short.path().to_str().unwrap()), "");
+    let told = unlock("/nonexistent/disk").unwrap();
+    assert_eq!(told, ["plain", "/nonexistent/disk"]);
+}
+
+#[test]
+fn c09_a_secret_is_overwritten() {
+    let mut bytes = b"passphrase".to_vec();
+    wipe(&mut bytes);
+    assert_eq!(bytes, [0; 10]);
+}
+
+#[test]
+fn h13_a_tool_gets_its_input_and_nothing_else_and_its_last_line_is_told() {
+    let soon = Duration::from_secs(5);
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("tool");
+    std::fs::write(
+        &script,
+        "cat >$1\nls /proc/self/fd | wc -l\necho last >&2\nexit 3\n",
+    )
+    .unwrap();
+    let heard = dir.path().join("heard");
+    let words = format!("/bin/sh {} {}", script.display(), heard.display());
+    assert_eq!(start(&words, b"in", soon).unwrap(), (3, "last".to_owned()));
+    assert_eq!(std::fs::read(&heard).unwrap(), b"in");
+    let none = start("/nonexistent/tool", b"", soon).unwrap();
+    assert_eq!(none, (255, "silent".to_owned()));
+}
+
+#[test]
+fn h13_a_tool_that_runs_on_is_killed_at_its_limit() {
+    let late = start("/bin/sleep 60", b"", Duration::from_millis(50)).unwrap_err();
+    assert_eq!(late.raw_os_error(), Some(libc::ETIMEDOUT));
+}
+
+#[test]
+fn h19_a_failure_says_what_why_and_what_next_and_only_open_tells_a_wrong_passphrase() {
+    let soon = Duration::from_secs(5);
+    let told = run("format", "/bin/ls", "/nonexistent/disk", b"", soon).unwrap_err();
+    assert!(
+        told.starts_with("format /nonexistent/disk: exit 2, "),
+        "{told}"
+    );
+    assert!(
+        told.ends_with("; booting dirty; next: see docs/VAULT.md"),
+        "{told}"
+    );
+    assert_eq!(run("format", "/bin/ls", "/", b"", soon), Ok(true));
+}

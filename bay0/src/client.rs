@@ -1,0 +1,158 @@
+//! bay0 in a room: says one request to PID 1 and prints the answer. What a device tells, an update, and what the room keeps go over a
+//! descriptor that comes with the answer.
+//!
+//! Uid 0 of the Spine is nobody's in a room, which the kernel shows as another one (`user_namespaces(7)`).
+
+use std::fs::File;
+use std::io::{BufRead, IsTerminal, Read, Write, copy, stderr, stdin, stdout};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Error, Result, bail, ensure};
+use bay0_persona::{Wish, packet};
+use bay0_state::gate::{DATA, DONE, END, NOT, PACKET};
+use bay0_state::shelf::CHUNK;
+use nix::sys::socket::MsgFlags;
+
+use crate::boot::PATIENCE;
+
+/// What the Spine's uid is called in a room.
+const OUTSIDE: u32 = 65_534;
+const UNHEARD: &str = "no answer; next: try again, then ask the operator";
+const USAGE: &str = "usage: bay0 VERB
+  hello, status, rooms       ask bay0
+  save NAME <FILE            keep a file on /persist; at a terminal: the file NAME
+  load NAME[@SNAPSHOT] >FILE get it back
+  list [@SNAPSHOT]           show what is kept: names and bytes, snapshots, records
+  drop NAME, drop @SNAPSHOT  keep it no longer
+  snapshot                   keep all files as they are now
+  append <LINES              keep records, a line each; prints their numbers
+  read [@NUMBER]             show them, from a number on
+  device standin             use the device that stands in for hardware
+  update <FILE               bring an update
+";
+/// How often a long transfer says how far it is, in bytes.
+const OFTEN: u64 = 16 << 20;
+const NONE: MsgFlags = MsgFlags::empty();
+
+/// The client from its arguments to its exit code.
+///
+/// # Errors
+/// What was answered instead, as `reason; next: action`.
+pub fn run() -> Result<ExitCode> {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let line = words.join(" ".as_ref());
+    // Not through the buffer of stdout, which would keep what the device says until a line of it is full.
+    let mut out = File::from(stdout().as_fd().try_clone_to_owned()?);
+    if line.is_empty() || line == "--help" {
+        out.write_all(USAGE.as_bytes())?;
+        return Ok(ExitCode::from(u8::from(line.is_empty())));
+    }
+    let line = line.to_string_lossy();
+    let path = Path::new("/run/umbilical");
+    let answer = bay0_umbilical::call(path, OUTSIDE, &line, PATIENCE);
+    let (text, given) = answer.map_err(Error::msg)?;
+    out.write_all(text.as_bytes())?;
+    match (given, Wish::parse(&line)) {
+        (Some(stream), _) if line == "update" => update(stream, &mut out)?,
+        (Some(gate), Ok(wish)) => keep(&wish, &gate, &mut out)?,
+        (Some(device), _) => drop(copy(&mut File::from(device), &mut out).context("device")?),
+        (None, _) => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn update(stream: OwnedFd, out: &mut File) -> Result<()> {
+    let stream = UnixStream::from(stream);
+    // Who refuses it says why, and listens no more.
+    let _ = copy(&mut stdin(), &mut &stream);
+    stream.shutdown(Shutdown::Write)?;
+    // An error ends an answer to what was not read to its end.
+    let mut told = Vec::new();
+    let _ = (&stream).read_to_end(&mut told);
+    let text = str::from_utf8(&told)?.trim_end();
+    let text = if text.is_empty() { UNHEARD } else { text };
+    ensure!(text.contains(" is tried "), "{text}");
+    Ok(out.write_all(&told)?)
+}
+
+/// Sends what is to be kept, and shows what is told.
+fn keep(wish: &Wish, gate: &OwnedFd, out: &mut File) -> Result<()> {
+    match wish.word {
+        "save" => save(&wish.name, gate)?,
+        "append" => {
+            for line in stdin().lock().split(b'\n') {
+                let line = line.context("read what to keep")?;
+                ensure!(
+                    line.len() <= CHUNK,
+                    "a record of over {CHUNK} bytes; next: shorter ones"
+                );
+                // Who refuses it says why.
+                let _ = packet::send(gate, &[&[DATA], &line], None, NONE);
+                hear(gate, out, 1, b"")?;
+            }
+            return Ok(());
+        }
+        _ => {}
+    }
+    hear(
+        gate,
+        out,
+        u64::MAX,
+        if wish.word == "read" { b"\n" } else { b"" },
+    )
+}
+
+/// Sends an object, as long as somebody listens.
+fn save(name: &str, gate: &OwnedFd) -> Result<()> {
+    let typed = stdin().is_terminal() && Path::new(name).is_file();
+    let mut from: Box<dyn Read> = match typed {
+        true => Box::new(File::open(name).with_context(|| format!("open {name}"))?),
+        false => Box::new(stdin()),
+    };
+    let (mut data, mut sent) = (Vec::new(), 0);
+    loop {
+        data.clear();
+        let part = (&mut from).take(CHUNK as u64).read_to_end(&mut data);
+        let tag = if part.context("read what to keep")? > 0 {
+            DATA
+        } else {
+            END
+        };
+        let listens = packet::send(gate, &[&[tag], &data], None, NONE).is_ok();
+        progress(&mut sent, data.len());
+        if tag == END || !listens {
+            return Ok(());
+        }
+    }
+}
+
+/// Shows data, with an end to each piece, until that was all, or so many packets have said that something is done.
+fn hear(gate: &OwnedFd, out: &mut File, most: u64, end: &[u8]) -> Result<()> {
+    let (mut buffer, mut had) = (vec![0; PACKET], 0);
+    for _ in 0..most {
+        let (length, _) = packet::receive(gate, &mut buffer, NONE)?;
+        let told = buffer.get(..length).unwrap_or_default().split_first();
+        let (tag, data) = told.context(UNHEARD)?;
+        match *tag {
+            DATA => out.write_all(&[data, end].concat())?,
+            DONE => return Ok(out.write_all(data)?),
+            NOT => bail!("{}", String::from_utf8_lossy(data)),
+            _ => bail!(UNHEARD),
+        }
+        progress(&mut had, length);
+    }
+    Ok(())
+}
+
+/// Says how far a long transfer is, if somebody looks.
+fn progress(done: &mut u64, more: usize) {
+    let before = *done / OFTEN;
+    *done = done.saturating_add(more as u64);
+    if *done / OFTEN > before && stderr().is_terminal() && !stdout().is_terminal() {
+        let _ = write!(stderr(), "\r{} MiB", *done >> 20);
+    }
+}

@@ -1,0 +1,337 @@
+//! The vault (C07, C09): asked for, opened, made, refused, and never on a disk that has anything on it.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+
+use super::disk::Disk;
+use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE};
+use crate::vault;
+
+/// The right one.
+const WORDS: &str = "correct horse battery";
+/// Two wrong ones, of which the second is the right one and more.
+const WRONG: [&str; 2] = ["correct horse", "correct horse battery staple"];
+const PASSPHRASE: &str = "^passphrase> ";
+const CONFIRM: &str = "^type FORMAT to make it anew, anything else to leave it> ";
+const UNLOCKED: &str = "vault: /dev/vda unlocked, N wrong passphrases before";
+/// What was typed and is no answer to anything.
+const TYPED_BEFORE: &str = "correct horse battery\r";
+
+/// A vault as `cargo xtask persist --luks` makes it.
+fn made(lab: &Lab) -> Result<Disk> {
+    let path = lab.path("vault.img");
+    vault::make(&path, DISK_MIB << 20, false, || Ok(WORDS.into()))?;
+    Ok(Disk { path })
+}
+
+/// A machine with `disk`, at the question for the passphrase.
+fn asked(lab: &Lab, build: Build, disk: &Disk) -> Result<Guest> {
+    let mut guest = lab.start(&lab.config_with(build, disk))?;
+    guest.expect(PASSPHRASE)?;
+    Ok(guest)
+}
+
+/// Types an answer that is not shown.
+fn answer(guest: &mut Guest, words: &str) -> Result<()> {
+    guest.machine.send(format!("{words}\r").as_bytes())
+}
+
+/// Has a blank disk made a vault.
+pub fn confirm(guest: &mut Guest) -> Result<()> {
+    guest.expect(CONFIRM)?;
+    guest.machine.send_line("FORMAT")?;
+    for question in ["new passphrase, 8 characters or more", "the same once more"] {
+        guest.expect(&format!("^{question}> "))?;
+        answer(guest, WORDS)?;
+    }
+    Ok(())
+}
+
+/// Types the passphrase when it is asked for.
+pub fn unlock(guest: &mut Guest) -> Result<()> {
+    guest.expect(PASSPHRASE)?;
+    answer(guest, WORDS)
+}
+
+/// A machine with an open vault, up to its verdict.
+fn opened(lab: &Lab, build: Build, disk: &Disk) -> Result<Guest> {
+    let mut guest = asked(lab, build, disk)?;
+    answer(&mut guest, WORDS)?;
+    guest.says_all(&[UNLOCKED])?;
+    guest.verdict("GREEN")?;
+    Ok(guest)
+}
+
+/// Neither the console nor the log in memory has the passphrase, whole or in part.
+fn unseen(guest: &mut Guest) -> Result<()> {
+    guest.never("(horse|battery|staple)")?;
+    let log = guest.ask("log")?;
+    ensure!(!log.contains("horse"), "the log has the passphrase:\n{log}");
+    Ok(())
+}
+
+fn closed(guest: &mut Guest) -> Result<()> {
+    guest.says("shutdown: power off")?;
+    guest.never("FAIL: [^3]")?;
+    ensure!(guest.ended()?.success(), "qemu did not end cleanly");
+    Ok(())
+}
+
+pub fn c07_the_right_passphrase_opens_the_vault_and_what_is_kept_is_there_again(
+    lab: &Lab,
+) -> Result<()> {
+    let disk = made(lab)?;
+    let mut guest = opened(lab, Build::Fault, &disk)?;
+    guest.never("not encrypted")?;
+    // Only the keeper sees it.
+    let mounts = guest.ask("fault walls")?;
+    let line = mounts.lines().find(|line| line.contains("mount "));
+    let line = line.with_context(|| format!("no /persist in {mounts}"))?;
+    for flag in ["nodev", "nosuid", "noexec", "/dev/mapper/persist"] {
+        ensure!(line.contains(flag), "no {flag} in {line}");
+    }
+    unseen(&mut guest)?;
+    let first = guest.figure("log_seq")?;
+    guest.power_off()?;
+    let bytes = fs::read(&disk.path)?;
+    for clear in [
+        &b"genesis"[..],
+        b"bay0 0.",
+        b"SQLite format",
+        WORDS.as_bytes(),
+    ] {
+        let found = bytes.windows(clear.len()).any(|part| part == clear);
+        ensure!(
+            !found,
+            "{:?} is to be read on the disk",
+            String::from_utf8_lossy(clear)
+        );
+    }
+    let mut guest = asked(lab, Build::Release, &disk)?;
+    answer(&mut guest, WORDS)?;
+    guest.says_all(&[UNLOCKED, "previous: ended clean power off"])?;
+    guest.verdict("GREEN")?;
+    let second = guest.figure("log_seq")?;
+    ensure!(second > first, "the log began anew: {second} after {first}");
+    guest.power_off()
+}
+
+pub fn c09_three_wrong_passphrases_switch_the_machine_off(lab: &Lab) -> Result<()> {
+    let disk = made(lab)?;
+    let before = fs::read(&disk.path)?;
+    let mut guest = asked(lab, Build::Release, &disk)?;
+    // Enter alone is no try.
+    for words in ["", WRONG[0], WRONG[1]] {
+        answer(&mut guest, words)?;
+        guest.expect(PASSPHRASE)?;
+    }
+    // Control-D is one.
+    guest.machine.send(b"\x04")?;
+    guest.says_all(&[
+        "vault: FAIL: 3 wrong passphrases; the machine goes off; next: start it again",
+        "shutdown: power off requested by the vault",
+    ])?;
+    closed(&mut guest)?;
+    guest.never("(horse|staple|bay0> |operator: |validate: )")?;
+    ensure!(
+        guest.count("^vault: wrong passphrase$|> vault: wrong passphrase$")? == 3,
+        "not three tries"
+    );
+    ensure!(
+        fs::read(&disk.path)? == before,
+        "a locked vault was written to"
+    );
+    Ok(())
+}
+
+pub fn c07_a_wrong_passphrase_is_followed_by_the_right_one(lab: &Lab) -> Result<()> {
+    let disk = made(lab)?;
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    // Typed before anybody has asked: it is no answer.
+    guest.expect(" is PID 1 ")?;
+    guest.machine.send(TYPED_BEFORE.as_bytes())?;
+    guest.expect(PASSPHRASE)?;
+    answer(&mut guest, WRONG[1])?;
+    guest.expect("vault: wrong passphrase$")?;
+    guest.expect(PASSPHRASE)?;
+    answer(&mut guest, WORDS)?;
+    guest.says("vault: /dev/vda unlocked, 1 wrong passphrases before")?;
+    guest.verdict("GREEN")?;
+    guest.power_off()
+}
+
+pub fn a12_pid_1_is_alive_while_it_waits_for_the_passphrase(lab: &Lab) -> Result<()> {
+    /// Longer than the watchdog's time-out of 20 s and any tick.
+    const WAITED: Duration = Duration::from_secs(25);
+    let disk = made(lab)?;
+    let mut guest = asked(lab, Build::Release, &disk)?;
+    // If PID 1 stood still, the watchdog would reset the machine, which is an event.
+    let reset = guest.machine.qmp_event("RESET", WAITED);
+    ensure!(reset.is_err(), "the machine was reset while it waited");
+    guest.never("(bay0> |operator: |validate: )")?;
+    guest.machine.qmp("system_powerdown", json!({}))?;
+    guest.says("shutdown: power off requested by power button")?;
+    closed(&mut guest)?;
+    if lab.hardened() {
+        // That kernel takes no keys.
+        return Ok(());
+    }
+    // Control-alt-delete as well, which asks for a reboot.
+    let mut guest = asked(lab, Build::Release, &disk)?;
+    guest.press(&["ctrl", "alt", "delete"])?;
+    guest.says_all(&["shutdown: reboot requested by SIGINT", "shutdown: reboot"])?;
+    guest.machine.qmp_event("RESET", PATIENCE)?;
+    guest.expect(PASSPHRASE)?;
+    answer(&mut guest, WORDS)?;
+    guest.verdict("GREEN")?;
+    guest.power_off()
+}
+
+pub fn c07_a_keeper_that_dies_finds_the_vault_open(lab: &Lab) -> Result<()> {
+    let disk = made(lab)?;
+    let mut guest = opened(lab, Build::Fault, &disk)?;
+    guest.machine.send_line("fault kill-keeper")?;
+    guest.says_all(&["keeper: restart 1 of 3", "vault: open already"])?;
+    guest.expect("keeper: /persist open: ")?;
+    guest.ask("validate")?;
+    guest.verdict("GREEN")?;
+    ensure!(
+        guest.count(PASSPHRASE)? == 1,
+        "the passphrase was asked for again"
+    );
+    unseen(&mut guest)?;
+    guest.power_off()
+}
+
+pub fn c07_a_blank_disk_becomes_a_vault_on_the_word_format_alone(lab: &Lab) -> Result<()> {
+    let disk = Disk::blank(lab.path("blank.img"), DISK_MIB)?;
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    guest.expect("^vault: /dev/vda is empty, 64 MiB$")?;
+    guest.expect(CONFIRM)?;
+    guest.machine.send_line("FORMAT")?;
+    for (words, again) in [("seven77", "seven77"), (WORDS, WRONG[0]), (WORDS, WORDS)] {
+        guest.expect("^new passphrase, 8 characters or more> ")?;
+        answer(&mut guest, words)?;
+        guest.expect("^the same once more> ")?;
+        answer(&mut guest, again)?;
+        if words != again || words == "seven77" {
+            guest.expect("^vault: too short, or not the same$")?;
+        }
+    }
+    guest.says("vault: /dev/vda is a new one")?;
+    guest.verdict("GREEN")?;
+    unseen(&mut guest)?;
+    guest.power_off()?;
+    opened(lab, Build::Release, &disk)?.power_off()
+}
+
+pub fn c07_a_blank_disk_is_left_as_it_is_on_any_other_word(lab: &Lab) -> Result<()> {
+    for word in ["format", "FORMAT ", "yes"] {
+        let disk = Disk::blank(lab.path("blank.img"), DISK_MIB)?;
+        let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+        guest.expect(CONFIRM)?;
+        guest.machine.send_line(word)?;
+        super::disks::dirty_but_alive(
+            &mut guest,
+            "format /dev/vda: not confirmed; booting dirty; next: see docs/VAULT.md",
+        )?;
+        let untouched = fs::read(&disk.path)?.iter().all(|byte| *byte == 0);
+        ensure!(untouched, "{word:?} wrote to the disk");
+    }
+    Ok(())
+}
+
+pub fn c07_a_disk_with_anything_on_it_is_never_formatted(lab: &Lab) -> Result<()> {
+    // One byte, in the last MiB: all that is looked at there.
+    let disk = Disk::blank(lab.path("foreign.img"), DISK_MIB)?;
+    let file = File::options().write(true).open(&disk.path)?;
+    file.write_all_at(b"x", (DISK_MIB << 20) - 1)?;
+    let before = fs::read(&disk.path)?;
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    super::disks::dirty_but_alive(
+        &mut guest,
+        "mount /persist (ext4, /dev/vda): EINVAL; booting dirty; next: check the disk with e2fsck on another machine",
+    )?;
+    guest.never("FORMAT")?;
+    ensure!(
+        fs::read(&disk.path)? == before,
+        "a foreign disk was written to"
+    );
+    Ok(())
+}
+
+pub fn c07_a_vault_without_a_file_system_is_filled_on_the_word_format(lab: &Lab) -> Result<()> {
+    let path = lab.path("bare.img");
+    vault::bare(&path, DISK_MIB << 20, WORDS.as_bytes())?;
+    let disk = Disk { path };
+    let mut guest = asked(lab, Build::Release, &disk)?;
+    answer(&mut guest, WORDS)?;
+    guest.expect("^vault: no ext4 in /dev/vda$")?;
+    guest.expect(CONFIRM)?;
+    guest.machine.send_line("no")?;
+    guest.says("keeper: FAIL: format /dev/vda: not confirmed; booting dirty; next: see docs/VAULT.md (N ms)")?;
+    guest.verdict("RED")?;
+    guest.machine.send_line("poweroff")?;
+    guest.ended()?;
+    let mut guest = asked(lab, Build::Release, &disk)?;
+    answer(&mut guest, WORDS)?;
+    guest.expect(CONFIRM)?;
+    guest.machine.send_line("FORMAT")?;
+    guest.says(UNLOCKED)?;
+    guest.verdict("GREEN")?;
+    guest.power_off()
+}
+
+pub fn c07_the_release_profile_takes_a_vault_and_nothing_else(lab: &Lab) -> Result<()> {
+    let strict = &lab.bench.strict;
+    let boot = |disk: &Disk| {
+        let mut config = lab.config_with(Build::Release, disk);
+        (config.kernel, config.initrd) = (strict.kernel.clone(), strict.initrd.clone());
+        lab.start(&config)
+    };
+    let plain = lab.disk()?;
+    let before = fs::read(&plain.path)?;
+    let mut guest = boot(&plain)?;
+    if !lab.hardened() {
+        // That kernel is locked down by Secure Boot alone, and the release profile ends without it.
+        return guest
+            .says("shutdown: reboot requested by a root that is not as it must be")
+            .map(drop);
+    }
+    guest.says("keeper: FAIL: /persist is no vault; booting dirty; next: attach one, or an empty disk (N ms)")?;
+    guest.verdict("RED")?;
+    guest.machine.kill()?;
+    ensure!(
+        fs::read(&plain.path)? == before,
+        "a plain disk was written to"
+    );
+    let mut guest = boot(&made(lab)?)?;
+    guest.expect(PASSPHRASE)?;
+    answer(&mut guest, WORDS)?;
+    guest.says(UNLOCKED)?;
+    guest.expect("keeper: /persist open: ")?;
+    // No slot was started, which a release Spine does not take for whole; of the vault there is no complaint.
+    guest.expect("validate: .* persist GREEN")?;
+    guest.never("(not encrypted|horse|keeper: FAIL)")?;
+    guest.machine.qmp("system_powerdown", json!({}))?;
+    guest.says("shutdown: power off")?;
+    guest.ended().map(drop)
+}
+
+pub fn h06_a_vault_whose_disk_hangs_is_a_dirty_boot(lab: &Lab) -> Result<()> {
+    let disk = made(lab)?;
+    let mut guest = asked(lab, Build::Release, &disk)?;
+    guest.throttle(1)?;
+    answer(&mut guest, WORDS)?;
+    let pattern = "keeper: FAIL: open /dev/vda persist: .*timed out.*; booting dirty; next: see docs/VAULT.md";
+    guest.expect(pattern)?;
+    guest.says("operator: ready, type help (N ms)")?;
+    guest.verdict("RED")?;
+    guest.machine.send_line("poweroff")?;
+    guest.says("shutdown: power off")?;
+    guest.ended().map(drop)
+}
