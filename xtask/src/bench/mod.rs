@@ -5,10 +5,11 @@ mod guests;
 mod report;
 mod rooms;
 mod root;
+mod store;
 mod timeline;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -18,7 +19,7 @@ use crate::help;
 use crate::host;
 use crate::layout::Layout;
 use crate::lock::Lock;
-use crate::spine;
+use crate::{persist, spine};
 use guests::{Boot, Guests};
 use report::{Figure, Target};
 
@@ -30,7 +31,7 @@ const SPINE_BYTES: f64 = 12e6;
 /// What `cargo xtask bench` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Only the groups whose name contains this: boot, orphans, umbilical, log, size, rooms, root, uefi
+    /// Only the groups whose name contains this: boot, orphans, umbilical, log, store, size, rooms, root, uefi
     pub filter: Option<String>,
     /// Times each machine is booted
     #[arg(long, default_value_t = 5)]
@@ -41,33 +42,65 @@ pub struct BenchArgs {
     /// What executes the guests; auto believes KVM only after a guest ran on it
     #[arg(long, value_enum, default_value_t)]
     pub accel: Choice,
+    /// Where the store is measured, on a disk; build/bench if not given
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    /// How much is sealed in the store whose opening is timed: 1G, 256M, …
+    #[arg(long, default_value = "1G", value_parser = persist::parse_size)]
+    pub size: u64,
 }
 
-type Group = fn(&Guests, usize) -> Result<Vec<Figure>>;
+impl BenchArgs {
+    fn dir(&self, layout: &Layout) -> PathBuf {
+        let usual = || layout.build().join("bench");
+        self.dir.clone().unwrap_or_else(usual)
+    }
+}
 
-const GROUPS: [(&str, Group); 8] = [
-    ("size", size),
-    ("umbilical", umbilical),
-    ("log", log),
-    ("rooms", rooms::rooms),
-    ("boot", boot),
-    ("root", root::root),
-    ("uefi", root::uefi),
-    ("orphans", orphans),
+/// What measures a group.
+#[derive(Clone, Copy)]
+enum Group {
+    /// It needs a Spine and its peers.
+    Spine(fn(&Guests, usize) -> Result<Vec<Figure>>),
+    /// It needs nothing but this host.
+    Host(fn(&Layout, &BenchArgs) -> Result<Vec<Figure>>),
+}
+
+const GROUPS: [(&str, Group); 9] = [
+    ("size", Group::Spine(size)),
+    ("store", Group::Host(store::store)),
+    ("umbilical", Group::Spine(umbilical)),
+    ("log", Group::Spine(log)),
+    ("rooms", Group::Spine(rooms::rooms)),
+    ("boot", Group::Spine(boot)),
+    ("root", Group::Spine(root::root)),
+    ("uefi", Group::Spine(root::uefi)),
+    ("orphans", Group::Spine(orphans)),
 ];
 
 /// Measures what the arguments name; always 0.
 pub fn command(layout: &Layout, args: &BenchArgs) -> Result<u8> {
     ensure!(args.runs > 0, "--runs 0 measures nothing");
     let groups = help::matching("group", args.filter.as_deref(), &GROUPS)?;
-    let guests = Guests::prepare(layout, args.accel)?;
+    let booted = |group: &&(&str, Group)| matches!(group.1, Group::Spine(_));
+    let guests = match groups.iter().copied().find(booted) {
+        Some(_) => Some(Guests::prepare(layout, args.accel)?),
+        None => None,
+    };
     let begun = load()?;
     let mut figures = Vec::new();
     for (name, group) in groups {
         eprintln!("bench: {name}");
-        figures.extend(group(&guests, args.runs).with_context(|| format!("bench {name}"))?);
+        let measured = match group {
+            Group::Host(group) => group(layout, args),
+            Group::Spine(group) => {
+                let guests = guests.as_ref().context("no Spine was made ready")?;
+                group(guests, args.runs)
+            }
+        };
+        figures.extend(measured.with_context(|| format!("bench {name}"))?);
     }
-    let conditions = conditions(&guests, &begun)?;
+    let conditions = conditions(guests.as_ref(), &begun)?;
     if args.json {
         let json = report::json(&conditions, args.runs, &figures);
         println!("{}", serde_json::to_string_pretty(&json)?);
@@ -182,7 +215,8 @@ fn on_host(
 ) -> Result<Vec<Figure>> {
     // On the disk that the repository is on, not on a /tmp that may be memory.
     let dir = tempfile::tempdir_in(&guests.dir)?;
-    let text = peers(guests, task, dir.path(), runs * HOST_SAMPLES)?;
+    let count = (runs * HOST_SAMPLES).to_string();
+    let text = peers(&guests.layout, task, dir.path(), &[&count])?;
     let figure = |(key, name, beside): &(&str, &'static str, &'static str)| {
         let (ours, peer) = samples(&text, key).into_iter().unzip();
         Figure {
@@ -197,11 +231,11 @@ fn on_host(
     Ok(rows.iter().map(figure).collect())
 }
 
-/// What `bench-peers` prints for a task.
-fn peers(guests: &Guests, task: &str, dir: &Path, samples: usize) -> Result<String> {
-    let lock = Lock::read(&guests.layout.lock())?;
-    let mut command = Command::new(spine::compile(&guests.layout, &lock, "bench-peers", false)?);
-    command.arg(task).arg(dir).arg(samples.to_string());
+/// What `bench-peers` prints for a task: how many samples, and what else it takes.
+fn peers(layout: &Layout, task: &str, dir: &Path, numbers: &[&str]) -> Result<String> {
+    let lock = Lock::read(&layout.lock())?;
+    let mut command = Command::new(spine::compile(layout, &lock, "bench-peers", false)?);
+    command.arg(task).arg(dir).args(numbers);
     let output = command.stderr(Stdio::inherit()).output();
     let output = output.context("run bench-peers")?;
     ensure!(
@@ -242,16 +276,19 @@ fn optional<T>(measured: Result<T>) -> Option<T> {
         .ok()
 }
 
-fn conditions(guests: &Guests, begun: &str) -> Result<String> {
-    let qemu = host::command(host::QEMU)?.arg("--version").output()?;
-    let qemu = String::from_utf8_lossy(&qemu.stdout);
-    Ok(format!(
-        "{} processors, load {begun} before and {} after, {}, {}",
-        std::thread::available_parallelism()?,
-        load()?,
-        qemu.lines().next().unwrap_or_default(),
-        guests.accel.as_str(),
-    ))
+fn conditions(guests: Option<&Guests>, begun: &str) -> Result<String> {
+    let processors = std::thread::available_parallelism()?;
+    let mut text = format!(
+        "{processors} processors, load {begun} before and {} after",
+        load()?
+    );
+    if let Some(guests) = guests {
+        let qemu = host::command(host::QEMU)?.arg("--version").output()?;
+        let qemu = String::from_utf8_lossy(&qemu.stdout);
+        let qemu = qemu.lines().next().unwrap_or_default();
+        text += &format!(", {qemu}, {}", guests.accel.as_str());
+    }
+    Ok(text)
 }
 
 /// The host's load over the last minute.

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 pub enum Target {
     /// At most so many times the figure beside it.
     Times(f64),
+    /// At least so many times the figure beside it.
+    AtLeast(f64),
     /// At most so much, in its own unit.
     AtMost(f64),
     /// Shown for comparison only.
@@ -43,6 +45,7 @@ impl Figure {
     pub fn met(&self) -> Option<bool> {
         match self.target {
             Target::Times(most) => self.ratio().map(|ratio| ratio <= most),
+            Target::AtLeast(least) => self.ratio().map(|ratio| ratio >= least),
             Target::AtMost(most) => median(&self.ours).map(|ours| ours <= most),
             Target::None => None,
         }
@@ -54,6 +57,7 @@ impl Figure {
         let peer = median(&self.peer).map_or("not measured".into(), unit);
         let target = match self.target {
             Target::Times(most) => format!("<= {most}x"),
+            Target::AtLeast(least) => format!(">= {least}x"),
             Target::AtMost(most) => format!("<= {}", unit(most)),
             Target::None => String::new(),
         };
@@ -74,16 +78,17 @@ impl Figure {
     }
 
     fn json(&self) -> Value {
-        let (kind, most) = match self.target {
-            Target::Times(most) => ("ratio", Some(most)),
-            Target::AtMost(most) => ("value", Some(most)),
-            Target::None => ("none", None),
+        let target = match self.target {
+            Target::Times(most) => json!({ "of": "ratio", "at_most": most }),
+            Target::AtLeast(least) => json!({ "of": "ratio", "at_least": least }),
+            Target::AtMost(most) => json!({ "of": "value", "at_most": most }),
+            Target::None => json!({ "of": "none" }),
         };
         json!({
             "name": self.name, "unit": self.unit, "beside": self.beside,
             "bay0": { "median": median(&self.ours), "samples": self.ours },
             "peer": { "median": median(&self.peer), "samples": self.peer },
-            "ratio": self.ratio(), "target": { "of": kind, "at_most": most }, "met": self.met(),
+            "ratio": self.ratio(), "target": target, "met": self.met(),
         })
     }
 }
@@ -152,6 +157,7 @@ mod tests {
             figure(&[12.0, 9.0, 30.0], &[8.0, 8.0, 10.0], Target::Times(1.4)),
             figure(&[1200.0], &[], Target::AtMost(1500.0)),
             figure(&[], &[], Target::Times(1.5)),
+            figure(&[12.0, 9.0, 30.0], &[8.0, 8.0, 10.0], Target::AtLeast(1.6)),
         ];
         assert_eq!(
             table(&figures),
@@ -159,7 +165,8 @@ mod tests {
              trip    12.0 us       echo: 8.00 us       1.50x  <= 1.5x     yes\n\
              trip    12.0 us       echo: 8.00 us       1.50x  <= 1.4x     MISSED\n\
              trip    1200 us       echo: not measured         <= 1500 us  yes\n\
-             trip    not measured  echo: not measured         <= 1.5x     unknown\n"
+             trip    not measured  echo: not measured         <= 1.5x     unknown\n\
+             trip    12.0 us       echo: 8.00 us       1.50x  >= 1.6x     MISSED\n"
         );
     }
 

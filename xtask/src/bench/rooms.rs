@@ -109,7 +109,7 @@ fn figure(&(key, name, beside, target): &Row, text: &str) -> Figure {
 fn measured(guests: &Guests, task: &str, samples: usize) -> Result<String> {
     let dir = tempfile::tempdir_in(&guests.dir)?;
     furnish(dir.path())?;
-    peers(guests, task, dir.path(), samples)
+    peers(&guests.layout, task, dir.path(), &[&samples.to_string()])
 }
 
 /// What the programs find in their folder: a payload, the bare sandbox, the seccomp programs.

@@ -11,8 +11,10 @@
     reason = "a tool on a developer's machine"
 )]
 
+mod gate;
 mod groups;
 mod rooms;
+mod store;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -46,7 +48,8 @@ const GROUP: usize = 64;
 const TEXT_BYTES: usize = 256;
 const REQUEST: &[u8] = b"hello\n";
 const ANSWER: &str = "bay0 0.1.0\n";
-const USAGE: &str = "bench-peers door|log|start|groups|memory|crowd FOLDER SAMPLES";
+const USAGE: &str = "bench-peers door|log|start|groups|memory|crowd|records|writers|objects FOLDER SAMPLES, \
+    bench-peers open FOLDER SAMPLES BYTES, bench-peers gate FOLDER";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -58,6 +61,13 @@ fn main() -> Result<()> {
         ["groups", _, samples] => groups::groups(samples.parse()?),
         ["memory", dir, samples] => rooms::memory(Path::new(dir), samples.parse()?),
         ["crowd", dir, samples] => rooms::crowd(Path::new(dir), samples.parse()?),
+        ["records", dir, samples] => store::records(Path::new(dir), samples.parse()?),
+        ["open", dir, samples, sealed] => {
+            store::open(Path::new(dir), samples.parse()?, sealed.parse()?)
+        }
+        ["writers", dir, samples] => gate::writers(Path::new(dir), samples.parse()?),
+        ["objects", dir, samples] => gate::objects(Path::new(dir), samples.parse()?),
+        ["gate", dir] => gate::serve(Path::new(dir)),
         _ => bail!(USAGE),
     }
 }

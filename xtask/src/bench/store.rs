@@ -1,0 +1,177 @@
+//! What is measured of the store and the gate, on the host: `peers/store.rs` and `peers/gate.rs` do it, with bay0's own code. It needs
+//! neither a machine nor privilege, but a directory whose disk keeps what it is asked to.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
+
+use super::report::{Figure, Target};
+use super::{BenchArgs, HOST_SAMPLES, peers, samples};
+use crate::layout::Layout;
+
+/// ramfs has no name in nix.
+const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
+/// Smallest store whose opening is timed: some segments.
+const SMALLEST: u64 = 16 << 20;
+
+/// A row: the name of its samples, of itself, its unit, what stands beside it, and what it should be.
+type Row = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    Target,
+);
+
+const BARE: &str = "write + fdatasync, same bytes";
+const LITE: &str = "SQLite, WAL, FULL";
+const COPY: &str = "cp + fsync";
+const RATE: &str = "/s";
+const ROWS: [Row; 10] = [
+    (
+        "single",
+        "store, durable record of 256 B",
+        "us",
+        BARE,
+        Target::Times(1.2),
+    ),
+    ("single-sqlite", "the same", "us", LITE, Target::None),
+    (
+        "group",
+        "store, 64 of them together",
+        "us",
+        BARE,
+        Target::Times(1.5),
+    ),
+    ("group-sqlite", "the same", "us", LITE, Target::None),
+    ("writers-1", "gate, 1 writer", RATE, BARE, Target::None),
+    (
+        "writers-4",
+        "gate, 4 writers",
+        RATE,
+        "1 writer",
+        Target::None,
+    ),
+    (
+        "writers-16",
+        "gate, 16 writers",
+        RATE,
+        "1 writer",
+        Target::AtLeast(8.0),
+    ),
+    (
+        "save",
+        "gate, save of 256 MiB",
+        "ms",
+        COPY,
+        Target::Times(1.25),
+    ),
+    (
+        "load",
+        "gate, load of 256 MiB",
+        "ms",
+        COPY,
+        Target::Times(1.25),
+    ),
+    (
+        "open",
+        "store, opening of 1 GiB",
+        "ms",
+        "reading its directory",
+        Target::AtMost(1000.0),
+    ),
+];
+
+/// Appends, writers, objects and opening, in `--dir`.
+pub fn store(layout: &Layout, args: &BenchArgs) -> Result<Vec<Figure>> {
+    ensure!(
+        args.size >= SMALLEST,
+        "--size {}: too small to be timed; next: at least 16M",
+        args.size
+    );
+    let dir = args.dir(layout);
+    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    let kind = statfs(&dir).with_context(|| format!("statfs {}", dir.display()))?;
+    lasts(&dir, kind.filesystem_type())?;
+    let (runs, many) = (
+        args.runs.to_string(),
+        (args.runs * HOST_SAMPLES).to_string(),
+    );
+    let size = args.size.to_string();
+    let mut text = String::new();
+    for (task, numbers) in [
+        ("records", [runs.as_str()].as_slice()),
+        ("writers", &[&many]),
+        ("objects", &[&runs]),
+        ("open", &[&many, &size]),
+    ] {
+        eprintln!("bench: store, {task}");
+        let dir = tempfile::tempdir_in(&dir)?;
+        text += &peers(layout, task, dir.path(), numbers)?;
+    }
+    Ok(ROWS.iter().map(|row| figure(row, &text)).collect())
+}
+
+/// What is in memory alone is flushed at once and lost all the same: every figure would be of nothing.
+fn lasts(dir: &Path, kind: FsType) -> Result<()> {
+    ensure!(
+        kind != TMPFS_MAGIC && kind != RAMFS_MAGIC,
+        "{} is in memory, where nothing is durable; next: --dir with a directory on a disk",
+        dir.display()
+    );
+    Ok(())
+}
+
+fn figure(&(key, name, unit, beside, target): &Row, text: &str) -> Figure {
+    let scale = |us: f64| match unit {
+        "us" => us,
+        "ms" => us / 1e3,
+        _ => 1e6 / us,
+    };
+    let pairs = samples(text, key).into_iter();
+    let (ours, peer) = pairs.map(|(ours, peer)| (scale(ours), scale(peer))).unzip();
+    Figure {
+        name,
+        unit,
+        ours,
+        beside,
+        peer,
+        target,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::statfs::EXT4_SUPER_MAGIC;
+
+    #[test]
+    fn h20_what_is_in_memory_is_not_measured_as_if_it_lasted() {
+        let dir = Path::new("/dev/shm");
+        for kind in [TMPFS_MAGIC, RAMFS_MAGIC] {
+            assert_eq!(
+                lasts(dir, kind).unwrap_err().to_string(),
+                "/dev/shm is in memory, where nothing is durable; next: --dir with a directory on a disk"
+            );
+        }
+        assert!(lasts(dir, EXT4_SUPER_MAGIC).is_ok());
+    }
+
+    #[test]
+    fn h20_each_row_has_its_own_samples_in_its_own_unit() {
+        let text = "single 90000 60000\nsingle-sqlite 90000 180000\nwriters-1 100000 80000\n\
+             writers-16 10000 100000\nsave 500000000 400000000\n";
+        let of = |key: &str| {
+            let row = ROWS.iter().find(|row| row.0 == key).unwrap();
+            let figure = figure(row, text);
+            (figure.ours, figure.peer, figure.unit)
+        };
+        assert_eq!(of("single"), (vec![90.0], vec![60.0], "us"));
+        assert_eq!(of("single-sqlite"), (vec![90.0], vec![180.0], "us"));
+        assert_eq!(of("writers-16"), (vec![100_000.0], vec![10_000.0], "/s"));
+        assert_eq!(of("save"), (vec![500.0], vec![400.0], "ms"));
+        assert_eq!(of("open"), (vec![], vec![], "ms"));
+    }
+}
