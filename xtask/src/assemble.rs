@@ -18,6 +18,9 @@ use crate::tools;
 
 /// zstd's strongest level below the ones that need a large window; one thread, because several make other bytes.
 const ZSTD_LEVEL: i32 = 19;
+/// The kernel holds the window in memory beside the image and what is unpacked of it: a MiB of each is enough, since what is large here
+/// is compressed already.
+const ZSTD_WINDOW_LOG: u32 = 20;
 const DIRECTORIES: [&str; 11] = [
     "dev",
     "etc",
@@ -257,6 +260,7 @@ fn archive(mut entries: Vec<Entry>, epoch: u32) -> Result<Vec<u8>> {
 fn compress(cpio: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
     encoder.include_checksum(true)?;
+    encoder.window_log(ZSTD_WINDOW_LOG)?;
     encoder.compress(cpio).context("compress the initramfs")
 }
 
