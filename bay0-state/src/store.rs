@@ -527,4 +527,4 @@ fn damaged(path: &Path, seq: u64) -> Error {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -118,12 +118,9 @@ impl Tree {
 
     fn read_folder(&mut self, dir: &Path, prefix: &str) -> Result<()> {
         for entry in fs::read_dir(dir).with_context(|| format!("read {}", dir.display()))? {
-            let path = entry?.path();
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let entry = entry?;
+            let (name, path) = (entry.file_name(), entry.path());
+            let name = name.to_string_lossy().into_owned();
             let made = prefix.is_empty() && MADE.contains(&name.as_str()) || name == "target";
             if made || name.ends_with(".img") || path.is_symlink() {
                 continue;

@@ -80,16 +80,10 @@ pub fn prepare(layout: &Layout) -> Result<PathBuf> {
 pub fn files(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(dir).with_context(|| format!("read {}", dir.display()))? {
-        let path = entry?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        files.insert(
-            name,
-            fs::read(&path).with_context(|| format!("read {}", path.display()))?,
-        );
+        let entry = entry?;
+        let (name, path) = (entry.file_name(), entry.path());
+        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        files.insert(name.to_string_lossy().into_owned(), bytes);
     }
     Ok(files)
 }

@@ -124,12 +124,7 @@ fn answer(gate: &OwnedFd) -> Result<Vec<u8>, String> {
 
 fn noise(length: usize) -> Vec<u8> {
     let mut seed = 88_172_645_463_325_252_u64;
-    let byte = |_| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed as u8
-    };
+    let byte = |_| crate::store::tests::next(&mut seed) as u8;
     (0..length).map(byte).collect()
 }
 

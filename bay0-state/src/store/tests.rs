@@ -46,7 +46,8 @@ fn noise(seed: &mut u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-fn next(seed: &mut u64) -> u64 {
+/// The next of a row of numbers that look like chance (xorshift).
+pub(crate) fn next(seed: &mut u64) -> u64 {
     *seed ^= *seed << 13;
     *seed ^= *seed >> 7;
     *seed ^= *seed << 17;

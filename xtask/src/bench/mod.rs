@@ -218,15 +218,8 @@ fn on_host(
     let count = (runs * HOST_SAMPLES).to_string();
     let text = peers(&guests.layout, task, dir.path(), &[&count])?;
     let figure = |(key, name, beside): &(&str, &'static str, &'static str)| {
-        let (ours, peer) = samples(&text, key).into_iter().unzip();
-        Figure {
-            name,
-            unit: "us",
-            ours,
-            beside,
-            peer,
-            target: Target::Times(1.5),
-        }
+        let row = (*name, "us", *beside, Target::Times(1.5));
+        Figure::of(row, samples(&text, key), |us| us)
     };
     Ok(rows.iter().map(figure).collect())
 }

@@ -35,6 +35,24 @@ pub struct Figure {
 }
 
 impl Figure {
+    /// From samples of both sides, each as `scale` makes it one of `unit`.
+    pub fn of(
+        (name, unit, beside, target): (&'static str, &'static str, &'static str, Target),
+        samples: Vec<(f64, f64)>,
+        scale: impl Fn(f64) -> f64,
+    ) -> Figure {
+        let both = samples.into_iter();
+        let (ours, peer) = both.map(|(ours, peer)| (scale(ours), scale(peer))).unzip();
+        Figure {
+            name,
+            unit,
+            ours,
+            beside,
+            peer,
+            target,
+        }
+    }
+
     /// The median of the pairs' ratios: what disturbed a pair disturbed both of it.
     pub fn ratio(&self) -> Option<f64> {
         let pairs = self.ours.iter().zip(&self.peer);

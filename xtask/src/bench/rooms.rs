@@ -90,20 +90,12 @@ pub fn rooms(guests: &Guests, runs: usize) -> Result<Vec<Figure>> {
 }
 
 fn figure(&(key, name, beside, target): &Row, text: &str) -> Figure {
-    let unit = if key == "memory" { "kB" } else { "ms" };
-    let scale = if key == "memory" { 1.0 } else { MS };
-    let pairs = samples(text, key).into_iter();
-    let (ours, peer) = pairs
-        .map(|(ours, peer)| (ours / scale, peer / scale))
-        .unzip();
-    Figure {
-        name,
-        unit,
-        ours,
-        beside,
-        peer,
-        target,
-    }
+    let (unit, scale) = match key {
+        "memory" => ("kB", 1.0),
+        _ => ("ms", MS),
+    };
+    let row = (name, unit, beside, target);
+    Figure::of(row, samples(text, key), |it| it / scale)
 }
 
 fn measured(guests: &Guests, task: &str, samples: usize) -> Result<String> {

@@ -130,16 +130,7 @@ fn figure(&(key, name, unit, beside, target): &Row, text: &str) -> Figure {
         "ms" => us / 1e3,
         _ => 1e6 / us,
     };
-    let pairs = samples(text, key).into_iter();
-    let (ours, peer) = pairs.map(|(ours, peer)| (scale(ours), scale(peer))).unzip();
-    Figure {
-        name,
-        unit,
-        ours,
-        beside,
-        peer,
-        target,
-    }
+    Figure::of((name, unit, beside, target), samples(text, key), scale)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! is on a machine, and this one is the room.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -128,7 +128,7 @@ fn together(gate: &Gate, count: usize, each: u32) -> Result<u128> {
 pub fn objects(dir: &Path, samples: u32) -> Result<()> {
     let gate = Gate::start(&dir.join("objects"))?;
     let [source, loaded, copied] = ["source", "loaded", "copied"].map(|name| dir.join(name));
-    fs::write(&source, noise(OBJECT))?;
+    fs::write(&source, noise(OBJECT)?)?;
     File::open(&source)?.sync_all()?;
     for sample in 0..=samples {
         let save = timed(1, || save(&gate, &source))?;
@@ -180,13 +180,8 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// What no file system takes for zeros.
-fn noise(length: usize) -> Vec<u8> {
-    let mut seed = 88_172_645_463_325_252_u64;
-    let word = |_| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed.to_le_bytes()
-    };
-    (0..length / 8).flat_map(word).collect()
+fn noise(length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
