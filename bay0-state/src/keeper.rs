@@ -265,7 +265,7 @@ impl Store {
 }
 
 /// The disk, once it is there: on one with slots it is a partition of this name, and else one that has no partitions.
-fn found(device: &str) -> String {
+pub(crate) fn found(device: &str) -> String {
     let since = Instant::now();
     loop {
         if let Some(named) = partition("persist") {

@@ -31,6 +31,7 @@ pub mod keeper;
 mod sha256;
 pub mod shelf;
 pub mod store;
+mod tpm;
 mod vault;
 pub mod wire;
 
@@ -38,4 +39,5 @@ pub use client::{Keeper, Op, WRITE_DEADLINE, last_words};
 pub use genesis::{Summary, verify_log};
 pub use keeper::{Config, SPINE};
 pub use sha256::{hex, sha256};
+pub use vault::reseal;
 pub use wire::{Persona, Reply, State};

@@ -6,6 +6,13 @@
 //! | nothing but zeros | asked for the word `FORMAT`, then for a new passphrase, and made a vault |
 //! | anything else | left as it is: what mounts it, says what it finds |
 //!
+//! Where the machine has a TPM, a vault made here has two keys (A02):
+//!
+//! | key slot | what opens it |
+//! | --- | --- |
+//! | 0 | the recovery key, told once, when the vault is made: 128 bits at random |
+//! | 1 | the passphrase followed by 64 digits that the TPM gives back to the Spine they were sealed for ([`crate::tpm`]) |
+//!
 //! It is the keeper who asks, so a passphrase is never in PID 1's memory; nothing here has a deadline while a person thinks. The disk
 //! itself is touched by children alone, each with a deadline: a disk that hangs holds up them and not the keeper. `cryptsetup`
 //! and `mke2fs` are files of the verified root, started by their own loader without a shell, and get the passphrase on a pipe.
@@ -29,6 +36,9 @@ use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, execve, pipe2};
 use nix::{errno::Errno, libc};
 
 use crate::error::Fault;
+use crate::hex;
+use crate::keeper::found;
+use crate::tpm::Tpm;
 use crate::wire::Reply;
 
 /// The disk inside the vault, once that is open: the kernel keeps it open when the keeper dies.
@@ -55,15 +65,40 @@ const OPEN: &str = "/lib/vault/ld.so --inhibit-cache --library-path /lib/vault /
 /// To try a passphrase takes 64 MiB and four passes, whatever the machine: seconds on a slow one.
 const FORMAT: &str = "/lib/vault/ld.so --inhibit-cache --library-path /lib/vault /lib/vault/cryptsetup luksFormat \
     --batch-mode --type=luks2 --pbkdf=argon2id --pbkdf-memory=65536 --pbkdf-force-iterations=4 --pbkdf-parallel=1 --key-file=-";
+/// Whether a key is that of the recovery.
+const TEST: &str = "/lib/vault/ld.so --inhibit-cache --library-path /lib/vault /lib/vault/cryptsetup open \
+    --batch-mode --type=luks2 --disable-keyring --test-passphrase --key-slot=0 --key-file=-";
+/// Takes the key away that needs the TPM; the recovery key is left.
+const KILL: &str = "/lib/vault/ld.so --inhibit-cache --library-path /lib/vault /lib/vault/cryptsetup luksKillSlot --batch-mode";
+/// Puts another in its place: two lines, the recovery key and the new one.
+const ADD: &str = "/lib/vault/ld.so --inhibit-cache --library-path /lib/vault /lib/vault/cryptsetup luksAddKey \
+    --batch-mode --key-slot=1 --pbkdf=argon2id --pbkdf-memory=65536 --pbkdf-force-iterations=4 --pbkdf-parallel=1";
+/// What the TPM sealed stands in the header.
+const IMPORT: &str = "/lib/vault/ld.so --inhibit-cache --library-path /lib/vault /lib/vault/cryptsetup token import \
+    --batch-mode --token-id=0 --token-replace --json-file=-";
+const EXPORT: &str = "/lib/vault/ld.so --inhibit-cache --library-path /lib/vault /lib/vault/cryptsetup token export \
+    --batch-mode --token-id=0";
 /// As `cargo xtask persist` makes it.
 const EXT4: &str = "/lib/vault/ld.so --inhibit-cache --library-path /lib/vault /lib/vault/mke2fs \
     -q -F -t ext4 -L persist -m 0 -E root_owner=0:0";
-/// How `cryptsetup` ends when no key slot has this passphrase.
+/// How `cryptsetup` ends when there is no such token, or key slot.
+const NONE: i32 = 1;
+/// How it ends when no key slot has this passphrase.
 const WRONG: i32 = 2;
+/// Longest that the TPM may take: one on a slow bus needs seconds to make its key.
+const TPM: Duration = Duration::from_secs(30);
+/// Random bytes of a recovery key, and digits of each of its groups.
+const RECOVERY: (usize, usize) = (16, 8);
+/// Random bytes that the TPM keeps.
+const SEALED: usize = 32;
+/// More than the TPM's child tells.
+const TOLD: usize = 8192;
 const CONSOLE: &str = "/dev/console";
+const RESEAL: &str = "type RESEAL to seal it to this Spine, anything else to go on> ";
 const OFF: &str = "the machine goes off; next: start it again";
 
 /// What was typed; it is overwritten before its memory is given back.
+#[derive(Default)]
 struct Secret(Vec<u8>);
 
 impl Drop for Secret {
@@ -79,55 +114,223 @@ fn wipe(bytes: &mut [u8]) {
     }
 }
 
-/// Opens the vault, or finds that there is none. The values: `luks` and the disk inside, `plain` or `locked` and the disk; then a
-/// line to be said, if there is one.
+/// Opens the vault, or finds that there is none. The values: `again` (by a keeper before this one), `sealed` (the TPM had its part in
+/// it) or `luks`, and the disk inside; `plain` or `locked` and the disk; then a line to be said, if there is one.
 pub(crate) fn unlock(device: &str) -> Reply {
     let told = |values: [&str; 3]| Ok(values.map(str::to_owned).into());
     if Path::new(INSIDE).exists() {
-        // By a keeper before this one.
-        return told(["luks", INSIDE, "vault: open already"]);
+        return told(["again", INSIDE, "vault: open already"]);
     }
-    let (kind, opened) = (look(device), format!("{device} persist"));
+    let kind = look(device);
     let console = match kind.as_str() {
         "luks" | "blank" => terminal()?,
         _ => return Ok(["plain", device].map(str::to_owned).into()),
     };
     if kind == "blank" {
-        // The kernel counts sectors of half a KiB, whatever the disk's are.
-        let sectors = fs::read_to_string(device.replace("dev", "sys/class/block") + "/size");
-        let sectors: u64 = sectors
-            .unwrap_or_default()
-            .trim_end()
-            .parse()
-            .unwrap_or_default();
-        say(
-            &console,
-            &format!("vault: {device} is empty, {} MiB\n", sectors >> 11),
-        );
-        let passphrase = confirm(&console, device).and_then(|()| choose(&console, device))?;
-        run("format", FORMAT, device, &passphrase.0, UNLOCK)?;
-        run("open", OPEN, &opened, &passphrase.0, UNLOCK)?;
-        run("format", EXT4, INSIDE, &[], MAKE)?;
-        return told(["luks", INSIDE, &format!("vault: {device} is a new one")]);
+        let kind = make(&console, device)?;
+        return told([kind, INSIDE, &format!("vault: {device} is a new one")]);
     }
-    for wrong in 0..TRIES {
-        let passphrase = ask(&console, "passphrase> ", false)?;
-        // cryptsetup would take nothing for an error.
-        let right = !passphrase.0.is_empty();
-        if right && run("open", OPEN, &opened, &passphrase.0, UNLOCK)? {
-            // One that was made elsewhere may have nothing inside.
-            if matches!(look(INSIDE).as_str(), "blank" | "other") {
-                say(&console, &format!("vault: no ext4 in {device}\n"));
-                confirm(&console, device)?;
-                run("format", EXT4, INSIDE, &[], MAKE)?;
-            }
-            let line = format!("vault: {device} unlocked, {wrong} wrong passphrases before");
-            return told(["luks", INSIDE, &line]);
+    let token = token(device)?;
+    let part = token.as_ref().map(|token| by_tpm(|| unseal(token)));
+    let (prompt, part, why) = match part {
+        Some(Err(why)) => {
+            say(&console, &format!("vault: TPM: {why}\n"));
+            ("recovery key> ", Secret::default(), why)
         }
-        say(&console, "vault: wrong passphrase\n");
+        part => {
+            let part = part.and_then(Result::ok).unwrap_or_default();
+            ("passphrase> ", part, "typed for the passphrase".to_owned())
+        }
+    };
+    for wrong in 0..TRIES {
+        let typed = ask(&console, prompt, false)?;
+        let whole = Secret([typed.0.as_slice(), &part.0].concat());
+        let right = opens(device, &whole)?;
+        // The recovery key is good at either question.
+        let other = !right && !part.0.is_empty() && is_recovery(&typed);
+        let recovered = other && opens(device, &typed)?;
+        if !right && !recovered {
+            say(&console, "vault: wrong passphrase\n");
+            continue;
+        }
+        // One that was made elsewhere may have nothing inside.
+        if matches!(look(INSIDE).as_str(), "blank" | "other") {
+            say(&console, &format!("vault: no ext4 in {device}\n"));
+            confirm(&console, device)?;
+            run("format", EXT4, INSIDE, &[], MAKE)?;
+        }
+        let alone = recovered || part.0.is_empty();
+        let line = format!("vault: {device} unlocked, {wrong} wrong passphrases before");
+        return match token {
+            None => told(["luks", INSIDE, &line]),
+            Some(_) if alone => told([
+                offer(&console, device, &typed),
+                INSIDE,
+                &format!("{line}; by the recovery key: {why}"),
+            ]),
+            Some(_) => told(["sealed", INSIDE, &line]),
+        };
     }
     let line = format!("vault: FAIL: {TRIES} wrong passphrases; {OFF}");
     told(["locked", device, &line])
+}
+
+/// Tries a key. cryptsetup would take nothing for an error.
+fn opens(device: &str, key: &Secret) -> Result<bool, Fault> {
+    Ok(!key.0.is_empty() && run("open", OPEN, &format!("{device} persist"), &key.0, UNLOCK)?)
+}
+
+/// Has a vault that its recovery key has opened sealed again, if somebody says so in so many letters; whether it is.
+fn offer(console: &File, device: &str, recovery: &Secret) -> &'static str {
+    if ask(console, RESEAL, true).is_ok_and(|it| it.0 == b"RESEAL") {
+        let new = choose(console, "seal", device);
+        return bound(console, new.and_then(|new| seal(device, recovery, &new)));
+    }
+    "luks"
+}
+
+/// Makes an empty disk a vault, and opens it; whether it is sealed.
+fn make(console: &File, device: &str) -> Result<&'static str, Fault> {
+    // The kernel counts sectors of half a KiB, whatever the disk's are.
+    let sectors = fs::read_to_string(device.replace("dev", "sys/class/block") + "/size");
+    let sectors: u64 = sectors
+        .unwrap_or_default()
+        .trim_end()
+        .parse()
+        .unwrap_or_default();
+    say(
+        console,
+        &format!("vault: {device} is empty, {} MiB\n", sectors >> 11),
+    );
+    confirm(console, device)?;
+    let passphrase = choose(console, "format", device)?;
+    let recovery = by_tpm(|| Tpm::open().and_then(|_| recovery()));
+    let recovery = recovery
+        .inspect_err(|why| {
+            say(
+                console,
+                &format!("vault: TPM: {why}; the passphrase alone opens it\n"),
+            )
+        })
+        .ok();
+    if let Some(key) = &recovery {
+        say(
+            console,
+            "vault: this is the recovery key; write it down and lock it away, it is shown once: ",
+        );
+        say(console, &format!("{}\n", String::from_utf8_lossy(&key.0)));
+        while ask(console, "the recovery key> ", false)?.0 != key.0 {
+            say(console, "vault: not the same\n");
+        }
+    }
+    let first = recovery.as_ref().unwrap_or(&passphrase);
+    run("format", FORMAT, device, &first.0, UNLOCK)?;
+    opens(device, first)?;
+    run("format", EXT4, INSIDE, &[], MAKE)?;
+    Ok(recovery.map_or("luks", |key| {
+        bound(console, seal(device, &key, &passphrase))
+    }))
+}
+
+/// Seals the vault to the Spine that runs (A02), with a new passphrase. Asks at the console.
+///
+/// # Errors
+/// Why it is as it was, or opened by its recovery key alone.
+pub fn reseal(device: &str) -> Result<String, Fault> {
+    let (device, console) = (found(device), terminal()?);
+    token(&device)?
+        .ok_or("made without a TPM")
+        .map_err(failed("seal", &device))?;
+    let recovery = ask(&console, "recovery key> ", false)?;
+    let right = run("seal", TEST, &device, &recovery.0, UNLOCK)?;
+    right
+        .then_some(())
+        .ok_or("wrong recovery key")
+        .map_err(failed("seal", &device))?;
+    seal(&device, &recovery, &choose(&console, "seal", &device)?)?;
+    Ok(format!("{device} is sealed to this Spine"))
+}
+
+/// A vault that could not be sealed is open all the same.
+fn bound(console: &File, sealed: Result<(), Fault>) -> &'static str {
+    let said = sealed.map_err(|why| say(console, &format!("vault: FAIL: {why}\n")));
+    said.map_or("luks", |()| "sealed")
+}
+
+/// Gives the vault a key that is the passphrase and what the TPM keeps from now on, in the place of the one before. Cut short
+/// anywhere, it has its recovery key.
+fn seal(device: &str, recovery: &Secret, passphrase: &Secret) -> Result<(), Fault> {
+    let made = by_tpm(|| {
+        let secret = random::<SEALED>()?;
+        Ok(format!("{}\n{}", hex(&secret), Tpm::open()?.seal(&secret)?))
+    });
+    let made = made.map_err(failed("seal", device))?;
+    let mut made = made.0.splitn(2, |byte| *byte == b'\n');
+    let (part, token) = (
+        made.next().unwrap_or_default(),
+        made.next().unwrap_or_default(),
+    );
+    match start(&format!("{KILL} {device} 1"), &[], UNLOCK).map_err(failed("seal", device))? {
+        (0 | NONE, _) => {}
+        (code, told) => return Err(failed("seal", device)(format!("exit {code}, {told}"))),
+    }
+    let keys = Secret([recovery.0.as_slice(), b"\n", &passphrase.0, part].concat());
+    run("seal", ADD, device, &keys.0, UNLOCK)?;
+    run("seal", IMPORT, device, token, UNLOCK)?;
+    Ok(())
+}
+
+/// What stands in the header of a vault that was sealed.
+fn token(device: &str) -> Result<Option<String>, Fault> {
+    match start(&format!("{EXPORT} {device}"), &[], UNLOCK).map_err(failed("open", device))? {
+        (0, token) => Ok(Some(token)),
+        _ => Ok(None),
+    }
+}
+
+fn unseal(token: &str) -> io::Result<String> {
+    Tpm::open()?.unseal(token).map(|part| hex(&part))
+}
+
+/// Has a child ask the TPM, which may hang; what it told, or why it could not.
+fn by_tpm(work: impl FnOnce() -> io::Result<String>) -> Result<Secret, String> {
+    let tell = || match work() {
+        Ok(told) => format!("+{told}"),
+        Err(why) => format!("-{why}"),
+    };
+    let teller = spawn_teller(&[], tell).map_err(|errno| errno.to_string())?;
+    ended(&teller.child, TPM).ok_or("it does not answer")?;
+    let mut told = Secret(Vec::with_capacity(TOLD));
+    let _ = (&teller.pipe).read_to_end(&mut told.0);
+    match told.0.split_first() {
+        Some((b'+', rest)) => Ok(Secret(rest.to_vec())),
+        Some((_, why)) => Err(String::from_utf8_lossy(why).into_owned()),
+        None => Err("no answer".to_owned()),
+    }
+}
+
+/// Bytes for a key: unlike a seed's these wait until the kernel has gathered enough.
+fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    File::open("/dev/random")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A new recovery key: groups of digits.
+fn recovery() -> io::Result<String> {
+    let digits = hex(&random::<{ RECOVERY.0 }>()?);
+    let groups: Vec<_> = digits
+        .as_bytes()
+        .chunks(RECOVERY.1)
+        .map(String::from_utf8_lossy)
+        .collect();
+    Ok(groups.join("-"))
+}
+
+/// Whether something looks like one: only then is it tried as one.
+fn is_recovery(typed: &Secret) -> bool {
+    let mut groups = typed.0.split(|byte| *byte == b'-');
+    groups.all(|it| it.len() == RECOVERY.1 && it.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// What is at the ends of a disk: a word of [`kind`]'s; none if it does not tell in time.
@@ -164,7 +367,7 @@ fn confirm(console: &File, device: &str) -> Result<(), Fault> {
 }
 
 /// A new passphrase, typed twice.
-fn choose(console: &File, device: &str) -> Result<Secret, Fault> {
+fn choose(console: &File, verb: &str, device: &str) -> Result<Secret, Fault> {
     for _ in 0..TRIES {
         let new = ask(console, "new passphrase, 8 characters or more> ", false)?;
         let again = ask(console, "the same once more> ", false)?;
@@ -175,7 +378,7 @@ fn choose(console: &File, device: &str) -> Result<Secret, Fault> {
         }
         say(console, "vault: too short, or not the same\n");
     }
-    Err(failed("format", device)("no passphrase"))
+    Err(failed(verb, device)("no passphrase"))
 }
 
 fn terminal() -> Result<File, Fault> {
@@ -214,7 +417,7 @@ fn say(mut console: &File, text: &str) {
 fn run(verb: &str, tool: &str, device: &str, input: &[u8], limit: Duration) -> Result<bool, Fault> {
     match start(&format!("{tool} {device}"), input, limit).map_err(failed(verb, device))? {
         (0, _) => Ok(true),
-        (WRONG, _) if tool == OPEN => Ok(false),
+        (WRONG, _) if [OPEN, TEST].contains(&tool) => Ok(false),
         (code, told) => Err(failed(verb, device)(format!("exit {code}, {told}"))),
     }
 }
@@ -261,7 +464,11 @@ fn ended(child: &Child, limit: Duration) -> Option<i32> {
 }
 
 fn failed<E: Display>(verb: &str, object: &str) -> impl FnOnce(E) -> Fault {
-    move |cause| format!("{verb} {object}: {cause}; booting dirty; next: see docs/VAULT.md")
+    let then = match verb {
+        "seal" => "not sealed to this Spine",
+        _ => "booting dirty",
+    };
+    move |cause| format!("{verb} {object}: {cause}; {then}; next: see docs/VAULT.md")
 }
 
 #[cfg(test)]

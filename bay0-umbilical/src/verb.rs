@@ -42,6 +42,8 @@ pub enum Verb {
     Update,
     /// Asks the gate, as [`Wish`] says.
     Gate(Wish),
+    /// Seals the vault to the Spine that runs.
+    Reseal,
     /// Shuts down and switches off.
     Poweroff,
     /// Shuts down and starts again.
@@ -56,7 +58,7 @@ enum Form {
 }
 
 /// The whole grammar, but for what a room asks of the gate: word, form, what it does.
-static VERBS: [(&str, Form, &str); 14] = [
+static VERBS: [(&str, Form, &str); 15] = [
     ("help", Bare(Verb::Help), "show this table"),
     ("status", Bare(Verb::Status), "show figures as key=value"),
     ("validate", Bare(Verb::Validate), "run the health checks"),
@@ -69,6 +71,7 @@ static VERBS: [(&str, Form, &str); 14] = [
     ("log", Bare(Verb::Log), "show the last log lines"),
     ("hello", Bare(Verb::Hello), "prove that bay0 answers"),
     ("update", Bare(Verb::Update), "take an update"),
+    ("reseal", Bare(Verb::Reseal), "seal the vault to this Spine"),
     ("poweroff", Bare(Verb::Poweroff), "shut down, switch off"),
     ("reboot", Bare(Verb::Reboot), "shut down, start again"),
 ];

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bay0_persona::{Teller, spawn_teller};
-use bay0_state::{Keeper, Reply, SPINE};
+use bay0_state::{Keeper, Reply, SPINE, reseal};
 
 use crate::boot::{KEEPER, OPENED, PATIENCE, raise_clock, unix_seconds};
 use crate::last_words;
@@ -64,7 +64,10 @@ impl Bay0 {
             .flatten()
             .skip(2)
             .for_each(|line| self.log.say(line));
-        self.vault = Some(told);
+        // A keeper that was started again cannot know how.
+        if self.vault.is_none() || told.iter().flatten().next().is_none_or(|it| it != "again") {
+            self.vault = Some(told);
+        }
         if self.disk_is("locked") {
             self.install(None);
             return self.shut_down(POWER_OFF, "the vault");
@@ -85,8 +88,8 @@ impl Bay0 {
         }
     }
 
-    /// Whether the keeper has told this of the disk: `plain`, `luks` or `locked`.
-    fn disk_is(&self, word: &str) -> bool {
+    /// Whether the keeper has told this of the disk: `plain`, `luks`, `sealed` or `locked`.
+    pub fn disk_is(&self, word: &str) -> bool {
         let told = self.vault.iter().flatten().flatten().next();
         told.is_some_and(|told| told == word)
     }
@@ -130,7 +133,8 @@ impl Bay0 {
     fn mount_persist(&mut self) -> io::Result<Vec<String>> {
         let told = self.vault.clone().unwrap_or_else(|| Ok(vec![]));
         let told = told.map_err(io::Error::other)?;
-        if self.is_release() && !self.disk_is("luks") {
+        let vault = self.disk_is("luks") || self.disk_is("sealed");
+        if self.is_release() && !vault {
             return Err(io::Error::other(UNENCRYPTED));
         }
         // The kernel's id of this boot (`random(4)`).
@@ -246,6 +250,18 @@ impl Bay0 {
         may
     }
 
+    /// Has a child seal the vault to this Spine (A02), with somebody at the console, which is the child's until it has ended.
+    pub fn reseal(&mut self) {
+        if self.end.is_none() && !self.is_at("reseal") {
+            self.console = None;
+            let disk = SPINE.device.unwrap_or_default();
+            self.begin("reseal", &[], || match reseal(disk) {
+                Ok(line) => line,
+                Err(why) => format!("FAIL: {why}"),
+            });
+        }
+    }
+
     /// Starts a validation, unless one is under way.
     pub fn start_validator(&mut self) {
         if !self.is_at("validate") {
@@ -310,9 +326,16 @@ impl Bay0 {
         }
         if self.validated_ms.is_none() {
             self.validated_ms = Some(boot_ms());
-            self.judge();
+            self.judge(is_well(report));
         }
     }
+}
+
+/// Whether nothing is wrong that could be the Spine's fault; that a machine has no TPM is not.
+fn is_well(report: &str) -> bool {
+    let mut lines = report.lines().rev();
+    let judged = lines.next().is_some_and(|last| !last.starts_with("RED"));
+    judged && lines.all(|line| line.starts_with("YELLOW vault: "))
 }
 
 /// Has a child do what may hang on a disk. PID 1 waits for it no longer than [`PATIENCE`].
@@ -355,6 +378,20 @@ mod tests {
         assert_eq!(told.as_deref(), Some("GREEN"));
         let teller = spawn_teller(&[], String::new).unwrap();
         assert_eq!(hear(&teller, long).as_deref(), Some(""));
+    }
+
+    #[test]
+    fn c11_a_spine_is_well_whatever_the_machine_lacks_and_not_if_anything_else_is_wrong() {
+        let vault = "YELLOW vault: opened without a TPM; next: see docs/VAULT.md\n";
+        let report = |found: &str, level: &str| format!("{found}{level} (5 ms): root {level}");
+        assert!(is_well(&report("", "GREEN")) && is_well(&report(vault, "YELLOW")));
+        for other in ["RED root: x; next: y\n", "YELLOW freezer: x; next: y\n"] {
+            for level in ["RED", "YELLOW"] {
+                assert!(!is_well(&report(other, level)));
+                assert!(!is_well(&report(&(vault.to_owned() + other), level)));
+            }
+        }
+        assert!(!is_well("") && !is_well("RED validate: no report; next: try again, then reboot"));
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::watchdog::Watchdog;
 pub const PER_SECOND: u32 = 128;
 /// The answer to `hello`.
 const HELLO: &str = concat!("bay0 ", env!("CARGO_PKG_VERSION"), "\n");
+/// A vault that is no worse than it can be without a TPM, and no better (A02).
+const UNSEALED: &str = "YELLOW vault: opened without a TPM; next: see docs/VAULT.md";
 /// The longest line a terminal hands over (`termios(3)`): one read has all of it, so that no rest is taken for a verb.
 const LINE_BYTES: usize = 4096;
 
@@ -86,6 +88,11 @@ impl Bay0 {
             steps if steps.is_empty() => Ok("every step done".to_owned()),
             steps => Err(format!("failed: {steps}; next: see why with log")),
         };
+        let vault = match () {
+            () if self.disk_is("sealed") => Some("GREEN vault: sealed to this Spine".to_owned()),
+            () if self.disk_is("luks") => Some(UNSEALED.to_owned()),
+            () => None,
+        };
         let root = root::prove(self).map_err(|why| format!("{why:#}; next: reboot"));
         let lines = [
             finding("root", root),
@@ -94,6 +101,7 @@ impl Bay0 {
             finding("watchdog", dog),
             finding("boot", boot),
         ];
+        let lines: Vec<_> = lines.into_iter().chain(vault).collect();
         let report = lines.join("\n") + "\n";
         if let Some(server) = self.umbilical.as_mut() {
             for id in self.asked.drain(..) {
@@ -130,6 +138,7 @@ impl Bay0 {
                 Err(why) => format!("update: FAIL: {why}\n"),
                 Ok(()) => return,
             },
+            Ok(Verb::Reseal) => return self.reseal(),
             Ok(Verb::Poweroff) => return self.shut_down(POWER_OFF, "operator"),
             Ok(Verb::Reboot) => return self.shut_down(REBOOT, "operator"),
             Ok(Verb::Device | Verb::Gate(_)) => "only a room has one; next: enter one\n".to_owned(),

@@ -228,7 +228,7 @@ impl Bay0 {
     /// and says who came to a limit and who does not die.
     pub fn tend(&mut self) {
         // Not while a passphrase is typed there.
-        let booted = self.operator_ms.is_some() && !self.is_release();
+        let booted = self.operator_ms.is_some() && !self.is_release() && !self.is_at("reseal");
         if self.console.is_none() && booted {
             // Without a console there is nobody to tell either.
             let _ = boot::operator(self);

@@ -79,14 +79,14 @@ impl Bay0 {
 
     /// After the first validation: a Spine that is well becomes the first to be started, and one on trial that is not makes the
     /// machine go back to the other (C11).
-    pub fn judge(&mut self) {
+    pub fn judge(&mut self, well: bool) {
         #[cfg(feature = "fault")]
         self.on_trial();
         let Some(slots) = self.slots.clone() else {
             return;
         };
         let here = &slots.here;
-        let text = match self.verdict == "GREEN" {
+        let text = match well {
             true => match slots.commit() {
                 Ok(false) => String::new(),
                 Ok(true) => format!("slot {here} is the first from now on"),

@@ -12,7 +12,7 @@ pub const ALL: &str = "Examples:
 Exit codes: 0 all well, 1 a check failed, 4 the command could not do its work; those of `qemu --smoke` above";
 
 pub const SPINE: &str = "Examples:
-  cargo xtask spine                   ./vmlinuz and ./build/spine.img, from Debian's kernel
+  cargo xtask spine                   ./vmlinuz and ./build/spine.img, with a kernel that is built here
   cargo xtask spine --soil alpine     build/alpine/vmlinuz and build/alpine/spine.img
   cargo xtask spine --soil debian     build/debian/vmlinuz and build/debian/spine.img, with a kernel that is not built here
   cargo xtask spine --profile release build/release-hardened: what ships
@@ -51,6 +51,7 @@ pub const QEMU: &str = "Examples:
   cargo xtask qemu --uefi --update build/update.img    then `update` and `reboot` at the prompt
   cargo xtask qemu --uefi --secure-boot    build/disk.img, made where it is missing, under UEFI
   cargo xtask qemu --vault            build/vault.img as /persist, made where it is missing; docs/VAULT.md
+  cargo xtask qemu --vault --tpm      the same, sealed to an emulated TPM as well: build/sealed.img, build/tpm
   cargo xtask qemu --rooms busybox,dev,web    with these images of rooms, built where they are missing
 
 Exit codes of --smoke: 0 GREEN, 1 YELLOW, 2 RED or after its verdict without an answer, 3 no verdict in time, 4 not tried

@@ -163,6 +163,11 @@ pub const TOOL_CRYPTSETUP: Tool = Tool {
     program: "cryptsetup",
     packages: ["cryptsetup-bin", "cryptsetup", "cryptsetup", "cryptsetup"],
 };
+/// A TPM for machines.
+pub const TOOL_SWTPM: Tool = Tool {
+    program: "swtpm",
+    packages: ["swtpm"; 4],
+};
 /// Puts a Debian root together.
 pub const TOOL_MMDEBSTRAP: Tool = Tool {
     program: "mmdebstrap",

@@ -150,6 +150,16 @@ impl Layout {
         self.build().join("vault.img")
     }
 
+    /// The same, sealed to the TPM.
+    pub fn sealed(&self) -> PathBuf {
+        self.build().join("sealed.img")
+    }
+
+    /// The folder of the emulated TPM.
+    pub fn tpm(&self) -> PathBuf {
+        self.build().join("tpm")
+    }
+
     /// The disk of `cargo xtask disk` and `qemu --uefi`.
     pub fn disk(&self) -> PathBuf {
         self.build().join("disk.img")

@@ -21,6 +21,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::qmp::Qmp;
+use crate::tpm;
 pub use config::{Accel, BASE_APPEND, CARD, Firmware, MachineConfig, command_line, virtio_drive};
 
 /// How many of the last console lines an error shows.
@@ -61,6 +62,9 @@ impl Machine {
         let log = open
             .open(&cfg.log)
             .with_context(|| format!("create console log {}", cfg.log.display()))?;
+        if let Some(dir) = &cfg.tpm {
+            tpm::start(dir)?;
+        }
         let mut args = cfg.qemu_args();
         args.extend(["-serial", "stdio", "-monitor", "none"].map(Into::into));
         let socket_dir = if cfg.qmp {

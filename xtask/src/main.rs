@@ -45,6 +45,7 @@ mod stamp;
 mod suite;
 mod tidy;
 mod tools;
+mod tpm;
 mod uefi;
 mod vault;
 mod verity;
@@ -206,6 +207,9 @@ struct QemuArgs {
     /// Boot with the vault build/vault.img as /persist, made where it is missing; its passphrase is asked for at each boot
     #[arg(long, conflicts_with_all = ["uefi", "smoke"])]
     vault: bool,
+    /// Attach an emulated TPM, build/tpm; with --vault an empty disk, build/sealed.img, which the first boot makes a vault sealed to it
+    #[arg(long, conflicts_with = "passphrase_file")]
+    tpm: bool,
     /// Take the passphrase of a new vault from this file's first line
     #[arg(long, value_name = "FILE", requires = "vault")]
     passphrase_file: Option<PathBuf>,
@@ -340,8 +344,16 @@ fn boot(layout: &Layout, args: &QemuArgs) -> Result<u8> {
     if args.uefi {
         qemu::with_firmware(layout, &mut cfg, args.secure_boot)?;
     }
+    cfg.tpm = args.tpm.then(|| layout.tpm());
     if args.vault {
-        let path = layout.vault();
+        let path = if args.tpm {
+            layout.sealed()
+        } else {
+            layout.vault()
+        };
+        if !path.exists() && args.tpm {
+            persist::blank(&path, qemu::SEALED_BYTES)?;
+        }
         if !path.exists() {
             let ask = || vault::passphrase(args.passphrase_file.as_deref());
             vault::make(&path, qemu::PERSIST_BYTES, false, ask)?;

@@ -36,13 +36,22 @@ pub fn make(path: &Path, size: u64, force: bool) -> Result<()> {
     }
     // Made beside and renamed: a half-made disk never has the name of a whole one.
     let part = path.with_extension("part");
-    File::create(&part)
-        .and_then(|f| f.set_len(size))
-        .with_context(|| format!("create {}", part.display()))?;
+    blank(&part, size)?;
     mke2fs(&part, NODISCARD, |command| {
         command.arg(&part);
     })?;
     fs::rename(&part, path).with_context(|| format!("move into place {}", path.display()))
+}
+
+/// A sparse file of zeros, open.
+pub fn blank(path: &Path, size: u64) -> Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(true);
+    let made = options.open(path).and_then(|file| {
+        file.set_len(size)?;
+        Ok(file)
+    });
+    made.with_context(|| format!("create {}", path.display()))
 }
 
 /// Makes an ext4 in the middle of a file, whose bytes depend on nothing but these arguments and the version of mke2fs.

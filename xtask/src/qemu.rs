@@ -13,10 +13,13 @@ use crate::persist;
 use crate::roomdisk::Set;
 use crate::soil::Soil;
 use crate::spine;
+use crate::tpm;
 use crate::uefi;
 
 /// Size of the persist disk that is made where there is none (H05).
 pub const PERSIST_BYTES: u64 = 10 << 30;
+/// Size of the empty disk that becomes a vault sealed to a TPM: the machine itself formats it, through its cipher.
+pub const SEALED_BYTES: u64 = 1 << 30;
 /// Memory of the machine that a person uses, in MiB: what the largest shipped room may have, and as much again. With less than that
 /// a room is stopped by the machine's end of memory and not by its own limit, and everybody waits meanwhile.
 const MEMORY_MIB: u32 = 2048;
@@ -63,6 +66,9 @@ pub fn interactive(cfg: &MachineConfig) -> Result<u8> {
     eprintln!(
         "qemu: Ctrl-A X leaves, `help` at the prompt lists the verbs, `poweroff` ends the machine"
     );
+    if let Some(dir) = &cfg.tpm {
+        tpm::start(dir)?;
+    }
     let error = Command::new(host::QEMU).args(on_terminal(cfg)).exec();
     Err(anyhow!("start {}: {error}", host::QEMU))
 }

@@ -29,6 +29,7 @@ pub fn command(layout: &Layout) -> Result<u8> {
         host::TOOL_GIT,
         host::TOOL_SQFSTAR,
         host::TOOL_VERITYSETUP,
+        host::TOOL_SWTPM,
     ])?;
     if nix::unistd::geteuid().is_root() {
         host::need(&[

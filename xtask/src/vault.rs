@@ -71,13 +71,7 @@ pub fn make(
     let dir = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
     let part = path.with_extension("part");
-    let disk = File::options()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .open(&part);
-    let disk = disk.with_context(|| format!("create {}", part.display()))?;
-    disk.set_len(size)?;
+    let disk = persist::blank(&part, size)?;
     let key = Key::new()?;
     header(&part, &key, &passphrase)?;
     let plain = NamedTempFile::new_in(dir).context("make a temporary file")?;
@@ -90,9 +84,7 @@ pub fn make(
 
 /// A vault with nothing inside, as other tools make it.
 pub fn bare(path: &Path, size: u64, passphrase: &[u8]) -> Result<()> {
-    File::create(path)
-        .and_then(|file| file.set_len(size))
-        .with_context(|| format!("create {}", path.display()))?;
+    persist::blank(path, size)?;
     header(path, &Key::new()?, passphrase)
 }
 

@@ -88,3 +88,28 @@ fn h19_a_failure_says_what_why_and_what_next_and_only_open_tells_a_wrong_passphr
     );
     assert_eq!(run("format", "/bin/ls", "/", b"", soon), Ok(true));
 }
+
+#[test]
+fn a02_a_recovery_key_is_random_and_known_by_its_form_alone() {
+    let keys: std::collections::BTreeSet<_> = (0..20).map(|_| recovery().unwrap()).collect();
+    assert_eq!(keys.len(), 20);
+    let looks = |text: &str| is_recovery(&Secret(text.into()));
+    for key in keys {
+        assert_eq!(key.len(), 35);
+        assert!(looks(&key), "{key}");
+        // Each is two tries for one: nothing else is taken for it.
+        assert!(!looks(&key.replace('-', "")) && !looks(&format!("{key}-")));
+        assert!(!looks(key.trim_end_matches(char::is_alphanumeric)));
+    }
+    assert!(!looks("") && !looks("correct horse battery"));
+}
+
+#[test]
+fn a02_what_the_tpm_tells_is_a_part_or_a_reason() {
+    let told = |result| by_tpm(|| result).map(|part| part.0.clone());
+    assert_eq!(told(Ok("00ff".to_owned())), Ok(b"00ff".to_vec()));
+    let why = "register 11 (the Spine) is not what it was";
+    assert_eq!(told(Err(io::Error::other(why))), Err(why.to_owned()));
+    let dies = by_tpm(|| std::process::abort());
+    assert_eq!(dies.err(), Some("no answer".to_owned()));
+}

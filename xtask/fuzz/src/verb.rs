@@ -33,6 +33,7 @@ fn spelling(verb: &Verb) -> String {
         Verb::Log => "log".into(),
         Verb::Update => "update".into(),
         Verb::Gate(wish) => wish.to_string(),
+        Verb::Reseal => "reseal".into(),
         Verb::Poweroff => "poweroff".into(),
         Verb::Reboot => "reboot".into(),
         Verb::Help => "help".into(),

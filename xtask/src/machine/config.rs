@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::tpm;
+
 /// Kernel arguments every boot of a Spine has. `panic=1`: a machine whose PID 1 died reboots after one second.
 pub const BASE_APPEND: &str =
     "console=ttyS0,115200 rdinit=/sbin/init panic=1 loglevel=4 printk.devkmsg=on";
@@ -71,6 +73,8 @@ pub struct MachineConfig {
     pub log_append: bool,
     /// Firmware that finds something to boot on a disk, in place of kernel and initramfs.
     pub firmware: Option<Firmware>,
+    /// The folder of its TPM; none has none.
+    pub tpm: Option<PathBuf>,
     /// KVM or TCG.
     pub accel: Accel,
 }
@@ -95,6 +99,7 @@ impl MachineConfig {
             log: log.to_owned(),
             log_append: false,
             firmware: None,
+            tpm: None,
             accel: Accel::Tcg,
         }
     }
@@ -124,6 +129,13 @@ impl MachineConfig {
             // if=virtio, as the others are: QEMU makes a `-device` before all of those, and this would be /dev/vda.
             let drive = virtio_drive(rooms, "rooms", ",readonly=on");
             args.extend(["-drive".into(), drive]);
+        }
+        if let Some(dir) = &self.tpm {
+            let socket = tpm::socket(dir).display().to_string().replace(',', ",,");
+            args.extend(["-chardev".into(), format!("socket,id=tpm,path={socket}")]);
+            args.extend(words(
+                "-tpmdev emulator,id=tpm,chardev=tpm -device tpm-tis,tpmdev=tpm",
+            ));
         }
         args.extend(self.extra_args.iter().cloned());
         args

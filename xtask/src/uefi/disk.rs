@@ -92,14 +92,7 @@ pub fn make(to: &Path, slot: &[u8], persist: u64, ext4: Option<u32>) -> Result<L
     fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
     // Made beside and renamed: a half-made disk never has the name of a whole one.
     let part = to.with_extension("part");
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&part);
-    let file = file.with_context(|| format!("create {}", part.display()))?;
-    file.set_len(layout.bytes)?;
+    let file = persist::blank(&part, layout.bytes)?;
     tables(&file, &layout).context("write the partition table")?;
     let place = &layout.partitions[PERSIST];
     if let Some(epoch) = ext4 {

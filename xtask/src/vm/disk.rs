@@ -1,10 +1,12 @@
 //! Persist images on the host: made with `mke2fs`, looked into and written to with `debugfs` while no machine runs.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+
+use crate::persist;
 
 /// Exit codes of `e2fsck(8)`: nothing wrong, or errors that were corrected.
 const FSCK_CLEAN: i32 = 0;
@@ -22,9 +24,7 @@ pub struct Disk {
 impl Disk {
     /// A sparse image of `mib` MiB of zeros: a disk nobody formatted.
     pub fn blank(path: PathBuf, mib: u64) -> Result<Disk> {
-        let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
-        file.set_len(mib * 1024 * 1024)
-            .with_context(|| format!("size {}", path.display()))?;
+        persist::blank(&path, mib * 1024 * 1024)?;
         Ok(Disk { path })
     }
 

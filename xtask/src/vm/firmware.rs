@@ -16,6 +16,8 @@ use crate::uefi::{Programs, disk, firmware, off, slot};
 
 /// The time of the files in a slot; any will do.
 const EPOCH: u32 = 1_700_000_000;
+/// GREEN, and the TPM had its part in it.
+const SEALED: &str = r"validate: GREEN \(.* vault GREEN$";
 const STARTS_A: &str = r#"BdsDxe: starting Boot0001 "Spine A" from HD\(1,GPT,"#;
 const STARTS_B: &str = r#"BdsDxe: starting Boot0002 "Spine B" from HD\(2,GPT,"#;
 const REFUSES_A: &str = r#"BdsDxe: failed to load Boot0001 "Spine A" from .*: Access Denied"#;
@@ -140,7 +142,7 @@ pub fn c07_a_disk_of_slots_without_a_vault_is_given_one_and_asks_from_then_on(
     vault::confirm(&mut guest)?;
     guest.says("vault: /dev/vda3 is a new one")?;
     guest.expect(r"slots: slot A \(")?;
-    guest.verdict("GREEN")?;
+    guest.verdict("YELLOW")?;
     guest.power_off()?;
     let mut guest = lab.start(&config)?;
     guest.expect(STARTS_A)?;
@@ -148,7 +150,48 @@ pub fn c07_a_disk_of_slots_without_a_vault_is_given_one_and_asks_from_then_on(
     guest.says("vault: /dev/vda3 unlocked, N wrong passphrases before")?;
     guest.expect("previous: ended clean power off")?;
     guest.expect(r"slots: slot A \(")?;
-    guest.verdict("GREEN")?;
+    guest.verdict("YELLOW")?;
+    guest.power_off()
+}
+
+pub fn a02_the_register_that_moved_is_told_and_the_vault_sealed_again(lab: &Lab) -> Result<()> {
+    let rig = Rig::new(lab)?;
+    let good = Content::Programs(&rig.good);
+    let mut config = rig.machine_with(true, &good, &good, None)?;
+    config.tpm = Some(lab.path("tpm"));
+    let mut guest = lab.start(&config)?;
+    guest.expect(STARTS_A)?;
+    let key = vault::seal(&mut guest)?;
+    guest.expect(SEALED)?;
+    guest.power_off()?;
+    // As an update would: the same disk with another Spine, signed with the same key.
+    let other = Programs::of(&lab.bench.fault)?.signed(&rig.keys.pair("db"))?;
+    let slot = rig.slot(&Content::Programs(&other))?;
+    disk::rewrite(&lab.path("disk.img"), &slot)?;
+    let mut guest = lab.start(&config)?;
+    guest.expect(r"^vault: TPM: register 11 \(the Spine\) is not what it was$")?;
+    vault::recover(&mut guest, &key)?;
+    vault::reseal(&mut guest, "RESEAL")?;
+    guest.expect(SEALED)?;
+    guest.power_off()?;
+    let mut guest = lab.start(&config)?;
+    vault::unlock(&mut guest)?;
+    guest.expect(SEALED)?;
+    guest.power_off()?;
+    // Firmware that would start anything.
+    let layout = disk::Layout::new(DISK_MIB << 20);
+    let vars = lab.path("vars.fd");
+    firmware::write_vars(&vars, &layout, None)?;
+    config.firmware = Some(Firmware {
+        code: firmware::code(false).to_owned(),
+        vars,
+        secure: false,
+    });
+    let mut guest = lab.start(&config)?;
+    guest.expect(r"^vault: TPM: register 7 \(Secure Boot and its keys\) is not what it was$")?;
+    vault::recover(&mut guest, &key)?;
+    vault::reseal(&mut guest, "no")?;
+    guest.expect(r"validate: YELLOW \(.* vault YELLOW$")?;
     guest.power_off()
 }
 

@@ -118,6 +118,9 @@ scenarios! {
     vault::c07_a_disk_with_anything_on_it_is_never_formatted: "one byte at its end, and nobody is even asked",
     vault::c07_a_vault_without_a_file_system_is_filled_on_the_word_format: "one made elsewhere: asked after the passphrase",
     vault::c07_the_release_profile_takes_a_vault_and_nothing_else: "plain is refused and stays as it is, a vault is opened",
+    vault::a02_a_vault_sealed_to_a_tpm_needs_it_and_the_passphrase: "with the passphrase alone, with the disk alone: nothing; the recovery key opens it anywhere, and that is YELLOW",
+    vault::a02_another_tpm_is_refused_until_reseal: "at the operator line, with the recovery key and a new passphrase",
+    vault::a02_a_vault_that_was_made_without_a_tpm_says_so: "YELLOW, and reseal has nothing to do",
     vault::h06_a_vault_whose_disk_hangs_is_a_dirty_boot: "what works the key out is stopped after its time",
     disks::h05_unformatted_disk_is_refused_and_never_formatted: "zeros stay zeros",
     ends::h08_operator_poweroff_is_clean: "poweroff: steps, seed, time, checkpoint, unmount; next boot says clean",
@@ -191,6 +194,7 @@ scenarios! {
     firmware::c09_only_our_keys_are_enrolled: "a Spine signed by another's key, or by our platform key, is refused",
     firmware::a01_the_signed_disk_boots_under_secure_boot: "the disk boots from slot A to a verdict, the kernel says Secure Boot is on",
     firmware::c07_a_disk_of_slots_without_a_vault_is_given_one_and_asks_from_then_on: "under Secure Boot, from a slot: the partition is made a vault on the word, and the next boot asks for the passphrase",
+    firmware::a02_the_register_that_moved_is_told_and_the_vault_sealed_again: "another Spine, firmware without keys: named; sealed again, the passphrase is enough",
     firmware::a01_a_stick_boots_and_has_its_persist: "on USB the disk comes late and is waited for; the second boot knows the first",
     firmware::a01_an_unsigned_uki_is_refused_under_secure_boot: "the same Spine without its signature is not started",
     firmware::a01_the_disk_boots_without_secure_boot_and_unsigned: "firmware without keys boots the same Spine unsigned",
@@ -256,7 +260,12 @@ pub fn command(layout: &Layout, args: &VmArgs) -> Result<u8> {
 
 /// Brings both Spines up to date and says how machines will run.
 pub fn built(layout: &Layout, soil: Soil, accel: Choice, rooms: Option<&Set>) -> Result<Bench> {
-    host::need(&[host::TOOL_QEMU, host::TOOL_MKE2FS, host::TOOL_CC])?;
+    host::need(&[
+        host::TOOL_QEMU,
+        host::TOOL_MKE2FS,
+        host::TOOL_CC,
+        host::TOOL_SWTPM,
+    ])?;
     let rooms = roomdisk::choose(layout, rooms, TESTED)?;
     uefi::keys(layout).ensure()?;
     spine::build(layout, soil, false, &rooms)?;

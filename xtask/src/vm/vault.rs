@@ -16,6 +16,7 @@ const WORDS: &str = "correct horse battery";
 /// Two wrong ones, of which the second is the right one and more.
 const WRONG: [&str; 2] = ["correct horse", "correct horse battery staple"];
 const PASSPHRASE: &str = "^passphrase> ";
+const RECOVERY: &str = "(^|the )recovery key> ";
 const CONFIRM: &str = "^type FORMAT to make it anew, anything else to leave it> ";
 const UNLOCKED: &str = "vault: /dev/vda unlocked, N wrong passphrases before";
 /// What was typed and is no answer to anything.
@@ -44,11 +45,44 @@ fn answer(guest: &mut Guest, words: &str) -> Result<()> {
 pub fn confirm(guest: &mut Guest) -> Result<()> {
     guest.expect(CONFIRM)?;
     guest.machine.send_line("FORMAT")?;
+    choose(guest)
+}
+
+/// Types a new passphrase.
+fn choose(guest: &mut Guest) -> Result<()> {
     for question in ["new passphrase, 8 characters or more", "the same once more"] {
         guest.expect(&format!("^{question}> "))?;
         answer(guest, WORDS)?;
     }
     Ok(())
+}
+
+/// Has a blank disk made a vault that is sealed to the machine's TPM; its recovery key.
+pub fn seal(guest: &mut Guest) -> Result<String> {
+    confirm(guest)?;
+    let line = guest.expect("it is shown once: ([0-9a-f]{8}-){3}[0-9a-f]{8}$")?;
+    let key = line.rsplit(' ').next().unwrap_or_default().to_owned();
+    guest.expect(RECOVERY)?;
+    answer(guest, &key.replace('-', " "))?;
+    guest.expect("^vault: not the same$")?;
+    recover(guest, &key)?;
+    Ok(key)
+}
+
+/// Types the recovery key when it is asked for.
+pub fn recover(guest: &mut Guest, key: &str) -> Result<()> {
+    guest.expect(RECOVERY)?;
+    answer(guest, key)
+}
+
+/// Has a vault that its recovery key has opened sealed to what runs now, or left as it is.
+pub fn reseal(guest: &mut Guest, word: &str) -> Result<()> {
+    guest.expect("^type RESEAL to seal it to this Spine, anything else to go on> ")?;
+    guest.machine.send_line(word)?;
+    match word {
+        "RESEAL" => choose(guest),
+        _ => Ok(()),
+    }
 }
 
 /// Types the passphrase when it is asked for.
@@ -62,7 +96,7 @@ fn opened(lab: &Lab, build: Build, disk: &Disk) -> Result<Guest> {
     let mut guest = asked(lab, build, disk)?;
     answer(&mut guest, WORDS)?;
     guest.says_all(&[UNLOCKED])?;
-    guest.verdict("GREEN")?;
+    guest.verdict("YELLOW")?;
     Ok(guest)
 }
 
@@ -114,7 +148,7 @@ pub fn c07_the_right_passphrase_opens_the_vault_and_what_is_kept_is_there_again(
     let mut guest = asked(lab, Build::Release, &disk)?;
     answer(&mut guest, WORDS)?;
     guest.says_all(&[UNLOCKED, "previous: ended clean power off"])?;
-    guest.verdict("GREEN")?;
+    guest.verdict("YELLOW")?;
     let second = guest.figure("log_seq")?;
     ensure!(second > first, "the log began anew: {second} after {first}");
     guest.power_off()
@@ -160,7 +194,7 @@ pub fn c07_a_wrong_passphrase_is_followed_by_the_right_one(lab: &Lab) -> Result<
     guest.expect(PASSPHRASE)?;
     answer(&mut guest, WORDS)?;
     guest.says("vault: /dev/vda unlocked, 1 wrong passphrases before")?;
-    guest.verdict("GREEN")?;
+    guest.verdict("YELLOW")?;
     guest.power_off()
 }
 
@@ -187,7 +221,7 @@ pub fn a12_pid_1_is_alive_while_it_waits_for_the_passphrase(lab: &Lab) -> Result
     guest.machine.qmp_event("RESET", PATIENCE)?;
     guest.expect(PASSPHRASE)?;
     answer(&mut guest, WORDS)?;
-    guest.verdict("GREEN")?;
+    guest.verdict("YELLOW")?;
     guest.power_off()
 }
 
@@ -198,7 +232,7 @@ pub fn c07_a_keeper_that_dies_finds_the_vault_open(lab: &Lab) -> Result<()> {
     guest.says_all(&["keeper: restart 1 of 3", "vault: open already"])?;
     guest.expect("keeper: /persist open: ")?;
     guest.ask("validate")?;
-    guest.verdict("GREEN")?;
+    guest.verdict("YELLOW")?;
     ensure!(
         guest.count(PASSPHRASE)? == 1,
         "the passphrase was asked for again"
@@ -223,7 +257,7 @@ pub fn c07_a_blank_disk_becomes_a_vault_on_the_word_format_alone(lab: &Lab) -> R
         }
     }
     guest.says("vault: /dev/vda is a new one")?;
-    guest.verdict("GREEN")?;
+    guest.verdict("YELLOW")?;
     unseen(&mut guest)?;
     guest.power_off()?;
     opened(lab, Build::Release, &disk)?.power_off()
@@ -282,7 +316,7 @@ pub fn c07_a_vault_without_a_file_system_is_filled_on_the_word_format(lab: &Lab)
     guest.expect(CONFIRM)?;
     guest.machine.send_line("FORMAT")?;
     guest.says(UNLOCKED)?;
-    guest.verdict("GREEN")?;
+    guest.verdict("YELLOW")?;
     guest.power_off()
 }
 
@@ -334,4 +368,95 @@ pub fn h06_a_vault_whose_disk_hangs_is_a_dirty_boot(lab: &Lab) -> Result<()> {
     guest.machine.send_line("poweroff")?;
     guest.says("shutdown: power off")?;
     guest.ended().map(drop)
+}
+
+/// A machine with a TPM and `disk`.
+fn with_tpm(lab: &Lab, build: Build, disk: &Disk, tpm: &str) -> Result<Guest> {
+    let mut config = lab.config_with(build, disk);
+    config.tpm = Some(lab.path(tpm));
+    lab.start(&config)
+}
+
+/// The vault's part of the verdict, after which the machine goes off.
+fn judged(guest: &mut Guest, level: &str) -> Result<()> {
+    guest.expect(
+        "vault: /dev/vda unlocked, [0-9] wrong passphrases before(; by the recovery key: .*)?$",
+    )?;
+    if level == "YELLOW" {
+        guest.says("validate: YELLOW vault: opened without a TPM; next: see docs/VAULT.md")?;
+    }
+    guest.expect(&format!(r"validate: {level} \(.* vault {level}$"))?;
+    guest.power_off()
+}
+
+pub fn a02_a_vault_sealed_to_a_tpm_needs_it_and_the_passphrase(lab: &Lab) -> Result<()> {
+    let disk = Disk::blank(lab.path("blank.img"), DISK_MIB)?;
+    let mut guest = with_tpm(lab, Build::Release, &disk, "tpm")?;
+    let key = seal(&mut guest)?;
+    guest.says("vault: /dev/vda is a new one")?;
+    guest.expect(r"validate: GREEN \(.* vault GREEN$")?;
+    unseen(&mut guest)?;
+    let log = guest.ask("log")?;
+    ensure!(!log.contains(&key), "the log has the recovery key:\n{log}");
+    guest.power_off()?;
+    // The passphrase alone is worth nothing, and neither is the disk without this machine.
+    let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
+    guest.expect("^vault: TPM: No such file or directory")?;
+    recover(&mut guest, WORDS)?;
+    guest.expect("vault: wrong passphrase$")?;
+    recover(&mut guest, &key)?;
+    reseal(&mut guest, "reseal")?;
+    judged(&mut guest, "YELLOW")?;
+    // Both together.
+    let mut guest = with_tpm(lab, Build::Release, &disk, "tpm")?;
+    guest.expect(PASSPHRASE)?;
+    answer(&mut guest, WRONG[1])?;
+    guest.expect("vault: wrong passphrase$")?;
+    unlock(&mut guest)?;
+    judged(&mut guest, "GREEN")?;
+    // A forgotten passphrase: the recovery key is good at that question too.
+    let mut guest = with_tpm(lab, Build::Release, &disk, "tpm")?;
+    guest.expect(PASSPHRASE)?;
+    answer(&mut guest, &key)?;
+    reseal(&mut guest, "no")?;
+    judged(&mut guest, "YELLOW")
+}
+
+pub fn a02_another_tpm_is_refused_until_reseal(lab: &Lab) -> Result<()> {
+    let disk = Disk::blank(lab.path("blank.img"), DISK_MIB)?;
+    let mut guest = with_tpm(lab, Build::Release, &disk, "one")?;
+    let key = seal(&mut guest)?;
+    guest.expect(r"validate: GREEN \(.* vault GREEN$")?;
+    guest.power_off()?;
+    let mut guest = with_tpm(lab, Build::Release, &disk, "other")?;
+    guest.expect("^vault: TPM: command 0x157 was answered 0x1df$")?;
+    recover(&mut guest, &key)?;
+    reseal(&mut guest, "no")?;
+    // The log has it as well.
+    guest.expect("vault: /dev/vda unlocked, 0 wrong passphrases before; by the recovery key: command 0x157 was answered 0x1df$")?;
+    guest.expect(r"validate: YELLOW \(.* vault YELLOW$")?;
+    // Later, at the operator line: a key that is none changes nothing.
+    let failed = "reseal: FAIL: seal /dev/vda: wrong recovery key; not sealed to this Spine; next: see docs/VAULT.md";
+    guest.machine.send_line("reseal")?;
+    recover(&mut guest, WORDS)?;
+    guest.says(failed)?;
+    guest.machine.send_line("reseal")?;
+    recover(&mut guest, &key)?;
+    choose(&mut guest)?;
+    guest.says("reseal: /dev/vda is sealed to this Spine")?;
+    unseen(&mut guest)?;
+    guest.power_off()?;
+    let mut guest = with_tpm(lab, Build::Release, &disk, "other")?;
+    unlock(&mut guest)?;
+    judged(&mut guest, "GREEN")
+}
+
+pub fn a02_a_vault_that_was_made_without_a_tpm_says_so(lab: &Lab) -> Result<()> {
+    let disk = made(lab)?;
+    let mut guest = with_tpm(lab, Build::Release, &disk, "tpm")?;
+    unlock(&mut guest)?;
+    guest.expect(r"validate: YELLOW \(.* vault YELLOW$")?;
+    guest.machine.send_line("reseal")?;
+    guest.says("reseal: FAIL: seal /dev/vda: made without a TPM; not sealed to this Spine; next: see docs/VAULT.md")?;
+    guest.power_off()
 }
