@@ -33,7 +33,7 @@ const DISK_BYTES: u64 = 64 << 20;
 const GUEST: &str = include_str!("peers/guest.c");
 const BARE: &str = include_str!("peers/bare.c");
 /// A file of this kind and mode.
-const PROGRAM: u32 = 0o755;
+pub const PROGRAM: u32 = 0o755;
 /// `bay0` is up once this is there.
 const DOOR: &str = bay0_umbilical::SOCKET;
 
@@ -170,22 +170,29 @@ impl Guests {
         Ok(number(&mut machine, "storm_us", STORM_PATIENCE)? / 1000.0)
     }
 
-    fn image(&self, name: &str, files: &[(&str, u32, &[u8])]) -> Result<()> {
+    /// Makes an initramfs of these files and `guest`.
+    pub fn image(&self, name: &str, files: &[(&str, u32, &[u8])]) -> Result<()> {
         let files = [&[("guest", PROGRAM, self.guest.as_slice())], files].concat();
         fs::write(self.dir.join(format!("{name}.img")), archive(&files)?)
             .with_context(|| format!("write {name}.img"))
     }
 
     fn start(&self, name: &str, init: &str, mem_mb: u32) -> Result<Machine> {
+        let disk = self.dir.join("persist.img");
+        let drive = virtio_drive(&disk, "persist", "");
+        Machine::boot(&self.config(name, init, mem_mb, &drive))
+    }
+
+    /// A machine with an initramfs of [`Guests::image`], or `bay0`, and one disk.
+    pub fn config(&self, name: &str, init: &str, mem_mb: u32, drive: &str) -> MachineConfig {
         let image = self.dir.join(format!("{name}.img"));
         let log = self.dir.join(format!("{name}.log"));
         let mut cfg = MachineConfig::new(&self.spine.kernel, &image, &log);
         // The last rdinit= counts; words after -- are the init's own.
         cfg.append_extra = format!("rdinit={init}");
         (cfg.accel, cfg.mem_mb) = (self.accel, mem_mb);
-        let disk = self.dir.join("persist.img");
-        cfg.drives.push(virtio_drive(&disk, "persist", ""));
-        Machine::boot(&cfg)
+        cfg.drives.push(drive.to_owned());
+        cfg
     }
 }
 
@@ -199,7 +206,8 @@ fn number(machine: &mut Machine, key: &str, patience: Duration) -> Result<f64> {
         .with_context(|| line.clone())
 }
 
-fn program(name: &str) -> Result<Vec<u8>> {
+/// The bytes of a program of this host's.
+pub fn program(name: &str) -> Result<Vec<u8>> {
     let path = host::find(name).with_context(|| format!("{name}: not installed"))?;
     fs::read(&path).with_context(|| format!("read {}", path.display()))
 }

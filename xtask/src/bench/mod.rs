@@ -7,6 +7,7 @@ mod rooms;
 mod root;
 mod store;
 mod timeline;
+mod vault;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ const SPINE_BYTES: f64 = 12e6;
 /// What `cargo xtask bench` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Only the groups whose name contains this: boot, orphans, umbilical, log, store, size, rooms, root, uefi
+    /// Only the groups whose name contains this: boot, orphans, umbilical, log, store, size, rooms, root, uefi, vault
     pub filter: Option<String>,
     /// Times each machine is booted
     #[arg(long, default_value_t = 5)]
@@ -66,7 +67,7 @@ enum Group {
     Host(fn(&Layout, &BenchArgs) -> Result<Vec<Figure>>),
 }
 
-const GROUPS: [(&str, Group); 9] = [
+const GROUPS: [(&str, Group); 10] = [
     ("size", Group::Spine(size)),
     ("store", Group::Host(store::store)),
     ("umbilical", Group::Spine(umbilical)),
@@ -75,6 +76,7 @@ const GROUPS: [(&str, Group); 9] = [
     ("boot", Group::Spine(boot)),
     ("root", Group::Spine(root::root)),
     ("uefi", Group::Spine(root::uefi)),
+    ("vault", Group::Spine(vault::vault)),
     ("orphans", Group::Spine(orphans)),
 ];
 
