@@ -87,8 +87,11 @@ const NONE: i32 = 1;
 const WRONG: i32 = 2;
 /// Longest that the TPM may take: one on a slow bus needs seconds to make its key.
 const TPM: Duration = Duration::from_secs(30);
-/// Random bytes of a recovery key, and digits of each of its groups.
-const RECOVERY: (usize, usize) = (16, 8);
+/// Random bytes of a recovery key.
+const RECOVERY: usize = 16;
+/// Groups that its digits are told in, and digits of each.
+const GROUPS: usize = 4;
+const GROUP: usize = 8;
 /// Random bytes that the TPM keeps.
 const SEALED: usize = 32;
 /// More than the TPM's child tells.
@@ -130,8 +133,7 @@ pub(crate) fn unlock(device: &str) -> Reply {
         let kind = make(&console, device)?;
         return told([kind, INSIDE, &format!("vault: {device} is a new one")]);
     }
-    let token = token(device)?;
-    let part = token.as_ref().map(|token| by_tpm(|| unseal(token)));
+    let part = token(device)?.map(|token| by_tpm(|| unseal(&token)));
     let (prompt, part, why) = match part {
         Some(Err(why)) => {
             say(&console, &format!("vault: TPM: {why}\n"));
@@ -159,16 +161,15 @@ pub(crate) fn unlock(device: &str) -> Reply {
             confirm(&console, device)?;
             run("format", EXT4, INSIDE, &[], MAKE)?;
         }
-        let alone = recovered || part.0.is_empty();
         let line = format!("vault: {device} unlocked, {wrong} wrong passphrases before");
-        return match token {
-            None => told(["luks", INSIDE, &line]),
-            Some(_) if alone => told([
+        return match recovered || part.0.is_empty() {
+            false => told(["sealed", INSIDE, &line]),
+            true if is_recovery(&typed) => told([
                 offer(&console, device, &typed),
                 INSIDE,
                 &format!("{line}; by the recovery key: {why}"),
             ]),
-            Some(_) => told(["sealed", INSIDE, &line]),
+            true => told(["luks", INSIDE, &line]),
         };
     }
     let line = format!("vault: FAIL: {TRIES} wrong passphrases; {OFF}");
@@ -238,14 +239,11 @@ fn make(console: &File, device: &str) -> Result<&'static str, Fault> {
 /// Why it is as it was, or opened by its recovery key alone.
 pub fn reseal(device: &str) -> Result<String, Fault> {
     let (device, console) = (found(device), terminal()?);
-    token(&device)?
-        .ok_or("made without a TPM")
-        .map_err(failed("seal", &device))?;
     let recovery = ask(&console, "recovery key> ", false)?;
-    let right = run("seal", TEST, &device, &recovery.0, UNLOCK)?;
+    let right = is_recovery(&recovery) && run("seal", TEST, &device, &recovery.0, UNLOCK)?;
     right
         .then_some(())
-        .ok_or("wrong recovery key")
+        .ok_or("not its recovery key")
         .map_err(failed("seal", &device))?;
     seal(&device, &recovery, &choose(&console, "seal", &device)?)?;
     Ok(format!("{device} is sealed to this Spine"))
@@ -318,10 +316,10 @@ fn random<const N: usize>() -> io::Result<[u8; N]> {
 
 /// A new recovery key: groups of digits.
 fn recovery() -> io::Result<String> {
-    let digits = hex(&random::<{ RECOVERY.0 }>()?);
+    let digits = hex(&random::<RECOVERY>()?);
     let groups: Vec<_> = digits
         .as_bytes()
-        .chunks(RECOVERY.1)
+        .chunks(GROUP)
         .map(String::from_utf8_lossy)
         .collect();
     Ok(groups.join("-"))
@@ -329,8 +327,9 @@ fn recovery() -> io::Result<String> {
 
 /// Whether something looks like one: only then is it tried as one.
 fn is_recovery(typed: &Secret) -> bool {
-    let mut groups = typed.0.split(|byte| *byte == b'-');
-    groups.all(|it| it.len() == RECOVERY.1 && it.iter().all(u8::is_ascii_hexdigit))
+    let groups: Vec<_> = typed.0.split(|byte| *byte == b'-').collect();
+    let whole = |it: &&[u8]| it.len() == GROUP && it.iter().all(u8::is_ascii_hexdigit);
+    groups.len() == GROUPS && groups.iter().all(whole)
 }
 
 /// What is at the ends of a disk: a word of [`kind`]'s; none if it does not tell in time.

@@ -94,6 +94,10 @@ impl Bay0 {
         told.is_some_and(|told| told == word)
     }
 
+    fn is_vault(&self) -> bool {
+        self.disk_is("luks") || self.disk_is("sealed")
+    }
+
     /// Opens `/persist`.
     ///
     /// # Errors
@@ -133,8 +137,7 @@ impl Bay0 {
     fn mount_persist(&mut self) -> io::Result<Vec<String>> {
         let told = self.vault.clone().unwrap_or_else(|| Ok(vec![]));
         let told = told.map_err(io::Error::other)?;
-        let vault = self.disk_is("luks") || self.disk_is("sealed");
-        if self.is_release() && !vault {
+        if self.is_release() && !self.is_vault() {
             return Err(io::Error::other(UNENCRYPTED));
         }
         // The kernel's id of this boot (`random(4)`).
@@ -252,7 +255,10 @@ impl Bay0 {
 
     /// Has a child seal the vault to this Spine (A02), with somebody at the console, which is the child's until it has ended.
     pub fn reseal(&mut self) {
-        if self.end.is_none() && !self.is_at("reseal") {
+        if !self.is_vault() {
+            self.log
+                .say("reseal: FAIL: /persist is no vault; next: see docs/VAULT.md");
+        } else if self.end.is_none() && !self.is_at("reseal") {
             self.console = None;
             let disk = SPINE.device.unwrap_or_default();
             self.begin("reseal", &[], || match reseal(disk) {

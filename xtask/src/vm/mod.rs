@@ -120,6 +120,7 @@ scenarios! {
     vault::c07_the_release_profile_takes_a_vault_and_nothing_else: "plain is refused and stays as it is, a vault is opened",
     vault::a02_a_vault_sealed_to_a_tpm_needs_it_and_the_passphrase: "with the passphrase alone, with the disk alone: nothing; the recovery key opens it anywhere, and that is YELLOW",
     vault::a02_another_tpm_is_refused_until_reseal: "at the operator line, with the recovery key and a new passphrase",
+    vault::a02_a_power_cut_while_it_is_sealed_again_leaves_the_recovery_key: "at random instants between the old key and the new one",
     vault::a02_a_vault_that_was_made_without_a_tpm_says_so: "YELLOW, and reseal has nothing to do",
     vault::h06_a_vault_whose_disk_hangs_is_a_dirty_boot: "what works the key out is stopped after its time",
     disks::h05_unformatted_disk_is_refused_and_never_formatted: "zeros stay zeros",

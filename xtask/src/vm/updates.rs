@@ -349,7 +349,8 @@ fn well(guest: &mut Guest) -> Result<()> {
     Ok(())
 }
 
-fn cut(mut guest: Guest, after_ms: u64) -> Result<()> {
+/// Takes the power away after so long.
+pub(super) fn cut(mut guest: Guest, after_ms: u64) -> Result<()> {
     // The instant of the cut is the experiment.
     thread::sleep(Duration::from_millis(after_ms));
     guest.machine.kill()

@@ -9,6 +9,8 @@ use serde_json::json;
 
 use super::disk::Disk;
 use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE};
+use super::rng::Rng;
+use super::updates::cut;
 use crate::vault;
 
 /// The right one.
@@ -436,7 +438,7 @@ pub fn a02_another_tpm_is_refused_until_reseal(lab: &Lab) -> Result<()> {
     guest.expect("vault: /dev/vda unlocked, 0 wrong passphrases before; by the recovery key: command 0x157 was answered 0x1df$")?;
     guest.expect(r"validate: YELLOW \(.* vault YELLOW$")?;
     // Later, at the operator line: a key that is none changes nothing.
-    let failed = "reseal: FAIL: seal /dev/vda: wrong recovery key; not sealed to this Spine; next: see docs/VAULT.md";
+    let failed = "reseal: FAIL: seal /dev/vda: not its recovery key; not sealed to this Spine; next: see docs/VAULT.md";
     guest.machine.send_line("reseal")?;
     recover(&mut guest, WORDS)?;
     guest.says(failed)?;
@@ -451,12 +453,42 @@ pub fn a02_another_tpm_is_refused_until_reseal(lab: &Lab) -> Result<()> {
     judged(&mut guest, "GREEN")
 }
 
+pub fn a02_a_power_cut_while_it_is_sealed_again_leaves_the_recovery_key(lab: &Lab) -> Result<()> {
+    /// As long as it takes: to ask the TPM, take a key away, put one there, and write the token.
+    const SEALING_MS: u64 = 6000;
+    let disk = Disk::blank(lab.path("blank.img"), DISK_MIB)?;
+    let mut guest = with_tpm(lab, Build::Release, &disk, "first")?;
+    let key = seal(&mut guest)?;
+    guest.expect(r"vault GREEN$")?;
+    guest.power_off()?;
+    for nth in 0..3 {
+        // A TPM that knows nothing of it.
+        let tpm = format!("tpm-{nth}");
+        let mut guest = with_tpm(lab, Build::Release, &disk, &tpm)?;
+        recover(&mut guest, &key)?;
+        reseal(&mut guest, "RESEAL")?;
+        cut(guest, Rng::new(lab.bench.seed, nth).below(SEALING_MS))?;
+        let mut guest = with_tpm(lab, Build::Release, &disk, &tpm)?;
+        guest.expect("^(passphrase|recovery key)> ")?;
+        answer(&mut guest, &key)?;
+        reseal(&mut guest, "no")?;
+        guest.expect(r"vault YELLOW$")?;
+        guest.power_off()?;
+    }
+    Ok(())
+}
+
 pub fn a02_a_vault_that_was_made_without_a_tpm_says_so(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Release, &lab.disk()?)?;
+    guest.machine.send_line("reseal")?;
+    guest.says("reseal: FAIL: /persist is no vault; next: see docs/VAULT.md")?;
+    guest.power_off()?;
     let disk = made(lab)?;
     let mut guest = with_tpm(lab, Build::Release, &disk, "tpm")?;
     unlock(&mut guest)?;
     guest.expect(r"validate: YELLOW \(.* vault YELLOW$")?;
     guest.machine.send_line("reseal")?;
-    guest.says("reseal: FAIL: seal /dev/vda: made without a TPM; not sealed to this Spine; next: see docs/VAULT.md")?;
+    recover(&mut guest, WORDS)?;
+    guest.says("reseal: FAIL: seal /dev/vda: not its recovery key; not sealed to this Spine; next: see docs/VAULT.md")?;
     guest.power_off()
 }
