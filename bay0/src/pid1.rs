@@ -307,6 +307,10 @@ impl Bay0 {
         let mut record = [0; 24];
         let read = self.buttons.get(slot).map(|mut it| it.read(&mut record));
         if matches!(read, Some(Ok(_))) && record.ends_with(&POWER_PRESSED) {
+            #[cfg(feature = "fault")]
+            if self.kills_instead() {
+                return;
+            }
             self.shut_down(POWER_OFF, "power button");
         }
     }

@@ -105,6 +105,16 @@ impl Bay0 {
         }
     }
 
+    /// With `fault=keeper` on the command line the power button kills the keeper, as long as there is no operator line where somebody
+    /// could say so.
+    pub fn kills_instead(&self) -> bool {
+        let asked = told("/proc/cmdline").contains("fault=keeper") && self.operator_ms.is_none();
+        if let Some(keeper) = self.keeper.as_ref().filter(|_| asked) {
+            let _ = keeper.child.kill();
+        }
+        asked
+    }
+
     /// Under write load each acknowledged record is shown and brings a write to the database, a floor one second higher; that
     /// is shown too, and brings the next record.
     pub fn acknowledged(&mut self, op: Op, done: bool) {

@@ -63,14 +63,14 @@ const ROWS: [Row; 10] = [
     ),
     (
         "save",
-        "gate, save of 256 MiB",
+        "gate, save of 1 GiB",
         "ms",
         COPY,
         Target::Times(1.25),
     ),
     (
         "load",
-        "gate, load of 256 MiB",
+        "gate, load of 1 GiB",
         "ms",
         COPY,
         Target::Times(1.25),

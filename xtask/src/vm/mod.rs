@@ -113,6 +113,7 @@ scenarios! {
     vault::c09_three_wrong_passphrases_switch_the_machine_off: "no shell, no operator line, no report: power-off, and the vault as it was",
     vault::a12_pid_1_is_alive_while_it_waits_for_the_passphrase: "the watchdog is fed longer than its time-out; the power button and control-alt-delete work",
     vault::c07_a_keeper_that_dies_finds_the_vault_open: "the next keeper does not ask again",
+    vault::c07_a_keeper_that_dies_while_it_asks_is_followed_by_one_that_asks_again: "half an answer dies with it; the next one asks anew",
     vault::c07_a_blank_disk_becomes_a_vault_on_the_word_format_alone: "FORMAT, a passphrase twice, and a vault that opens at the next boot",
     vault::c07_a_blank_disk_is_left_as_it_is_on_any_other_word: "any other spelling is a dirty boot, and zeros stay zeros",
     vault::c07_a_disk_with_anything_on_it_is_never_formatted: "one byte at its end, and nobody is even asked",

@@ -243,6 +243,25 @@ pub fn c07_a_keeper_that_dies_finds_the_vault_open(lab: &Lab) -> Result<()> {
     guest.power_off()
 }
 
+pub fn c07_a_keeper_that_dies_while_it_asks_is_followed_by_one_that_asks_again(
+    lab: &Lab,
+) -> Result<()> {
+    let mut config = lab.config_with(Build::Fault, &made(lab)?);
+    config.append_extra = "fault=keeper".into();
+    let mut guest = lab.start(&config)?;
+    guest.expect(PASSPHRASE)?;
+    // What it had of the answer dies with it.
+    guest.machine.send(b"correct ho")?;
+    guest.machine.qmp("system_powerdown", json!({}))?;
+    guest.expect("keeper: FAIL: keeper unlock: the keeper died; ")?;
+    guest.says("keeper: restart 1 of 3")?;
+    unlock(&mut guest)?;
+    guest.says(UNLOCKED)?;
+    guest.verdict("YELLOW")?;
+    unseen(&mut guest)?;
+    guest.power_off()
+}
+
 pub fn c07_a_blank_disk_becomes_a_vault_on_the_word_format_alone(lab: &Lab) -> Result<()> {
     let disk = Disk::blank(lab.path("blank.img"), DISK_MIB)?;
     let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;

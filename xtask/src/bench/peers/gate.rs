@@ -21,7 +21,7 @@ use crate::timed;
 /// Writers at once, and records of each in a sample: together at least a segment's worth, so that one is begun in every sample.
 const WRITERS: [(usize, u32); 3] = [(1, 910), (4, 455), (16, 228)];
 /// Bytes of an object.
-const OBJECT: usize = 256 << 20;
+const OBJECT: usize = 1 << 30;
 /// More than anything here takes: bytes, pieces, bytes a second.
 const LIMITS: &str = "1099511627776\x001000000000\x001099511627776";
 const PLAIN: MsgFlags = MsgFlags::empty();
