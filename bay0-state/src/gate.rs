@@ -49,15 +49,17 @@ pub const DONE: u8 = b'o';
 /// Says why it is not.
 pub const NOT: u8 = b'n';
 
+/// What is sent as one: a tag, and what follows it.
+type Said = (u8, Vec<u8>);
 /// Packets to be sent, the last of which is [`DONE`] or [`NOT`].
-type Packets = Box<dyn Iterator<Item = Vec<u8>>>;
+type Packets = Box<dyn Iterator<Item = Said>>;
 
 /// What is being done for a room at one end of a connection.
 enum Work {
     Save(Sending),
     Append,
     /// With the packet that could not be sent yet.
-    Tell(Packets, Option<Vec<u8>>),
+    Tell(Packets, Option<Said>),
     /// All is said. What the room still sends is read and dropped, until it hangs up: closed before, the kernel would take the answer
     /// away from it (`unix(7)`, ECONNRESET).
     Rest,
@@ -118,19 +120,15 @@ fn serve(control: OwnedFd, dir: &Path) -> nix::Result<()> {
     Ok(())
 }
 
-fn said(tag: u8, text: &str) -> Vec<u8> {
-    [&[tag], text.as_bytes()].concat()
-}
-
 /// The one packet that says what became of a wish.
-fn outcome(done: Result<String, String>) -> Vec<u8> {
+fn outcome(done: Result<String, String>) -> Said {
     match done {
-        Ok(text) => said(DONE, &text),
-        Err(text) if text.contains("; next: ") => said(NOT, &text),
-        Err(text) => said(
-            NOT,
-            &format!("{text}; next: try again, then ask the operator"),
-        ),
+        Ok(text) => (DONE, text.into()),
+        Err(text) if text.contains("; next: ") => (NOT, text.into()),
+        Err(text) => {
+            let text = format!("{text}; next: try again, then ask the operator");
+            (NOT, text.into())
+        }
     }
 }
 
@@ -140,30 +138,30 @@ fn telling(data: impl Iterator<Item = Result<Vec<u8>, String>> + 'static) -> Wor
     let packets = data.map(Some).chain([None]).map_while(move |piece| {
         let packet = match piece {
             _ if ended => return None,
-            Some(Ok(data)) => [&[DATA], data.as_slice()].concat(),
+            Some(Ok(data)) => (DATA, data),
             Some(Err(text)) => outcome(Err(text)),
-            None => said(DONE, ""),
+            None => (DONE, vec![]),
         };
-        ended = packet.first() != Some(&DATA);
+        ended = packet.0 != DATA;
         Some(packet)
     });
     Work::Tell(Box::new(packets), None)
 }
 
 /// Sends the next packet.
-fn tell(socket: &OwnedFd, mut packets: Packets, held: Option<Vec<u8>>) -> Next {
-    let Some(packet) = held.or_else(|| packets.next()) else {
+fn tell(socket: &OwnedFd, mut packets: Packets, held: Option<Said>) -> Next {
+    let Some((tag, data)) = held.or_else(|| packets.next()) else {
         let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
         return Next::Again(Work::Rest);
     };
-    match packet::send(socket, &[&packet], None, NOW) {
+    match packet::send(socket, &[&[tag], &data], None, NOW) {
         Ok(()) => Next::Again(Work::Tell(packets, None)),
-        Err(Errno::EAGAIN) => Next::Wait(Work::Tell(packets, Some(packet))),
+        Err(Errno::EAGAIN) => Next::Wait(Work::Tell(packets, Some((tag, data)))),
         Err(_) => Next::End,
     }
 }
 
-fn once(packet: Vec<u8>) -> Work {
+fn once(packet: Said) -> Work {
     Work::Tell(Box::new([packet].into_iter()), None)
 }
 
@@ -332,8 +330,8 @@ impl Gate<'_> {
             let told = first
                 .clone()
                 .map(|first| format!("{}\n", first.saturating_add(number)));
-            let socket = self.channels.get(&owner).map(|(socket, _)| socket);
-            let sent = socket.map(|it| packet::send(it, &[&outcome(told)], None, NOW));
+            let (socket, (tag, text)) = (self.channels.get(&owner), outcome(told));
+            let sent = socket.map(|it| packet::send(&it.0, &[&[tag], &text], None, NOW));
             if !matches!(sent, Some(Ok(()))) {
                 // Who does not listen is not served.
                 self.channels.remove(&owner);

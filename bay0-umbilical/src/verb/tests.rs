@@ -23,6 +23,7 @@ fn h18_every_verb_of_the_table_parses_and_the_table_is_the_help() {
                  log            show the last log lines\n\
                  hello          prove that bay0 answers\n\
                  update         take an update\n\
+                 reseal         seal the vault to this Spine\n\
                  poweroff       shut down, switch off\n\
                  reboot         shut down, start again\n";
     assert_eq!(help(), table);
@@ -40,6 +41,7 @@ fn h18_every_verb_of_the_table_parses_and_the_table_is_the_help() {
         ("log", Verb::Log),
         ("hello", Verb::Hello),
         ("update", Verb::Update),
+        ("reseal", Verb::Reseal),
         ("poweroff", Verb::Poweroff),
         ("reboot", Verb::Reboot),
     ];
