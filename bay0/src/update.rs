@@ -81,7 +81,7 @@ impl Bay0 {
     /// machine go back to the other (C11).
     pub fn judge(&mut self, well: bool) {
         #[cfg(feature = "fault")]
-        self.on_trial();
+        let well = self.on_trial() && well;
         let Some(slots) = self.slots.clone() else {
             return;
         };

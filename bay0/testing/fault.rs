@@ -95,14 +95,15 @@ impl Bay0 {
         done + "\n"
     }
 
-    /// A Spine on trial does what `fault=` on its command line says.
-    pub fn on_trial(&mut self) {
+    /// A Spine on trial does what `fault=` on its command line says; whether it may be well.
+    pub fn on_trial(&mut self) -> bool {
         let line = told("/proc/cmdline");
-        match line.split_once("fault=").map(|(_, what)| what.trim_end()) {
-            Some("unwell") => self.verdict = "RED".to_owned(),
-            Some(what) => drop(self.inject(what)),
-            None => {}
+        let what = line.split_once("fault=").map(|(_, what)| what.trim_end());
+        if what == Some("unwell") {
+            return false;
         }
+        what.map(|what| self.inject(what));
+        true
     }
 
     /// With `fault=keeper` on the command line the power button kills the keeper, as long as there is no operator line where somebody
