@@ -6,12 +6,13 @@
 //! complete even when nobody was waiting.
 
 mod config;
+mod console;
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,11 +24,10 @@ use tempfile::TempDir;
 use crate::qmp::Qmp;
 use crate::tpm;
 pub use config::{Accel, BASE_APPEND, CARD, Firmware, MachineConfig, command_line, virtio_drive};
+use console::{Console, Found};
 
 /// How many of the last console lines an error shows.
 const TAIL_LINES: usize = 20;
-/// How an unfinished line ends that is not cut off but waits for somebody.
-const PROMPT_END: &str = "> ";
 /// How often a wait for the end of QEMU looks.
 const EXIT_POLL: Duration = Duration::from_millis(10);
 
@@ -35,12 +35,7 @@ const EXIT_POLL: Duration = Duration::from_millis(10);
 pub struct Machine {
     child: Child,
     stdin: ChildStdin,
-    console: Receiver<Vec<u8>>,
-    /// Everything read so far and where the next `expect` starts.
-    text: Vec<u8>,
-    cursor: usize,
-    /// Lines that were typed and whose echo has not been heard yet, each with where in the text it can be at the earliest.
-    typed: Vec<(usize, Vec<u8>)>,
+    console: Console,
     qmp: Option<Qmp>,
     /// Holds the QMP socket; removed with the machine.
     _socket_dir: Option<TempDir>,
@@ -84,7 +79,7 @@ impl Machine {
         let stdin = child.stdin.take().context("qemu stdin")?;
         let stdout = child.stdout.take().context("qemu stdout")?;
         let stderr = child.stderr.take().context("qemu stderr")?;
-        let (sender, console) = mpsc::channel();
+        let (sender, said) = mpsc::channel();
         // What QEMU itself complains about stands in the log where it happened.
         let (log2, sender2) = (
             log.try_clone().context("share the console log")?,
@@ -95,10 +90,7 @@ impl Machine {
         let mut machine = Machine {
             child,
             stdin,
-            console,
-            text: Vec::new(),
-            cursor: 0,
-            typed: Vec::new(),
+            console: Console::new(said),
             qmp: None,
             _socket_dir: socket_dir,
             log: cfg.log.clone(),
@@ -114,50 +106,30 @@ impl Machine {
     /// Waits for the first console line, from where the last match ended, that `pattern` matches; returns it without its line end.
     /// An unfinished last line counts when it is a prompt (ends in `> `) or QEMU has ended. Fails at the deadline or when QEMU ends first, with the last lines.
     pub fn expect(&mut self, pattern: &Regex, deadline: Duration) -> Result<String> {
-        let end = Instant::now() + deadline;
-        loop {
-            if let Some(line) = self.find(pattern, false) {
-                return Ok(line);
+        match self.console.wait_for(pattern, deadline) {
+            Found::Line(line) => Ok(line),
+            Found::TooLate => {
+                Err(self.with_tail(&format!("no line matching /{pattern}/ within {deadline:?}")))
             }
-            match self
-                .console
-                .recv_timeout(end.saturating_duration_since(Instant::now()))
-            {
-                Ok(bytes) => self.hear(&bytes),
-                Err(RecvTimeoutError::Timeout) => {
-                    return Err(self
-                        .with_tail(&format!("no line matching /{pattern}/ within {deadline:?}")));
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    if let Some(line) = self.find(pattern, true) {
-                        return Ok(line);
-                    }
-                    return Err(
-                        self.with_tail(&format!("qemu ended before a line matching /{pattern}/"))
-                    );
-                }
+            Found::Ended => {
+                Err(self.with_tail(&format!("qemu ended before a line matching /{pattern}/")))
             }
         }
     }
 
     /// Leaves everything said so far behind: the next [`Machine::expect`] begins at what comes after it.
     pub fn skip(&mut self) {
-        self.receive();
-        self.cursor = self.text.len();
+        self.console.skip();
     }
 
     /// Waits until the console says anything more, at most `limit`; no line is passed over.
     pub fn wait_for_more(&mut self, limit: Duration) {
-        if let Ok(bytes) = self.console.recv_timeout(limit) {
-            self.hear(&bytes);
-        }
+        self.console.wait_for_more(limit);
     }
 
     /// Types `line` and Enter on the serial console.
     pub fn send_line(&mut self, line: &str) -> Result<()> {
-        self.receive();
-        let echo = format!("{line}\r\n").into_bytes();
-        self.typed.push((self.text.len(), echo));
+        self.console.typed(line);
         self.send(format!("{line}\r").as_bytes())
     }
 
@@ -200,7 +172,7 @@ impl Machine {
         let end = Instant::now() + deadline;
         loop {
             if let Some(status) = self.child.try_wait().context("wait for qemu")? {
-                self.drain();
+                self.console.drain();
                 return Ok(status);
             }
             if Instant::now() >= end {
@@ -212,8 +184,7 @@ impl Machine {
 
     /// Everything the console said so far, without carriage returns.
     pub fn text(&mut self) -> String {
-        self.receive();
-        clean(&self.text)
+        self.console.text()
     }
 
     /// Time since QEMU was started.
@@ -229,54 +200,6 @@ impl Machine {
             .get(lines.len().saturating_sub(TAIL_LINES)..)
             .unwrap_or_default()
             .join("\n")
-    }
-
-    fn find(&mut self, pattern: &Regex, ended: bool) -> Option<String> {
-        let mut start = self.cursor;
-        while let Some(rest) = self.text.get(start..).filter(|r| !r.is_empty()) {
-            let (length, whole) = match rest.iter().position(|&b| b == b'\n') {
-                Some(at) => (at + 1, true),
-                None => (rest.len(), false),
-            };
-            let line = clean(&rest[..length]);
-            let line = line.trim_end_matches('\n');
-            if (whole || ended || line.ends_with(PROMPT_END)) && pattern.is_match(line) {
-                self.cursor = start + length;
-                return Some(line.to_owned());
-            }
-            if !whole {
-                break;
-            }
-            start += length;
-            self.cursor = start;
-        }
-        None
-    }
-
-    /// Takes in what the console said, without the echo of a typed line that fell into the middle of another line.
-    fn hear(&mut self, bytes: &[u8]) {
-        self.text.extend(bytes);
-        let (text, typed) = (&mut self.text, std::mem::take(&mut self.typed));
-        for (from, echo) in typed {
-            match echoed(text, from, &echo) {
-                Some(at) if is_amid(&text[..at]) => drop(text.drain(at..at + echo.len())),
-                Some(_) => {}
-                None => self.typed.push((from, echo)),
-            }
-        }
-    }
-
-    fn receive(&mut self) {
-        while let Ok(bytes) = self.console.try_recv() {
-            self.hear(&bytes);
-        }
-    }
-
-    fn drain(&mut self) {
-        // The reader thread ends with the pipe, so this ends too.
-        while let Ok(bytes) = self.console.recv_timeout(Duration::from_secs(1)) {
-            self.hear(&bytes);
-        }
     }
 
     fn with_tail(&mut self, what: &str) -> anyhow::Error {
@@ -330,53 +253,5 @@ fn pump(mut from: impl Read, mut log: File, to: &mpsc::Sender<Vec<u8>>) {
         // A log that cannot be written or a machine that was dropped must not stop the guest: keep draining.
         let _ = log.write_all(bytes);
         let _ = to.send(bytes.to_vec());
-    }
-}
-
-/// Where in `text` the `echo` of a typed line stands, at `from` or later.
-fn echoed(text: &[u8], from: usize, echo: &[u8]) -> Option<usize> {
-    let rest = text.get(from..)?;
-    let at = rest.windows(echo.len()).position(|seen| seen == echo)?;
-    Some(from + at)
-}
-
-/// Whether what follows is in the middle of a line: neither at its beginning nor behind a prompt.
-fn is_amid(before: &[u8]) -> bool {
-    let begins = before.is_empty() || before.ends_with(b"\n");
-    !begins && !before.ends_with(PROMPT_END.as_bytes()) && !before.ends_with(b"\x1b[K")
-}
-
-/// What a terminal would show: no carriage returns, and nothing that was erased with "return, erase to the end of the line" (how the
-/// operator line takes its prompt back when a log line comes).
-fn clean(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let shown = text
-        .split_inclusive('\n')
-        .map(|line| line.rsplit("\r\x1b[K").next().unwrap_or(line));
-    shown.collect::<String>().replace('\r', "")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_echo_in_the_middle_of_a_line_is_told_from_one_at_a_prompt() {
-        let text = b"bay0> poweroff\r\nnot encryptedpoweroff\r\n\r\n";
-        let echo = b"poweroff\r\n";
-        assert_eq!(echoed(text, 0, echo), Some(6));
-        assert!(!is_amid(&text[..6]) && !is_amid(&text[..16]) && !is_amid(b""));
-        assert_eq!(echoed(text, 7, echo), Some(29));
-        assert!(is_amid(&text[..29]));
-        assert_eq!(echoed(text, 30, echo), None);
-        assert_eq!(echoed(text, 300, echo), None);
-    }
-
-    #[test]
-    fn a_prompt_taken_back_for_a_log_line_is_not_part_of_the_line() {
-        assert_eq!(
-            clean(b"bay0> \r\x1b[Kbay0 8.2 validate: GREEN\r\nbay0> he"),
-            "bay0 8.2 validate: GREEN\nbay0> he"
-        );
     }
 }
