@@ -5,6 +5,7 @@
 //! wait is for a line or a QMP event; every console is kept in `build/vm/<name>.log`.
 
 pub mod chain;
+pub mod crew;
 pub mod cutlog;
 pub mod cuts;
 pub mod disk;
@@ -33,13 +34,10 @@ mod vault;
 
 use std::collections::VecDeque;
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-use std::thread;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::accel::{self, Choice};
 use crate::host;
@@ -47,11 +45,15 @@ use crate::layout::Layout;
 use crate::roomdisk::{self, SMALL, Set, TESTED};
 use crate::soil::Soil;
 use crate::{spine, uefi};
+use crew::Job;
 use lab::{Bench, Lab};
 use rng::Rng;
 
 /// Last console lines shown with a failure that does not bring its own.
 const TAIL_LINES: usize = 20;
+/// Longest that a scenario may take: thrice the longest one on a slow machine; and what each power cut of the run adds to it.
+const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT_PER_CUT: Duration = Duration::from_secs(10);
 
 /// One promise, shown on a machine.
 #[derive(Clone, Copy)]
@@ -329,27 +331,25 @@ pub fn run(bench: &Bench, filter: Option<&str>, jobs: usize) -> Result<u8> {
         !ready.is_empty() || chosen(filter).next().is_none(),
         "no scenario could be run, see above"
     );
-    let queue = Mutex::new(VecDeque::from(ready));
     ensure!(
-        !lock(&queue).is_empty(),
+        !ready.is_empty(),
         "no scenario has {:?} in its name; next: cargo xtask vm --list",
         filter.unwrap_or("")
     );
     println!("seed {}, consoles in {}", bench.seed, bench.logs.display());
-    let failed = Mutex::new(Vec::new());
-    let total = lock(&queue).len();
-    thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
-            scope.spawn(|| {
-                while let Some(scenario) = { lock(&queue).pop_front() } {
-                    if !show(bench, scenario) {
-                        lock(&failed).push(scenario.name);
-                    }
-                }
-            });
+    let (total, mut failed) = (ready.len(), Vec::new());
+    let limit = LIMIT + LIMIT_PER_CUT * bench.cuts;
+    crew::work(ready, jobs, limit, |name, outcome, took| {
+        let seconds = took.as_secs_f64();
+        match outcome {
+            Ok(()) => println!("ok {name} ({seconds:.1} s)"),
+            Err(error) => {
+                let tail = tail(bench, name, &error);
+                println!("FAILED {name}: {error:#} ({seconds:.1} s){tail}");
+                failed.push(name);
+            }
         }
     });
-    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!("{} passed, {} failed", total - failed.len(), failed.len());
     for name in &failed {
         println!("  {name}");
@@ -358,7 +358,7 @@ pub fn run(bench: &Bench, filter: Option<&str>, jobs: usize) -> Result<u8> {
 }
 
 /// Those whose images are there; the others are said, each with what it takes.
-fn runnable(bench: &Bench, filter: Option<&str>) -> Vec<&'static Scenario> {
+fn runnable(bench: &Bench, filter: Option<&str>) -> VecDeque<Ready> {
     let has = |scenario: &&Scenario| {
         let (name, has) = (scenario.name, bench.images.has(scenario.images));
         if !has {
@@ -369,7 +369,28 @@ fn runnable(bench: &Bench, filter: Option<&str>) -> Vec<&'static Scenario> {
         }
         has
     };
-    chosen(filter).filter(has).collect()
+    let ready = chosen(filter).filter(has).map(|scenario| Ready {
+        scenario,
+        bench: bench.clone(),
+    });
+    ready.collect()
+}
+
+/// A scenario with what it takes.
+struct Ready {
+    scenario: &'static Scenario,
+    bench: Bench,
+}
+
+impl Job for Ready {
+    fn name(&self) -> &'static str {
+        self.scenario.name
+    }
+
+    fn run(self) -> Result<()> {
+        let lab = Lab::new(&self.bench, self.scenario.name)?;
+        (self.scenario.run)(&lab)
+    }
 }
 
 fn chosen(filter: Option<&str>) -> impl Iterator<Item = &'static Scenario> {
@@ -378,35 +399,11 @@ fn chosen(filter: Option<&str>) -> impl Iterator<Item = &'static Scenario> {
         .filter(move |s| filter.is_none_or(|f| s.name.contains(f)))
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs one scenario and prints its line; whether it held.
-fn show(bench: &Bench, scenario: &Scenario) -> bool {
-    let begun = Instant::now();
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        Lab::new(bench, scenario.name).and_then(|lab| (scenario.run)(&lab))
-    }));
-    let outcome = outcome.unwrap_or_else(|_| Err(anyhow!("the scenario itself panicked")));
-    let seconds = begun.elapsed().as_secs_f64();
-    // One write per scenario, so that two workers' reports do not mix.
-    match &outcome {
-        Ok(()) => println!("ok {} ({seconds:.1} s)", scenario.name),
-        Err(error) => println!(
-            "FAILED {}: {error:#} ({seconds:.1} s){}",
-            scenario.name,
-            tail(bench, scenario, error)
-        ),
-    }
-    outcome.is_ok()
-}
-
-fn tail(bench: &Bench, scenario: &Scenario, error: &anyhow::Error) -> String {
+fn tail(bench: &Bench, name: &str, error: &anyhow::Error) -> String {
     if format!("{error:#}").contains("last lines:") {
         return String::new();
     }
-    let log = bench.logs.join(format!("{}.log", scenario.name));
+    let log = bench.logs.join(format!("{name}.log"));
     let bytes = std::fs::read(&log).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes).replace('\r', "");
     let lines: Vec<&str> = text.lines().collect();
