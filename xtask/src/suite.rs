@@ -5,6 +5,7 @@ mod step;
 
 use std::ffi::OsString;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -42,10 +43,12 @@ pub fn command(layout: &Layout) -> Result<u8> {
     let mut results = Vec::new();
     for step in steps(layout) {
         println!("\n== {}: {}", step.name, step.shown());
-        results.push((step.name, run(&step, layout)?));
+        let begun = Instant::now();
+        let outcome = run(&step, layout)?;
+        results.push((step.name, outcome, begun.elapsed()));
     }
     print!("{}", report(&results));
-    Ok(u8::from(results.iter().any(|(_, o)| o.failed() > 0)))
+    Ok(u8::from(results.iter().any(|(_, o, _)| o.failed() > 0)))
 }
 
 fn steps(layout: &Layout) -> Vec<Step> {
@@ -165,13 +168,17 @@ fn nobody(layout: &Layout) -> Step {
     step
 }
 
-fn report(results: &[(&str, Outcome)]) -> String {
+fn report(results: &[(&str, Outcome, Duration)]) -> String {
     let mut text = String::from("\n== what ran\n");
-    for (name, outcome) in results {
-        text.push_str(&format!("{name:<32} {outcome}\n"));
+    for (name, outcome, took) in results {
+        let seconds = took.as_secs();
+        text.push_str(&match outcome {
+            Outcome::Ran(..) => format!("{name:<32} {outcome} ({seconds} s)\n"),
+            Outcome::NotRun(_) => format!("{name:<32} {outcome}\n"),
+        });
     }
-    let passed: u32 = results.iter().map(|(_, o)| o.passed()).sum();
-    let failed: u32 = results.iter().map(|(_, o)| o.failed()).sum();
+    let passed: u32 = results.iter().map(|(_, o, _)| o.passed()).sum();
+    let failed: u32 = results.iter().map(|(_, o, _)| o.failed()).sum();
     text.push_str(&format!("{passed} passed, {failed} failed\n"));
     text
 }
@@ -183,15 +190,15 @@ mod tests {
     #[test]
     fn the_report_says_what_did_not_run_and_ends_with_the_sums() {
         let results = [
-            ("tests", Outcome::Ran(41, 1)),
-            ("budget", Outcome::Ran(1, 0)),
-            ("root", Outcome::NotRun("not root".into())),
+            ("tests", Outcome::Ran(41, 1), Duration::from_millis(61_900)),
+            ("budget", Outcome::Ran(1, 0), Duration::ZERO),
+            ("root", Outcome::NotRun("not root".into()), Duration::ZERO),
         ];
         assert_eq!(
             report(&results),
             "\n== what ran\n\
-             tests                            41 passed, 1 failed\n\
-             budget                           1 passed, 0 failed\n\
+             tests                            41 passed, 1 failed (61 s)\n\
+             budget                           1 passed, 0 failed (0 s)\n\
              root                             NOT RUN: not root\n\
              42 passed, 1 failed\n"
         );
