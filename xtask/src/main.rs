@@ -46,6 +46,7 @@ mod suite;
 mod tidy;
 mod tools;
 mod tpm;
+mod turn;
 mod uefi;
 mod vault;
 mod verity;

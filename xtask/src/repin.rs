@@ -15,6 +15,7 @@ use crate::layout::Layout;
 use crate::lock::{Debian, Lock};
 use crate::stamp;
 use crate::tools;
+use crate::turn;
 
 /// The series of the release kernel as well; another one is a decision, not a re-pin.
 const SERIES: &str = "6.12";
@@ -51,6 +52,7 @@ pub enum Which {
 
 /// Pins one input anew; the rest of the lock, comments included, stays as it is.
 pub fn command(layout: &Layout, which: &Which) -> Result<()> {
+    let _turn = turn::take(layout)?;
     match which {
         Which::Debian => debian(layout)?,
         Which::Source => source(layout)?,

@@ -21,6 +21,7 @@ use crate::help;
 use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::spine;
+use crate::turn;
 pub use debian::{fetch as fetch_packages, member};
 use layer::LeftOut;
 use recipe::Package;
@@ -107,6 +108,7 @@ struct Places {
 
 /// Does it; 1 only from `list`.
 pub fn command(layout: &Layout, task: &Task) -> Result<u8> {
+    let _turn = turn::take(layout)?;
     let (shelf, places) = (Shelf::open(&layout.rooms())?, places(layout)?);
     match task {
         Task::Build { name } => made(&shelf, &build(&places, &shelf, name)?),

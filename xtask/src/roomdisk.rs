@@ -22,6 +22,7 @@ use uuid::{Builder, Uuid};
 use crate::layout::Layout;
 use crate::room::{self, Checked, Source};
 use crate::stamp::{self, Inputs};
+use crate::turn;
 use crate::verity::{self, Tree};
 
 /// What the tests boot with: small, and made without privilege.
@@ -106,6 +107,7 @@ pub fn last(layout: &Layout) -> Option<Set> {
 
 /// Brings the disk up to date: makes the images that are missing, then writes it. `none` leaves no disk.
 pub fn make(layout: &Layout, set: &Set) -> Result<Vec<Image>> {
+    let _turn = turn::take(layout)?;
     let disk = layout.rooms_disk();
     let (table, stamp) = (disk.with_extension("list"), disk.with_extension("stamp"));
     let outputs = match set.0.is_empty() {

@@ -16,6 +16,7 @@ use crate::layout::Layout;
 use crate::lock::{Debian, Lock};
 use crate::modules::{Tree, WANTED, name_of};
 use crate::stamp;
+use crate::turn;
 
 /// Changes when the code below makes something else from the same input, so that an old cache is not used.
 const SHAPE: &str = "1";
@@ -44,6 +45,7 @@ impl fmt::Display for Soil {
 
 /// Fetches, checks and unpacks or builds a soil unless that was done before; returns its folder.
 pub fn prepare(layout: &Layout, lock: &Lock, soil: Soil) -> Result<PathBuf> {
+    let _turn = turn::take(layout)?;
     let pins = match soil {
         Soil::Debian => format!("{:?}", [&lock.debian.sha256]),
         Soil::Alpine => format!(

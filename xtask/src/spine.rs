@@ -18,6 +18,7 @@ use crate::roomdisk::{self, Set};
 use crate::soil::{self, Soil};
 use crate::stamp::{self, Inputs};
 use crate::tools;
+use crate::turn;
 
 /// Static everywhere, where rustup has it.
 const MUSL: &str = "x86_64-unknown-linux-musl";
@@ -35,6 +36,7 @@ pub enum Profile {
 
 /// Brings a Spine up to date: fetches the soil, builds bay0, assembles. What is up to date is left alone.
 pub fn build(layout: &Layout, soil: Soil, fault: bool, rooms: &Set) -> Result<Spine> {
+    let _turn = turn::take(layout)?;
     let lock = Lock::read(&layout.lock())?;
     let parts = parts(layout, &lock, soil, fault, rooms)?;
     write(&parts, layout.spine(soil, fault))
@@ -42,6 +44,7 @@ pub fn build(layout: &Layout, soil: Soil, fault: bool, rooms: &Set) -> Result<Sp
 
 /// The Spine that ships, in its own place: no other build has its profile.
 pub fn build_release(layout: &Layout, soil: Soil, rooms: &Set) -> Result<Spine> {
+    let _turn = turn::take(layout)?;
     let lock = Lock::read(&layout.lock())?;
     let mut parts = parts(layout, &lock, soil, false, rooms)?;
     parts.facts = facts(&lock, soil, Profile::Release);

@@ -14,10 +14,12 @@ use crate::lock::Lock;
 use crate::roomdisk::Set;
 use crate::soil::Soil;
 use crate::spine::{self, Profile};
+use crate::turn;
 
 /// Gathers the inputs of one release assembly in `build/stage` and returns the folder: the soil and its name, bay0, the policies, the
 /// lock, and this program as a static file, because the container has no library that it could need.
 pub fn stage(layout: &Layout, soil: Soil, rooms: &Set) -> Result<PathBuf> {
+    let _turn = turn::take(layout)?;
     let lock = Lock::read(&layout.lock())?;
     let parts = spine::parts(layout, &lock, soil, false, rooms)?;
     let xtask = spine::compile(layout, &lock, "xtask", false)?;

@@ -14,6 +14,7 @@ use crate::fetch::{self, fresh_dir};
 use crate::layout::Layout;
 use crate::room;
 use crate::stamp;
+use crate::turn;
 
 /// Changes when the code below makes something else from the same packages.
 const SHAPE: &str = "1";
@@ -56,6 +57,7 @@ enum Found {
 
 /// The folder with the tools, made where it is missing.
 pub fn prepare(layout: &Layout) -> Result<PathBuf> {
+    let _turn = turn::take(layout)?;
     let packages = room::read_lock(&layout.tools_lock(), LOCK)?;
     let key = stamp::sha256(format!("{SHAPE} {WANTED:?} {packages:?}").as_bytes());
     let dir = layout.cache().join(format!("tools-{}", &key[..16]));
