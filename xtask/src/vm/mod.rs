@@ -137,6 +137,7 @@ scenarios! {
     updates::a13_an_update_is_tried_once_and_then_first_five_times_over: "each slot in turn takes the other Spine, boots it once by BootNext, and is first only when it is GREEN",
     updates::a13_a_room_sends_an_update_where_its_policy_says_so: "a stream through sys://net: refused by its head, cut off, changed, and taken; a room without the right is told so",
     updates::c11_a_new_spine_that_fails_is_back_at_the_old_one_and_refused: "it panics before bay0, crashes, hangs, or is not well: the old slot runs again by itself, remembers the hash, and makes the other its copy",
+    updates::c11_a_vault_without_a_tpm_is_no_fault_of_the_new_spine: "it asks for the passphrase, is YELLOW for the missing TPM alone, and is first from then on",
     updates::c10_what_is_no_good_update_is_refused_before_anything_is_written: "another's key, a changed byte, an older version, no disk: each with its reason, the slots as they were",
     updates::c10_a_power_cut_during_an_update_leaves_a_machine_that_boots: "at random instants of it, and of the repair after it: a slot boots GREEN, and the machine takes the update afterwards",
     updates::c10_a_power_cut_at_each_step_of_an_update_leaves_a_machine_that_boots: "after the head is erased, the order is changed, the next boot is chosen, the head is written",

@@ -14,6 +14,7 @@ use super::inside::Inside;
 use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE, drive};
 use super::net::{ADDRESS, HOST, serve};
 use super::rng::Rng;
+use super::vault;
 use crate::layout::Spine;
 use crate::machine::{CARD, Firmware, command_line};
 use crate::uefi::keys::{Keys, Pair};
@@ -36,11 +37,16 @@ struct Farm<'a> {
 }
 
 impl<'a> Farm<'a> {
-    /// The test build in both slots: it can be told to fail.
+    /// The test build in both slots: it can be told to fail; and a `/persist` in clear.
     fn new(lab: &'a Lab) -> Result<Farm<'a>> {
+        Farm::with(lab, Some(EPOCH))
+    }
+
+    /// The same with nothing in the partition for `/persist`, unless this is the time of its ext4.
+    fn with(lab: &'a Lab, persist: Option<u32>) -> Result<Farm<'a>> {
         let (disk, vars) = (lab.path("disk.img"), lab.path("vars.fd"));
         let slot = content(lab, &lab.bench.fault, EPOCH)?;
-        let layout = disk::make(&disk, &slot, DISK_MIB << 20, Some(EPOCH))?;
+        let layout = disk::make(&disk, &slot, DISK_MIB << 20, persist)?;
         firmware::write_vars(&vars, &layout, None)?;
         Ok(Farm {
             lab,
@@ -133,8 +139,13 @@ fn takes(guest: &mut Guest) -> Result<String> {
 
 /// The first boot of what was taken, which is kept: in this slot, or in one of these.
 fn proves_itself(guest: &mut Guest, slot: &str) -> Result<()> {
+    is_kept(guest, slot, "GREEN")
+}
+
+/// The same with this verdict.
+fn is_kept(guest: &mut Guest, slot: &str, verdict: &str) -> Result<()> {
     guest.expect(&format!(r"slots: slot {slot}, on trial \("))?;
-    guest.verdict("GREEN")?;
+    guest.verdict(verdict)?;
     let first = format!("slots: slot {slot} is the first from now on$");
     guest.expect(&first).map(drop)
 }
@@ -159,6 +170,23 @@ pub fn a13_an_update_is_tried_once_and_then_first_five_times_over(lab: &Lab) -> 
     }
     guest.machine.send_line("reboot")?;
     settled(&mut guest, "B")?;
+    guest.power_off()
+}
+
+pub fn c11_a_vault_without_a_tpm_is_no_fault_of_the_new_spine(lab: &Lab) -> Result<()> {
+    let mut farm = Farm::with(lab, None)?;
+    let update = farm.update("quiet")?;
+    let mut guest = farm.start(Some(&update))?;
+    vault::confirm(&mut guest)?;
+    guest.expect(r"slots: slot A \(")?;
+    guest.verdict("YELLOW")?;
+    mended(&mut guest)?;
+    takes(&mut guest)?;
+    vault::unlock(&mut guest)?;
+    is_kept(&mut guest, "B", "YELLOW")?;
+    guest.machine.send_line("reboot")?;
+    vault::unlock(&mut guest)?;
+    guest.expect(r"slots: slot B \(")?;
     guest.power_off()
 }
 
