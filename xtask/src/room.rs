@@ -108,7 +108,11 @@ struct Places {
 
 /// Does it; 1 only from `list`.
 pub fn command(layout: &Layout, task: &Task) -> Result<u8> {
-    let _turn = turn::take(layout)?;
+    // A list is read whoever builds.
+    let _turn = match task {
+        Task::List => None,
+        _ => Some(turn::take(layout)?),
+    };
     let (shelf, places) = (Shelf::open(&layout.rooms())?, places(layout)?);
     match task {
         Task::Build { name } => made(&shelf, &build(&places, &shelf, name)?),
