@@ -8,20 +8,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
-/// One piece of work; its name is unique in its run.
-pub trait Job: Send + 'static {
-    /// What it is called in reports.
-    fn name(&self) -> &'static str;
-    /// Does it.
-    fn run(self) -> Result<()>;
-}
+/// What it is called, as nothing else in its run, and how it is done.
+pub type Job = (&'static str, Box<dyn FnOnce() -> Result<()> + Send>);
 
 /// Runs `jobs`, `at_once` of them at a time, in their order, and hands each outcome to `report` with how long it took.
 ///
 /// What has not ended after `limit` fails, and its place goes to the next one. Nothing can stop a thread: it, and the machine
 /// it has, go on until this process ends.
-pub fn work<J: Job>(
-    mut jobs: VecDeque<J>,
+pub fn work(
+    mut jobs: VecDeque<Job>,
     at_once: usize,
     limit: Duration,
     mut report: impl FnMut(&'static str, Result<()>, Duration),
@@ -30,13 +25,12 @@ pub fn work<J: Job>(
     let mut running: VecDeque<(&'static str, Instant)> = VecDeque::new();
     loop {
         while running.len() < at_once.max(1)
-            && let Some(job) = jobs.pop_front()
+            && let Some((name, job)) = jobs.pop_front()
         {
-            running.push_back((job.name(), Instant::now()));
+            running.push_back((name, Instant::now()));
             let sender = sender.clone();
             thread::spawn(move || {
-                let name = job.name();
-                let outcome = catch_unwind(AssertUnwindSafe(|| job.run()));
+                let outcome = catch_unwind(AssertUnwindSafe(job));
                 let outcome =
                     outcome.unwrap_or_else(|_| Err(anyhow!("the scenario itself panicked")));
                 // Nobody listens any more to one that is too late.
@@ -66,22 +60,12 @@ pub fn work<J: Job>(
 mod tests {
     use super::*;
 
-    #[derive(Clone, Copy)]
-    struct Task(&'static str, fn() -> Result<()>);
-
-    impl Job for Task {
-        fn name(&self) -> &'static str {
-            self.0
-        }
-
-        fn run(self) -> Result<()> {
-            (self.1)()
-        }
-    }
+    type Task = (&'static str, fn() -> Result<()>);
 
     fn outcomes(tasks: &[Task], at_once: usize, limit: Duration) -> Vec<String> {
         let mut said = Vec::new();
-        work(tasks.to_vec().into(), at_once, limit, |name, outcome, _| {
+        let jobs = tasks.iter().map(|(name, run)| (*name, Box::new(*run) as _));
+        work(jobs.collect(), at_once, limit, |name, outcome, _| {
             let word = outcome.map_or_else(|e| e.to_string(), |()| "ok".into());
             said.push(format!("{name}: {word}"));
         });
@@ -90,12 +74,12 @@ mod tests {
 
     #[test]
     fn what_hangs_fails_and_the_others_run() {
-        let hangs = Task("hangs", || {
+        let hangs = || {
             loop {
                 thread::park();
             }
-        });
-        let tasks = [hangs, Task("a", || Ok(())), Task("b", || Ok(()))];
+        };
+        let tasks: [Task; 3] = [("hangs", hangs), ("a", || Ok(())), ("b", || Ok(()))];
         for at_once in [1, 2] {
             let mut said = outcomes(&tasks, at_once, Duration::from_millis(50));
             said.sort();
@@ -106,10 +90,10 @@ mod tests {
 
     #[test]
     fn what_fails_and_what_panics_is_said_in_order() {
-        let tasks = [
-            Task("a", || Err(anyhow!("no"))),
-            Task("b", || panic!("on purpose")),
-            Task("c", || Ok(())),
+        let tasks: [Task; 3] = [
+            ("a", || Err(anyhow!("no"))),
+            ("b", || panic!("on purpose")),
+            ("c", || Ok(())),
         ];
         let said = outcomes(&tasks, 1, Duration::from_secs(60));
         assert_eq!(said, ["a: no", "b: the scenario itself panicked", "c: ok"]);

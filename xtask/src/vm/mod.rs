@@ -359,7 +359,7 @@ pub fn run(bench: &Bench, filter: Option<&str>, jobs: usize) -> Result<u8> {
 }
 
 /// Those whose images are there; the others are said, each with what it takes.
-fn runnable(bench: &Bench, filter: Option<&str>) -> VecDeque<Ready> {
+fn runnable(bench: &Bench, filter: Option<&str>) -> VecDeque<Job> {
     let has = |scenario: &&Scenario| {
         let (name, has) = (scenario.name, bench.images.has(scenario.images));
         if !has {
@@ -370,28 +370,12 @@ fn runnable(bench: &Bench, filter: Option<&str>) -> VecDeque<Ready> {
         }
         has
     };
-    let ready = chosen(filter).filter(has).map(|scenario| Ready {
-        scenario,
-        bench: bench.clone(),
+    let ready = chosen(filter).filter(has).map(|scenario| -> Job {
+        let (scenario, bench) = (*scenario, bench.clone());
+        let run = move || (scenario.run)(&Lab::new(&bench, scenario.name)?);
+        (scenario.name, Box::new(run))
     });
     ready.collect()
-}
-
-/// A scenario with what it takes.
-struct Ready {
-    scenario: &'static Scenario,
-    bench: Bench,
-}
-
-impl Job for Ready {
-    fn name(&self) -> &'static str {
-        self.scenario.name
-    }
-
-    fn run(self) -> Result<()> {
-        let lab = Lab::new(&self.bench, self.scenario.name)?;
-        (self.scenario.run)(&lab)
-    }
 }
 
 fn chosen(filter: Option<&str>) -> impl Iterator<Item = &'static Scenario> {
