@@ -57,24 +57,24 @@ impl Console {
     /// is a prompt (ends in `> `) or the machine has ended.
     pub fn wait_for(&mut self, pattern: &Regex, deadline: Duration) -> Found {
         let end = Instant::now() + deadline;
+        let mut over = None;
         loop {
-            if let Some(line) = self.find(pattern, false) {
+            if let Some(line) = self.find(pattern, over == Some(Found::Ended)) {
                 return Found::Line(line);
             }
+            if let Some(why) = over {
+                return why;
+            }
             let left = end.saturating_duration_since(Instant::now());
-            match self.said.recv_timeout(left) {
-                Ok(bytes) => self.hear(bytes),
-                Err(RecvTimeoutError::Timeout) => return Found::TooLate,
-                Err(RecvTimeoutError::Disconnected) => {
-                    let line = self.find(pattern, true);
-                    return line.map_or(Found::Ended, Found::Line);
+            over = match self.said.recv_timeout(left) {
+                // What is there is handed out after the deadline as well: by a machine that never stops, without end.
+                Ok(bytes) => {
+                    self.hear(bytes);
+                    left.is_zero().then_some(Found::TooLate)
                 }
-            }
-            // What is there is handed out even after the deadline, so a machine that never stops would be waited for without end.
-            if left.is_zero() {
-                let line = self.find(pattern, false);
-                return line.map_or(Found::TooLate, Found::Line);
-            }
+                Err(RecvTimeoutError::Timeout) => Some(Found::TooLate),
+                Err(RecvTimeoutError::Disconnected) => Some(Found::Ended),
+            };
         }
     }
 
