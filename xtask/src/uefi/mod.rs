@@ -24,6 +24,7 @@ use crate::lock::Lock;
 use crate::persist;
 use crate::soil::Soil;
 use crate::stamp::{self, Inputs};
+use crate::turn;
 use crate::{Rooms, roomdisk, spine};
 use keys::{Keys, Pair};
 
@@ -182,6 +183,7 @@ pub fn sign(args: &SignArgs) -> Result<()> {
 
 /// `cargo xtask disk`.
 pub fn make_disk(layout: &Layout, args: &DiskArgs) -> Result<()> {
+    let _turn = turn::take(layout)?;
     keys(layout).ensure()?;
     let rooms = args.rooms.choose(layout, roomdisk::USUAL)?;
     let spine = spine::build(layout, args.soil, false, &rooms)?;
@@ -217,6 +219,7 @@ pub fn make_disk(layout: &Layout, args: &DiskArgs) -> Result<()> {
 
 /// `cargo xtask update`: the Spine as it would be in a slot, signed, on a disk that a machine takes it from.
 pub fn make_update(layout: &Layout, args: &UpdateArgs) -> Result<()> {
+    let _turn = turn::take(layout)?;
     let slot = match &args.slot {
         Some(slot) => slot.clone(),
         None => {
