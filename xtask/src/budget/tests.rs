@@ -203,6 +203,8 @@ fn k01_the_top_level_is_exactly_the_designs() {
     facts.top_level.insert("kernel".into());
     facts.top_level.remove("LICENSE");
     facts.top_level.insert(".ci".into());
+    // May be there, and must not.
+    facts.top_level.insert("findings".into());
     assert_eq!(
         check(&facts),
         [
