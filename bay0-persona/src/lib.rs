@@ -2,11 +2,12 @@
 //!
 //! One idea a file: [`name`] (the grammar nobody can step around), [`policy`] (what it may), [`cgroup`] (the cgroup v2
 //! directory that bounds, freezes and kills it), [`image`] (its files, verified), [`spawn`] (the one way this system makes a
-//! process), [`room`] (how one becomes a room), [`tree`] (mounts that go into it), [`link`] (its network), [`packet`] (how processes
+//! process), [`ends`] (how one ends, by any signal), [`room`] (how one becomes a room), [`tree`] (mounts that go into it), [`link`] (its network), [`packet`] (how processes
 //! speak to each other), [`wish`] (what a room may ask to be kept) and [`confine`] (the walls around the keeper).
 
 pub mod cgroup;
 pub mod confine;
+pub mod ends;
 pub mod image;
 pub mod link;
 pub mod name;
@@ -18,6 +19,7 @@ pub mod tree;
 pub mod wish;
 
 pub use cgroup::{GROUPS, Group, GroupError, ROOMS, cgroup2_root};
+pub use ends::{End, Ended, reap};
 pub use name::PersonaName;
 pub use nix::sched::CloneFlags;
 pub use policy::{Grant, Policy};

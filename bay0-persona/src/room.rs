@@ -35,15 +35,13 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::pty::{posix_openpt, ptsname_r, unlockpt};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SIGCHLD, SIGPIPE, SigHandler, SigSet, kill, signal};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{
-    ForkResult, Gid, Pid, Uid, chdir, execve, fork, pivot_root, sethostname, setsid,
-};
+use nix::sys::signal::{SIGPIPE, SigHandler, SigSet, signal};
+use nix::unistd::{ForkResult, Gid, Uid, chdir, execve, fork, pivot_root, sethostname, setsid};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setgroups, setresgid, setresuid};
 pub use seccompiler::BpfProgram;
 use seccompiler::{apply_filter, sock_filter};
 
+use crate::ends;
 use crate::policy::{Grant, Policy};
 use crate::spawn::{Child, spawn};
 use crate::tree;
@@ -339,34 +337,31 @@ pub(crate) fn capabilities(kept: u64) -> Result<(), CapsError> {
 
 /// Starts the program and is its init: passes signals on to it, reaps, and ends with it.
 fn run(policy: &Policy, report: &UnixStream) -> nix::Result<Infallible> {
-    let all = SigSet::all();
-    all.thread_set_mask()?;
+    ends::hold()?;
     // SAFETY: this process has one thread.
     let program = match unsafe { fork() }? {
         ForkResult::Child => return exec(policy),
-        ForkResult::Parent { child } => child,
+        ForkResult::Parent { child } => child.as_raw(),
     };
     // SAFETY: this process's own copy, which nothing else here uses again; the program's goes when it is executed.
     drop(unsafe { OwnedFd::from_raw_fd(report.as_raw_fd()) });
     loop {
-        match all.wait()? {
-            SIGCHLD => reap(program),
-            signal => drop(kill(program, signal)),
+        match ends::next() {
+            Ok(libc::SIGCHLD) => reap(program),
+            Ok(number) => drop(ends::pass(program, number)),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
         }
     }
 }
 
 /// Reaps whatever has ended; with the program the room ends, because the kernel kills what is left below its init.
-fn reap(program: Pid) {
-    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-        let code = match status {
-            WaitStatus::StillAlive => return,
-            WaitStatus::Exited(pid, code) if pid == program => code,
-            WaitStatus::Signaled(pid, signal, _) if pid == program => 128 | signal as i32,
-            _ => continue,
-        };
-        // SAFETY: nothing of this process is to run on, and nothing of it needs to be undone.
-        unsafe { libc::_exit(code) };
+fn reap(program: i32) {
+    while let Ok(Some(ended)) = ends::reap(None) {
+        if ended.pid == program {
+            // SAFETY: nothing of this process is to run on, and nothing of it needs to be undone.
+            unsafe { libc::_exit(ended.end.code()) };
+        }
     }
 }
 

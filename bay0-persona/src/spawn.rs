@@ -144,18 +144,14 @@ fn close_all_but(keep: &[RawFd]) {
 #[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
-    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    use crate::ends;
     use std::io::Read;
 
     impl Child {
         /// Its exit code, or 128 plus the signal that ended it; then it is gone for good. None before and after.
         pub(crate) fn reap(&self) -> Option<i32> {
-            let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
-            match waitid(Id::PIDFd(self.pidfd.as_fd()), flags) {
-                Ok(WaitStatus::Exited(_, code)) => Some(code),
-                Ok(WaitStatus::Signaled(_, signal, _)) => Some(128 + signal as i32),
-                _ => None,
-            }
+            let ended = ends::reap(Some(self.pidfd.as_fd())).ok()??;
+            Some(ended.end.code())
         }
     }
 

@@ -1,8 +1,10 @@
 #![allow(clippy::arithmetic_side_effects)]
 
 use super::*;
+use crate::End;
 use crate::{Group, cgroup2_root};
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -98,17 +100,18 @@ fn shown(script: &str) -> String {
     })
 }
 
+/// How a room's program ends.
+fn end(room: &Room) -> End {
+    assert!(room.child.wait_exit(LIMIT));
+    let ended = ends::reap(Some(room.child.pidfd.as_fd()));
+    ended.unwrap().unwrap().end.of_program()
+}
+
 /// At which stage a room failed, or how it ended.
 fn started(policy: &Policy, image: &Path) -> String {
     with_room(policy, image, |room, progress| match progress {
         Err(stage) => stage,
-        Ok(()) => {
-            assert!(room.child.wait_exit(LIMIT));
-            match waitpid(Pid::from_raw(room.child.pid), None).unwrap() {
-                WaitStatus::Exited(_, code) => format!("exit {code}"),
-                other => format!("{other:?}"),
-            }
-        }
+        Ok(()) => end(room).to_string(),
     })
 }
 
@@ -215,6 +218,49 @@ fn c06_its_program_begins_with_no_signal_blocked_and_ends_when_nobody_reads() {
 fn c06_the_room_ends_with_its_program_and_says_how() {
     let (policy, image) = (policy("/bin/busybox\nsh\n-c\nsleep 1000 & exit 7"), image());
     assert_eq!(started(&policy, image.path()), "exit 7");
+}
+
+/// Signals that end a program unless it says otherwise (`signal(7)`), and that it can be sent by its room's init.
+fn deadly() -> impl Iterator<Item = i32> {
+    use libc::{SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH};
+    let mild = [
+        SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH,
+    ];
+    // What is ignored here stays so in the program (`execve(2)`).
+    [32, 33].into_iter().for_each(ends::tests::default);
+    (1..=64).filter(move |number| !mild.contains(number))
+}
+
+#[test]
+#[ignore = "needs root"]
+fn c06_a_program_that_ends_by_any_signal_ends_its_room() {
+    let image = image();
+    for number in deadly() {
+        // Not by a shell, which ignores some. The room's program is its second process.
+        let policy = policy(&format!("/bin/busybox\nkill\n-{number}\n2"));
+        let how = End::Signal(number).to_string();
+        assert_eq!(started(&policy, image.path()), how, "{number}");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn c06_any_signal_to_a_rooms_init_is_passed_on_to_its_program() {
+    let image = image();
+    let policy = policy("/bin/busybox\nsleep\n1000");
+    for number in deadly().filter(|number| *number != libc::SIGKILL) {
+        let end = with_room(&policy, image.path(), |room, progress| {
+            assert_eq!(progress, Ok(()));
+            ends::pass(room.child.pid, number).unwrap();
+            end(room)
+        });
+        assert_eq!(end, End::Signal(number));
+    }
+    // From inside; the kernel takes SIGKILL and SIGSTOP to an init without a word.
+    let mut said =
+        lines("trap 'echo 37' 37; for n in 9 17 19 28 37; do kill -$n 1; done; echo here");
+    said.sort_unstable();
+    assert_eq!(said, ["37", "here"]);
 }
 
 #[test]
