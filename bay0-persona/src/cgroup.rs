@@ -22,6 +22,8 @@ use crate::policy::{Grant, Policy};
 pub const GROUPS: &str = "/sys/fs/cgroup";
 /// See [`GROUPS`].
 pub const ROOMS: &str = "/sys/fs/cgroup/rooms";
+/// What the kernel says has changed (`cgroup-v2`: "file modified events").
+const EVENTS: [&str; 3] = ["memory.events", "pids.events", "cgroup.events"];
 /// How often `cgroup.events` is read again. Polling it would not do: the kernel reports "empty" late.
 const REREAD: Duration = Duration::from_micros(500);
 
@@ -109,6 +111,16 @@ impl Group {
         let value = |line: &str| line.strip_prefix(key)?.trim().parse().ok();
         let figure = text.lines().find_map(value);
         figure.ok_or(GroupError("measure", Errno::EBADMSG))
+    }
+
+    /// The files that are ready (EPOLLPRI) when the group has come to a limit, is frozen, or has lost its last process: each at most
+    /// a hundred times a second, whatever goes on in the group (`cgroup_file_notify` of the kernel).
+    ///
+    /// # Errors
+    /// `open`, with the errno.
+    pub fn events(&self) -> Result<Vec<File>, GroupError> {
+        let files = EVENTS.iter().map(|file| File::open(self.path.join(file)));
+        files.collect::<io::Result<_>>().map_err(failed("open"))
     }
 
     /// Freezes the whole tree and waits for the kernel to confirm it. A freeze that fails is taken back.

@@ -55,11 +55,13 @@ pub enum Event {
     Button,
     /// A room tells of its start, or writes to its terminal.
     Room,
+    /// A room has come to a limit, or is empty.
+    Limit,
 }
 
-const EVENTS: [Event; 6] = {
+const EVENTS: [Event; 7] = {
     use Event::*;
-    [Signal, Keeper, Umbilical, Operator, Button, Room]
+    [Signal, Keeper, Umbilical, Operator, Button, Room, Limit]
 };
 
 /// Everything PID 1 holds and remembers. All of it begins empty.
@@ -190,6 +192,7 @@ impl Bay0 {
         // Rooms wake PID 1 for each arrival, not for as long as something is there: none of them can make the loop spin.
         let flags = match event {
             Event::Room | Event::Umbilical => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
+            Event::Limit => EpollFlags::EPOLLPRI | EpollFlags::EPOLLET,
             _ => EpollFlags::EPOLLIN,
         };
         let readable = EpollEvent::new(flags, data);
@@ -214,6 +217,7 @@ impl Bay0 {
                 Event::Operator => self.on_operator(),
                 Event::Button => self.on_button(slot),
                 Event::Room => self.on_room(slot),
+                Event::Limit => self.on_limit(slot),
             }
         }
         self.log.flush();

@@ -10,7 +10,7 @@
 //! `sys://` rooms serve the others and are never frozen. A nested room is frozen with the room it is in, and dies with it.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ use crate::care::by_child;
 use crate::doors::PER_SECOND;
 use crate::log::boot_ms;
 use crate::pid1::{Bay0, Event};
-use crate::tend::LIMITS;
+use crate::tend::{LIMITS, Met};
 
 /// Where the rooms' umbilicals are.
 const SOCKETS: &str = "/run/bay0/rooms";
@@ -75,8 +75,17 @@ pub struct Running {
     pub stop_ms: Option<u64>,
     /// How its first process has ended.
     pub status: Option<WaitStatus>,
-    /// What the kernel had counted when it was last said.
-    pub counted: [u64; LIMITS.len()],
+    /// How it has met its limits.
+    pub met: [Met; LIMITS.len()],
+    /// What tells of that, watched for as long as it is open.
+    _events: Vec<File>,
+}
+
+/// What is made in a room's group.
+struct Made {
+    room: Room,
+    server: Server,
+    events: Vec<File>,
 }
 
 impl Running {
@@ -182,19 +191,20 @@ impl Bay0 {
             group.remove(UNDO_DEADLINE).unwrap_or_default();
             let _ = fs::remove_file(socket(name));
         };
-        let (room, server) = made.inspect_err(undo)?;
+        let made = made.inspect_err(undo)?;
         let running = Running {
             policy,
-            room,
+            room: made.room,
             top,
             group,
-            server,
+            server: made.server,
             tail: Vec::new(),
             runs: false,
             begun_ms,
             stop_ms: None,
             status: None,
-            counted: [0; LIMITS.len()],
+            met: Default::default(),
+            _events: made.events,
         };
         self.rooms.insert(slot, running);
         self.record(name, State::Starting);
@@ -217,7 +227,7 @@ impl Bay0 {
     }
 
     /// Makes what is in a room's group: its image's files, its umbilical, its first process and the network.
-    fn furnish(&mut self, slot: usize, policy: &Policy, group: &Group) -> Result<(Room, Server)> {
+    fn furnish(&mut self, slot: usize, policy: &Policy, group: &Group) -> Result<Made> {
         let image = self.baked.image(&policy.image)?;
         group.limit(policy)?;
         let own = Group::create(&group.path, native::OWN)?;
@@ -242,8 +252,16 @@ impl Bay0 {
         self.watch(&room.report, Event::Room, slot);
         self.watch(&room.terminal, Event::Room, slot);
         self.watch(&server, Event::Umbilical, slot.saturating_add(1));
+        let events = group.events()?;
+        for file in &events {
+            self.watch(file, Event::Limit, slot);
+        }
         room.release().map_err(Error::msg)?;
-        Ok((room, server))
+        Ok(Made {
+            room,
+            server,
+            events,
+        })
     }
 
     /// Gives a room the network that its policy says; false if it goes through `sys://net`, which is not there. With the cards

@@ -10,6 +10,8 @@ use bay0_persona::{Grant, PersonaName, link};
 use bay0_reconcile::native::OWN;
 use bay0_state::State;
 use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 
 use crate::boot;
@@ -25,7 +27,10 @@ pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
 const MAX_DELAY_MS: u64 = 60_000;
 /// The device that stands in for hardware (T05), by the name that its driver gives it.
 const KEYS: &str = "QEMU Virtio Keyboard";
-/// What the kernel counts when a room comes to a limit: file, key, what it means, and the limit.
+/// How long after it came to a limit a room's end may be laid to that, in milliseconds: what is killed on a busy machine needs time.
+const BY_LIMIT_MS: u64 = 60_000;
+/// What the kernel counts when a room comes to a limit: file, key, what it means, and the limit. It says at once when one of the first
+/// two has changed; what it counts of the processor is looked at each second.
 pub const LIMITS: [(&str, &str, &str, Grant); 3] = [
     (
         "memory.events",
@@ -48,6 +53,14 @@ pub const LIMITS: [(&str, &str, &str, Grant); 3] = [
 ];
 
 nix::ioctl_write_int!(evdev_revoke, b'E', 0x91);
+
+/// How often a room has come to a limit: counted, said, and counted last at this time, in milliseconds since the kernel started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Met {
+    count: u64,
+    said: u64,
+    last_ms: u64,
+}
 
 /// A room that is to be started again: how often that was tried, and when it is due, in milliseconds since the kernel started.
 pub type Again = (u64, u64);
@@ -193,7 +206,7 @@ impl Bay0 {
             let name = &room.policy.name;
             let how = match room.stop_ms {
                 Some(begun) => format!("stopped ({} ms)", boot_ms().saturating_sub(begun)),
-                None => format!("ended: {}", how(status)),
+                None => format!("ended: {}{}", how(status), room.by_limit(status)),
             };
             self.log.say(format!("room: {name} {how}"));
             if self.attached.as_ref().is_some_and(|at| at.slot == slot) {
@@ -222,6 +235,14 @@ impl Bay0 {
             let text = format!("room: {} starts again {when}", policy.name);
             self.log.say(text);
         }
+    }
+
+    /// A room has come to a limit, or its last process has ended.
+    pub fn on_limit(&mut self, slot: usize) {
+        if let Some(room) = self.rooms.get_mut(&slot) {
+            room.limits().iter().for_each(|line| self.log.say(line));
+        }
+        self.bury();
     }
 
     /// Each second: opens a console that was closed, gives `sys://net` the cards that have come back, starts again what is due,
@@ -278,15 +299,33 @@ impl Running {
     /// What there is to say of the limits that it has come to: at first, then each time a count has doubled.
     fn limits(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
-        for ((file, key, what, limit), counted) in LIMITS.into_iter().zip(&mut self.counted) {
+        for ((file, key, what, limit), met) in LIMITS.into_iter().zip(&mut self.met) {
             let count = self.group.figure(file, key).unwrap_or(0);
-            if count > counted.saturating_mul(2) {
-                *counted = count;
+            if count > met.count {
+                (met.count, met.last_ms) = (count, boot_ms());
+            }
+            if count > met.said.saturating_mul(2) {
+                met.said = count;
                 let (name, limit) = (&self.policy.name, self.policy.get(limit));
                 lines.push(format!("room: {name}: {count} {what}: {limit}"));
             }
         }
         lines
+    }
+
+    /// The limit that a room's program has ended by, if it came to that a moment ago: memory if it was killed, processes if it failed.
+    fn by_limit(&self, ended: WaitStatus) -> String {
+        let limit = match killed_by(ended) {
+            Some(libc::SIGKILL) => Grant::MemoryMax,
+            None if !matches!(ended, WaitStatus::Exited(_, 0)) => Grant::Pids,
+            _ => return String::new(),
+        };
+        let met = |met: &Met| met.count > 0 && boot_ms().saturating_sub(met.last_ms) < BY_LIMIT_MS;
+        let mut all = LIMITS.iter().zip(&self.met);
+        let found = all.find(|(it, at)| it.3 == limit && met(at));
+        found.map_or_else(String::new, |((_, _, what, _), _)| {
+            format!(", {what}: {}", self.policy.get(limit))
+        })
     }
 }
 
@@ -300,11 +339,21 @@ fn revoke(lent: &Option<(usize, File)>) -> nix::Result<()> {
     }
 }
 
-fn how(status: WaitStatus) -> String {
+/// The signal that a room's program has ended by, if it was one: its init, which ends after it, tells it as shells do, by 128 more.
+fn killed_by(status: WaitStatus) -> Option<i32> {
     match status {
-        WaitStatus::Exited(_, code) => format!("exit {code}"),
-        WaitStatus::Signaled(_, signal, _) => format!("{signal}"),
-        other => format!("{other:?}"),
+        WaitStatus::Signaled(_, signal, _) => Some(signal as i32),
+        WaitStatus::Exited(_, code) => code.checked_sub(128).filter(|it| (1..=64).contains(it)),
+        _ => None,
+    }
+}
+
+fn how(status: WaitStatus) -> String {
+    match (killed_by(status), status) {
+        (Some(number), _) => Signal::try_from(number)
+            .map_or_else(|_| format!("signal {number}"), |it| it.to_string()),
+        (None, WaitStatus::Exited(_, code)) => format!("exit {code}"),
+        (None, other) => format!("{other:?}"),
     }
 }
 

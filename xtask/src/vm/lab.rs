@@ -340,6 +340,21 @@ impl Guest {
             .map(drop)
     }
 
+    /// Waits until a line of this boot matches, whether it has come already or comes yet; no line is passed over. For what bay0 says of
+    /// itself, at an instant that nobody waits for.
+    pub fn said(&mut self, pattern: &str) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while self.count(pattern)? == 0 {
+            ensure!(
+                Instant::now() < end,
+                "not said within {PATIENCE:?}: {pattern}; last lines:\n{}",
+                self.machine.tail()
+            );
+            self.machine.wait_for_more(LOOK);
+        }
+        Ok(())
+    }
+
     /// Fails if any line of this boot so far matches.
     pub fn never(&mut self, pattern: &str) -> Result<()> {
         let lines = self.matching(pattern)?;

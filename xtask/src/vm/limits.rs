@@ -9,7 +9,7 @@ pub fn c05_a_room_at_a_limit_is_said_with_its_figures(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
     guest.start_room("p://tiny")?;
     let room = guest.enter("p://tiny")?;
-    // Nothing is waited for but bay0's lines: they come between those of the room, at the next full second.
+    // Nothing is waited for but bay0's lines: they come between those of the room, as soon as the kernel has told of it.
     room.guest.machine.send_line("tail /dev/zero")?;
     room.guest
         .says("room: p://tiny: 1 killed at its memory limit, bytes: 16777216")?;
@@ -47,6 +47,32 @@ pub fn c05_a_room_at_a_limit_is_said_with_its_figures(lab: &Lab) -> Result<()> {
     let mut room = guest.enter("p://tiny")?;
     ensure!(room.run("echo well")?.trim() == "well");
     room.leave()?;
+    guest.never("FAIL")?;
+    guest.power_off()
+}
+
+pub fn c05_a_room_that_ends_at_a_limit_names_it_in_the_same_line(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    for (typed, ended) in [
+        (
+            "exec tail /dev/zero",
+            "SIGKILL, killed at its memory limit, bytes: 16777216",
+        ),
+        (
+            "exec sh -c 'while :; do sleep 1000 & done'",
+            "exit 2, forks refused at its limit of processes: 16",
+        ),
+        // Neither of these has come to a limit: the room was made anew.
+        ("kill -9 $$", "SIGKILL"),
+        ("exit $((1+2))", "exit 3"),
+    ] {
+        guest.start_room("p://tiny")?;
+        let room = guest.enter("p://tiny")?;
+        room.guest.machine.send_line(typed)?;
+        let line = format!("room: p://tiny ended: {ended}");
+        room.guest.says(&line)?;
+        guest.expect(r"terminal: left p://tiny; mark [0-9a-f]{4}$")?;
+    }
     guest.never("FAIL")?;
     guest.power_off()
 }

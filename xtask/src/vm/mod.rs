@@ -180,6 +180,7 @@ scenarios! {
     gate::s04_a_keeper_that_is_killed_loses_nothing_that_a_room_was_told: "what a room was told is there with the next keeper",
     gate::s04_power_cuts_while_four_rooms_write_lose_nothing_they_were_told: "as the chains, with four rooms that append at once: all that each was told, in order, and nothing of another's",
     limits::c05_a_room_at_a_limit_is_said_with_its_figures: "memory, processes and processor: the kernel holds them, bay0 says how often and at what",
+    limits::c05_a_room_that_ends_at_a_limit_names_it_in_the_same_line: "memory and processes; no limit is named where none was met",
     images::t09_a_changed_image_is_refused_by_name_and_others_start: "one bit of its first block or of its hash tree; the rooms of other images start",
     images::t09_a_changed_byte_of_a_file_is_an_error_when_it_is_read: "the room has every other file",
     roomends::h08_the_end_takes_every_room_running_frozen_and_nested: "poweroff with rooms in every state is clean",
