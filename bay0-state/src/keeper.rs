@@ -35,12 +35,11 @@ use bay0_persona::confine::confine;
 use bay0_persona::image::partition;
 use bay0_persona::packet::{pair, receive, send};
 use bay0_persona::room::enter;
-use bay0_persona::{Child, PersonaName, spawn};
+use bay0_persona::{Child, PersonaName, reap, spawn};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::MsgFlags;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{chdir, syncfs};
 
 use crate::db::{self, Db};
@@ -175,9 +174,7 @@ impl Gates {
             let _ = child.kill();
             child.wait_exit(GATE_DEADLINE);
         }
-        while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|it| it != WaitStatus::StillAlive)
-        {
-        }
+        while let Ok(Some(_)) = reap(None) {}
     }
 
     fn close(&mut self) {

@@ -26,12 +26,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use bay0_persona::{Child, CloneFlags, spawn, spawn_teller};
+use bay0_persona::{Child, CloneFlags, End, Ended, reap, spawn, spawn_teller};
 use nix::fcntl::OFlag;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal::SIGKILL;
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, execve, pipe2};
 use nix::{errno::Errno, libc};
 
@@ -455,9 +454,12 @@ fn start(words: &str, input: &[u8], limit: Duration) -> io::Result<(i32, String)
 
 /// Waits until a child has ended, at most `limit`, and reaps it; its exit code, or -1.
 fn ended(child: &Child, limit: Duration) -> Option<i32> {
-    let reap = || waitid(Id::PIDFd(child.pidfd.as_fd()), WaitPidFlag::WEXITED);
+    let reap = || reap(Some(child.pidfd.as_fd()));
     match child.wait_exit(limit).then(reap)? {
-        Ok(WaitStatus::Exited(_, code)) => Some(code),
+        Ok(Some(Ended {
+            end: End::Exit(code),
+            ..
+        })) => Some(code),
         _ => Some(-1),
     }
 }

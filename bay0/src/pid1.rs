@@ -6,13 +6,13 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use bay0_persona::reap;
 use bay0_state::{Keeper, Op, Reply, State};
 use bay0_umbilical::{ConnId, Server};
 use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SIGCHLD, SIGINT, SIGTERM, SigSet, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
 use crate::boot::{PHASES, Phase, open_device, told};
 use crate::care::Job;
@@ -281,12 +281,11 @@ impl Bay0 {
         if self.late.is_some() {
             return;
         }
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         for _ in 0..REAP_BATCH {
-            match waitid(Id::All, flags).map(|status| (status.pid(), status)) {
-                Ok((Some(pid), status)) => {
+            match reap(None) {
+                Ok(Some(ended)) => {
                     self.reaped = self.reaped.saturating_add(1);
-                    self.ended(pid.as_raw(), status);
+                    self.ended(ended);
                 }
                 _ => {
                     self.rest = begun.checked_add(begun.elapsed().saturating_mul(REST));

@@ -19,12 +19,11 @@ use anyhow::{Context, Error, Result, ensure};
 use bay0_persona::image::Image;
 use bay0_persona::policy::{self, NIC, VIA_NET};
 use bay0_persona::room::UIDS;
-use bay0_persona::{BpfProgram, GROUPS, Group, ROOMS, bpf_program, link};
+use bay0_persona::{BpfProgram, End, GROUPS, Group, ROOMS, bpf_program, link};
 use bay0_persona::{Grant, PersonaName, Plan, Policy, Room};
 use bay0_reconcile::native;
 use bay0_state::State;
 use bay0_umbilical::Server;
-use nix::sys::wait::WaitStatus;
 
 use crate::boot::told;
 use crate::care::by_child;
@@ -74,7 +73,7 @@ pub struct Running {
     /// When it was killed.
     pub stop_ms: Option<u64>,
     /// How its first process has ended.
-    pub status: Option<WaitStatus>,
+    pub status: Option<End>,
     /// How it has met its limits.
     pub met: [Met; LIMITS.len()],
     /// What tells of that, watched for as long as it is open.

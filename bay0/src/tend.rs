@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bay0_persona::policy::{NIC, STANDIN};
-use bay0_persona::{Grant, PersonaName, link};
+use bay0_persona::{End, Ended, Grant, PersonaName, link};
 use bay0_reconcile::native::OWN;
 use bay0_state::State;
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::signal::Signal;
-use nix::sys::wait::WaitStatus;
 
 use crate::boot;
 use crate::log::boot_ms;
@@ -175,14 +173,14 @@ impl Bay0 {
     }
 
     /// A child of PID 1 has ended; if it was a room's first process, the room has, and with it what is nested in it.
-    pub fn ended(&mut self, pid: i32, status: WaitStatus) {
+    pub fn ended(&mut self, ended: Ended) {
         let mut rooms = self.rooms.iter();
-        let found = rooms.find(|(_, it)| it.room.child.pid == pid);
+        let found = rooms.find(|(_, it)| it.room.child.pid == ended.pid);
         if let Some(slot) = found.map(|(slot, _)| *slot) {
             // What it told last comes before its end: the stage that failed, or the rest of its output.
             self.on_room(slot);
             let room = self.rooms.get_mut(&slot);
-            let _ = room.and_then(|room| room.status.replace(status));
+            let _ = room.and_then(|room| room.status.replace(ended.end.of_program()));
             let _ = self.kill(slot);
             self.bury();
         }
@@ -206,7 +204,7 @@ impl Bay0 {
             let name = &room.policy.name;
             let how = match room.stop_ms {
                 Some(begun) => format!("stopped ({} ms)", boot_ms().saturating_sub(begun)),
-                None => format!("ended: {}{}", how(status), room.by_limit(status)),
+                None => format!("ended: {status}{}", room.by_limit(status)),
             };
             self.log.say(format!("room: {name} {how}"));
             if self.attached.as_ref().is_some_and(|at| at.slot == slot) {
@@ -214,7 +212,7 @@ impl Bay0 {
             }
             let _ = fs::remove_file(socket(name));
             self.record(name, State::Stopped);
-            if room.stop_ms.is_none() && !matches!(status, WaitStatus::Exited(_, 0)) {
+            if room.stop_ms.is_none() && status != End::Exit(0) {
                 self.retry(slot, &room);
             }
         }
@@ -314,10 +312,10 @@ impl Running {
     }
 
     /// The limit that a room's program has ended by, if it came to that a moment ago: memory if it was killed, processes if it failed.
-    fn by_limit(&self, ended: WaitStatus) -> String {
-        let limit = match killed_by(ended) {
-            Some(libc::SIGKILL) => Grant::MemoryMax,
-            None if !matches!(ended, WaitStatus::Exited(_, 0)) => Grant::Pids,
+    fn by_limit(&self, ended: End) -> String {
+        let limit = match ended {
+            End::Signal(libc::SIGKILL) => Grant::MemoryMax,
+            End::Exit(1..) => Grant::Pids,
             _ => return String::new(),
         };
         let met = |met: &Met| met.count > 0 && boot_ms().saturating_sub(met.last_ms) < BY_LIMIT_MS;
@@ -336,24 +334,6 @@ fn revoke(lent: &Option<(usize, File)>) -> nix::Result<()> {
     match fd.map(|fd| unsafe { evdev_revoke(fd, 0) }) {
         Some(Err(errno)) if errno != Errno::ENODEV => Err(errno),
         _ => Ok(()),
-    }
-}
-
-/// The signal that a room's program has ended by, if it was one: its init, which ends after it, tells it as shells do, by 128 more.
-fn killed_by(status: WaitStatus) -> Option<i32> {
-    match status {
-        WaitStatus::Signaled(_, signal, _) => Some(signal as i32),
-        WaitStatus::Exited(_, code) => code.checked_sub(128).filter(|it| (1..=64).contains(it)),
-        _ => None,
-    }
-}
-
-fn how(status: WaitStatus) -> String {
-    match (killed_by(status), status) {
-        (Some(number), _) => Signal::try_from(number)
-            .map_or_else(|_| format!("signal {number}"), |it| it.to_string()),
-        (None, WaitStatus::Exited(_, code)) => format!("exit {code}"),
-        (None, other) => format!("{other:?}"),
     }
 }
 

@@ -110,6 +110,31 @@ pub fn c06_a_room_that_fails_is_started_again_with_growing_pauses_and_a_cap(
     guest.power_off()
 }
 
+pub fn c06_a_room_that_ends_by_any_signal_says_which(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    let before = settled(&mut guest)?;
+    // From 32 on the kernel's signals have no names: two that the C library keeps to itself, systemd's stop, and the last one.
+    for (number, name) in [
+        (1, "SIGHUP"),
+        (9, "SIGKILL"),
+        (32, "signal 32"),
+        (34, "signal 34"),
+        (37, "signal 37"),
+        (64, "signal 64"),
+    ] {
+        guest.start_room("p://b")?;
+        let room = guest.enter("p://b")?;
+        let typed = format!("exec sh -c 'kill -{number} $$'");
+        room.guest.machine.send_line(&typed)?;
+        room.guest.says(&format!("room: p://b ended: {name}"))?;
+        guest.expect(r"terminal: left p://b; mark [0-9a-f]{4}$")?;
+        stands(&mut guest, "p://b stopped")?;
+    }
+    as_before(&mut guest, &before)?;
+    guest.never("FAIL")?;
+    guest.power_off()
+}
+
 pub fn c06_a_start_that_fails_names_its_stage_and_leaves_nothing(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
     let before = settled(&mut guest)?;
