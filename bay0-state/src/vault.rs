@@ -388,6 +388,8 @@ fn terminal() -> Result<File, Fault> {
 /// Asks until something is typed; control-D is an empty answer. What was typed before the question answers nothing.
 fn ask(console: &File, prompt: &str, echo: bool) -> Result<Secret, Fault> {
     let mut terminal = tcgetattr(console).map_err(failed("read", CONSOLE))?;
+    // The operator line takes each key by itself.
+    terminal.local_flags.insert(LocalFlags::ICANON);
     terminal.local_flags.set(LocalFlags::ECHO, echo);
     tcsetattr(console, SetArg::TCSAFLUSH, &terminal).map_err(failed("set", CONSOLE))?;
     loop {

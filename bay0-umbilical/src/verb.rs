@@ -3,7 +3,7 @@
 //! | authority | proven by | may say |
 //! | --- | --- | --- |
 //! | operator | typing at the serial line | everything |
-//! | Spine | uid 0 | `hello`, `status`, `validate`, `rooms` |
+//! | Spine | uid 0 | `hello`, `version`, `status`, `validate`, `rooms` |
 //! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own; `device standin`, `update`; what it keeps |
 //! | nobody | any other uid | `hello` |
 
@@ -20,6 +20,8 @@ pub const FIRST_ROOM_UID: u32 = 65_536;
 pub enum Verb {
     /// Proves that bay0 answers.
     Hello,
+    /// Which build runs, one `key=value` a line.
+    Version,
     /// Figures, one `key=value` a line.
     Status,
     /// Runs the health feelers.
@@ -57,9 +59,13 @@ enum Form {
     Named(fn(PersonaName) -> Verb),
 }
 
+/// A name as people write it.
+const EXAMPLE: &str = "p://work";
+
 /// The whole grammar, but for what a room asks of the gate: word, form, what it does.
-static VERBS: [(&str, Form, &str); 15] = [
+static VERBS: [(&str, Form, &str); 16] = [
     ("help", Bare(Verb::Help), "show this table"),
+    ("version", Bare(Verb::Version), "show which build runs"),
     ("status", Bare(Verb::Status), "show figures as key=value"),
     ("validate", Bare(Verb::Validate), "run the health checks"),
     ("rooms", Bare(Verb::Rooms), "list the personas"),
@@ -90,6 +96,14 @@ impl Verb {
         let mut rows = VERBS.iter();
         match rows.find(|(known, ..)| *known == word || *known == line) {
             Some((known, Bare(verb), _)) if *known == line => Ok(verb.clone()),
+            Some((_, Bare(_), _)) => {
+                let alone = format!("{word} stands alone, and {name:?} is behind it");
+                Err(format!("{alone}; next: type {word}"))
+            }
+            Some((_, Named(_), _)) if name.is_empty() => {
+                let as_in = format!("type {word} NAME, as in {word} {EXAMPLE}");
+                Err(format!("{word}: no name; next: {as_in}"))
+            }
             Some((_, Named(verb), _)) => match PersonaName::parse(name) {
                 Ok(name) => Ok(verb(name)),
                 Err(why) => Err(format!("{word}: {why}; next: correct the name")),
@@ -101,6 +115,20 @@ impl Verb {
         }
     }
 
+    /// Every verb as far as it can be completed: with a space where a name follows.
+    pub fn words() -> impl Iterator<Item = String> {
+        VERBS.iter().map(|(word, form, _)| match form {
+            Bare(_) => (*word).to_owned(),
+            Named(_) => format!("{word} "),
+        })
+    }
+
+    /// Whether a name follows this verb; none if there is no such verb.
+    pub fn form(word: &str) -> Option<bool> {
+        let row = VERBS.iter().find(|row| row.0 == word)?;
+        Some(matches!(row.1, Named(_)))
+    }
+
     /// This request, if a peer of this uid may make it. The operator is no peer: he may make every one.
     ///
     /// # Errors
@@ -109,7 +137,7 @@ impl Verb {
         let may = match self {
             Verb::Hello => true,
             Verb::Status | Verb::Rooms => uid == 0 || uid >= FIRST_ROOM_UID,
-            Verb::Validate => uid == 0,
+            Verb::Validate | Verb::Version => uid == 0,
             Verb::Device | Verb::Update | Verb::Gate(_) => uid >= FIRST_ROOM_UID,
             _ => false,
         };
@@ -125,6 +153,15 @@ pub fn help() -> String {
         format!("{:<15}{what}\n", format!("{word:<8} {name}"))
     };
     VERBS.iter().map(line).collect()
+}
+
+/// How a verb is used, in one line; none if there is no such verb.
+pub fn usage(word: &str) -> Option<String> {
+    let (word, form, what) = VERBS.iter().find(|row| row.0 == word)?;
+    Some(match form {
+        Bare(_) => format!("{word}: {what}; it stands alone\n"),
+        Named(_) => format!("{word} NAME: {what}, as in {word} {EXAMPLE}\n"),
+    })
 }
 
 #[cfg(test)]

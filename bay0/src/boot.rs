@@ -185,7 +185,7 @@ fn umbilical(bay: &mut Bay0) -> Result<String> {
     Ok(format!("listening on {SOCKET}"))
 }
 
-/// Offers the operator line. The terminal's own line editing serves it: erase, kill, word erase, reprint.
+/// Offers the operator line. The terminal hands over each key as it is typed: `line` edits.
 ///
 /// # Errors
 /// There is no console to read.
@@ -194,13 +194,13 @@ pub fn operator(bay: &mut Bay0) -> Result<String> {
         return Ok("none in the release profile".to_owned());
     }
     let console = open_device(CONSOLE)?;
-    // A keeper that died while a passphrase was typed has left it off.
     let mut terminal = tcgetattr(&console)?;
-    terminal.local_flags.insert(LocalFlags::ECHO);
+    let cooked = LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG | LocalFlags::IEXTEN;
+    terminal.local_flags.remove(cooked);
     tcsetattr(&console, SetArg::TCSANOW, &terminal)?;
     bay.watch(&console, Event::Operator, 0);
     bay.console = Some(console);
-    Ok("ready, type help".to_owned())
+    Ok("ready, type help; Ctrl-] leaves a room".to_owned())
 }
 
 /// Moves the clock forward to `floor` (Unix seconds) if it stands before it; never backwards.

@@ -1,26 +1,24 @@
-//! The two doors of PID 1, umbilical and operator line: what each verb is answered (decision 8).
+//! The door of programs, the umbilical: what each verb is answered (decision 8). The door of a person is `operator`.
 
 use std::fmt::Display;
-use std::io::Read;
 
 use anyhow::anyhow;
-use bay0_umbilical::{Server, Verb, help};
+use bay0_umbilical::{Server, Verb};
 use bay0_validate::finding;
+use nix::libc;
 
-use crate::boot::told;
+use crate::boot::{told, unix_seconds};
+use crate::log::boot_ms;
 use crate::pid1::Bay0;
 use crate::root;
-use crate::shutdown::{POWER_OFF, REBOOT};
 use crate::watchdog::Watchdog;
 
 /// Newcomers and requests that a room's umbilical takes in a second (T02): each costs PID 1 time that the room's limits do not see.
 pub const PER_SECOND: u32 = 128;
 /// The answer to `hello`.
-const HELLO: &str = concat!("bay0 ", env!("CARGO_PKG_VERSION"), "\n");
+pub const HELLO: &str = concat!("bay0 ", env!("CARGO_PKG_VERSION"), "\n");
 /// A vault that is no worse than it can be without a TPM, and no better (A02).
 const UNSEALED: &str = "YELLOW vault: opened without a TPM; next: see docs/VAULT.md";
-/// The longest line a terminal hands over (`termios(3)`): one read has all of it, so that no rest is taken for a verb.
-const LINE_BYTES: usize = 4096;
 
 impl Bay0 {
     /// Answers the clients of an umbilical: the Spine's is slot 0, a room's one more than its number. Who may say what was
@@ -37,6 +35,7 @@ impl Bay0 {
             };
             let answer = match (verb, &room) {
                 (Verb::Hello, _) => Ok(HELLO.to_owned()),
+                (Verb::Version, None) => Ok(self.version()),
                 (Verb::Status, None) => Ok(self.status()),
                 (Verb::Status | Verb::Rooms, _) => Ok(self.list(room.as_ref())),
                 (Verb::Device, Some(_)) => self.lend(number).map(&mut give),
@@ -110,57 +109,24 @@ impl Bay0 {
         }
     }
 
-    /// Does what was typed, and shows the answer. The terminal hands over whole lines.
-    pub fn on_operator(&mut self) {
-        let mut typed = [0; LINE_BYTES];
-        let Some(Ok(length @ 1..)) = self.console.as_mut().map(|c| c.read(&mut typed)) else {
-            // Control-D, a hang-up or an error: opened again at the next tick, so that none of them can make the loop spin.
-            self.leave();
-            self.console = None;
-            return;
-        };
-        let typed = typed.get(..length).unwrap_or_default();
-        if let Some(slot) = self.attached.as_ref().map(|at| at.slot) {
-            return self.typed(slot, typed);
-        }
-        let text = String::from_utf8_lossy(typed);
-        // It was typed after the prompt; one that was drawn again meanwhile stands where the answer begins.
-        self.log.draw("");
-        let line = text.trim();
-        let answer = match Verb::parse(line) {
-            Ok(Verb::Help) => help(),
-            Ok(Verb::Hello) => HELLO.to_owned(),
-            Ok(Verb::Status) => self.status(),
-            Ok(Verb::Log) => self.log.text(),
-            Ok(Verb::Rooms) => self.list(None),
-            Ok(Verb::Validate) => return self.start_validator(),
-            Ok(Verb::Update) => match self.update(None) {
-                Err(why) => format!("update: FAIL: {why}\n"),
-                Ok(()) => return,
-            },
-            Ok(Verb::Reseal) => return self.reseal(),
-            Ok(Verb::Poweroff) => return self.shut_down(POWER_OFF, "operator"),
-            Ok(Verb::Reboot) => return self.shut_down(REBOOT, "operator"),
-            Ok(Verb::Device | Verb::Gate(_)) => "only a room has one; next: enter one\n".to_owned(),
-            Ok(Verb::Start(name)) => return self.order("start", &name, Bay0::start),
-            Ok(Verb::Stop(name)) => return self.order("stop", &name, Bay0::stop),
-            Ok(Verb::Focus(name)) => return self.order("focus", &name, Bay0::focus),
-            Ok(Verb::Enter(name)) => return self.order("enter", &name, Bay0::enter),
-            #[cfg(feature = "fault")]
-            Err(_) if line.starts_with("fault ") => self.inject(line),
-            Err(_) if line.is_empty() => return,
-            Err(error) => format!("{error}\n"),
-        };
-        self.log.draw(&answer);
+    /// Which build runs, and where from: `key=value` lines.
+    pub fn version(&self) -> String {
+        let line = told("/proc/cmdline");
+        let (build, slot) = (root::build(&line), self.slots.as_ref());
+        let slot = slot.map_or("none", |slots| slots.here.as_str());
+        format!("{}build={build}\nslot={slot}\n", self.facts)
     }
 
     /// What the factory baked in, and figures about PID 1 and its keeper: `key=value` lines, in milliseconds and kB.
-    fn status(&self) -> String {
+    pub fn status(&self) -> String {
         let since = |ms: Option<u64>| ms.unwrap_or(0).saturating_sub(self.exec_ms);
         let up = if self.keeper.is_some() { "up" } else { "down" };
         let keeper = self.keeper.as_ref().map_or(0, |keeper| keeper.child.pid);
         let addresses = told("/proc/net/fib_trie") + &told("/proc/net/if_inet6");
-        let rows: [(&str, &dyn Display); 14] = [
+        let (uptime, date) = (boot_ms() / 1000, utc(unix_seconds()));
+        let rows: [(&str, &dyn Display); 16] = [
+            ("date", &date),
+            ("uptime_s", &uptime),
             ("verdict", &self.verdict),
             ("kernel_ms", &self.exec_ms),
             ("operator_ms", &since(self.operator_ms)),
@@ -179,7 +145,7 @@ impl Bay0 {
         ];
         let rows = rows.map(|(key, value)| format!("{key}={value}\n"));
         let dirty = self.trouble.iter().map(|text| format!("dirty={text}\n"));
-        self.facts.clone() + &rows.concat() + &dirty.collect::<String>()
+        self.version() + &rows.concat() + &dirty.collect::<String>()
     }
 }
 
@@ -191,9 +157,33 @@ fn figure(pid: i32, file: &str, key: &str) -> String {
     figure.unwrap_or("unknown").to_owned()
 }
 
+/// A time in Unix seconds as a person reads it, by the clock of the whole world (`gmtime_r(3)`).
+fn utc(seconds: u64) -> String {
+    let time = libc::time_t::try_from(seconds).unwrap_or(libc::time_t::MAX);
+    // SAFETY: every field is a number, or a pointer that nobody follows.
+    let mut tm: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: both are places of this frame, and the call keeps neither.
+    unsafe { libc::gmtime_r(&raw const time, &raw mut tm) };
+    let (year, month) = (tm.tm_year.saturating_add(1900), tm.tm_mon.saturating_add(1));
+    let (hour, minute, second) = (tm.tm_hour, tm.tm_min, tm.tm_sec);
+    format!(
+        "{year}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z",
+        tm.tm_mday
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn h16_a_time_is_shown_as_a_date() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc(1_709_251_199), "2024-02-29T23:59:59Z");
+        assert_eq!(utc(1_795_286_651), "2026-11-21T18:44:11Z");
+        // Further than any year: nothing is shown wrong, and nothing breaks.
+        assert!(utc(u64::MAX).ends_with('Z'));
+    }
 
     #[test]
     fn h20_memory_is_read_where_the_kernel_tells_it() {

@@ -76,6 +76,13 @@ impl Log {
         self.flush();
     }
 
+    /// Writes what was typed to the console, behind the prompt.
+    pub fn echo(&mut self, bytes: &[u8]) {
+        let prompt = std::mem::take(&mut self.prompt);
+        self.draw(bytes);
+        self.prompt = prompt;
+    }
+
     /// Gives the console what it takes now.
     pub fn flush(&mut self) {
         let console = self.console.as_mut().filter(|_| !self.backlog.is_empty());

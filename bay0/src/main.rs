@@ -16,7 +16,9 @@ mod gate;
 #[cfg(feature = "host")]
 #[path = "../host/mod.rs"]
 mod host;
+mod line;
 mod log;
+mod operator;
 mod pid1;
 mod rooms;
 mod root;

@@ -17,7 +17,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::boot::{PHASES, Phase, open_device, told};
 use crate::care::Job;
 use crate::gate::Waiting;
-use crate::log::{Log, PROMPT, boot_ms};
+use crate::line::Line;
+use crate::log::{Log, boot_ms};
 use crate::rooms::{Baked, Running};
 use crate::shutdown::{self, End, POWER_OFF, REBOOT};
 use crate::slots::Slots;
@@ -95,6 +96,8 @@ pub struct Bay0 {
     pub asked: Vec<ConnId>,
     /// Where the operator types.
     pub console: Option<File>,
+    /// What he has typed.
+    pub line: Line,
     buttons: Vec<File>,
     /// What the factory has baked in about rooms.
     pub baked: Baked,
@@ -204,11 +207,7 @@ impl Bay0 {
     }
 
     fn turn(&mut self, signals: &SignalFd) {
-        let line = self.console.is_some() && self.attached.is_none();
-        if line && self.end.is_none() && !self.log.prompt {
-            self.log.draw(PROMPT);
-            self.log.prompt = true;
-        }
+        self.invite();
         for (event, slot) in self.wait() {
             match event {
                 Event::Signal => self.on_signal(signals),

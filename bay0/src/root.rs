@@ -165,3 +165,11 @@ fn attach(file: &File) -> Result<String> {
     Errno::result(done)?;
     Ok(path)
 }
+
+/// Which Spine a command line belongs to: the first half of its root hash.
+pub fn build(line: &str) -> &str {
+    let words = line.split_whitespace();
+    let word = words.filter_map(|word| word.strip_prefix(WORD)).next();
+    let hash = word.and_then(|word| word.split(',').nth(1));
+    hash.and_then(|hash| hash.get(..32)).unwrap_or("unknown")
+}

@@ -12,6 +12,7 @@ fn name(text: &str) -> PersonaName {
 #[test]
 fn h18_every_verb_of_the_table_parses_and_the_table_is_the_help() {
     let table = "help           show this table\n\
+                 version        show which build runs\n\
                  status         show figures as key=value\n\
                  validate       run the health checks\n\
                  rooms          list the personas\n\
@@ -30,6 +31,7 @@ fn h18_every_verb_of_the_table_parses_and_the_table_is_the_help() {
     let work = name("p://work");
     let verbs = [
         ("help", Verb::Help),
+        ("version", Verb::Version),
         ("status", Verb::Status),
         ("validate", Verb::Validate),
         ("rooms", Verb::Rooms),
@@ -61,11 +63,18 @@ fn h19_every_refusal_says_what_is_wrong_and_what_next() {
     );
     assert_eq!(
         refusal("hello "),
-        "unknown verb \"hello \"; next: type help"
+        "hello stands alone, and \"\" is behind it; next: type hello"
     );
-    assert_eq!(refusal("log 5"), "unknown verb \"log 5\"; next: type help");
+    assert_eq!(
+        refusal("log 5"),
+        "log stands alone, and \"5\" is behind it; next: type log"
+    );
     assert_eq!(
         refusal("start"),
+        "start: no name; next: type start NAME, as in start p://work"
+    );
+    assert_eq!(
+        refusal("start work"),
         "start: a name begins with sys:// or p://; next: correct the name"
     );
     for line in ["device", "device gpu", "device standin 2"] {
@@ -120,7 +129,9 @@ fn c02_rooms_may_look_at_themselves_the_spine_may_look_and_only_the_operator_may
     for verb in [Verb::Status, Verb::Rooms] {
         assert_eq!(allowed(verb), [true, false, false, true, true]);
     }
-    assert_eq!(allowed(Verb::Validate), [true, false, false, false, false]);
+    for verb in [Verb::Validate, Verb::Version] {
+        assert_eq!(allowed(verb), [true, false, false, false, false]);
+    }
     // Only a room has hardware, and sends an update: the Spine's own programs open what they are made for.
     for verb in [Verb::Device, Verb::Update] {
         assert_eq!(allowed(verb), [false, false, false, true, true]);
@@ -163,4 +174,22 @@ proptest! {
         let good = ["start", "stop", "focus", "enter"].into_iter().any(|word| named(word).is_some());
         prop_assert_eq!(Verb::parse(&line).is_ok(), good, "{}", line);
     }
+}
+
+#[test]
+fn h14_each_verb_is_completed_and_explained_as_it_is_used() {
+    let words: Vec<_> = Verb::words().collect();
+    assert_eq!(words.len(), help().lines().count());
+    for word in &words {
+        let bare = word.trim_end();
+        assert_eq!(Verb::form(bare), Some(word.ends_with(' ')));
+        assert!(usage(bare).unwrap().starts_with(bare));
+    }
+    let start = "start NAME: start a persona, as in start p://work\n";
+    assert_eq!(usage("start").unwrap(), start);
+    assert_eq!(
+        usage("log").unwrap(),
+        "log: show the last log lines; it stands alone\n"
+    );
+    assert_eq!((Verb::form("halt"), usage("halt")), (None, None));
 }

@@ -22,6 +22,7 @@ fuzz_target!(|data: &[u8]| {
 fn spelling(verb: &Verb) -> String {
     match verb {
         Verb::Hello => "hello".into(),
+        Verb::Version => "version".into(),
         Verb::Status => "status".into(),
         Verb::Validate => "validate".into(),
         Verb::Rooms => "rooms".into(),

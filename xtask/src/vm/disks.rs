@@ -28,7 +28,7 @@ pub(super) fn dirty_but_alive(guest: &mut Guest, cause: &str) -> Result<()> {
     guest.says_all(&[
         &format!("keeper: FAIL: {cause} (N ms)"),
         "reconcile: FAIL: no database; no persona starts; next: see the keeper's line (N ms)",
-        "operator: ready, type help (N ms)",
+        "operator: ready, type help; Ctrl-] leaves a room (N ms)",
     ])?;
     red(guest, cause)?;
     guest.says("validate: RED boot: failed: keeper, reconcile, rooms; next: see why with log")?;
@@ -81,7 +81,7 @@ pub fn h06_disk_that_hangs_from_the_start_is_a_dirty_boot(lab: &Lab) -> Result<(
     } else {
         hung(&line)?
     };
-    guest.says("operator: ready, type help (N ms)")?;
+    guest.says("operator: ready, type help; Ctrl-] leaves a room (N ms)")?;
     red(&mut guest, &cause)?;
     guest.says(NOTHING_KEPT)?;
     alive(&mut guest, &cause)?;
@@ -188,7 +188,7 @@ pub fn h15_disk_that_filled_up_keeps_the_log_and_is_red(lab: &Lab) -> Result<()>
         &format!("keeper: FAIL: {no_seed}"),
         "previous: ended clean power off",
         &format!("reconcile: FAIL: {no_seed} (N ms)"),
-        "operator: ready, type help (N ms)",
+        "operator: ready, type help; Ctrl-] leaves a room (N ms)",
         &format!("validate: RED persist: {no_seed}"),
         "validate: RED log: not tried; next: see persist",
         NOTHING_KEPT,

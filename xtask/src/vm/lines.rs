@@ -11,11 +11,11 @@ pub fn h14_operator_line_refuses_by_byte_and_position(lab: &Lab) -> Result<()> {
         ("sh", r#"unknown verb "sh"; next: type help"#),
         (
             "status now",
-            r#"unknown verb "status now"; next: type help"#,
+            r#"status stands alone, and "now" is behind it; next: type status"#,
         ),
         (
             "start",
-            "start: a name begins with sys:// or p://; next: correct the name",
+            "start: no name; next: type start NAME, as in start p://work",
         ),
         (
             "start work",
@@ -68,6 +68,61 @@ pub fn h14_operator_line_refuses_by_byte_and_position(lab: &Lab) -> Result<()> {
             help.lines().any(|l| l.starts_with(&format!("{verb} "))),
             "help does not know {verb}:\n{help}"
         );
+    }
+    guest.power_off()
+}
+
+/// Keys as a terminal sends them, and what comes of them.
+pub fn h14_the_operator_line_is_edited_recalled_and_completed(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.machine.send(b"zzello\x01\x1b[3~\x1b[C\x7fh\r")?;
+    guest.expect(r"^bay0 \d+\.\d+\.\d+$")?;
+    for (keys, answer) in [
+        (&b"statsu\x7f\x7fus\r"[..], r"^uptime_s=\d+$"),
+        (b"\x1b[A\r", r"^uptime_s=\d+$"),
+        (b"halt\x03\x10\x1b[A\r", r"^bay0 \d+\.\d+\.\d+$"),
+        (
+            b"foc\tp://\x09a/k\t\r",
+            r"room: FAIL: focus p://a/kid: it does not run; next: type rooms$",
+        ),
+        (b"st\t", r"^status  start  stop$"),
+        (
+            b"\x15help start\r",
+            r"^start NAME: start a persona, as in start p://work$",
+        ),
+        (b"help\r", r"in a room, Ctrl-\] leaves it$"),
+        (b" start   p://a \r", r"room: p://a started \(\d+ ms\)$"),
+    ] {
+        guest.machine.send(keys)?;
+        guest.expect(answer)?;
+    }
+    // What is half typed stays, whatever the log says meanwhile.
+    guest.machine.send(b"stop p://a\rversi")?;
+    guest.says("room: p://a stopped (N ms)")?;
+    guest.machine.send(b"on\r")?;
+    guest.expect(r"^build=[0-9a-f]{32}$")?;
+    guest.power_off()
+}
+
+pub fn h20_status_and_version_name_the_build_the_slot_and_the_time(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Release, &lab.disk()?)?;
+    let version = guest.ask("version")?;
+    let status = guest.ask("status")?;
+    for key in [
+        r"(?m)^version=\d",
+        r"(?m)^build=[0-9a-f]{32}\s*$",
+        r"(?m)^slot=none\s*$",
+    ] {
+        let key = regex::Regex::new(key)?;
+        ensure!(key.is_match(&version), "{key} is not in {version:?}");
+        ensure!(key.is_match(&status), "{key} is not in {status:?}");
+    }
+    for key in [
+        r"(?m)^date=20\d\d-\d\d-\d\dT[\d:]{8}Z\s*$",
+        r"(?m)^uptime_s=\d+\s*$",
+    ] {
+        let key = regex::Regex::new(key)?;
+        ensure!(key.is_match(&status), "{key} is not in {status:?}");
     }
     guest.power_off()
 }

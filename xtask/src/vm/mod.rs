@@ -206,6 +206,8 @@ scenarios! {
     firmware::a01_an_unsigned_uki_is_refused_under_secure_boot: "the same Spine without its signature is not started",
     firmware::a01_the_disk_boots_without_secure_boot_and_unsigned: "firmware without keys boots the same Spine unsigned",
     lines::h14_operator_line_refuses_by_byte_and_position: "unknown verbs and malformed names, each with its text",
+    lines::h14_the_operator_line_is_edited_recalled_and_completed: "keys as a terminal sends them, and a half-typed line stays while the log goes on",
+    lines::h20_status_and_version_name_the_build_the_slot_and_the_time: "which Spine runs, from where, for how long and since when",
     lines::a01_the_release_profile_refuses_what_the_dev_profile_allows: "no operator line, no plain /persist, no machine without Secure Boot and slots: said, and RED",
     lines::c03_release_spine_knows_no_fault_injection: "the verb of the test build is unknown to the release",
     lines::h19_operator_log_shows_the_boot_from_its_first_line: "the ring in memory has the whole boot",

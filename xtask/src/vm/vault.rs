@@ -384,7 +384,7 @@ pub fn h06_a_vault_whose_disk_hangs_is_a_dirty_boot(lab: &Lab) -> Result<()> {
     answer(&mut guest, WORDS)?;
     let pattern = "keeper: FAIL: open /dev/vda persist: .*timed out.*; booting dirty; next: see docs/VAULT.md";
     guest.expect(pattern)?;
-    guest.says("operator: ready, type help (N ms)")?;
+    guest.says("operator: ready, type help; Ctrl-] leaves a room (N ms)")?;
     guest.verdict("RED")?;
     guest.machine.send_line("poweroff")?;
     guest.says("shutdown: power off")?;
