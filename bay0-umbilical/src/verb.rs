@@ -59,9 +59,6 @@ enum Form {
     Named(fn(PersonaName) -> Verb),
 }
 
-/// A name as people write it.
-const EXAMPLE: &str = "p://work";
-
 /// The whole grammar, but for what a room asks of the gate: word, form, what it does.
 static VERBS: [(&str, Form, &str); 16] = [
     ("help", Bare(Verb::Help), "show this table"),
@@ -101,8 +98,7 @@ impl Verb {
                 Err(format!("{alone}; next: type {word}"))
             }
             Some((_, Named(_), _)) if name.is_empty() => {
-                let as_in = format!("type {word} NAME, as in {word} {EXAMPLE}");
-                Err(format!("{word}: no name; next: {as_in}"))
+                Err(format!("{word}: no name; next: add one, as in p://work"))
             }
             Some((_, Named(verb), _)) => match PersonaName::parse(name) {
                 Ok(name) => Ok(verb(name)),
@@ -160,7 +156,7 @@ pub fn usage(word: &str) -> Option<String> {
     let (word, form, what) = VERBS.iter().find(|row| row.0 == word)?;
     Some(match form {
         Bare(_) => format!("{word}: {what}; it stands alone\n"),
-        Named(_) => format!("{word} NAME: {what}, as in {word} {EXAMPLE}\n"),
+        Named(_) => format!("{word} NAME: {what}, as in {word} p://work\n"),
     })
 }
 

@@ -13,7 +13,7 @@ use crate::shutdown::{POWER_OFF, REBOOT};
 /// What `help` says after the table of verbs.
 const HELP: &str = "help VERB shows how one is used; Tab completes; in a room, Ctrl-] leaves it\n";
 /// Most bytes taken from the console in one turn.
-const PER_TURN: usize = 4096;
+const TYPED_BYTES: usize = 4096;
 
 impl Bay0 {
     /// Draws the prompt and what has been typed behind it, unless it is there.
@@ -28,7 +28,7 @@ impl Bay0 {
 
     /// Takes what was typed: keys of the operator line, or of the room that the console is connected with.
     pub fn on_operator(&mut self) {
-        let mut typed = [0; PER_TURN];
+        let mut typed = [0; TYPED_BYTES];
         let Some(Ok(length @ 1..)) = self.console.as_mut().map(|c| c.read(&mut typed)) else {
             // A hang-up or an error: opened again at the next tick, so that neither can make the loop spin.
             self.leave();

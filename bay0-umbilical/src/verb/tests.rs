@@ -71,7 +71,7 @@ fn h19_every_refusal_says_what_is_wrong_and_what_next() {
     );
     assert_eq!(
         refusal("start"),
-        "start: no name; next: type start NAME, as in start p://work"
+        "start: no name; next: add one, as in p://work"
     );
     assert_eq!(
         refusal("start work"),

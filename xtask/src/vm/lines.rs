@@ -13,10 +13,7 @@ pub fn h14_operator_line_refuses_by_byte_and_position(lab: &Lab) -> Result<()> {
             "status now",
             r#"status stands alone, and "now" is behind it; next: type status"#,
         ),
-        (
-            "start",
-            "start: no name; next: type start NAME, as in start p://work",
-        ),
+        ("start", "start: no name; next: add one, as in p://work"),
         (
             "start work",
             "start: a name begins with sys:// or p://; next: correct the name",

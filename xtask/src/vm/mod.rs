@@ -186,6 +186,7 @@ scenarios! {
     images::t09_a_changed_byte_of_a_file_is_an_error_when_it_is_read: "the room has every other file",
     roomends::h08_the_end_takes_every_room_running_frozen_and_nested: "poweroff with rooms in every state is clean",
     rooms::c04_two_rooms_see_neither_each_other_nor_the_spine: "own processes, names, mounts, sockets and uids, and nobody else's",
+    rooms::c04_a_rooms_terminal_is_as_large_as_the_console: "asked for at the entry and again at Ctrl-L, and the answer is not the room's",
     rooms::t04_a_room_behind_uses_no_processor: "what burns is frozen behind another room and burns on in front",
     devices::t05_the_device_goes_with_the_focus_and_with_the_end: "the room in front reads the keys; behind another one, and stopped, it reads nothing more",
     devices::t05_a_room_is_refused_what_it_may_not_have: "without the word in its policy, not in front, or no such device: refused, each with its reason",

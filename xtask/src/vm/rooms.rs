@@ -88,6 +88,34 @@ fn shown(paths: &str, hardened: bool) -> String {
     shown.join(" ")
 }
 
+/// The answer of a terminal comes in two pieces, with keys around it.
+pub fn c04_a_rooms_terminal_is_as_large_as_the_console(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.start_room("p://a")?;
+    let mut room = guest.enter("p://a")?;
+    // An answer that comes too late is taken for typed keys, as on any terminal: the next one is not.
+    let mut size = String::new();
+    for _ in 0..5 {
+        let asked = |room: &mut Inside<'_>| room.guest.machine.text().matches("\x1b[6n").count();
+        let before = asked(&mut room);
+        room.guest.machine.send(b"\x0c")?;
+        let begun = Instant::now();
+        while asked(&mut room) == before && begun.elapsed() < PATIENCE {
+            room.guest.machine.wait_for_more(PATIENCE);
+        }
+        room.guest.machine.send(b"\x1b[50;13")?;
+        room.guest.machine.send(b"2R\x15")?;
+        // Without a size it fails.
+        (size, _) = room.try_run("stty size")?;
+        if size.trim() == "50 132" {
+            break;
+        }
+    }
+    ensure!(size.trim() == "50 132", "the room has {size:?}");
+    room.leave()?;
+    guest.power_off()
+}
+
 pub fn c04_two_rooms_see_neither_each_other_nor_the_spine(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
     guest.start_room("p://b")?;
