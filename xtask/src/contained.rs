@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::fetch::fresh_dir;
 use crate::host;
 use crate::layout::{Layout, Spine};
+use crate::pins;
 use crate::reproduce;
 use crate::roomdisk::{self, Set};
 use crate::soil::Soil;
@@ -29,6 +30,7 @@ const RUN_DEFAULT: &str = "--ulimit=nofile=1024:1024 --ulimit=nproc=1000:1000";
 /// Builds outside and inside and compares; 0 when both files are the same. Without a podman that works this is an error: nothing
 /// was shown.
 pub fn command(layout: &Layout) -> Result<u8> {
+    pins::lock();
     host::need(&[host::TOOL_PODMAN, host::TOOL_RUNC])?;
     let rooms = roomdisk::choose(layout, None, roomdisk::SMALL)?;
     let product = spine::build(layout, Soil::default(), false, &rooms)?;
@@ -128,7 +130,7 @@ fn root() -> Result<Vec<u8>> {
 fn assemble(layout: &Layout, engine: &str, rooms: &Set) -> Result<()> {
     let run = std::env::var(RUN_FLAGS).unwrap_or_else(|_| RUN_DEFAULT.to_owned());
     let status = Command::new(layout.root.join("scripts/mkspine.sh"))
-        .args(["--rooms", &rooms.to_string()])
+        .args(["--locked", "--rooms", &rooms.to_string()])
         .env("ENGINE", engine)
         .env("IMAGE", IMAGE)
         .env("RUN_ARGS", &run)

@@ -6,6 +6,7 @@ pub const ALL: &str = "Examples:
   cargo xtask qemu                    set everything up and boot on this terminal (Ctrl-A X leaves)
   cargo xtask qemu --smoke            boot headless; exit 0 GREEN, 1 YELLOW, 2 RED, 3 no verdict, 4 not tried
   cargo xtask test                    everything that is checked, with its own set-up
+  cargo xtask --locked spine          only what the locks pin: a package that the archive has dropped is an error
   cargo xtask spine                   ./vmlinuz and ./build/spine.img
   cargo xtask persist --size 1G --force
 
@@ -58,6 +59,7 @@ Exit codes of --smoke: 0 GREEN, 1 YELLOW, 2 RED or after its verdict without an 
 (wrong option, failed set-up or build)";
 
 pub const REPIN: &str = "Examples:
+  cargo xtask repin --check           what the archive still has of every lock: exit 0 all, 1 some is gone, 4 it could not be asked
   cargo xtask repin debian            the newest kernel of the series
   cargo xtask repin source            its source, for the hardened soil
   cargo xtask repin tools             the packages of cryptsetup and mke2fs

@@ -173,6 +173,24 @@ pub const TOOL_MMDEBSTRAP: Tool = Tool {
     program: "mmdebstrap",
     packages: ["mmdebstrap"; 4],
 };
+/// Lists an archive of packages, in tests.
+#[cfg(test)]
+pub const TOOL_FTPARCHIVE: Tool = Tool {
+    program: "apt-ftparchive",
+    packages: ["apt-utils", "apt-utils", "apt", "apt"],
+};
+/// Signs that list.
+#[cfg(test)]
+pub const TOOL_GPG: Tool = Tool {
+    program: "gpg",
+    packages: ["gnupg", "gnupg2", "gnupg", "gnupg"],
+};
+/// Makes packages there.
+#[cfg(test)]
+pub const TOOL_DPKG: Tool = Tool {
+    program: "dpkg-deb",
+    packages: ["dpkg"; 4],
+};
 /// Makes keys.
 pub const TOOL_OPENSSL: Tool = Tool {
     program: "openssl",

@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use crate::fetch;
 use crate::host;
 use crate::layout::Layout;
 use crate::lock::Lock;
@@ -60,7 +59,7 @@ pub fn inputs(lock: &Lock) -> Result<String> {
 
 /// Builds the kernel in `work` and returns it; what is known of it goes to `made`.
 pub fn build(layout: &Layout, lock: &Lock, work: &Path, made: &Path) -> Result<PathBuf> {
-    let package = fetch::debian(&lock.source, &layout.cache())?;
+    let package = layout.cache().join(lock.source.file_name());
     eprintln!("kernel: unpacking {}", lock.source.file_name());
     let elsewhere = elsewhere(work)?;
     let work_there = elsewhere.as_ref().map_or(work, TempDir::path);

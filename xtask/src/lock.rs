@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::stamp;
 
 /// The whole lock file.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
     /// The time of every file in the image, in UNIX seconds.
@@ -24,7 +24,7 @@ pub struct Lock {
 }
 
 /// One Debian package: a kernel, or a kernel's source.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Debian {
     /// Code name of the release whose archive holds it.
@@ -53,8 +53,13 @@ impl Debian {
             "{}_{}_{}.deb",
             self.package,
             self.version.replace(':', "%3a"),
-            if self.is_source() { "all" } else { "amd64" }
+            self.arch()
         )
+    }
+
+    /// Source is for every machine.
+    pub fn arch(&self) -> &'static str {
+        if self.is_source() { "all" } else { "amd64" }
     }
 
     /// What makes another version the pin.
@@ -66,23 +71,13 @@ impl Debian {
         }
     }
 
-    /// Source is for every machine.
     fn is_source(&self) -> bool {
         self.package.starts_with("linux-source-")
-    }
-
-    /// What is expected of that file.
-    pub fn pin(&self) -> Pin {
-        Pin {
-            name: self.file_name(),
-            sha256: self.sha256.clone(),
-            bytes: self.bytes,
-        }
     }
 }
 
 /// Alpine's versioned netboot folder.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Alpine {
     /// Alpine release.
@@ -134,7 +129,7 @@ impl Pin {
 }
 
 /// The container image.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Builder {
     /// Short name.

@@ -27,6 +27,7 @@ mod lock;
 mod machine;
 mod modules;
 mod persist;
+mod pins;
 mod policy;
 mod qemu;
 mod qmp;
@@ -69,6 +70,9 @@ use crate::spine::Profile;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = help::ALL)]
 struct Cli {
+    /// Take what the locks pin and nothing else: a package that the archive has dropped is an error (docs/BUILD.md)
+    #[arg(long, global = true)]
+    locked: bool,
     #[command(subcommand)]
     command: Task,
 }
@@ -141,10 +145,13 @@ enum Task {
     /// Run scripts/mkspine.sh in a container made here and compare the bytes (root and podman)
     Contained,
     /// Make another input the pinned one; rewrites its values in xtask/soil.lock
-    #[command(after_help = help::REPIN)]
+    #[command(after_help = help::REPIN, arg_required_else_help = true, args_conflicts_with_subcommands = true)]
     Repin {
+        /// Print which pinned packages the archive still has; change nothing
+        #[arg(long)]
+        check: bool,
         #[command(subcommand)]
-        which: repin::Which,
+        which: Option<repin::Which>,
     },
     /// Images of rooms: build, import, list, repin (docs/ROOMS.md)
     Room {
@@ -241,10 +248,15 @@ const NOT_DONE: u8 = 4;
 
 fn main() -> ExitCode {
     let code = match Cli::try_parse() {
-        Ok(cli) => run(cli.command).unwrap_or_else(|error| {
-            eprintln!("xtask: {error:#}");
-            NOT_DONE
-        }),
+        Ok(cli) => {
+            if cli.locked {
+                pins::lock();
+            }
+            run(cli.command).unwrap_or_else(|error| {
+                eprintln!("xtask: {error:#}");
+                NOT_DONE
+            })
+        }
         Err(error) => shown(&error),
     };
     ExitCode::from(code)
@@ -288,7 +300,8 @@ fn run(task: Task) -> Result<u8> {
         Task::Tidy => return tidy::command(&layout),
         Task::Policy(args) => return policy::command(&layout, &args),
         Task::Test => return suite::command(&layout),
-        Task::Repin { which } => repin::command(&layout, &which)?,
+        Task::Repin { check: true, .. } => return pins::check(&layout),
+        Task::Repin { which, .. } => which.map_or(Ok(()), |it| repin::command(&layout, &it))?,
         Task::Room { task } => return room::command(&layout, &task),
         Task::Contained => return contained::command(&layout),
         Task::Reproduce { kernel } => return reproduce::command(&layout, kernel),

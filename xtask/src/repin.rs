@@ -9,10 +9,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::fetch::{self, fresh_dir};
+use crate::fetch::fresh_dir;
 use crate::host;
 use crate::layout::Layout;
 use crate::lock::{Debian, Lock};
+use crate::pins::Apt;
 use crate::stamp;
 use crate::tools;
 use crate::turn;
@@ -70,7 +71,7 @@ pub fn command(layout: &Layout, which: &Which) -> Result<()> {
 
 /// Finds, fetches and pins the newest kernel.
 fn debian(layout: &Layout) -> Result<()> {
-    fetch::apt_update()?;
+    Apt::default().update().context("repin")?;
     let names = apt_cache(&["pkgnames", &format!("linux-image-{SERIES}")])?;
     let Some(package) = newest(&names) else {
         bail!(
@@ -82,7 +83,7 @@ fn debian(layout: &Layout) -> Result<()> {
 
 /// Fetches and pins the source of the series.
 fn source(layout: &Layout) -> Result<()> {
-    fetch::apt_update()?;
+    Apt::default().update().context("repin")?;
     pin(layout, "source", format!("linux-source-{SERIES}"))
 }
 
@@ -91,11 +92,15 @@ fn pin(layout: &Layout, table: &str, package: String) -> Result<()> {
     let version = candidate(&apt_cache(&["policy", &package])?)
         .with_context(|| format!("repin {table}: apt knows no version of {package}"))?;
     let part = fresh_dir(&layout.cache().join("part"))?;
-    if !fetch::apt_download(&format!("{package}={version}"), &part, 0)? {
-        bail!(
-            "repin {table}: apt-get download {package}={version} failed; next: check the network"
-        );
-    }
+    let wanted = [format!("{package}={version}")];
+    Apt::default()
+        .download(&wanted, &wanted[0], 0, &part)
+        .with_context(|| {
+            format!(
+                "repin {table}: fetch {}; next: check the network",
+                wanted[0]
+            )
+        })?;
     let pin = keep(layout, &part, package, version)?;
     let values = [
         ("package", quoted(&pin.package)),

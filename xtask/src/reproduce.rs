@@ -13,7 +13,7 @@ use crate::layout::{Layout, Spine};
 use crate::lock::Lock;
 use crate::roomdisk::{self, Set};
 use crate::soil::Soil;
-use crate::{room, soil, spine, stage, stamp};
+use crate::{pins, room, soil, spine, stage, stamp};
 
 /// Set for the second build; none of it may show.
 const OTHER: [(&str, &str); 4] = [
@@ -26,6 +26,7 @@ const OTHER: [(&str, &str); 4] = [
 /// Builds twice and compares; 0 when all files are the same. Without `kernel` that of the first build is an input of the second: compiling
 /// it again takes minutes.
 pub fn command(layout: &Layout, kernel: bool) -> Result<u8> {
+    pins::lock();
     host::need(&[host::TOOL_GIT])?;
     let rooms = Set::parse(roomdisk::SMALL)?;
     let here = spine::build(layout, Soil::default(), false, &rooms)?;
@@ -133,7 +134,10 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 fn build_there(layout: &Layout) -> Result<()> {
     let own = std::env::current_exe().context("find this program")?;
     let status = Command::new("sh")
-        .args(["-c", "umask 077 && exec \"$0\" spine --rooms \"$1\""])
+        .args([
+            "-c",
+            "umask 077 && exec \"$0\" spine --locked --rooms \"$1\"",
+        ])
         .arg(own)
         .arg(roomdisk::SMALL)
         .current_dir(&layout.root)

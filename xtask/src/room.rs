@@ -20,13 +20,15 @@ use clap::Subcommand;
 use crate::help;
 use crate::layout::Layout;
 use crate::lock::Lock;
+use crate::pins::{self, Apt};
 use crate::spine;
 use crate::turn;
-pub use debian::{fetch as fetch_packages, member};
+pub use debian::{control, member};
 use layer::LeftOut;
-use recipe::Package;
-use recipe::Recipe;
-pub use recipe::{lock_text, read_lock};
+pub use recipe::{
+    Kind as RecipeKind, Package, Recipe, lock_lines, lock_text, parse_lock, read_lock,
+    repin_command,
+};
 pub use shelf::check_name;
 use shelf::{Row, Shelf};
 use spool::Spool;
@@ -83,19 +85,9 @@ pub enum Checked {
     Hashed,
 }
 
-/// The packages of these names as they are in this host's archive, and all that they need.
-pub fn resolve(release: &str, packages: &[&str]) -> Result<Vec<Package>> {
-    let recipe = Recipe {
-        about: String::new(),
-        kind: recipe::Kind::Busybox,
-        release: release.to_owned(),
-        packages: packages.iter().map(|name| (*name).to_owned()).collect(),
-        programs: Vec::new(),
-        folders: Vec::new(),
-        files: std::collections::BTreeMap::new(),
-    };
-    let work = tempfile::tempdir().context("make a folder")?;
-    debian::resolve(&recipe, work.path()).context("repin")
+/// The recipes of this tree, by name.
+pub fn recipe_names(layout: &Layout) -> Result<Vec<String>> {
+    recipe::names(&layout.recipes())
 }
 
 /// Where things are.
@@ -203,6 +195,7 @@ fn made_of(
     for path in recipe::paths(&places.recipes, name) {
         text += &fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     }
+    text += &pins::instead(&places.packages, name, || pins_of(places, name))?;
     for name in &Recipe::read(&places.recipes, name)?.programs {
         text += &crate::stamp::sha256(&program(name)?);
     }
@@ -226,8 +219,7 @@ fn build(places: &Places, shelf: &Shelf, name: &str) -> Result<Row> {
         );
     }
     eprintln!("room: {name}: {}", recipe.about);
-    let packages = recipe::read_lock(&places.recipes, name)?;
-    debian::fetch(name, &packages, &places.packages)?;
+    let packages = pins::take(&pins_of(places, name)?, &Apt::default(), pins::locked())?;
     let (mut tree, mut spool) = (Tree::default(), Spool::new(shelf.dir())?);
     let left_out = match (recipe.kind, &packages[..]) {
         (recipe::Kind::Debian, _) => debian::debian(
@@ -251,6 +243,10 @@ fn build(places: &Places, shelf: &Shelf, name: &str) -> Result<Row> {
     tree.clamp(places.epoch);
     tell(&left_out);
     finish(shelf, name, &mut tree, &mut spool, &from(places, name)?)
+}
+
+fn pins_of(places: &Places, name: &str) -> Result<pins::Set> {
+    pins::room(&places.recipes, &places.packages, name)
 }
 
 /// A program of this workspace, static as bay0 is, as its sources make it now.
@@ -375,10 +371,11 @@ fn list(shelf: &Shelf) -> Result<u8> {
 
 fn repin(places: &Places, name: &str) -> Result<()> {
     let recipe = Recipe::read(&places.recipes, name)?;
-    crate::fetch::apt_update()?;
-    let work = tempfile::tempdir().context("make a folder")?;
-    let packages =
-        debian::resolve(&recipe, work.path()).with_context(|| format!("repin {name}"))?;
+    let apt = Apt::default();
+    apt.update().with_context(|| format!("repin {name}"))?;
+    let essential = recipe.kind == RecipeKind::Debian;
+    let packages = pins::resolve(&apt, &recipe.release, &recipe.packages, essential)
+        .with_context(|| format!("repin {name}"))?;
     let path = recipe::lock_path(&places.recipes, name);
     let part = path.with_extension("lock.part");
     fs::write(&part, recipe::lock_text(name, &packages))

@@ -15,6 +15,8 @@ use crate::kernel;
 use crate::layout::Layout;
 use crate::lock::{Debian, Lock};
 use crate::modules::{Tree, WANTED, name_of};
+use crate::pins::{self, Apt};
+use crate::room::Package;
 use crate::stamp;
 use crate::turn;
 
@@ -46,6 +48,44 @@ impl fmt::Display for Soil {
 /// Fetches, checks and unpacks or builds a soil unless that was done before; returns its folder.
 pub fn prepare(layout: &Layout, lock: &Lock, soil: Soil) -> Result<PathBuf> {
     let _turn = turn::take(layout)?;
+    let set = pins::soil(layout, lock, soil);
+    let known = set.as_ref().map(|set| pins::known(set, pins::locked()));
+    let mut dir = place(layout, &with(lock, soil, known.transpose()?), soil)?;
+    if !dir.exists() {
+        fs::create_dir_all(layout.cache())
+            .with_context(|| format!("create {}", layout.cache().display()))?;
+        let taken = set.map(|set| pins::take(&set, &Apt::default(), pins::locked()));
+        let lock = with(lock, soil, taken.transpose()?);
+        dir = place(layout, &lock, soil)?;
+        if !dir.exists() {
+            put(layout, &lock, soil, &dir)?;
+        }
+    }
+    if soil == Soil::Hardened {
+        // What is expected of it may have changed since it was built.
+        kernel::check(&dir)?;
+    }
+    Ok(dir)
+}
+
+/// The lock with the packages that are taken in the place of those it names.
+fn with(lock: &Lock, soil: Soil, taken: Option<Vec<Package>>) -> Lock {
+    let mut lock = lock.clone();
+    if let Some([package]) = taken.as_deref() {
+        let pinned = match soil {
+            Soil::Debian => &mut lock.debian,
+            _ => &mut lock.source,
+        };
+        pinned.package.clone_from(&package.name);
+        pinned.version.clone_from(&package.version);
+        pinned.sha256.clone_from(&package.sha256);
+        pinned.bytes = package.bytes;
+    }
+    lock
+}
+
+/// Where a soil of these inputs is kept.
+fn place(layout: &Layout, lock: &Lock, soil: Soil) -> Result<PathBuf> {
     let pins = match soil {
         Soil::Debian => format!("{:?}", [&lock.debian.sha256]),
         Soil::Alpine => format!(
@@ -55,22 +95,17 @@ pub fn prepare(layout: &Layout, lock: &Lock, soil: Soil) -> Result<PathBuf> {
         Soil::Hardened => kernel::inputs(lock)?,
     };
     let key = stamp::sha256(format!("{SHAPE} {WANTED:?} {pins}").as_bytes());
-    let dir = layout.cache().join(format!("soil-{soil}-{}", &key[..16]));
-    if !dir.exists() {
-        fs::create_dir_all(layout.cache())
-            .with_context(|| format!("create {}", layout.cache().display()))?;
-        let work = fresh_dir(&layout.cache().join(format!("work-{soil}")))?;
-        let made = fresh_dir(&layout.cache().join(format!("made-{soil}")))?;
-        make(layout, lock, soil, &work, &made)?;
-        // Renamed when complete: a folder of this name is always whole.
-        fs::rename(&made, &dir).with_context(|| format!("move into place {}", dir.display()))?;
-        fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
-    }
-    if soil == Soil::Hardened {
-        // What is expected of it may have changed since it was built.
-        kernel::check(&dir)?;
-    }
-    Ok(dir)
+    Ok(layout.cache().join(format!("soil-{soil}-{}", &key[..16])))
+}
+
+/// Makes a soil in its place, from inputs that are there.
+fn put(layout: &Layout, lock: &Lock, soil: Soil, dir: &Path) -> Result<()> {
+    let work = fresh_dir(&layout.cache().join(format!("work-{soil}")))?;
+    let made = fresh_dir(&layout.cache().join(format!("made-{soil}")))?;
+    make(layout, lock, soil, &work, &made)?;
+    // Renamed when complete: a folder of this name is always whole.
+    fs::rename(&made, dir).with_context(|| format!("move into place {}", dir.display()))?;
+    fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))
 }
 
 /// Writes a soil into `made`; `work` goes when that is done.
@@ -78,7 +113,7 @@ fn make(layout: &Layout, lock: &Lock, soil: Soil, work: &Path, made: &Path) -> R
     match soil {
         Soil::Debian => {
             host::need(&[host::TOOL_DEPMOD])?;
-            let package = fetch::debian(&lock.debian, &layout.cache())?;
+            let package = layout.cache().join(lock.debian.file_name());
             eprintln!("soil: unpacking {}", lock.debian.file_name());
             let (kernel, modules) = unpack_deb(&package, &lock.debian, work)?;
             write_soil(&kernel, &modules, made)

@@ -13,7 +13,9 @@ use crate::host;
 use crate::layout::{Layout, Spine};
 use crate::lock::Lock;
 use crate::machine::BASE_APPEND;
+use crate::pins;
 use crate::policy;
+use crate::room;
 use crate::roomdisk::{self, Set};
 use crate::soil::{self, Soil};
 use crate::stamp::{self, Inputs};
@@ -24,6 +26,8 @@ use crate::turn;
 const MUSL: &str = "x86_64-unknown-linux-musl";
 /// Static through `+crt-static` (decision 14).
 const GNU: &str = "x86_64-unknown-linux-gnu";
+/// What `/etc/spine` says where everything is what the locks pin.
+pub const NO_DRIFT: &str = "none";
 /// What is baked into the image (decision 5): what it lets happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Profile {
@@ -44,10 +48,11 @@ pub fn build(layout: &Layout, soil: Soil, fault: bool, rooms: &Set) -> Result<Sp
 
 /// The Spine that ships, in its own place: no other build has its profile.
 pub fn build_release(layout: &Layout, soil: Soil, rooms: &Set) -> Result<Spine> {
+    pins::lock();
     let _turn = turn::take(layout)?;
     let lock = Lock::read(&layout.lock())?;
     let mut parts = parts(layout, &lock, soil, false, rooms)?;
-    parts.facts = facts(&lock, soil, Profile::Release);
+    parts.facts = facts(&lock, soil, Profile::Release, NO_DRIFT);
     write(&parts, layout.release(soil))
 }
 
@@ -96,26 +101,52 @@ pub fn parts(layout: &Layout, lock: &Lock, soil: Soil, fault: bool, rooms: &Set)
     let images = roomdisk::make(layout, rooms)?;
     let policy = policy::bake(layout, fault, &images)?;
     let bay0 = compile(layout, lock, "bay0", fault)?;
+    let tools = tools::prepare(layout)?;
+    let drifted = drifted(layout, lock, soil, rooms)?;
     Ok(Parts {
         soil_dir,
-        tools: tools::prepare(layout)?,
+        tools,
         bay0,
         policy,
         maker: layout.maker(),
         fault,
-        facts: facts(lock, soil, Profile::Dev),
+        facts: facts(lock, soil, Profile::Dev, &drifted),
         epoch: lock.source_date_epoch,
     })
 }
 
+/// What of this Spine is not what the locks pin: of its soil, of the vault's tools, of the images whose root hashes it has.
+fn drifted(layout: &Layout, lock: &Lock, soil: Soil, rooms: &Set) -> Result<String> {
+    let mut sets = vec![pins::tools(layout)?];
+    sets.extend(pins::soil(layout, lock, soil));
+    let recipes = room::recipe_names(layout)?;
+    for name in rooms
+        .names()
+        .filter(|name| recipes.iter().any(|it| it == name))
+    {
+        sets.push(pins::room(
+            &layout.recipes(),
+            &layout.cache().join("rooms"),
+            name,
+        )?);
+    }
+    pins::drifted(&sets)
+}
+
 /// The lines of `/etc/spine`.
-pub fn facts(lock: &Lock, soil: Soil, profile: Profile) -> Vec<(&'static str, String)> {
+pub fn facts(
+    lock: &Lock,
+    soil: Soil,
+    profile: Profile,
+    drifted: &str,
+) -> Vec<(&'static str, String)> {
     vec![
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("soil", soil.to_string()),
         ("profile", format!("{profile:?}").to_lowercase()),
         ("cmdline", BASE_APPEND.to_owned()),
         ("epoch", lock.source_date_epoch.to_string()),
+        ("drifted", drifted.to_owned()),
     ]
 }
 

@@ -38,7 +38,9 @@ pub fn stage(layout: &Layout, soil: Soil, rooms: &Set) -> Result<PathBuf> {
     if let Some(maker) = &parts.maker {
         fs::copy(maker, stage.join("update.der")).context("copy the maker's certificate")?;
     }
-    // For the assembly: which soil. For the script: the image to run, and where the two files belong; each soil has its own place.
+    let drifted = parts.facts.iter().find(|(key, _)| *key == "drifted");
+    let drifted = drifted.map_or(spine::NO_DRIFT, |(_, value)| value);
+    // For the assembly: which soil, and what is not as pinned. For the script: the image to run, and where the two files belong; each soil has its own place.
     let place = layout.spine(soil, false);
     for (name, text) in [
         (
@@ -46,6 +48,7 @@ pub fn stage(layout: &Layout, soil: Soil, rooms: &Set) -> Result<PathBuf> {
             format!("{}@{}", lock.builder.image, lock.builder.digest),
         ),
         ("soil.name", soil.to_string()),
+        ("drifted", drifted.to_owned()),
         ("kernel", place.kernel.display().to_string()),
         ("initrd", place.initrd.display().to_string()),
     ] {
@@ -66,6 +69,7 @@ pub fn assemble(stage: &Path, out: &Path) -> Result<Spine> {
     let name = stage.join("soil.name");
     let name = fs::read_to_string(&name).with_context(|| format!("read {}", name.display()))?;
     let soil = Soil::from_str(name.trim(), false).map_err(|e| anyhow!("soil.name: {e}"))?;
+    let drifted = fs::read_to_string(stage.join("drifted")).context("read drifted")?;
     let parts = Parts {
         soil_dir: stage.join("soil"),
         tools: stage.join("tools"),
@@ -73,7 +77,7 @@ pub fn assemble(stage: &Path, out: &Path) -> Result<Spine> {
         policy: stage.join("policy.db"),
         maker: Some(stage.join("update.der")).filter(|file| file.exists()),
         fault: false,
-        facts: spine::facts(&lock, soil, Profile::Dev),
+        facts: spine::facts(&lock, soil, Profile::Dev, drifted.trim()),
         epoch: lock.source_date_epoch,
     };
     let spine = Spine {

@@ -10,9 +10,10 @@ use anyhow::{Context, Result, ensure};
 use object::read::elf::{Dyn, ElfFile64, ProgramHeader};
 use object::{Endianness, elf};
 
-use crate::fetch::{self, fresh_dir};
+use crate::fetch::fresh_dir;
 use crate::layout::Layout;
-use crate::room;
+use crate::pins::{self, Apt};
+use crate::room::{self, Package};
 use crate::stamp;
 use crate::turn;
 
@@ -21,7 +22,7 @@ const SHAPE: &str = "1";
 /// The name of their lock, `xtask/tools.lock`.
 pub const LOCK: &str = "tools";
 /// The Debian release they are of: that of the kernel.
-const RELEASE: &str = "bookworm";
+pub const RELEASE: &str = "bookworm";
 /// What has what is needed. Nothing is taken that no program below needs.
 const PACKAGES: [&str; 17] = [
     "cryptsetup-bin",
@@ -58,15 +59,17 @@ enum Found {
 /// The folder with the tools, made where it is missing.
 pub fn prepare(layout: &Layout) -> Result<PathBuf> {
     let _turn = turn::take(layout)?;
-    let packages = room::read_lock(&layout.tools_lock(), LOCK)?;
-    let key = stamp::sha256(format!("{SHAPE} {WANTED:?} {packages:?}").as_bytes());
-    let dir = layout.cache().join(format!("tools-{}", &key[..16]));
+    let set = pins::tools(layout)?;
+    let dir = place(layout, &pins::known(&set, pins::locked())?);
+    if dir.exists() {
+        return Ok(dir);
+    }
+    let packages = pins::take(&set, &Apt::default(), pins::locked())?;
+    let dir = place(layout, &packages);
     if !dir.exists() {
-        let cache = layout.cache().join("tools");
-        room::fetch_packages(LOCK, &packages, &cache)?;
         let files = packages
             .iter()
-            .map(|package| contents(&cache.join(package.pin().name)));
+            .map(|package| contents(&set.cache.join(package.pin().name)));
         let files = closure(&files.collect::<Result<Vec<_>>>()?)?;
         let made = fresh_dir(&layout.cache().join("made-tools"))?;
         for (name, bytes) in files {
@@ -76,6 +79,11 @@ pub fn prepare(layout: &Layout) -> Result<PathBuf> {
         fs::rename(&made, &dir).with_context(|| format!("move into place {}", dir.display()))?;
     }
     Ok(dir)
+}
+
+fn place(layout: &Layout, packages: &[Package]) -> PathBuf {
+    let key = stamp::sha256(format!("{SHAPE} {WANTED:?} {packages:?}").as_bytes());
+    layout.cache().join(format!("tools-{}", &key[..16]))
 }
 
 /// Their files, by name.
@@ -98,8 +106,10 @@ pub fn packages(layout: &Layout) -> Result<Vec<String>> {
 
 /// Pins the packages as they are in this host's archive.
 pub fn repin(layout: &Layout) -> Result<()> {
-    fetch::apt_update()?;
-    let mut packages = room::resolve(RELEASE, &PACKAGES)?;
+    let apt = Apt::default();
+    apt.update().context("repin tools")?;
+    let asked = PACKAGES.map(str::to_owned);
+    let mut packages = pins::resolve(&apt, RELEASE, &asked, false).context("repin tools")?;
     packages.retain(|package| PACKAGES.contains(&package.name.as_str()));
     let path = layout.tools_lock().join(format!("{LOCK}.lock"));
     fs::write(&path, room::lock_text(LOCK, &packages))

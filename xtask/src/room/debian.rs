@@ -11,10 +11,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::layer::{self, LeftOut};
-use super::recipe::{self, Package, Recipe};
+use super::recipe::{Package, Recipe};
 use super::spool::{Spool, unpacked};
 use super::tree::{Kind, Meta, Place, Tree};
-use crate::fetch::{self, fresh_dir};
 use crate::host;
 
 /// What mmdebstrap copies from the host, or writes for its own use.
@@ -27,94 +26,6 @@ const OF_THE_HOST: [&str; 5] = [
 ];
 /// Lines of a failed mmdebstrap that are shown.
 const LAST_LINES: usize = 8;
-
-/// All packages of a lock in `cache`, fetched where they are missing, each checked.
-pub fn fetch(name: &str, packages: &[Package], cache: &Path) -> Result<()> {
-    let repin = recipe::repin_command(name);
-    fs::create_dir_all(cache).with_context(|| format!("create {}", cache.display()))?;
-    let mut missing = Vec::new();
-    for package in packages {
-        if fetch::cached(&package.pin(), cache, &repin)?.is_none() {
-            missing.push(package);
-        }
-    }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let part = fresh_dir(&cache.join("part"))?;
-    let wanted: Vec<String> = missing.iter().map(|p| p.wanted()).collect();
-    let bytes = missing.iter().map(|p| p.bytes).sum();
-    let what = format!("{} packages of {name}", missing.len());
-    if !fetch::apt_download_all(&wanted, &what, &part, bytes)? {
-        fetch::apt_update()?;
-        if !fetch::apt_download_all(&wanted, &what, &part, bytes)? {
-            bail!("{}", gone(name, &part, &missing, cache));
-        }
-    }
-    for package in missing {
-        fetch::keep(&package.pin(), &part, cache, &repin)?;
-    }
-    Ok(())
-}
-
-fn gone(name: &str, part: &Path, wanted: &[&Package], cache: &Path) -> String {
-    let lacks = wanted.iter().find(|p| !part.join(p.pin().name).exists());
-    let lacks = lacks.map_or("them".to_owned(), |p| p.wanted());
-    let folder = if name == crate::tools::LOCK {
-        "xtask"
-    } else {
-        "xtask/rooms"
-    };
-    format!(
-        "fetch {} packages (pinned in {folder}/{name}.lock): apt does not have {lacks}, even after apt-get update; next, on a host of \
-         that Debian release: {}; or put the files into {}",
-        wanted.len(),
-        recipe::repin_command(name),
-        cache.display()
-    )
-}
-
-/// The packages that a recipe's names stand for today, in this host's archive, with all they depend on.
-pub fn resolve(recipe: &Recipe, work: &Path) -> Result<Vec<Package>> {
-    let host = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let release = format!("VERSION_CODENAME={}", recipe.release);
-    ensure!(
-        host.lines().any(|line| line.replace('"', "") == release),
-        "this host is not Debian {0}; next: repin on a host that is",
-        recipe.release
-    );
-    let status = work.join("status");
-    fs::write(&status, "").context("write an empty list of packages")?;
-    let mut apt = host::command("apt-get")?;
-    apt.arg("-o")
-        .arg(format!("Dir::State::status={}", status.display()))
-        .args(["-o", "APT::Install-Recommends=false"])
-        .args(["-o", "Acquire::ForceHash=SHA256"])
-        .args(["-qq", "--print-uris", "-y", "install"]);
-    if recipe.kind == recipe::Kind::Debian {
-        apt.arg("?essential");
-    }
-    let output = apt
-        .args(&recipe.packages)
-        .stdin(Stdio::null())
-        .output()
-        .context("run apt-get")?;
-    ensure!(
-        output.status.success(),
-        "apt-get cannot resolve {:?}: {}; next: correct the recipe",
-        recipe.packages,
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    let text = String::from_utf8_lossy(&output.stdout);
-    let mut packages = text
-        .lines()
-        .map(|line| {
-            Package::from_uri(line).with_context(|| format!("apt-get printed {line:?}, unknown"))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    packages.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(packages)
-}
 
 /// One program and links to it by the names that it lists itself.
 pub fn busybox(package: &Package, cache: &Path, tree: &mut Tree, spool: &mut Spool) -> Result<()> {
@@ -236,7 +147,7 @@ fn archive(packages: &[Package], cache: &Path) -> Result<tempfile::TempDir> {
 }
 
 /// What a package says of itself.
-fn control(deb: &Path) -> Result<String> {
+pub fn control(deb: &Path) -> Result<String> {
     let mut text = String::new();
     member(deb, "control.tar", |control| {
         for entry in tar::Archive::new(control).entries()? {

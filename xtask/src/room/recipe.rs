@@ -108,19 +108,28 @@ pub fn read_lock(dir: &Path, name: &str) -> Result<Vec<Package>> {
         .collect()
 }
 
+/// The packages of [`lock_lines`].
+pub fn parse_lock(text: &str) -> Option<Vec<Package>> {
+    text.lines().map(Package::parse).collect()
+}
+
 /// The text of a lock.
 pub fn lock_text(name: &str, packages: &[Package]) -> String {
-    let mut text = format!(
+    format!(
         "# Written by `{}`: package=version architecture bytes sha256\n",
         repin_command(name)
-    );
-    for p in packages {
-        text.push_str(&format!(
+    ) + &lock_lines(packages)
+}
+
+/// Its lines, one for each package.
+pub fn lock_lines(packages: &[Package]) -> String {
+    let line = |p: &Package| {
+        format!(
             "{}={} {} {} {}\n",
             p.name, p.version, p.arch, p.bytes, p.sha256
-        ));
-    }
-    text
+        )
+    };
+    packages.iter().map(line).collect()
 }
 
 /// What a person types when a pin does not hold any more.

@@ -1,0 +1,224 @@
+//! The host's apt client: what its lists say, and files fetched through it. It checks signatures and hashes; no file is fetched around it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::archive::Archive;
+use crate::fetch;
+use crate::host::{self, Privilege};
+
+/// Unpacks a list however apt keeps it.
+const HELPER: &str = "/usr/lib/apt/apt-helper";
+/// One list of packages per line: its file, its archive's name for the release, whose it is, whether its signature was good, and the
+/// entry of the sources that it is of.
+const FORMAT: &str = "$(FILENAME)|$(CODENAME)|$(ORIGIN)|$(TRUSTED)|$(SOURCESENTRY)";
+/// The archive whose versions may stand in for pinned ones.
+const ORIGIN: &str = "Debian";
+
+/// The client, as the host has it or with a configuration of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Apt {
+    config: Option<PathBuf>,
+}
+
+/// One list of packages that the client has.
+struct List {
+    file: String,
+    signed: bool,
+}
+
+impl Apt {
+    /// With this configuration instead of the host's.
+    #[cfg(test)]
+    pub fn with(config: PathBuf) -> Apt {
+        Apt {
+            config: Some(config),
+        }
+    }
+
+    /// True without a configuration of its own.
+    pub fn is_the_hosts(&self) -> bool {
+        self.config.is_none()
+    }
+
+    /// One of its programs.
+    pub fn command(&self, program: &str) -> Result<Command> {
+        let mut command = host::command(program)?;
+        self.set(&mut command);
+        Ok(command)
+    }
+
+    fn set(&self, command: &mut Command) {
+        command.env("LC_ALL", "C").stdin(Stdio::null());
+        if let Some(config) = &self.config {
+            command.env("APT_CONFIG", config);
+        }
+    }
+
+    /// Asks the archive for its lists; an error is why there are no new ones. A list whose signature is wrong is none.
+    pub fn update(&self) -> Result<()> {
+        let mut command = match (&self.config, host::privilege()) {
+            (Some(_), _) | (_, Privilege::Root) => self.command("apt-get")?,
+            (_, Privilege::Sudo) => {
+                let mut sudo = Command::new("sudo");
+                sudo.arg("apt-get");
+                sudo
+            }
+            (_, Privilege::None) => bail!(
+                "refresh the apt index: not root and sudo asks for a password; next: sudo apt-get update"
+            ),
+        };
+        self.set(&mut command);
+        eprintln!("fetch: apt-get update");
+        let output = command
+            .args(["-q", "update", "--error-on=any"])
+            .output()
+            .context("run apt-get update")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "apt-get update: {}", why(&said));
+        Ok(())
+    }
+
+    /// What the archive's lists have of these names and of names with one of these beginnings; only lists of this release.
+    pub fn archive(&self, release: &str, names: &[String]) -> Result<Archive> {
+        let mut archive = Archive::default();
+        for list in self.lists(release)? {
+            let mut helper = Command::new(HELPER);
+            self.set(&mut helper);
+            let output = helper
+                .args(["cat-file", &list.file])
+                .output()
+                .with_context(|| format!("run {HELPER}"))?;
+            ensure!(output.status.success(), "read {}: damaged", list.file);
+            archive.read(&String::from_utf8_lossy(&output.stdout), list.signed, names);
+        }
+        Ok(archive)
+    }
+
+    fn lists(&self, release: &str) -> Result<Vec<List>> {
+        let output = self
+            .command("apt-get")?
+            .args(["indextargets", "--format", FORMAT, "Created-By: Packages"])
+            .output()
+            .context("run apt-get indextargets")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text
+            .lines()
+            .filter_map(|line| list(line, release))
+            .collect())
+    }
+
+    /// Fetches these, as apt names them, and leaves in `dir` what came. An error is why not all did.
+    pub fn download(&self, wanted: &[String], what: &str, bytes: u64, dir: &Path) -> Result<()> {
+        let log = dir.join("apt.log");
+        let file = fs::File::create(&log).with_context(|| format!("create {}", log.display()))?;
+        let mut command = self.command("apt-get")?;
+        command
+            .args(["-q", "-o", "Acquire::Retries=2", "download"])
+            .args(wanted)
+            .current_dir(dir);
+        if host::privilege() == Privilege::Root {
+            // The sandbox user cannot write into our folder; apt would only warn about it.
+            command.args(["-o", "APT::Sandbox::User=root"]);
+        }
+        command.stdout(Stdio::null()).stderr(file);
+        let status = fetch::with_bar(&mut command, what, dir, bytes)?;
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        ensure!(status.success(), "{}", why(&said));
+        Ok(())
+    }
+}
+
+/// A line of [`FORMAT`], where it is of this release's archive, its updates or its security archive, and not of backports.
+fn list(line: &str, release: &str) -> Option<List> {
+    let fields: Vec<&str> = line.split('|').collect();
+    let [file, codename, origin, trusted, entry] = fields[..] else {
+        return None;
+    };
+    let part = codename.strip_prefix(release)?;
+    let ours = ["", "-updates", "-security"].contains(&part);
+    ours.then(|| List {
+        file: file.to_owned(),
+        signed: origin == ORIGIN && trusted == "yes" && !believed(entry),
+    })
+}
+
+/// True where the host's sources tell apt to believe an archive without its signature.
+fn believed(entry: &str) -> bool {
+    let file = entry.rsplit_once(':').map_or(entry, |(file, _)| file);
+    let Ok(text) = fs::read_to_string(file) else {
+        return true;
+    };
+    let text = text.to_lowercase();
+    let lines = text.lines().map(|line| line.replace([' ', '\t'], ""));
+    let mut lines = lines.filter(|line| !line.starts_with('#'));
+    lines.any(|line| {
+        [
+            "trusted=yes",
+            "trusted:yes",
+            "insecure=yes",
+            "insecure:yes",
+            "weak=yes",
+            "weak:yes",
+        ]
+        .iter()
+        .any(|word| line.contains(word))
+    })
+}
+
+/// The first error of what apt said, else its first word of any kind.
+fn why(said: &str) -> String {
+    let mut lines = said.lines().filter_map(|line| line.strip_prefix("E: "));
+    let first = lines.next().or_else(|| said.lines().next());
+    first.unwrap_or("it failed and said nothing").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn u01_a_source_that_is_believed_unsigned_or_of_another_release_stands_in_for_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, text).unwrap();
+            format!("{}:1", path.display())
+        };
+        let plain = write("plain", "# trusted=yes\ndeb file:/a bookworm main\n");
+        let believed = write(
+            "believed",
+            "deb [arch=amd64 trusted=yes] file:/a bookworm main\n",
+        );
+        let deb822 = write("deb822", "Types: deb\nTrusted: yes\n");
+        let signed = |codename: &str, origin: &str, trusted: &str, entry: &str| {
+            let line = format!("/l|{codename}|{origin}|{trusted}|{entry}");
+            list(&line, "bookworm").map(|list| list.signed)
+        };
+        assert_eq!(signed("bookworm", "Debian", "yes", &plain), Some(true));
+        let security = signed("bookworm-security", "Debian", "yes", &plain);
+        assert_eq!(security, Some(true));
+        assert_eq!(signed("bookworm", "Debian", "no", &plain), Some(false));
+        assert_eq!(signed("bookworm", "Other", "yes", &plain), Some(false));
+        assert_eq!(signed("bookworm", "Debian", "yes", &believed), Some(false));
+        assert_eq!(signed("bookworm", "Debian", "yes", &deb822), Some(false));
+        assert_eq!(
+            signed("bookworm", "Debian", "yes", "/nowhere:1"),
+            Some(false)
+        );
+        assert_eq!(signed("bookworm-backports", "Debian", "yes", &plain), None);
+        assert_eq!(signed("trixie", "Debian", "yes", &plain), None);
+    }
+
+    #[test]
+    fn u01_the_reason_is_apts_first_error() {
+        assert_eq!(
+            why("W: old\nE: Failed to fetch a\nE: more\n"),
+            "Failed to fetch a"
+        );
+        assert_eq!(why(""), "it failed and said nothing");
+    }
+}
