@@ -17,6 +17,12 @@ use crate::{MAX_REPLY, packet_socket};
 /// A header and a body of [`crate::MAX_REPLY`] bytes, and one byte more, which tells that there was too much.
 const MAX_ANSWER: usize = 9 + MAX_REPLY + 1;
 
+/// The Spine's uid as a room sees it: the one for uids that have no name there (`user_namespaces(7)`).
+pub const OUTSIDE: u32 = 65_534;
+/// A room's umbilical is its own: what keeps others waiting there are its own programs.
+const BUSY: &str =
+    "no answer in time: programs of this room ask too often; next: end them, ask again";
+
 /// The body of an answer, and the descriptor that came with it.
 pub type Answer = (String, Option<OwnedFd>);
 
@@ -33,6 +39,7 @@ pub fn call(path: &Path, server: u32, line: &str, limit: Duration) -> Result<Ans
     };
     let (answer, given) = ask(path, server, line, limit).map_err(|error| match error.kind() {
         ErrorKind::ConnectionRefused => failed("stale, nobody listens"),
+        ErrorKind::WouldBlock if server == OUTSIDE => format!("{}: {BUSY}", path.display()),
         ErrorKind::WouldBlock => failed("no answer in time"),
         _ => failed(&error.to_string()),
     })?;

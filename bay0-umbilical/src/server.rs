@@ -1,9 +1,11 @@
 //! A listening end, driven by PID 1's loop: one descriptor to watch, bounded work per turn, nothing that blocks.
 //!
-//! The Spine and every room have one of their own, so what the clients of one do to each other is their own affair: a
-//! newcomer beyond [`CONNECTIONS`] takes the place of whoever was silent longest. A client is heard again once it is
-//! answered. What it says before stays in its own socket and wakes nobody.
+//! The Spine and every room have one of their own. What the clients of one do to each other is bounded as well: a newcomer beyond
+//! [`CONNECTIONS`] takes a place from the uid that has most of them, of whoever was silent longest; each connection is heard
+//! once a turn; and one that has hung up costs neither a place nor a request. A client is heard again once it is answered. What
+//! it says before stays in its own socket and wakes nobody.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
@@ -13,6 +15,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use bay0_persona::packet;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{Backlog, MsgFlags, UnixAddr};
 use nix::sys::socket::{bind, getsockopt, listen, recv, sockopt};
@@ -21,6 +24,9 @@ use crate::{MAX_REQUEST, Verb, packet_socket};
 
 /// Connections held at once by one server.
 pub const CONNECTIONS: usize = 8;
+
+/// Newcomers that the kernel lets wait: what a room can leave behind by connecting and hanging up. The others wait in `connect(2)`.
+const BACKLOG: i32 = 16;
 
 const LISTENER: ConnId = 0;
 
@@ -58,7 +64,7 @@ impl Server {
         let socket = packet_socket()?;
         bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
         fs::set_permissions(path, Permissions::from_mode(0o666))?;
-        listen(&socket, Backlog::MAXCONN)?;
+        listen(&socket, Backlog::new(BACKLOG)?)?;
         let server = Server {
             listener: socket.into(),
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
@@ -82,10 +88,16 @@ impl Server {
         let mut events = [EpollEvent::empty(); CONNECTIONS + 1];
         let count = self.epoll.wait(&mut events, EpollTimeout::ZERO);
         let mut calls = Vec::new();
-        for event in events.iter().take(count.unwrap_or(0)) {
-            self.credit = self.credit.map(|left| left.saturating_sub(1));
+        let mut ready: Vec<_> = events.iter().take(count.unwrap_or(0)).collect();
+        // Newcomers come last: whoever has said something is heard before his place is another's.
+        ready.sort_unstable_by_key(|event| Reverse(event.data()));
+        for event in ready {
+            let gone = event.events().contains(EpollFlags::EPOLLHUP);
+            let cost = u32::from(!gone);
+            self.credit = self.credit.map(|left| left.saturating_sub(cost));
             match event.data() {
                 LISTENER => drop(self.accept()),
+                client if gone => drop(self.clients.remove(&client)),
                 client => calls.extend(self.hear(client)),
             }
         }
@@ -113,16 +125,32 @@ impl Server {
     /// Out of descriptors, the listener is left unwatched for a while: it must not make PID 1 spin.
     fn accept(&mut self) -> io::Result<()> {
         let (socket, _) = self.listener.accept()?;
+        self.watch(&self.listener, LISTENER)?;
+        if is_gone(&socket) {
+            return Ok(());
+        }
         let uid = getsockopt(&socket, sockopt::PeerCredentials)?.uid();
         self.epoll.add(&socket, EpollEvent::empty())?;
-        self.hold(uid, socket)?;
-        Ok(self.watch(&self.listener, LISTENER)?)
+        Ok(self.hold(uid, socket)?)
+    }
+
+    /// Who leaves his place to a newcomer of this uid: of the uid that has most places then, the one that was silent longest.
+    fn leaver(&self, newcomer: u32) -> Option<ConnId> {
+        let places = |uid: u32| {
+            let held = self.clients.values().filter(|(of, _)| *of == uid).count();
+            held.saturating_add(usize::from(uid == newcomer))
+        };
+        // The last of those with the most: the oldest, backwards.
+        let all = self.clients.iter().rev();
+        all.max_by_key(|(_, (uid, _))| places(*uid))
+            .map(|(id, _)| *id)
     }
 
     /// Waits for the next request of a client, as of the one that spoke last.
     fn hold(&mut self, uid: u32, socket: UnixStream) -> nix::Result<()> {
         if self.clients.len() >= CONNECTIONS {
-            self.clients.pop_first();
+            let leaver = self.leaver(uid);
+            leaver.and_then(|leaver| self.clients.remove(&leaver));
         }
         self.last = self.last.saturating_add(1);
         self.watch(&socket, self.last)?;
@@ -130,13 +158,15 @@ impl Server {
         Ok(())
     }
 
-    /// Takes a request. A client that has hung up is not put back.
+    /// Takes a request. A client that has hung up is not put back; one that has spoken is the last to be silent.
     fn hear(&mut self, id: ConnId) -> Option<(ConnId, Verb)> {
         let (uid, socket) = self.clients.remove(&id)?;
         // The kernel cuts off what does not fit. A byte too many is enough to be refused.
         let mut packet = [0; MAX_REQUEST + 1];
         let length = recv(socket.as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT).ok()?;
         let packet = packet.get(..length).filter(|it| !it.is_empty())?;
+        self.last = self.last.saturating_add(1);
+        let id = self.last;
         self.clients.insert(id, (uid, socket));
         // No verb and no name contains what stands for foreign bytes then.
         let text = String::from_utf8_lossy(packet);
@@ -151,6 +181,16 @@ impl Server {
         let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT;
         self.epoll.modify(source, &mut EpollEvent::new(once, id))
     }
+}
+
+/// Whether the other side has closed its socket, so that no answer can reach it.
+fn is_gone(socket: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::empty())];
+    let gone = poll(&mut fds, PollTimeout::ZERO) == Ok(1);
+    let [fd] = fds;
+    gone && fd
+        .revents()
+        .is_some_and(|it| it.contains(PollFlags::POLLHUP))
 }
 
 #[cfg(test)]

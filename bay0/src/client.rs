@@ -10,17 +10,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use bay0_persona::{Wish, packet};
 use bay0_state::gate::{DATA, DONE, END, NOT, PACKET};
 use bay0_state::shelf::CHUNK;
+use bay0_umbilical::client::OUTSIDE;
 use nix::sys::socket::MsgFlags;
 
-use crate::boot::PATIENCE;
-
-/// What the Spine's uid is called in a room.
-const OUTSIDE: u32 = 65_534;
+/// How long an answer may take: longer than bay0 needs to work off whatever others in the room have asked.
+const PATIENCE: Duration = Duration::from_secs(5);
 const UNHEARD: &str = "no answer; next: try again, then ask the operator";
 const USAGE: &str = "usage: bay0 VERB
   hello, status, rooms       ask bay0

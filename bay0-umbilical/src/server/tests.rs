@@ -2,7 +2,6 @@
 
 use super::*;
 use bay0_persona::CloneFlags;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::socket::{connect, send};
 use nix::unistd::{Uid, User};
@@ -37,7 +36,7 @@ impl Scene {
 
     /// Is PID 1, answering `hi`, until there is nothing left to do.
     fn settle(&mut self) {
-        while ready(&self.server) {
+        while ready(&self.server) && self.server.credit != Some(0) {
             for (id, verb) in self.server.turn() {
                 self.served.push(verb);
                 self.server.reply(id, Ok("hi"), None);
@@ -274,6 +273,88 @@ fn h15_the_ninth_connection_costs_the_one_that_was_silent_longest() {
     scene.settle();
     let ends: Vec<String> = clients.iter_mut().map(heard).collect();
     assert_eq!(ends, ["", "<end>", "", "", "", "", "", ""]);
+}
+
+#[test]
+fn t02_who_has_hung_up_takes_nobodys_place_and_costs_no_request() {
+    let mut scene = scene();
+    let mut clients: Vec<UnixStream> = (0..8).map(|_| scene.connect()).collect();
+    scene.settle();
+    scene.server.credit = Some(5);
+    for _ in 0..5 {
+        let mut gone = scene.connect();
+        gone.write_all(b"hello\n").unwrap();
+    }
+    scene.settle();
+    // Each newcomer was looked at once, and nothing it said.
+    assert_eq!((scene.server.credit, scene.served.len()), (Some(0), 0));
+    scene.server.credit = Some(8);
+    for client in &mut clients {
+        assert_eq!(scene.ask(client, b"hello\n"), "ok 2\nhi");
+    }
+    // To hang up costs nothing.
+    drop(clients);
+    scene.server.credit = Some(1);
+    scene.settle();
+    assert_eq!(
+        (scene.server.credit, scene.server.clients.len()),
+        (Some(1), 0)
+    );
+}
+
+#[test]
+fn t02_a_newcomer_takes_a_place_of_the_uid_that_has_most() {
+    let mut scene = scene();
+    let mut clients: Vec<UnixStream> = (0..8).map(|_| scene.connect()).collect();
+    scene.settle();
+    // Those two that were silent longest are another's.
+    for held in scene.server.clients.values_mut().take(2) {
+        held.0 = 4242;
+    }
+    let _ninth = scene.connect();
+    scene.settle();
+    let ends: Vec<String> = clients.iter_mut().map(heard).collect();
+    assert_eq!(ends, ["", "", "<end>", "", "", "", "", ""]);
+    // With as many places as others together, the next of them takes one of their own.
+    for held in scene.server.clients.values_mut().skip(2) {
+        held.0 = 4243;
+    }
+    let _tenth = scene.connect();
+    scene.settle();
+    let ends: Vec<String> = clients.iter_mut().map(heard).collect();
+    assert_eq!(ends[..4], ["", "", "<end>", "<end>"]);
+}
+
+#[test]
+fn t02_who_has_spoken_is_heard_before_a_newcomer_takes_the_place() {
+    let mut scene = scene();
+    let mut clients: Vec<UnixStream> = (0..8).map(|_| scene.connect()).collect();
+    scene.settle();
+    let _ninth = scene.connect();
+    clients[0].write_all(b"hello\n").unwrap();
+    scene.settle();
+    assert_eq!(heard(&mut clients[0]), "ok 2\nhi");
+}
+
+#[test]
+fn t02_what_connects_and_hangs_up_leaves_less_behind_than_a_second_takes() {
+    let mut scene = scene();
+    scene.server.credit = Some(0);
+    // Nothing is taken: the kernel lets so many wait, and no more.
+    let path = scene.dir.path().join("run/sock");
+    let connected = |_: &usize| {
+        let socket = UnixStream::from(packet_socket().unwrap());
+        socket.set_nonblocking(true).unwrap();
+        connect(socket.as_raw_fd(), &UnixAddr::new(&path).unwrap()).is_ok()
+    };
+    let waiting = (0..1000).take_while(connected).count();
+    assert_eq!(waiting, BACKLOG as usize + 1);
+    scene.server.credit = Some(128);
+    scene.settle();
+    let mut client = scene.connect();
+    assert_eq!(scene.ask(&mut client, b"hello\n"), "ok 2\nhi");
+    // Each of those, the client and its request.
+    assert_eq!(scene.server.credit, Some(128 - BACKLOG as u32 - 3));
 }
 
 #[test]

@@ -165,6 +165,7 @@ scenarios! {
     siege::t03_files_without_end_harm_their_own_room_alone ["hostile"]: "the same with files in memory",
     siege::t03_descriptors_without_end_harm_their_own_room_alone ["hostile"]: "the same with open files",
     siege::t02_requests_without_end_are_answered_so_often_and_no_more ["hostile"]: "the same with requests to bay0, of which it takes so many a second",
+    siege::t02_a_flooded_umbilical_answers_again_at_once ["hostile"]: "after four seconds of connecting and hanging up, and beside four programs that ask without end, a room is answered and keeps what it saves",
     siege::t03_a_process_that_ignores_every_signal_ends_with_its_room ["hostile"]: "the same with a process that only its room ends",
     siege::t03_a_room_that_forks_faster_than_it_is_killed_is_stopped ["hostile"]: "the same with processes that no list of them keeps up with",
     siege::t04_pid1_answers_while_a_thousand_busy_processes_are_thawed: "the operator line and a client get answers, the slowest is told",

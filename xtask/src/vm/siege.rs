@@ -69,6 +69,21 @@ pub fn t02_requests_without_end_are_answered_so_often_and_no_more(lab: &Lab) -> 
     siege(lab, |room| again_and_again(room, "request-flood"), None)
 }
 
+pub fn t02_a_flooded_umbilical_answers_again_at_once(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.start_room(ENEMY)?;
+    let mut room = guest.enter(ENEMY)?;
+    // The client gives up after five seconds.
+    let said = room.run("hostile connect-flood; bay0 hello && echo some | bay0 save note")?;
+    ensure!(said.contains("connect-flood: BOUNDED "), "{said}");
+    // Beside others that ask without end, there is an answer as well.
+    room.run("for i in 1 2 3 4; do hostile request-flood >/dev/null & done; bay0 hello")?;
+    room.run("wait; bay0 hello; bay0 load note | grep some")?;
+    room.leave()?;
+    unharmed(&mut guest)?;
+    guest.power_off()
+}
+
 pub fn t03_a_process_that_ignores_every_signal_ends_with_its_room(lab: &Lab) -> Result<()> {
     siege(lab, |room| once(room, "unkillable"), None)
 }

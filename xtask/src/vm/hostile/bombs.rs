@@ -71,12 +71,26 @@ pub fn requests() -> Told {
     }
 }
 
+/// Connects to bay0 and hangs up as fast as it can, which takes no right.
+pub fn connections() -> Told {
+    let (begun, mut count) = (Instant::now(), 0_u64);
+    while begun.elapsed() < FLOOD {
+        // Where no more may wait this is refused at once, and tried again.
+        count += u64::from(door(SockFlag::SOCK_NONBLOCK).is_ok());
+    }
+    Told::Bounded(format!("{count} connections"))
+}
+
+fn door(flags: SockFlag) -> io::Result<OwnedFd> {
+    let (family, kind) = (AddressFamily::Unix, SockType::SeqPacket);
+    let door = socket(family, kind, flags, None)?;
+    connect(door.as_raw_fd(), &UnixAddr::new("/run/umbilical")?)?;
+    Ok(door)
+}
+
 /// A connection of its own for one request; waits for the answer.
 fn ask(word: &str) -> io::Result<()> {
-    let (family, kind) = (AddressFamily::Unix, SockType::SeqPacket);
-    let door = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
-    connect(door.as_raw_fd(), &UnixAddr::new("/run/umbilical")?)?;
-    let mut door = File::from(door);
+    let mut door = File::from(door(SockFlag::SOCK_CLOEXEC)?);
     door.write_all(format!("{word}\n").as_bytes())?;
     door.read(&mut [0; 256]).map(drop)
 }

@@ -59,12 +59,13 @@ const fn resources(name: &'static str, run: fn() -> Told) -> Attack {
 }
 
 /// Every attack, in the order of `all`.
-const ATTACKS: [Attack; 43] = [
+const ATTACKS: [Attack; 44] = [
     resources("fork-bomb", bombs::forks),
     resources("mem-bomb", bombs::memory),
     resources("tmpfs-fill", bombs::tmpfs),
     resources("fd-exhaust", bombs::descriptors),
     resources("request-flood", bombs::requests),
+    resources("connect-flood", bombs::connections),
     resources("unkillable", bombs::unkillable),
     resources("fork-faster-than-kill", bombs::storm),
     walls("ptrace-others", others::ptrace),
