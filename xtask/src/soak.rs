@@ -21,7 +21,7 @@ use crate::layout::Layout;
 use crate::soil::Soil;
 use crate::vm::lab::{Bench, Lab};
 use crate::vm::rng::Rng;
-use crate::vm::{self, cuts};
+use crate::vm::{self, again, cuts};
 
 /// How long a topic has its turn before the next one.
 const TURN: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ const ROOM_CUTS: u64 = 4;
 /// What `cargo xtask soak` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SoakArgs {
-    /// Only the topics whose name contains this: cuts, names, wire, genesis, umbilical, rooms, updates, fuzz
+    /// Only the topics whose name contains this: cuts, names, wire, genesis, umbilical, rooms, updates, fuzz, scenarios
     pub filter: Option<String>,
     /// How long: 90s, 30m, 8h
     #[arg(long = "for", default_value = "1h", value_parser = duration)]
@@ -44,6 +44,9 @@ pub struct SoakArgs {
     /// Number of the first case, with --seed: repeats a failure and keeps nothing
     #[arg(long, requires = "seed")]
     pub from: Option<u64>,
+    /// Keep every processor busy meanwhile, as somebody else on this host would
+    #[arg(long)]
+    pub under_load: bool,
 }
 
 /// What is kept between runs.
@@ -61,6 +64,8 @@ struct Soak<'a> {
     seed: u64,
     /// Built when the first power cut needs it.
     bench: Option<Bench>,
+    /// Held until the end, if it was asked for.
+    load: Option<again::Load>,
     /// The folder of the fuzz targets, built when the first case needs them.
     fuzzers: Option<PathBuf>,
     layout: &'a Layout,
@@ -68,7 +73,7 @@ struct Soak<'a> {
 
 type Case = fn(&mut Soak, u64) -> Result<()>;
 
-const TOPICS: [(&str, Case); 8] = [
+const TOPICS: [(&str, Case); 9] = [
     ("names", |soak, number| {
         cases::names(&mut Rng::new(soak.seed, number))
     }),
@@ -101,6 +106,10 @@ const TOPICS: [(&str, Case); 8] = [
         let layout = soak.layout;
         fuzz::case(layout, soak.fuzzers()?, seed, number, TURN)
     }),
+    ("scenarios", |soak, number| {
+        let seed = soak.seed;
+        again::case(soak.bench()?, seed, number)
+    }),
 ];
 
 impl Soak<'_> {
@@ -131,6 +140,7 @@ pub fn command(layout: &Layout, args: &SoakArgs) -> Result<u8> {
     let mut soak = Soak {
         seed: progress.seed,
         bench: None,
+        load: args.under_load.then(again::Load::begin),
         fuzzers: None,
         layout,
     };
@@ -164,7 +174,15 @@ fn turn(soak: &mut Soak, name: &str, case: Case, next: &mut u64, time: Duration)
     loop {
         let outcome = catch_unwind(AssertUnwindSafe(|| case(soak, *next)));
         if let Err(error) = outcome.unwrap_or_else(|_| Err(anyhow!("panicked"))) {
-            let repeat = format!("cargo xtask soak {name} --seed {} --from {next}", soak.seed);
+            let load = if soak.load.is_some() {
+                " --under-load"
+            } else {
+                ""
+            };
+            let repeat = format!(
+                "cargo xtask soak {name} --seed {} --from {next}{load}",
+                soak.seed
+            );
             return Some(format!(
                 "FAILED {name} case {next}: {error:#}; next: {repeat}"
             ));
@@ -253,6 +271,7 @@ mod tests {
             length: Duration::from_millis(1),
             seed,
             from,
+            under_load: false,
         };
         assert_eq!(command(layout, &args).unwrap(), 0);
         let files = fs::read_dir(layout.build()).unwrap().flatten();

@@ -4,6 +4,7 @@
 //! [`SCENARIOS`]. It gets a [`lab::Lab`], boots what it needs, and returns the reason if the promise does not hold. Every
 //! wait is for a line or a QMP event; every console is kept in `build/vm/<name>.log`.
 
+pub mod again;
 pub mod chain;
 pub mod crew;
 pub mod cutlog;
@@ -54,6 +55,8 @@ const TAIL_LINES: usize = 20;
 /// Longest that a scenario may take: thrice the longest one on a slow machine; and what each power cut of the run adds to it.
 const LIMIT: Duration = Duration::from_secs(600);
 const LIMIT_PER_CUT: Duration = Duration::from_secs(10);
+/// Power cuts of a run, unless told.
+const CUTS: u32 = 50;
 
 /// One promise, shown on a machine.
 #[derive(Clone, Copy)]
@@ -227,7 +230,7 @@ pub struct VmArgs {
     #[arg(long)]
     pub list: bool,
     /// Power cuts of the whole run
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = CUTS)]
     pub cuts: u32,
     /// Seed of every random choice; a new one for each run unless given
     #[arg(long)]
@@ -345,8 +348,7 @@ pub fn run(bench: &Bench, filter: Option<&str>, jobs: usize) -> Result<u8> {
     );
     println!("seed {}, consoles in {}", bench.seed, bench.logs.display());
     let (total, mut failed) = (ready.len(), Vec::new());
-    let limit = LIMIT + LIMIT_PER_CUT * bench.cuts;
-    crew::work(ready, jobs, limit, |name, outcome, took| {
+    crew::work(ready, jobs, limit(bench.cuts), |name, outcome, took| {
         let seconds = took.as_secs_f64();
         match outcome {
             Ok(()) => println!("ok {name} ({seconds:.1} s)"),
@@ -362,6 +364,11 @@ pub fn run(bench: &Bench, filter: Option<&str>, jobs: usize) -> Result<u8> {
         println!("  {name}");
     }
     Ok(u8::from(!failed.is_empty()))
+}
+
+/// The longest that a scenario may take in a run with so many cuts.
+fn limit(cuts: u32) -> Duration {
+    LIMIT + LIMIT_PER_CUT * cuts
 }
 
 /// Those whose images are there; the others are said, each with what it takes.
