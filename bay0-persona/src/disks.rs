@@ -1,0 +1,347 @@
+//! Which disk is which (decision 21): by identity, never by the order in which disks appear.
+//!
+//! | the firmware names the partition it booted | partitions of the wanted name | what is found |
+//! | --- | --- | --- |
+//! | on one disk | one on that disk | that |
+//! | on one disk | none, or two, on that disk | nothing, said |
+//! | on two disks, as byte copies have it | | nothing, both said |
+//! | on none | | nothing, said |
+//! | no: no firmware | one on all disks | that |
+//! | no | two | nothing, both said |
+//! | no | none | nothing; whether a disk without partitions will do, decides who asks |
+//!
+//! The stub in front of the kernel leaves the partition's GUID in a variable of the firmware (`systemd-stub(7)`). Disks are read by
+//! children, one each, so that one that hangs holds up nobody; this module is for children of PID 1, never for PID 1.
+
+mod survey;
+
+use std::fmt;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::libc;
+
+use crate::gpt::{self, Guid, Part};
+use survey::{BLOCK, entries, hardware, idle, pending, survey};
+pub use survey::{Content, Disk};
+
+/// Longest that a disk may take to appear: one on USB is there seconds after the kernel.
+pub const APPEARS: Duration = Duration::from_secs(5);
+/// How often it is looked for what has appeared.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long nothing may appear where there is a USB controller, before all is taken to be there.
+const QUIET: Duration = Duration::from_secs(1);
+/// Where the firmware's variables are.
+pub const VARS: &str = "/sys/firmware/efi/efivars";
+/// The variable of the stub's, and whose it is.
+const BOOTED: &str = "LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+/// `BLKPG` and `BLKPG_ADD_PARTITION` (`linux/blkpg.h`).
+const BLKPG: libc::c_ulong = 0x1269;
+const ADD: libc::c_int = 1;
+
+/// Why nothing was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// No disk at all; the controllers that have no driver.
+    NoDisk(String),
+    /// The name, and what there is.
+    NoPart(String, String),
+    /// A disk that does not show its table.
+    Silent(String),
+    /// A disk whose table cannot be read.
+    Broken(String),
+    /// The name, and two that have it.
+    Two(String, String, String),
+    /// Two disks without partitions.
+    Wholes(String, String),
+    /// Two partitions with the GUID of the one that was booted.
+    Copies(String, String),
+    /// The partition that was booted is on none of these.
+    NotBooted(String),
+    /// No firmware has named what it booted.
+    Unnamed,
+    /// The partition, and why it has no device.
+    NoDevice(String, Errno),
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lost::NoDisk(idle) => write!(f, "there is no disk{idle}"),
+            Lost::NoPart(name, seen) => write!(f, "no partition is called {name}: {seen}"),
+            Lost::Silent(disk) => write!(f, "{disk} does not answer"),
+            Lost::Broken(disk) => {
+                write!(
+                    f,
+                    "both copies of the partition table of {disk} are damaged"
+                )
+            }
+            Lost::Two(name, a, b) => write!(f, "{a} and {b} are both called {name}"),
+            Lost::Wholes(a, b) => write!(f, "{a} and {b} both have no partitions"),
+            Lost::Copies(a, b) => write!(
+                f,
+                "{a} and {b} both have the GUID of the partition that was booted, as a disk and its copy have"
+            ),
+            Lost::NotBooted(seen) => {
+                write!(f, "the partition that was booted is on no disk: {seen}")
+            }
+            Lost::Unnamed => f.write_str("no firmware has named the partition that it booted"),
+            Lost::NoDevice(part, errno) => write!(f, "{part}: {errno:?} from the kernel"),
+        }
+    }
+}
+
+impl Lost {
+    /// What is to be done about it.
+    pub fn next(&self) -> &'static str {
+        match self {
+            Lost::NoDisk(_) | Lost::NotBooted(_) | Lost::NoPart(..) => "attach the disk and reboot",
+            Lost::Silent(_) => "check the disk, then reboot",
+            Lost::Broken(_) => "restore its table with sgdisk on another machine, on a copy",
+            Lost::Two(..) | Lost::Wholes(..) | Lost::Copies(..) => {
+                "detach one of them, then reboot"
+            }
+            Lost::Unnamed => "boot a disk with slots by firmware",
+            Lost::NoDevice(..) => "report this text",
+        }
+    }
+}
+
+/// The GUID of the partition that the firmware has started; none if it has not told.
+pub fn booted() -> Option<Guid> {
+    let value = fs::read(Path::new(VARS).join(BOOTED)).ok()?;
+    // Attributes come before the text, which is UTF-16 and ends with a zero.
+    let units = value.get(4..)?.as_chunks::<2>().0.iter();
+    let units = units.map(|unit| u16::from_le_bytes(*unit));
+    let text = String::from_utf16(&units.take_while(|unit| *unit != 0).collect::<Vec<_>>());
+    gpt::guid(&text.ok()?)
+}
+
+/// The device of the partition of this name on the disk that was booted: a slot.
+///
+/// # Errors
+/// There is none, or which it is cannot be told.
+pub fn on_booted(name: &str) -> Result<String, Lost> {
+    let booted = booted().ok_or(Lost::Unnamed)?;
+    let (disk, part) = choose(&survey(&hardware()), Some(booted), name)?;
+    device(&disk, &part)
+}
+
+/// Waits until a partition of this name has appeared, and all else that may be it; its device, or why there is none, and all disks.
+pub fn find(name: &str) -> (Result<String, Lost>, Vec<Disk>) {
+    let (since, booted) = (Instant::now(), booted());
+    let (mut disks, mut seen, mut moved) = (Vec::<Disk>::new(), 0, since);
+    loop {
+        let mut names = hardware();
+        disks.retain(|disk| names.contains(&disk.name));
+        names.retain(|name| disks.iter().all(|disk| disk.name != *name));
+        if !names.is_empty() {
+            disks.extend(survey(&names));
+            disks.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        let count = entries("/sys/bus/usb/devices").len();
+        let late = since.elapsed() > APPEARS;
+        if !names.is_empty() || seen != count {
+            (seen, moved) = (count, Instant::now());
+        }
+        let settled = (count == 0 || moved.elapsed() > QUIET) && pending().is_empty();
+        let chosen = choose(&disks, booted, name);
+        let absent = matches!(chosen, Err(Lost::NoDisk(_) | Lost::NotBooted(_)));
+        if late || settled && !absent {
+            let found = chosen.and_then(|(disk, part)| device(&disk, &part));
+            return (found, disks);
+        }
+        sleep(LOOK);
+    }
+}
+
+/// The devices of all partitions of this name, as the kernel has them; of a disk whose table it does not take, as we do.
+///
+/// # Errors
+/// There is none.
+pub fn all_named(name: &str) -> Result<Vec<String>, Lost> {
+    let wanted = format!("PARTNAME={name}");
+    let has = |it: &String| {
+        let text = fs::read_to_string(Path::new(BLOCK).join(it).join("uevent"));
+        text.unwrap_or_default().lines().any(|line| line == wanted)
+    };
+    let known: Vec<_> = entries(BLOCK).into_iter().filter(has).collect();
+    if !known.is_empty() {
+        return Ok(known.iter().map(|it| format!("/dev/{it}")).collect());
+    }
+    let disks = survey(&hardware());
+    let found = named(&disks, name);
+    let devices: Vec<_> = found
+        .iter()
+        .flat_map(|(disk, part)| device(disk, part))
+        .collect();
+    if devices.is_empty() {
+        return Err(absent(&disks, name));
+    }
+    Ok(devices)
+}
+
+/// The only disk without partitions, if it is a virtio disk, where there is no partition of the wanted name; else why not.
+///
+/// # Errors
+/// There is none, or it may be another one.
+pub fn whole(disks: &[Disk], lost: Lost) -> Result<String, Lost> {
+    let mut bare = disks.iter().filter(|disk| disk.content == Content::Whole);
+    match (bare.next(), bare.next()) {
+        (Some(a), Some(b)) => Err(Lost::Wholes(a.path(), b.path())),
+        (Some(one), None) if one.name.starts_with("vd") => Ok(one.path()),
+        _ => Err(lost),
+    }
+}
+
+/// The one partition of this name.
+///
+/// # Errors
+/// There is none, or more than one.
+pub fn only(name: &str) -> Result<String, Lost> {
+    match all_named(name)?.as_slice() {
+        [a, b, ..] => Err(Lost::Two(name.to_owned(), a.clone(), b.clone())),
+        [one] => Ok(one.clone()),
+        [] => Err(Lost::NoDisk(String::new())),
+    }
+}
+
+/// The table above.
+fn choose(disks: &[Disk], booted: Option<Guid>, name: &str) -> Result<(String, Part), Lost> {
+    let all = |part: &&Part| Some(part.guid) == booted;
+    let mut started = parts(disks).filter(|(_, part)| all(part));
+    let mut candidates = named(disks, name);
+    if booted.is_some() {
+        let seen = || Lost::NotBooted(seen(disks));
+        let (disk, part) = started.next().ok_or_else(seen)?;
+        if let Some((other, same)) = started.next() {
+            return Err(Lost::Copies(
+                node(disk, part.number),
+                node(other, same.number),
+            ));
+        }
+        candidates.retain(|(other, _)| other == disk);
+    }
+    match candidates.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(absent(disks, name)),
+        [(a, one), (b, two), ..] => {
+            let (a, b) = (node(a, one.number), node(b, two.number));
+            Err(Lost::Two(name.to_owned(), a, b))
+        }
+    }
+}
+
+fn absent(disks: &[Disk], name: &str) -> Lost {
+    let first = |content| disks.iter().find(|disk| disk.content == content);
+    match (first(Content::Silent), first(Content::Broken)) {
+        (Some(disk), _) => Lost::Silent(disk.path()),
+        (_, Some(disk)) => Lost::Broken(disk.path()),
+        _ if disks.is_empty() => Lost::NoDisk(idle()),
+        _ => Lost::NoPart(name.to_owned(), seen(disks)),
+    }
+}
+
+fn parts(disks: &[Disk]) -> impl Iterator<Item = (&str, &Part)> {
+    disks.iter().flat_map(|disk| {
+        let parts = match &disk.content {
+            Content::Parts(parts) => parts.as_slice(),
+            _ => &[],
+        };
+        parts.iter().map(|part| (disk.name.as_str(), part))
+    })
+}
+
+fn named(disks: &[Disk], name: &str) -> Vec<(String, Part)> {
+    let found = parts(disks).filter(|(_, part)| part.name == name);
+    found
+        .map(|(disk, part)| (disk.to_owned(), part.clone()))
+        .collect()
+}
+
+/// What disks there are, for a message.
+fn seen(disks: &[Disk]) -> String {
+    let each = disks.iter().map(|disk| {
+        let what = match &disk.content {
+            Content::Whole => "without partitions".to_owned(),
+            Content::Broken => "both copies of its partition table are damaged".to_owned(),
+            Content::Silent => "does not answer".to_owned(),
+            Content::Parts(parts) => format!("{} partitions", parts.len()),
+        };
+        format!("/dev/{} {what}", disk.name)
+    });
+    each.collect::<Vec<_>>().join(", ") + &idle()
+}
+
+/// What the kernel calls a partition.
+fn node(disk: &str, number: u32) -> String {
+    let infix = if disk.ends_with(|it: char| it.is_ascii_digit()) {
+        "p"
+    } else {
+        ""
+    };
+    format!("/dev/{disk}{infix}{number}")
+}
+
+/// The device of a partition, which the kernel is told of where it does not know it, because the first copy of the table is damaged.
+fn device(disk: &str, part: &Part) -> Result<String, Lost> {
+    let node = node(disk, part.number);
+    let known = Path::new(BLOCK).join(node.trim_start_matches("/dev/"));
+    let figure = |name: &str| -> Option<u64> {
+        let text = fs::read_to_string(known.join(name)).ok()?;
+        text.trim_end().parse().ok()
+    };
+    let lost = |errno| Lost::NoDevice(node.clone(), errno);
+    if !known.exists() {
+        add(disk, part).map_err(lost)?;
+    }
+    // The kernel counts in half KiB, whatever the disk's sectors are.
+    let place = [("start", part.start), ("size", part.bytes)];
+    let same = place
+        .iter()
+        .all(|(name, bytes)| figure(name) == Some(bytes >> 9));
+    same.then_some(node.clone()).ok_or(lost(Errno::ESTALE))
+}
+
+/// `struct blkpg_ioctl_arg` and `struct blkpg_partition`.
+fn add(disk: &str, part: &Part) -> nix::Result<()> {
+    #[repr(C)]
+    struct Place {
+        start: i64,
+        length: i64,
+        number: libc::c_int,
+        names: [u8; 128],
+    }
+    #[repr(C)]
+    struct Order {
+        op: libc::c_int,
+        flags: libc::c_int,
+        length: libc::c_int,
+        place: *mut Place,
+    }
+    let narrow = |it: u64| i64::try_from(it).map_err(|_| Errno::ERANGE);
+    let mut place = Place {
+        start: narrow(part.start)?,
+        length: narrow(part.bytes)?,
+        number: i32::try_from(part.number).map_err(|_| Errno::ERANGE)?,
+        names: [0; 128],
+    };
+    let length = size_of::<Place>() as libc::c_int;
+    let mut order = Order {
+        op: ADD,
+        flags: 0,
+        length,
+        place: &raw mut place,
+    };
+    let disk = File::open(format!("/dev/{disk}")).map_err(|_| Errno::ENXIO)?;
+    // SAFETY: the kernel reads one blkpg_ioctl_arg and the blkpg_partition that it points to; this frame owns both.
+    let done = unsafe { libc::ioctl(disk.as_raw_fd(), BLKPG, &raw mut order) };
+    Errno::result(done).map(drop)
+}
+
+#[cfg(test)]
+mod tests;

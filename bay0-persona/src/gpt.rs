@@ -1,0 +1,278 @@
+//! A disk's partition table (UEFI 2.10, 5.3): both of its copies, each with its checksums.
+//!
+//! The kernel looks at the second copy only if its command line has `gpt`, and then on every disk (`block/partitions/efi.c`): a file that
+//! a room has kept could end a disk without partitions and be taken for one. Here the second copy counts only where the first sectors
+//! say that there is a table. The kernel does not tell the GUIDs of partitions either, which is how a disk is known (decision 21).
+//!
+//! | first sectors | first copy | second copy | |
+//! | --- | --- | --- | --- |
+//! | no trace of a table | | | no table |
+//! | whatever | whole | | the first is used; damage elsewhere is named |
+//! | a trace | damaged | whole | the second is used, and that is named |
+//! | a trace | damaged | damaged | broken: nothing on this disk is known |
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+
+/// A GUID, as it stands on the disk.
+pub type Guid = [u8; 16];
+
+/// What a header begins with.
+const SIGNATURE: &[u8] = b"EFI PART";
+/// Bytes of a header that have a meaning, and of an entry.
+const HEADER: usize = 92;
+const ENTRY: usize = 128;
+/// Bytes of the widest entry that is read.
+const WIDEST: usize = 4096;
+/// Most entries that are read: what tools make; the kernel takes no more than 255.
+const ENTRIES: u32 = 256;
+/// Type of a protective MBR's entry, where its four entries begin, and the bytes of each.
+const PROTECTIVE: u8 = 0xee;
+const MBR_ENTRIES: usize = 446;
+const MBR_ENTRY: usize = 16;
+/// Sector sizes that a table may be made for, beside the disk's own.
+const SECTORS: [u64; 2] = [512, 4096];
+
+/// A partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its place in the table, from 1.
+    pub number: u32,
+    /// Its own GUID.
+    pub guid: Guid,
+    /// First byte on the disk.
+    pub start: u64,
+    /// How many.
+    pub bytes: u64,
+    /// Its name; what is not printable ASCII is `?`.
+    pub name: String,
+}
+
+/// What does not keep a table from being read, and is not as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// The protective MBR.
+    Front,
+    /// The first copy.
+    First,
+    /// The second copy.
+    Second,
+    /// It is made for sectors of this many bytes, which are not the disk's.
+    Sectors(u64),
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Damage::Front => f.write_str("sector 0, which protects its partition table, is damaged"),
+            Damage::First => f.write_str(
+                "the first copy of its partition table, sectors 1 to 33, is damaged; the second, at its end, is used",
+            ),
+            Damage::Second => {
+                f.write_str("the second copy of its partition table, at its end, is damaged; the first is used")
+            }
+            Damage::Sectors(bytes) => {
+                write!(f, "its partition table is made for sectors of {bytes} bytes, which are not its own")
+            }
+        }
+    }
+}
+
+/// What a disk has of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing that looks like one.
+    Nothing,
+    /// One, of which neither copy is whole.
+    Broken,
+    /// One.
+    Table(Vec<Part>, Option<Damage>),
+}
+
+/// One copy of a table.
+enum Copy {
+    Nothing,
+    Damaged,
+    Whole { other: u64, parts: Vec<Part> },
+}
+
+/// Reads the table of a disk with sectors of `own` bytes.
+///
+/// # Errors
+/// The disk cannot be read, or is shorter than a sector.
+pub fn read(mut disk: &File, own: u64) -> io::Result<Found> {
+    let end = disk.seek(SeekFrom::End(0))?;
+    let mut front = [0; 512];
+    disk.read_exact_at(&mut front, 0)?;
+    let protected = is_protective(&front);
+    let mut trace = protected;
+    // Where a disk without a table may have what others wrote, nothing is looked for.
+    let others = SECTORS.into_iter().filter(|it| *it != own && protected);
+    for sector in [own].into_iter().chain(others) {
+        let last = end.checked_div(sector).unwrap_or(0).saturating_sub(1);
+        let first = copy(disk, end, sector, 1);
+        trace |= matches!(first, Copy::Damaged);
+        let read = match first {
+            Copy::Whole { other, parts } => {
+                let second = copy(disk, end, sector, other);
+                let lost = (!matches!(second, Copy::Whole { .. })).then_some(Damage::Second);
+                Some((parts, lost.or((!protected).then_some(Damage::Front))))
+            }
+            Copy::Damaged => second(disk, end, sector, last),
+            Copy::Nothing if protected => second(disk, end, sector, last),
+            Copy::Nothing => None,
+        };
+        if let Some((parts, damage)) = read {
+            let odd = (sector != own).then_some(Damage::Sectors(sector));
+            return Ok(Found::Table(parts, odd.or(damage)));
+        }
+    }
+    Ok(if trace { Found::Broken } else { Found::Nothing })
+}
+
+/// What the second copy has, where the first is damaged.
+fn second(disk: &File, end: u64, sector: u64, at: u64) -> Option<(Vec<Part>, Option<Damage>)> {
+    match copy(disk, end, sector, at) {
+        Copy::Whole { parts, .. } => Some((parts, Some(Damage::First))),
+        _ => None,
+    }
+}
+
+fn is_protective(front: &[u8]) -> bool {
+    let kinds = front.iter().skip(MBR_ENTRIES.saturating_add(4));
+    front.ends_with(&[0x55, 0xaa]) && kinds.step_by(MBR_ENTRY).take(4).any(|it| *it == PROTECTIVE)
+}
+
+/// Reads the copy whose header is in this sector. What cannot be read is not there.
+fn copy(disk: &File, end: u64, sector: u64, at: u64) -> Copy {
+    let mut header = [0; 512];
+    let place = at.saturating_mul(sector);
+    if disk.read_exact_at(&mut header, place).is_err() || !header.starts_with(SIGNATURE) {
+        return Copy::Nothing;
+    }
+    parse(disk, end, sector, at, &header).unwrap_or(Copy::Damaged)
+}
+
+/// `struct gpt_header` and the entries it speaks of; none if a checksum or a place is wrong.
+fn parse(disk: &File, end: u64, sector: u64, at: u64, header: &[u8]) -> Option<Copy> {
+    let size = usize::try_from(word(header, 12)?).ok()?;
+    let mut bare = header.get(..size).filter(|_| size >= HEADER)?.to_vec();
+    bare.get_mut(16..20)?.fill(0);
+    let (count, width) = (word(header, 80)?, usize::try_from(word(header, 84)?).ok()?);
+    let sound = crc32(&bare) == word(header, 16)? && long(header, 24)? == at;
+    if !sound || count > ENTRIES || !(ENTRY..=WIDEST).contains(&width) {
+        return None;
+    }
+    let mut entries = vec![0; width.checked_mul(usize::try_from(count).ok()?)?];
+    let place = long(header, 72)?.checked_mul(sector)?;
+    disk.read_exact_at(&mut entries, place).ok()?;
+    if crc32(&entries) != word(header, 88)? {
+        return None;
+    }
+    let parts = (1..).zip(entries.chunks(width));
+    let parts = parts.filter_map(|(number, entry)| part(number, entry, sector, end));
+    Some(Copy::Whole {
+        other: long(header, 32)?,
+        parts: parts.collect(),
+    })
+}
+
+/// `struct gpt_entry`; none if it is unused or not on the disk.
+fn part(number: u32, entry: &[u8], sector: u64, end: u64) -> Option<Part> {
+    entry
+        .get(..16)?
+        .iter()
+        .any(|byte| *byte != 0)
+        .then_some(())?;
+    let (first, last) = (long(entry, 32)?, long(entry, 40)?);
+    let start = first.checked_mul(sector)?;
+    let bytes = last
+        .checked_add(1)?
+        .checked_sub(first)?
+        .checked_mul(sector)?;
+    let within = bytes > 0 && start.checked_add(bytes)? <= end;
+    let units = entry.get(56..128)?.as_chunks::<2>().0.iter();
+    let units = units
+        .map(|unit| u16::from_le_bytes(*unit))
+        .take_while(|unit| *unit != 0);
+    let shown = |unit: u16| {
+        u8::try_from(unit)
+            .ok()
+            .filter(u8::is_ascii_graphic)
+            .unwrap_or(b'?')
+    };
+    within.then_some(Part {
+        number,
+        guid: entry.get(16..32)?.try_into().ok()?,
+        start,
+        bytes,
+        name: units.map(|unit| char::from(shown(unit))).collect(),
+    })
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    let bytes = bytes.get(at..)?.first_chunk()?;
+    Some(u32::from_le_bytes(*bytes))
+}
+
+fn long(bytes: &[u8], at: usize) -> Option<u64> {
+    let bytes = bytes.get(at..)?.first_chunk()?;
+    Some(u64::from_le_bytes(*bytes))
+}
+
+/// CRC-32 of IEEE 802.3, which UEFI uses.
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & 0u32.wrapping_sub(crc & 1));
+    let fed = |crc: u32, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), step);
+    !bytes.iter().fold(u32::MAX, fed)
+}
+
+/// The GUID that a text like `5350494e-4500-4001-a001-736c6f742d61` means: its first three groups are numbers, lowest byte first.
+pub fn guid(text: &str) -> Option<Guid> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'-').collect();
+    let pairs = digits
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
+    let mut guid: Guid = pairs.collect::<Option<Vec<_>>>()?.try_into().ok()?;
+    for number in [0..4, 4..6, 6..8] {
+        guid.get_mut(number)?.reverse();
+    }
+    (digits.len() == 32).then_some(guid)
+}
+
+impl fmt::Display for Part {
+    /// One line, for [`Part::parse`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Part {
+            number,
+            guid,
+            start,
+            bytes,
+            name,
+        } = self;
+        let guid = u128::from_be_bytes(*guid);
+        write!(f, "{number} {guid:032x} {start} {bytes} {name}")
+    }
+}
+
+impl Part {
+    /// What [`Part`]'s text means; none if it is not one.
+    pub fn parse(text: &str) -> Option<Part> {
+        let mut words = text.splitn(5, ' ');
+        let mut next = || words.next();
+        Some(Part {
+            number: next()?.parse().ok()?,
+            guid: u128::from_str_radix(next()?, 16).ok()?.to_be_bytes(),
+            start: next()?.parse().ok()?,
+            bytes: next()?.parse().ok()?,
+            name: next()?.to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
