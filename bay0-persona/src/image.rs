@@ -1,15 +1,17 @@
 //! A room's files (T09): a partition with a SquashFS and its dm-verity tree, found by name and opened with the root hash that the
-//! Spine itself carries, so that every block is verified before anybody reads it.
+//! Spine itself carries, so that every block is verified before anybody reads it. The hash is also what tells it from another of its name.
 //!
 //! Source: the kernel's `dm-ioctl.h` and `admin-guide/device-mapper/verity`.
 
-use std::fs::{self, File, create_dir_all};
+use std::fs::{File, create_dir_all};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
+
+use crate::disks;
 
 /// Where images are mounted.
 pub const IMAGES: &str = "/run/images";
@@ -58,8 +60,20 @@ impl Image {
     /// # Errors
     /// What could not be done, and why; a root hash that does not match shows as a mount that fails with EIO or EINVAL.
     pub fn open(&self) -> Result<(), String> {
-        let disk = partition(&self.name).ok_or("no partition has this name")?;
-        let device = self.verity(&disk, "");
+        let disks = disks::all_named(&self.name).map_err(|lost| format!("{lost}"))?;
+        // Of two that are called so, the hash tells which it is: one that does not match is not the one.
+        let opened = disks.iter().map(|disk| self.open_on(disk));
+        let why = opened
+            .scan((), |(), opened| opened.err())
+            .collect::<Vec<_>>();
+        if why.len() < disks.len() {
+            return Ok(());
+        }
+        Err(why.join(", and "))
+    }
+
+    fn open_on(&self, disk: &str) -> Result<(), String> {
+        let device = self.verity(disk, "");
         let device = device.map_err(|errno| format!("verity on {disk}: {errno:?}"))?;
         let at = self.path();
         create_dir_all(&at).map_err(|err| format!("{}: {err}", at.display()))?;
@@ -118,18 +132,6 @@ fn control() -> nix::Result<File> {
 pub fn squashfs(device: &str, at: &Path, flags: MsFlags) -> nix::Result<()> {
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | flags;
     mount(Some(device), at, Some("squashfs"), flags, None::<&str>)
-}
-
-/// The device of the partition of this name, such as `/dev/vdb2`.
-pub fn partition(name: &str) -> Option<String> {
-    let wanted = format!("PARTNAME={name}");
-    for entry in fs::read_dir("/sys/class/block").ok()?.flatten() {
-        let text = fs::read_to_string(entry.path().join("uevent")).unwrap_or_default();
-        if text.lines().any(|line| line == wanted) {
-            return Some(format!("/dev/{}", entry.file_name().display()));
-        }
-    }
-    None
 }
 
 /// One call of the device mapper: 3 makes the device `name`, 4 removes it, 9 loads its table, 6 starts it, 12 asks for its

@@ -5,8 +5,8 @@
 //!
 //! | request | what is done | values |
 //! | --- | --- | --- |
-//! | `unlock` | find the disk and open the vault on it, which may take a person hours (C07) | `plain`, `luks`, `sealed`, `again` or `locked`, what is to be mounted, and what is to be said |
-//! | `open BOOT_ID DISK` | mount and open everything | last-known-good time, newest sequence number, what is in force, how the previous boot ended; then what is wrong, each of which makes the whole boot RED |
+//! | `unlock PROFILE` | find the disk and open the vault on it, which may take a person hours (C07) | `plain`, `luks`, `sealed`, `again` or `locked`, what is to be mounted, the disk, what is to be said or nothing; then what is not as it should be of any disk |
+//! | `open BOOT_ID DISK` | mount and open everything | last-known-good time, newest sequence number, what is in force, how the previous boot ended, what ext4 has noted of its errors or nothing; then what is wrong, each of which makes the whole boot RED |
 //! | `append TEXT…` | append records to the genesis log | sequence number of the last |
 //! | `probe` | write, read back and remove a marker file, and append a record (H15) | its sequence number |
 //! | `close HOW NOW` | record how this boot ended, make everything durable; the end of this process unmounts it | |
@@ -28,11 +28,10 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bay0_persona::confine::confine;
-use bay0_persona::image::partition;
+use bay0_persona::disks::{self, Lost};
 use bay0_persona::packet::{pair, receive, send};
 use bay0_persona::room::enter;
 use bay0_persona::{Child, PersonaName, reap, spawn};
@@ -42,6 +41,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::MsgFlags;
 use nix::unistd::{chdir, syncfs};
 
+use crate::content;
 use crate::db::{self, Db};
 use crate::entropy;
 use crate::error::{Fault, at, failed};
@@ -50,18 +50,14 @@ use crate::genesis::{Log, UNTOLD};
 use crate::vault;
 use crate::wire::{MAX_MESSAGE, Reply, decode, encode};
 
-/// Longest that the disk may take to appear: one on USB is there seconds after the kernel.
-pub const APPEARS: Duration = Duration::from_secs(5);
 /// Longest that the end of one room's process is waited for: it may be in the middle of a flush.
 const GATE_DEADLINE: Duration = Duration::from_millis(500);
-/// How often it is looked for meanwhile.
-const LOOK: Duration = Duration::from_millis(20);
 const NOT_OPEN: &str = "/persist: not open; not done; next: open it first";
 
 /// What the keeper keeps, and where.
 #[derive(Clone, Copy, Debug)]
 pub struct Config<'a> {
-    /// The block device; without one the directory is used as it is (tests on a plain host).
+    /// What its partition is called; without one the directory is used as it is (tests on a plain host).
     pub device: Option<&'a str>,
     /// Where it is mounted; everything lies in this directory.
     pub mountpoint: &'a str,
@@ -71,7 +67,7 @@ pub struct Config<'a> {
 
 /// The Spine's own disk and policies.
 pub const SPINE: Config<'_> = Config {
-    device: Some("/dev/vda"),
+    device: Some("persist"),
     mountpoint: "/persist",
     policies: "/lib/bay0/policy.db",
 };
@@ -107,7 +103,7 @@ pub fn run(socket: &UnixDatagram, config: &Config) -> i32 {
 fn handle(config: &Config, store: &mut Option<Store>, request: &[&str]) -> Reply {
     let open = store.as_mut().ok_or(NOT_OPEN);
     match *request {
-        ["unlock"] => vault::unlock(&config.device.map(found).unwrap_or_default()),
+        ["unlock", profile] => vault::unlock(|| found(config, profile)),
         ["open", boot_id, disk] => {
             let (opened, values) = Store::open(config, boot_id, disk)?;
             *store = Some(opened);
@@ -201,7 +197,9 @@ impl Store {
         let random = File::options().write(true).open("/dev/random");
         let random = random.map_err(at("open /dev/random"))?;
         let mut dir = Path::new(config.mountpoint);
+        let mut worn = None;
         if config.device.is_some() {
+            worn = content::errors(disk);
             mount_persist(disk, dir)?;
             dir = Path::new("/");
         }
@@ -221,7 +219,13 @@ impl Store {
         let told = |log: &Log| (log.tip.last, log.previous.clone());
         let (seq, previous) = log.as_ref().map_or((0, UNTOLD.to_owned()), told);
         let note = format!("schema {schema}, log verified to record {seq}, seed {seed}");
-        let values = vec![floor, seq.to_string(), note, previous];
+        let values = vec![
+            floor,
+            seq.to_string(),
+            note,
+            previous,
+            worn.unwrap_or_default(),
+        ];
         let dir = dir.to_owned();
         let store = Self {
             dir,
@@ -261,19 +265,29 @@ impl Store {
     }
 }
 
-/// The disk, once it is there: on one with slots it is a partition of this name, and else one that has no partitions.
-pub(crate) fn found(device: &str) -> String {
-    let since = Instant::now();
-    loop {
-        if let Some(named) = partition("persist") {
-            return named;
+/// The partition, by its identity (decision 21), and what is to be said of all disks. Without a firmware that names what it booted, the
+/// dev profile takes the only virtio disk without partitions, where there is nothing else that it could be.
+pub(crate) fn found(config: &Config, profile: &str) -> Result<(String, Vec<String>), Fault> {
+    let name = config.device.unwrap_or_default();
+    let (found, disks) = disks::find(name);
+    let found = match found {
+        Err(lost @ (Lost::NoPart(..) | Lost::NoDisk(_)))
+            if profile == "dev" && disks::booted().is_none() =>
+        {
+            disks::whole(&disks, lost)
         }
-        let whole = Path::new(device).exists() && !Path::new(&format!("{device}1")).exists();
-        if whole || since.elapsed() > APPEARS {
-            return device.to_owned();
-        }
-        sleep(LOOK);
-    }
+        _ if profile != "dev" && disks::booted().is_none() => Err(Lost::Unnamed),
+        found => found,
+    };
+    let lost = |lost: Lost| format!("find {name}: {lost}; booting dirty; next: {}", lost.next());
+    let notes = disks.into_iter().filter_map(|disk| {
+        let damage = disk.damage?;
+        Some(format!(
+            "/dev/{}: {damage}; next: see docs/FAILURE-MODES.md",
+            disk.name
+        ))
+    });
+    Ok((found.map_err(lost)?, notes.collect()))
 }
 
 /// Mounts the disk where only this process sees it, and makes it all that this process sees: no other file system, no network. Never

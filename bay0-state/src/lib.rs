@@ -20,6 +20,7 @@
 //! Invariant: a positive reply means that what was asked for survives a power cut (S04).
 
 mod client;
+mod content;
 mod db;
 mod disk;
 mod entropy;

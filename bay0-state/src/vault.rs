@@ -1,10 +1,11 @@
 //! The vault (C07): LUKS2 on the disk behind `/persist`, opened with the passphrase that a person types at the console (C09).
 //!
-//! | first and last MiB of the disk | what is done |
+//! | what is on the disk | what is done |
 //! | --- | --- |
 //! | LUKS2 | asked for the passphrase, at most [`TRIES`] times |
-//! | nothing but zeros | asked for the word `FORMAT`, then for a new passphrase, and made a vault |
-//! | anything else | left as it is: what mounts it, says what it finds |
+//! | nothing ([`content`]) | asked for the word `FORMAT`, then for a new passphrase, and made a vault |
+//! | ext4 | mounted by the dev profile |
+//! | anything else | left as it is; it is said what is there, and where |
 //!
 //! Where the machine has a TPM, a vault made here has two keys (A02):
 //!
@@ -20,7 +21,7 @@
 use std::ffi::CString;
 use std::fmt::Display;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write, read_to_string};
+use std::io::{self, Read, Write, read_to_string};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -34,9 +35,9 @@ use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, execve, pipe2};
 use nix::{errno::Errno, libc};
 
+use crate::content::{self, Kind, What};
 use crate::error::Fault;
 use crate::hex;
-use crate::keeper::found;
 use crate::tpm::Tpm;
 use crate::wire::Reply;
 
@@ -54,8 +55,8 @@ const LOOK: Duration = Duration::from_secs(2);
 const UNLOCK: Duration = Duration::from_secs(60);
 /// Longest that `mke2fs` may take: its journal is written through the cipher.
 const MAKE: Duration = Duration::from_secs(300);
-/// What of a disk is looked at, at each end, in bytes.
-const END: usize = 1_048_576;
+/// Longest search of a disk whose ends are empty: a thousand places, on a disk with moving parts.
+const SEARCH: Duration = Duration::from_secs(60);
 
 /// A tool is started by its own loader, which looks for libraries in one folder and nowhere else. The passphrase comes on standard
 /// input, as it is, and no question is asked.
@@ -116,19 +117,32 @@ fn wipe(bytes: &mut [u8]) {
     }
 }
 
-/// Opens the vault, or finds that there is none. The values: `again` (by a keeper before this one), `sealed` (the TPM had its part in
-/// it) or `luks`, and the disk inside; `plain` or `locked` and the disk; then a line to be said, if there is one.
-pub(crate) fn unlock(device: &str) -> Reply {
-    let told = |values: [&str; 3]| Ok(values.map(str::to_owned).into());
+/// Opens the vault on the disk that is found, or finds that there is none. The values: `again` (by a keeper before this one), `sealed`
+/// (the TPM had its part in it) or `luks`, and the disk inside; `plain` or `locked` and the disk; the disk itself; a line to be said,
+/// if there is one; what is not as it should be of any disk.
+pub(crate) fn unlock(find: impl FnOnce() -> Result<(String, Vec<String>), Fault>) -> Reply {
     if Path::new(INSIDE).exists() {
-        return told(["again", INSIDE, "vault: open already"]);
+        return Ok(["again", INSIDE, "", "vault: open already"]
+            .map(str::to_owned)
+            .into());
     }
-    let kind = look(device);
-    let console = match kind.as_str() {
-        "luks" | "blank" => terminal()?,
-        _ => return Ok(["plain", device].map(str::to_owned).into()),
+    let (device, notes) = find()?;
+    let mut told = open(&device)?;
+    told.insert(2, device);
+    told.resize(4, String::new());
+    Ok([told, notes].concat())
+}
+
+/// As [`unlock`]; the values without those of the disk itself.
+fn open(device: &str) -> Reply {
+    let told = |values: [&str; 3]| Ok(values.map(str::to_owned).into());
+    let kind = look(device)?;
+    let console = match kind {
+        Kind::Luks | Kind::Blank => terminal()?,
+        Kind::Ext4 => return Ok(["plain", device].map(str::to_owned).into()),
+        Kind::Other(what) => return Err(failed("look at", device)(format!("not empty: {what}"))),
     };
-    if kind == "blank" {
+    if kind == Kind::Blank {
         let kind = make(&console, device)?;
         return told([kind, INSIDE, &format!("vault: {device} is a new one")]);
     }
@@ -155,7 +169,7 @@ pub(crate) fn unlock(device: &str) -> Reply {
             continue;
         }
         // One that was made elsewhere may have nothing inside.
-        if matches!(look(INSIDE).as_str(), "blank" | "other") {
+        if matches!(look(INSIDE)?, Kind::Blank | Kind::Other(What::Data(_))) {
             say(&console, &format!("vault: no ext4 in {device}\n"));
             confirm(&console, device)?;
             run("format", EXT4, INSIDE, &[], MAKE)?;
@@ -237,14 +251,14 @@ fn make(console: &File, device: &str) -> Result<&'static str, Fault> {
 /// # Errors
 /// Why it is as it was, or opened by its recovery key alone.
 pub fn reseal(device: &str) -> Result<String, Fault> {
-    let (device, console) = (found(device), terminal()?);
+    let console = terminal()?;
     let recovery = ask(&console, "recovery key> ", false)?;
-    let right = is_recovery(&recovery) && run("seal", TEST, &device, &recovery.0, UNLOCK)?;
+    let right = is_recovery(&recovery) && run("seal", TEST, device, &recovery.0, UNLOCK)?;
     right
         .then_some(())
         .ok_or("not its recovery key")
-        .map_err(failed("seal", &device))?;
-    seal(&device, &recovery, &choose(&console, "seal", &device)?)?;
+        .map_err(failed("seal", device))?;
+    seal(device, &recovery, &choose(&console, "seal", device)?)?;
     Ok(format!("{device} is sealed to this Spine"))
 }
 
@@ -331,27 +345,20 @@ fn is_recovery(typed: &Secret) -> bool {
     groups.len() == GROUPS && groups.iter().all(whole)
 }
 
-/// What is at the ends of a disk: a word of [`kind`]'s; none if it does not tell in time.
-fn look(device: &str) -> String {
-    let looked = spawn_teller(&[], || kind(device).unwrap_or_default().to_owned()).ok();
-    let told = looked.filter(|teller| ended(&teller.child, LOOK).is_some());
-    let told = told.and_then(|teller| read_to_string(&teller.pipe).ok());
-    told.unwrap_or_default()
-}
-
-fn kind(device: &str) -> io::Result<&'static str> {
-    let mut disk = File::open(device)?;
-    let (mut head, mut tail) = (vec![0; END], vec![0; END]);
-    disk.read_exact(&mut head)?;
-    disk.seek(SeekFrom::End(-1_048_576))?;
-    disk.read_exact(&mut tail)?;
-    let stands = |at, magic| head.get(at..).is_some_and(|it| it.starts_with(magic));
-    Ok(match () {
-        () if stands(0, b"LUKS\xba\xbe") => "luks",
-        () if stands(0x438, b"\x53\xef") => "ext4",
-        () if head.iter().chain(&tail).all(|byte| *byte == 0) => "blank",
-        () => "other",
-    })
+/// What is on a disk, by a child that reads it.
+fn look(device: &str) -> Result<Kind, Fault> {
+    for (limit, deep) in [(LOOK, false), (SEARCH, true)] {
+        let looked = spawn_teller(&[], || Kind::tell(content::look(device, deep))).ok();
+        let told = looked.filter(|teller| ended(&teller.child, limit).is_some());
+        let told = told.and_then(|teller| read_to_string(&teller.pipe).ok());
+        let kind = Kind::told(told.as_deref().unwrap_or_default());
+        // A disk whose ends are empty may have something in between.
+        match kind.map_err(failed("look at", device))? {
+            Kind::Blank if !deep => {}
+            kind => return Ok(kind),
+        }
+    }
+    Ok(Kind::Blank)
 }
 
 /// Goes on only if somebody says so in so many letters.
@@ -469,6 +476,7 @@ fn ended(child: &Child, limit: Duration) -> Option<i32> {
 fn failed<E: Display>(verb: &str, object: &str) -> impl FnOnce(E) -> Fault {
     let then = match verb {
         "seal" => "not sealed to this Spine",
+        "look at" => "left as it is; booting dirty",
         _ => "booting dirty",
     };
     move |cause| format!("{verb} {object}: {cause}; {then}; next: see docs/VAULT.md")

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use bay0_persona::disks::{self, VARS};
 use bay0_persona::{PersonaName, ROOMS};
 use bay0_reconcile::native;
 use bay0_state::State;
@@ -31,11 +32,12 @@ use crate::watchdog::{TIMEOUT_S, Watchdog};
 pub type Phase = (&'static str, fn(&mut Bay0) -> Result<String>, &'static str);
 
 /// What comes before the keeper is asked to unlock the disk (C07), which may take a person hours.
-pub const PHASES: [Phase; 6] = [
+pub const PHASES: [Phase; 7] = [
     ("watchdog", watchdog, STUCK),
     ("mounts", mounts, UNMOUNTED),
     ("oom", oom, MORTAL),
     ("modules", modules, UNSEALED),
+    ("firmware", firmware, UNNAMED),
     ("root", root::root, WRITABLE),
     ("time", time, UNTIMED),
 ];
@@ -57,6 +59,7 @@ const UNMOUNTED: &str = "what needs it fails; next: use a kernel that has it";
 const MORTAL: &str = "PID 1 may be killed for memory; next: report this kernel";
 const HUNG: &str = "load disk drivers: a disk hangs; no disk; next: detach it, then reboot";
 const UNSEALED: &str = "a device is missing or loading open; next: rebuild the Spine";
+const UNNAMED: &str = "no slot is known; next: use a kernel that has it";
 const WRITABLE: &str = "the root can be changed; next: report this kernel";
 const UNTIMED: &str = "the clock is wrong; next: set it";
 const UNTRUSTED: &str = "no persona starts; next: see the keeper's line";
@@ -148,6 +151,17 @@ fn modules(_: &mut Bay0) -> Result<String> {
     loaded?;
     let count = told("/proc/modules").lines().count();
     Ok(format!("{count} loaded, loading sealed: {sealed}"))
+}
+
+/// Mounts the firmware's variables, where the keeper reads which disk was booted (decision 21). Their driver may be a module.
+fn firmware(_: &mut Bay0) -> Result<String> {
+    if !Path::new(VARS).exists() {
+        return Ok("none".to_owned());
+    }
+    let (kind, none) = (Some("efivarfs"), None::<&str>);
+    mount(kind, VARS, kind, SEALED, none).context("mount efivarfs")?;
+    let known = disks::booted().map_or("has not named", |_| "has named");
+    Ok(format!("{known} the partition that it booted"))
 }
 
 /// Puts the clock at or after the image's own build (H16).

@@ -44,8 +44,9 @@ pub struct Job {
 impl Bay0 {
     /// Starts a keeper and asks it to unlock the disk. What follows, follows its reply.
     pub fn start_keeper(&mut self) {
+        let profile = self.fact("profile=").unwrap_or("release");
         let asked = Keeper::start(&SPINE).and_then(|mut keeper| {
-            keeper.post("unlock", &[])?;
+            keeper.post("unlock", &[profile])?;
             Ok(keeper)
         });
         match asked {
@@ -60,10 +61,11 @@ impl Bay0 {
 
     /// Goes on with what the keeper has told of the disk, or ends the machine if nobody could unlock it (C09).
     fn unlocked(&mut self, told: Reply) {
-        told.iter()
-            .flatten()
-            .skip(2)
-            .for_each(|line| self.log.say(line));
+        let mut rest = told.iter().flatten().skip(3);
+        if let Some(line) = rest.next().filter(|line| !line.is_empty()) {
+            self.log.say(line);
+        }
+        rest.for_each(|text| self.wear(text));
         // A keeper that was started again cannot know how.
         if self.vault.is_none() || told.iter().flatten().next().is_none_or(|it| it != "again") {
             self.vault = Some(told);
@@ -74,6 +76,14 @@ impl Bay0 {
         }
         self.phase(KEEPER);
         self.open_up();
+    }
+
+    /// Remembers what is not as it should be of a disk, and yet works.
+    fn wear(&mut self, text: &str) {
+        if !text.is_empty() && self.worn.iter().all(|known| known != text) {
+            self.log.say(format!("disk: FAIL: {text}"));
+            self.worn.push(text.to_owned());
+        }
     }
 
     /// Ends the boot, once: not before a keeper is open, or given up.
@@ -113,9 +123,10 @@ impl Bay0 {
             self.trouble.push(error.to_string());
         }
         let opened = opened?;
-        let [floor, seq, note, previous, trouble @ ..] = opened.as_slice() else {
+        let [floor, seq, note, previous, worn, trouble @ ..] = opened.as_slice() else {
             bail!("keeper open: {opened:?}; not understood; next: report this text");
         };
+        self.wear(worn);
         for text in trouble {
             self.log.say(format!("keeper: FAIL: {text}"));
             self.trouble.push(text.clone());
@@ -260,8 +271,9 @@ impl Bay0 {
                 .say("reseal: FAIL: /persist is no vault; next: see docs/VAULT.md");
         } else if self.end.is_none() && !self.is_at("reseal") {
             self.console = None;
-            let disk = SPINE.device.unwrap_or_default();
-            self.begin("reseal", &[], || match reseal(disk) {
+            let told = self.vault.iter().flatten().flatten().nth(2);
+            let disk = told.cloned().unwrap_or_default();
+            self.begin("reseal", &[], || match reseal(&disk) {
                 Ok(line) => line,
                 Err(why) => format!("FAIL: {why}"),
             });
@@ -337,11 +349,12 @@ impl Bay0 {
     }
 }
 
-/// Whether nothing is wrong that could be the Spine's fault; that a machine has no TPM is not.
+/// Whether nothing is wrong that could be the Spine's fault; that a machine has no TPM is not, nor what its disk had before.
 fn is_well(report: &str) -> bool {
     let mut lines = report.lines().rev();
     let judged = lines.next().is_some_and(|last| !last.starts_with("RED"));
-    judged && lines.all(|line| line.starts_with("YELLOW vault: "))
+    let old = ["YELLOW vault: ", "YELLOW disk: "];
+    judged && lines.all(|line| old.iter().any(|it| line.starts_with(it)))
 }
 
 /// Has a child do what may hang on a disk. PID 1 waits for it no longer than [`PATIENCE`].

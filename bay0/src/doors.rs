@@ -100,7 +100,8 @@ impl Bay0 {
             finding("watchdog", dog),
             finding("boot", boot),
         ];
-        let lines: Vec<_> = lines.into_iter().chain(vault).collect();
+        let disk = self.worn.first().map(|why| format!("YELLOW disk: {why}"));
+        let lines: Vec<_> = lines.into_iter().chain(vault).chain(disk).collect();
         let report = lines.join("\n") + "\n";
         if let Some(server) = self.umbilical.as_mut() {
             for id in self.asked.drain(..) {

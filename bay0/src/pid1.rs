@@ -84,6 +84,8 @@ pub struct Bay0 {
     pub restarts: u32,
     /// Why this boot is dirty, in the house form; empty when it is not.
     pub trouble: Vec<String>,
+    /// What is not as it should be of a disk, and yet works.
+    pub worn: Vec<String>,
     /// What failed since the boot began: steps of it, or the log, once it has refused a record.
     pub failed: Vec<&'static str>,
     /// When the last-known-good time was last written.

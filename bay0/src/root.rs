@@ -15,6 +15,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use bay0_persona::disks::VARS;
 use bay0_persona::image::{Image, is_intact, squashfs};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -26,7 +27,6 @@ use crate::boot::{MOUNTS, QUIET, SEALED, load_list, told, watchdog};
 use crate::log::boot_ms;
 use crate::pid1::Bay0;
 use crate::shutdown::REBOOT;
-use crate::slots::VARS;
 
 /// The SquashFS with its tree. Where it is, this is the initramfs.
 pub const PACKED: &str = "/root.img";

@@ -14,12 +14,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use nix::mount::mount;
+use bay0_persona::disks::VARS;
 
-use crate::boot::SEALED;
-
-/// Where the firmware's variables are.
-pub const VARS: &str = "/sys/firmware/efi/efivars";
 /// Whose the variables are: the firmware's.
 const GUID: &str = "-8be4df61-93ca-11d2-aa0d-00e098032b8c";
 /// How an entry that starts a slot is called, before the slot's letter.
@@ -40,16 +36,8 @@ pub struct Slots {
 
 impl Slots {
     /// Finds out which slot runs; none if no firmware has started one.
-    ///
-    /// # Errors
-    /// There is a firmware, and its variables cannot be read.
-    pub fn find() -> Result<Option<Slots>> {
-        if !Path::new(VARS).exists() {
-            return Ok(None);
-        }
-        let (kind, none) = (Some("efivarfs"), None::<&str>);
-        mount(kind, VARS, kind, SEALED, none).context("mount efivarfs")?;
-        Ok(Slots::read(VARS.into()))
+    pub fn find() -> Option<Slots> {
+        Slots::read(VARS.into())
     }
 
     fn read(vars: PathBuf) -> Option<Slots> {

@@ -21,7 +21,7 @@ use std::ptr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use bay0_persona::image::partition;
+use bay0_persona::disks::{self, Lost};
 use bay0_persona::policy::SLOT;
 use bay0_state::{hex, sha256};
 use nix::errno::Errno;
@@ -59,7 +59,7 @@ impl Bay0 {
     /// # Errors
     /// The firmware or the database cannot be asked.
     pub fn find_slots(&mut self) -> Result<String> {
-        let Some(slots) = Slots::find()? else {
+        let Some(slots) = Slots::find() else {
             ensure!(!self.is_release(), "not started from a slot");
             return Ok("none, no firmware has started one".to_owned());
         };
@@ -207,8 +207,7 @@ fn install(
         let hash = admit(&head, floor, refused)?;
         return put(slots, sent, hash, &head);
     }
-    let none = "no partition is called update; next: attach a disk that has one";
-    let mut source = File::open(partition("update").context(none)?).context("open it")?;
+    let mut source = File::open(disks::only("update").map_err(told)?).context("open it")?;
     let head = head_of(&mut source).context("read its head")?;
     let hash = admit(&head, floor, refused)?;
     let same = fingerprint(&mut source)? == hash;
@@ -333,12 +332,15 @@ fn fingerprint(slot: &mut File) -> Result<String> {
     Ok(hex(&sha256(&[&digests])))
 }
 
-/// The partition of a slot.
+/// The partition of a slot, on the disk that was booted and on no other.
 fn open(slot: &str) -> Result<File> {
-    let name = format!("slot-{}", slot.to_lowercase());
-    let path = partition(&name).with_context(|| format!("no partition is called {name}"))?;
+    let path = disks::on_booted(&format!("slot-{}", slot.to_lowercase())).map_err(told)?;
     let device = File::options().read(true).write(true).open(&path);
     device.with_context(|| format!("open {path}"))
+}
+
+fn told(lost: Lost) -> anyhow::Error {
+    anyhow!("{lost}; nothing is written; next: {}", lost.next())
 }
 
 /// Asks the kernel whether this is the signature of a digest by the key of a certificate.

@@ -52,6 +52,7 @@ pub const QEMU: &str = "Examples:
   cargo xtask qemu --soil alpine --accel tcg
   cargo xtask qemu --uefi --update build/update.img    then `update` and `reboot` at the prompt
   cargo xtask qemu --uefi --secure-boot    build/disk.img, made where it is missing, under UEFI
+  cargo xtask qemu --uefi --fresh          the same with both slots written from this tree first
   cargo xtask qemu --vault            build/vault.img as /persist, made where it is missing; docs/VAULT.md
   cargo xtask qemu --vault --tpm      the same, sealed to an emulated TPM as well: build/sealed.img, build/tpm
   cargo xtask qemu --rooms busybox,dev,web    with these images of rooms, built where they are missing

@@ -209,6 +209,9 @@ struct QemuArgs {
     /// Boot build/disk.img as a machine with UEFI does, instead of the kernel alone
     #[arg(long)]
     uefi: bool,
+    /// Write both slots of build/disk.img from this tree first; otherwise a disk that is there is booted as it is
+    #[arg(long, requires = "uefi")]
+    fresh: bool,
     /// With our keys in the firmware, which then starts nothing else
     #[arg(long, requires = "uefi")]
     secure_boot: bool,
@@ -356,7 +359,7 @@ fn boot(layout: &Layout, args: &QemuArgs) -> Result<u8> {
     }
     let mut cfg = qemu::set_up(layout, args.soil, args.accel, &rooms)?;
     if args.uefi {
-        qemu::with_firmware(layout, &mut cfg, args.secure_boot)?;
+        qemu::with_firmware(layout, &mut cfg, args.secure_boot, args.fresh)?;
     }
     cfg.tpm = args.tpm.then(|| layout.tpm());
     if args.vault {

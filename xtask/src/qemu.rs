@@ -45,13 +45,18 @@ pub fn set_up(layout: &Layout, soil: Soil, choice: Choice, rooms: &Set) -> Resul
     Ok(cfg)
 }
 
-/// Turns the machine into one that firmware boots from the disk with both slots, whose persist it has.
-pub fn with_firmware(layout: &Layout, cfg: &mut MachineConfig, secure: bool) -> Result<()> {
+/// Turns the machine into one that firmware boots from the disk with both slots, whose persist it has; `anew` writes both first.
+pub fn with_firmware(
+    layout: &Layout,
+    cfg: &mut MachineConfig,
+    secure: bool,
+    anew: bool,
+) -> Result<()> {
     let spine = Spine {
         kernel: cfg.kernel.clone(),
         initrd: cfg.initrd.clone(),
     };
-    let (disk, vars) = uefi::set_up(layout, &spine, secure)?;
+    let (disk, vars) = uefi::set_up(layout, &spine, secure, anew)?;
     cfg.drives = vec![virtio_drive(&disk, "disk", "")];
     cfg.firmware = Some(Firmware {
         code: uefi::firmware::code(secure).to_owned(),

@@ -264,7 +264,8 @@ fn digest(what: &str, of: &str) -> [u8; 32] {
     Sha256::digest(format!("bay0 rooms {what} {of}")).into()
 }
 
-fn guid(what: &str, of: &str) -> Uuid {
+/// A GUID that depends on nothing but these words.
+pub fn guid(what: &str, of: &str) -> Uuid {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest(what, of)[..16]);
     Builder::from_custom_bytes(bytes).into_uuid()

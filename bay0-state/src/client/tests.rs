@@ -27,7 +27,7 @@ fn plain(dir: &Path) -> Config<'_> {
     }
 }
 
-/// What opening found: floor, newest record, what is in force, how the previous boot ended, and what is wrong.
+/// What opening found: floor, newest record, what is in force, how the previous boot ended, and what is wrong; errors of ext4 it cannot find.
 #[derive(Debug, PartialEq)]
 struct Opened {
     floor: String,
@@ -40,8 +40,9 @@ struct Opened {
 fn opened(dir: &TempDir, boot: &str) -> (Keeper, Opened) {
     let mut keeper = Keeper::start(&plain(dir.path())).unwrap();
     let mut values = keeper.call("open", &[boot, ""]).unwrap();
-    let trouble = values.split_off(4);
-    let [floor, log_seq, note, previous] = values.try_into().unwrap();
+    let trouble = values.split_off(5);
+    let [floor, log_seq, note, previous, worn] = values.try_into().unwrap();
+    assert_eq!(worn, "", "no disk, no errors of one");
     let opened = Opened {
         floor,
         log_seq,
@@ -529,7 +530,7 @@ fn h05_only_the_keeper_sees_persist_mounted() {
         .args(["--detach", &device])
         .status()
         .unwrap();
-    assert_eq!(opened.unwrap().len(), 4, "no trouble");
+    assert_eq!(opened.unwrap().len(), 5, "no trouble");
     assert_eq!((close, exit, busy.success()), (Ok(()), Some(0), true));
     // The disk is its root, and all that it sees.
     let root = seen.contains(" / / rw,nosuid,nodev,noexec,") && seen.contains("errors=remount-ro");

@@ -14,33 +14,57 @@ fn disk(written: &[(u64, &[u8])]) -> NamedTempFile {
     file
 }
 
-fn looked(written: &[(u64, &[u8])]) -> String {
-    look(disk(written).path().to_str().unwrap())
+fn looked(written: &[(u64, &[u8])]) -> Kind {
+    look(disk(written).path().to_str().unwrap()).unwrap()
 }
 
 #[test]
 fn c07_only_a_disk_of_zeros_is_blank() {
-    assert_eq!(looked(&[]), "blank");
-    for at in [0, 4095, (1 << 20) - 1, 3 << 20, (4 << 20) - 1] {
-        assert_eq!(looked(&[(at, b"x")]), "other", "a byte at {at}");
+    assert_eq!(looked(&[]), Kind::Blank);
+    for at in [0, 4095, (1 << 20) - 1, 2 << 20, 3 << 20, (4 << 20) - 1] {
+        let found = looked(&[(at, b"x")]);
+        assert_eq!(found, Kind::Other(What::Data(at)), "a byte at {at}");
     }
 }
 
 #[test]
 fn c07_a_vault_and_an_ext4_are_known_where_they_begin_and_nowhere_else() {
-    assert_eq!(looked(&[(0, b"LUKS\xba\xbe\0\x02")]), "luks");
-    assert_eq!(looked(&[(1, b"LUKS\xba\xbe\0\x02")]), "other");
-    assert_eq!(looked(&[(0x438, b"\x53\xef")]), "ext4");
-    assert_eq!(looked(&[(0x439, b"\x53\xef")]), "other");
+    assert_eq!(looked(&[(0, b"LUKS\xba\xbe\0\x02")]), Kind::Luks);
+    assert_eq!(looked(&[(0x438, b"\x53\xef")]), Kind::Ext4);
+    for (at, mark) in [(1, b"LUKS\xba\xbe\0\x02".as_slice()), (0x439, b"\x53\xef")] {
+        assert_eq!(looked(&[(at, mark)]), Kind::Other(What::Data(at)));
+    }
+}
+
+#[test]
+fn c07_a_disk_with_something_on_it_is_left_as_it_is_and_that_is_named() {
+    let disk = disk(&[((1 << 20) + 0x438, b"\x53\xef")]);
+    let path = disk.path().to_str().unwrap();
+    let refused = unlock(|| Ok((path.to_owned(), vec![]))).unwrap_err();
+    let told = format!(
+        "look at {path}: not empty: ext4 at byte 1048576; left as it is; booting dirty; next: see docs/VAULT.md"
+    );
+    assert_eq!(refused, told);
 }
 
 #[test]
 fn h06_a_disk_that_tells_nothing_is_no_vault_and_not_blank() {
-    assert_eq!(look("/nonexistent/disk"), "");
+    let told = unlock(|| Ok(("/nonexistent/disk".to_owned(), vec![]))).unwrap_err();
+    assert_eq!(
+        told,
+        "look at /nonexistent/disk: No such file or directory (os error 2); left as it is; booting dirty; next: see docs/VAULT.md"
+    );
     let short = NamedTempFile::new().unwrap();
-    assert_eq!(look(short.path().to_str().unwrap()), "");
-    let told = unlock("/nonexistent/disk").unwrap();
-    assert_eq!(told, ["plain", "/nonexistent/disk"]);
+    assert!(look(short.path().to_str().unwrap()).is_err());
+    assert_eq!(unlock(|| Err("lost".to_owned())), Err("lost".to_owned()));
+}
+
+#[test]
+fn u04_what_is_said_of_disks_comes_behind_what_is_said_of_the_vault() {
+    let disk = disk(&[(0x438, b"\x53\xef")]);
+    let path = disk.path().to_str().unwrap();
+    let told = unlock(|| Ok((path.to_owned(), vec!["a".to_owned(), "b".to_owned()])));
+    assert_eq!(told.unwrap(), ["plain", path, path, "", "a", "b"]);
 }
 
 #[test]

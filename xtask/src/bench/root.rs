@@ -63,7 +63,7 @@ pub fn root(guests: &Guests, runs: usize) -> Result<Vec<Figure>> {
 
 /// From the start of QEMU to the verdict, by the firmware and directly, by turns.
 pub fn uefi(guests: &Guests, runs: usize) -> Result<Vec<Figure>> {
-    let (disk, vars) = uefi::set_up(&guests.layout, &guests.spine, false)?;
+    let (disk, vars) = uefi::set_up(&guests.layout, &guests.spine, false, true)?;
     let (mut firmware, mut direct) = (Vec::new(), Vec::new());
     for run in 1..=runs {
         eprintln!("bench: uefi {run} of {runs}");

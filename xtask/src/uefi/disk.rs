@@ -1,5 +1,6 @@
-//! The disk a person copies to a stick: slots A and B and `/persist`, nothing else (A01, C09). Places and names are fixed, so that boot
-//! entries made once stay true, and the table's bytes are the same each time.
+//! The disk a person copies to a stick: slots A and B and `/persist`, nothing else (A01, C09). Places and names are fixed. GUIDs are each
+//! disk's own, made of the one of the disk, which is random: boot entries name partitions by them, and so does the running Spine (decision
+//! 21). A disk that is to have the same bytes each time has fixed ones, and two such disks cannot be told apart.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,13 +22,16 @@ pub const SLOT_A: usize = 0;
 pub const SLOT_B: usize = 1;
 /// What is kept.
 pub const PERSIST: usize = 2;
-/// Names and GUIDs of the partitions. Fixed: a machine has one such disk, and its boot entries name them.
+/// Names of the partitions, and the GUIDs of those on a disk with the fixed one.
 const PARTITIONS: [(&str, Uuid); 3] = [
     ("slot-a", uuid!("5350494e-4500-4001-a001-736c6f742d61")),
     ("slot-b", uuid!("5350494e-4500-4002-a001-736c6f742d62")),
     ("persist", uuid!("5350494e-4500-4003-a001-706572736973")),
 ];
-const DISK: Uuid = uuid!("5350494e-4500-4000-a001-6469736b2d31");
+/// The GUID of a disk whose bytes are the same each time.
+pub const FIXED: Uuid = uuid!("5350494e-4500-4000-a001-6469736b2d31");
+/// Where a disk's own GUID is, in its first header.
+const GUID_AT: u64 = SECTOR + 56;
 
 /// Where the partitions of a disk are.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub struct Layout {
     pub partitions: Vec<Place>,
     /// All of the disk.
     pub bytes: u64,
+    /// The disk's own, which those of the partitions are made of.
+    pub guid: Uuid,
 }
 
 /// One partition.
@@ -51,17 +57,19 @@ pub struct Place {
 }
 
 impl Layout {
-    /// A disk whose `/persist` has this many bytes, which must be whole MiB.
-    pub fn new(persist: u64) -> Layout {
+    /// A disk of this GUID whose `/persist` has this many bytes, which must be whole MiB.
+    pub fn new(disk: Uuid, persist: u64) -> Layout {
         let (mut at, mut partitions) = (ALIGNED, Vec::new());
-        for ((name, guid), bytes) in PARTITIONS
-            .into_iter()
-            .zip([slot::BYTES, slot::BYTES, persist])
+        for ((name, fixed), bytes) in
+            PARTITIONS
+                .into_iter()
+                .zip([slot::BYTES, slot::BYTES, persist])
         {
+            let of = || roomdisk::guid("slots", &format!("{disk} {name}"));
             partitions.push(Place {
                 at,
                 bytes,
-                guid,
+                guid: if disk == FIXED { fixed } else { of() },
                 name,
             });
             at += bytes;
@@ -69,25 +77,26 @@ impl Layout {
         Layout {
             partitions,
             bytes: at + ALIGNED,
+            guid: disk,
         }
     }
 
-    /// The disk that is this long.
-    fn of_length(bytes: u64) -> Option<Layout> {
-        let others = Layout::new(0).bytes;
-        Some(Layout::new(bytes.checked_sub(others)?))
+    /// The layout of a disk that this program has made; none of any other.
+    pub fn of(disk: &Path) -> Result<Option<Layout>> {
+        let file = File::open(disk).with_context(|| format!("open {}", disk.display()))?;
+        ours(&file)
     }
 }
 
 /// Makes a disk with the same slot twice and an empty `/persist`: an ext4 that tells this time, or nothing at all, which the machine
 /// offers to make a vault.
-pub fn make(to: &Path, slot: &[u8], persist: u64, ext4: Option<u32>) -> Result<Layout> {
+pub fn make(to: &Path, guid: Uuid, slot: &[u8], persist: u64, ext4: Option<u32>) -> Result<Layout> {
     ensure!(
         persist.is_multiple_of(ALIGNED),
         "make {}: {persist} bytes of persist are no whole MiB; next: --size 1G",
         to.display()
     );
-    let layout = Layout::new(persist);
+    let layout = Layout::new(guid, persist);
     let dir = to.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
     // Made beside and renamed: a half-made disk never has the name of a whole one.
@@ -118,9 +127,13 @@ pub fn rewrite(disk: &Path, slot: &[u8]) -> Result<()> {
 
 /// The layout of a disk, if its table is to the bit what would be written for it.
 fn ours(disk: &File) -> Result<Option<Layout>> {
-    let Some(layout) = Layout::of_length(disk.metadata()?.len()) else {
+    let others = Layout::new(FIXED, 0).bytes;
+    let Some(persist) = disk.metadata()?.len().checked_sub(others) else {
         return Ok(None);
     };
+    let mut guid = [0; 16];
+    disk.read_exact_at(&mut guid, GUID_AT)?;
+    let layout = Layout::new(Uuid::from_bytes_le(guid), persist);
     let fresh = tempfile::tempfile()?;
     fresh.set_len(layout.bytes)?;
     tables(&fresh, &layout)?;
@@ -158,5 +171,5 @@ fn tables(disk: &File, layout: &Layout) -> Result<()> {
         name: place.name.to_owned(),
     };
     let partitions: BTreeMap<_, _> = (1..).zip(layout.partitions.iter().map(table)).collect();
-    roomdisk::tables(disk, layout.bytes, DISK, partitions)
+    roomdisk::tables(disk, layout.bytes, layout.guid, partitions)
 }

@@ -1,6 +1,6 @@
 //! From a Spine to a disk that firmware boots: `cargo xtask keys`, `disk` and `sign` (A01, C09).
 //!
-//! Reproducible are both programs without their signatures, the partition table and the empty `/persist`. A signature has the time of
+//! Reproducible are both programs without their signatures and, on a disk with fixed GUIDs, the partition table and the empty `/persist`. A signature has the time of
 //! signing in it; so a slot is signed once for what it is made of, and not again for each boot.
 
 pub mod disk;
@@ -16,7 +16,8 @@ pub mod update;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use uuid::Uuid;
 
 use crate::host;
 use crate::layout::{Layout, Spine};
@@ -39,15 +40,18 @@ pub struct DiskArgs {
     /// The disk; one that is there gets both slots anew and keeps its persist [default: build/disk.img]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Size of the persist of a new disk: 1G, 512M, …
-    #[arg(long, default_value = "1G", value_parser = persist::parse_size)]
-    size: u64,
+    /// Size of the persist of a new disk: 1G, 512M, … [default: 1G]
+    #[arg(long, value_parser = persist::parse_size)]
+    size: Option<u64>,
     /// Make the disk anew, with an empty persist, where there is one
     #[arg(long)]
     force: bool,
     /// Leave the persist of a new disk blank: the first boot offers to make it a vault
     #[arg(long)]
     vault: bool,
+    /// Give a new disk fixed GUIDs, so that it has the same bytes each time; two such disks are refused in one machine
+    #[arg(long)]
+    reproducible: bool,
     /// Write what is to be signed into this folder, and no disk
     #[arg(long, value_name = "DIR", conflicts_with_all = ["signed", "out", "force"])]
     unsigned: Option<PathBuf>,
@@ -183,6 +187,22 @@ pub fn sign(args: &SignArgs) -> Result<()> {
 
 /// `cargo xtask disk`.
 pub fn make_disk(layout: &Layout, args: &DiskArgs) -> Result<()> {
+    let out = args.out.clone().unwrap_or_else(|| layout.disk());
+    let fresh = args.force || !out.exists();
+    let new_only = [
+        (args.size.is_some(), "--size"),
+        (args.vault, "--vault"),
+        (args.reproducible, "--reproducible"),
+    ];
+    if let Some((_, word)) = new_only
+        .iter()
+        .find(|(given, _)| *given && !fresh && args.unsigned.is_none())
+    {
+        bail!(
+            "make {}: {word} is for a new disk, and this one is there; next: leave {word} out to write its slots, or --force makes it anew, with an empty persist",
+            out.display()
+        );
+    }
     let _turn = turn::take(layout)?;
     keys(layout).ensure()?;
     let rooms = args.rooms.choose(layout, roomdisk::USUAL)?;
@@ -204,10 +224,17 @@ pub fn make_disk(layout: &Layout, args: &DiskArgs) -> Result<()> {
         None => sign_slot(layout, &programs, epoch)?,
     }
     println!("{}  {}", stamp::sha256_file(&slot)?, slot.display());
-    let out = args.out.clone().unwrap_or_else(|| layout.disk());
-    let fresh = args.force || !out.exists();
     let ext4 = (!args.vault).then_some(epoch);
-    write_disk(layout, &out, fresh.then_some(args.size), ext4)?;
+    let anew = fresh.then(|| Anew {
+        guid: if args.reproducible {
+            disk::FIXED
+        } else {
+            Uuid::new_v4()
+        },
+        persist: args.size.unwrap_or(PERSIST_BYTES),
+        ext4,
+    });
+    write_disk(layout, &out, anew)?;
     let persist = match (fresh, args.vault) {
         (false, _) => "kept",
         (true, false) => "empty",
@@ -243,21 +270,41 @@ pub fn make_update(layout: &Layout, args: &UpdateArgs) -> Result<()> {
     Ok(())
 }
 
-/// Brings the disk of `cargo xtask qemu --uefi` up to date and returns it with its firmware's variables. What a machine changed on
-/// either stays until what they are made of changes.
-pub fn set_up(layout: &Layout, spine: &Spine, secure: bool) -> Result<(PathBuf, PathBuf)> {
+/// The disk of `cargo xtask qemu --uefi` with its firmware's variables. One that is there is booted as it is, with whatever Spines a
+/// machine has put there, unless its slots are to be written `anew`.
+pub fn set_up(
+    layout: &Layout,
+    spine: &Spine,
+    secure: bool,
+    anew: bool,
+) -> Result<(PathBuf, PathBuf)> {
     let epoch = Lock::read(&layout.lock())?.source_date_epoch;
     sign_slot(layout, &Programs::of(spine)?, epoch)?;
     let disk = layout.disk();
-    let fresh = !disk.exists();
-    if fresh || !slot_on(layout)?.up_to_date(&stamp_of(&disk), &[]) {
+    let same = disk.exists() && slot_on(layout)?.up_to_date(&stamp_of(&disk), &[]);
+    if !disk.exists() || anew {
         eprintln!("disk: writing both slots of {}", disk.display());
-        write_disk(layout, &disk, fresh.then_some(PERSIST_BYTES), Some(epoch))?;
+        let guid = Uuid::new_v4();
+        let fresh = (!disk.exists()).then_some(Anew {
+            guid,
+            persist: PERSIST_BYTES,
+            ext4: Some(epoch),
+        });
+        write_disk(layout, &disk, fresh)?;
+    } else if !same {
+        eprintln!(
+            "disk: {} was made of another Spine than this tree's, and is booted as it is; next: --fresh writes both slots",
+            disk.display()
+        );
     }
+    let places = disk::Layout::of(&disk)?.with_context(|| {
+        format!("boot {}: it has other partitions than this program makes; next: cargo xtask disk --force makes it anew, with an empty persist", disk.display())
+    })?;
     let vars = layout.vars();
     let keys = keys(layout);
     let mut inputs = Inputs::default()
         .add("secure", &secure.to_string())
+        .add("disk", &places.guid.to_string())
         .add("code", &stamp::sha256(include_bytes!("firmware.rs")));
     for name in keys::NAMES {
         inputs = inputs.add(name, &stamp::sha256_file(&keys.der(name))?);
@@ -265,8 +312,6 @@ pub fn set_up(layout: &Layout, spine: &Spine, secure: bool) -> Result<(PathBuf, 
     if !vars.exists() || !inputs.up_to_date(&stamp_of(&vars), &[]) {
         let dir = vars.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-        // The entries are about slots, which lie before persist, however large that is.
-        let places = disk::Layout::new(PERSIST_BYTES);
         firmware::write_vars(&vars, &places, secure.then_some(&keys))?;
         inputs.write(&stamp_of(&vars), &[])?;
     }
@@ -290,19 +335,29 @@ fn sign_slot(layout: &Layout, programs: &Programs, epoch: u32) -> Result<()> {
     inputs.write(&stamp_of(&slot), &outputs)
 }
 
-/// Puts `build/slot.img` into both slots of a disk, which is made anew if it is given a size for its persist.
-fn write_disk(layout: &Layout, to: &Path, anew: Option<u64>, ext4: Option<u32>) -> Result<()> {
+/// What a new disk is to have.
+struct Anew {
+    guid: Uuid,
+    /// Bytes of its persist.
+    persist: u64,
+    /// The time of the ext4 in it; none leaves it blank.
+    ext4: Option<u32>,
+}
+
+/// Puts `build/slot.img` into both slots of a disk, which is made anew if it is said how.
+fn write_disk(layout: &Layout, to: &Path, anew: Option<Anew>) -> Result<()> {
     let slot = layout.slot();
     let bytes = fs::read(&slot).with_context(|| format!("read {}", slot.display()))?;
+    let fresh = anew.is_some();
     match anew {
-        Some(size) => drop(disk::make(to, &bytes, size, ext4)?),
+        Some(it) => drop(disk::make(to, it.guid, &bytes, it.persist, it.ext4)?),
         None => disk::rewrite(to, &bytes)?,
     }
     if *to != layout.disk() {
         return Ok(());
     }
     let vars = layout.vars();
-    if anew.is_some() && vars.exists() {
+    if fresh && vars.exists() {
         // Another disk is another machine, whose firmware knows nothing yet.
         fs::remove_file(&vars).with_context(|| format!("remove {}", vars.display()))?;
     }

@@ -2,6 +2,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
+use bay0_persona::gpt;
+
 use super::keys::{self, Keys};
 use super::*;
 use crate::machine::{BASE_APPEND, command_line};
@@ -173,8 +175,8 @@ fn a01_a_disk_has_the_same_bytes_each_time_and_keeps_persist_with_new_slots() {
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (dir.path().join("one"), dir.path().join("two"));
     let slot = |byte| vec![byte; slot::BYTES as usize];
-    let layout = disk::make(&one, &slot(1), 16 * MIB, Some(EPOCH)).unwrap();
-    disk::make(&two, &slot(1), 16 * MIB, Some(EPOCH)).unwrap();
+    let layout = disk::make(&one, disk::FIXED, &slot(1), 16 * MIB, Some(EPOCH)).unwrap();
+    disk::make(&two, disk::FIXED, &slot(1), 16 * MIB, Some(EPOCH)).unwrap();
     assert!(
         fs::read(&one).unwrap() == fs::read(&two).unwrap(),
         "two disks differ"
@@ -208,6 +210,38 @@ fn a01_a_disk_has_the_same_bytes_each_time_and_keeps_persist_with_new_slots() {
         )
     );
     assert_eq!(read(MIB), [2, 2]);
+}
+
+#[test]
+fn u04_every_disk_has_guids_of_its_own_and_the_running_spine_reads_its_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let slot = vec![1; slot::BYTES as usize];
+    let mut all = Vec::new();
+    for (name, guid) in [
+        ("one", Uuid::new_v4()),
+        ("two", Uuid::new_v4()),
+        ("three", disk::FIXED),
+    ] {
+        let path = dir.path().join(name);
+        let made = disk::make(&path, guid, &slot, 16 * MIB, None).unwrap();
+        let found = disk::Layout::of(&path).unwrap().unwrap();
+        assert_eq!(found.guid, guid);
+        let file = File::open(&path).unwrap();
+        let gpt::Found::Table(parts, None) = gpt::read(&file, 512).unwrap() else {
+            panic!("not what the Spine takes");
+        };
+        let names: Vec<_> = parts.iter().map(|part| part.name.as_str()).collect();
+        assert_eq!(names, ["slot-a", "slot-b", "persist"]);
+        for (place, part) in made.partitions.iter().zip(&parts) {
+            assert_eq!((place.at, place.bytes), (part.start, part.bytes));
+            assert_eq!(gpt::guid(&place.guid.to_string()), Some(part.guid));
+            all.push(part.guid);
+        }
+        assert_eq!(parts.len(), 3);
+    }
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 9, "two partitions have the same GUID");
 }
 
 #[test]
@@ -287,7 +321,7 @@ fn a01_what_comes_back_from_the_key_is_what_was_carried_to_it() {
 
 #[test]
 fn c09_the_firmware_has_four_entries_in_this_order_and_names_partitions() {
-    let layout = disk::Layout::new(16 * MIB);
+    let layout = disk::Layout::new(disk::FIXED, 16 * MIB);
     let entries = firmware::entries(&layout);
     let names: Vec<_> = entries.iter().map(|v| v.name.as_str()).collect();
     assert_eq!(
@@ -321,7 +355,7 @@ fn c09_our_three_keys_are_enrolled_and_no_others() {
     let dir = tempfile::tempdir().unwrap();
     let keys = Keys::in_dir(dir.path());
     keys.make(false).unwrap();
-    let layout = disk::Layout::new(16 * MIB);
+    let layout = disk::Layout::new(disk::FIXED, 16 * MIB);
     let (vars, plain) = (dir.path().join("vars"), dir.path().join("plain"));
     firmware::write_vars(&vars, &layout, Some(&keys)).unwrap();
     firmware::write_vars(&plain, &layout, None).unwrap();

@@ -7,8 +7,7 @@ use anyhow::{Result, ensure};
 use regex::Regex;
 use serde_json::json;
 
-use super::disk::Disk;
-use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE};
+use super::lab::{Build, Lab, PATIENCE};
 
 pub fn h20_clean_boot_is_green(lab: &Lab) -> Result<()> {
     let disk = lab.disk()?;
@@ -203,21 +202,4 @@ pub fn h20_little_memory_is_enough(lab: &Lab) -> Result<()> {
     let mut guest = lab.start(&config)?;
     guest.verdict("GREEN")?;
     guest.power_off()
-}
-
-pub fn h20_two_disks_the_first_is_persist_and_the_second_is_untouched(lab: &Lab) -> Result<()> {
-    let (disk, other) = (lab.disk()?, Disk::ext4(lab.path("other.img"), DISK_MIB)?);
-    let before = fs::read(&other.path)?;
-    let mut config = lab.config_with(Build::Release, &disk);
-    config
-        .drives
-        .push(super::lab::drive(&other.path, "").replace("id=persist", "id=other"));
-    let mut guest: Guest = lab.start(&config)?;
-    guest.verdict("GREEN")?;
-    guest.power_off()?;
-    ensure!(
-        fs::read(&other.path)? == before,
-        "the second disk was written to"
-    );
-    Ok(())
 }

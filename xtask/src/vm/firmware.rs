@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE, drive};
 use super::vault;
@@ -83,7 +84,7 @@ impl<'a> Rig<'a> {
     ) -> Result<MachineConfig> {
         let (image, vars) = (self.lab.path("disk.img"), self.lab.path("vars.fd"));
         let (a, b) = (self.slot(a)?, self.slot(b)?);
-        let layout = disk::make(&image, &b, DISK_MIB << 20, ext4)?;
+        let layout = disk::make(&image, Uuid::new_v4(), &b, DISK_MIB << 20, ext4)?;
         let file = File::options().write(true).open(&image)?;
         file.write_all_at(&a, layout.partitions[disk::SLOT_A].at)?;
         firmware::write_vars(&vars, &layout, secure.then_some(&self.keys))?;
@@ -154,6 +155,39 @@ pub fn c07_a_disk_of_slots_without_a_vault_is_given_one_and_asks_from_then_on(
     guest.power_off()
 }
 
+pub fn c07_the_release_profile_takes_a_vault_and_nothing_else(lab: &Lab) -> Result<()> {
+    let keys = Keys::in_dir(&lab.path("keys"));
+    keys.make(false)?;
+    let good = Programs::of(&lab.bench.strict)?.signed(&keys.pair("db"))?;
+    let rig = Rig { lab, keys, good };
+    let good = Content::Programs(&rig.good);
+    let config = rig.machine(true, &good, &good)?;
+    let before = fs::read(lab.path("disk.img"))?;
+    let mut guest = lab.start(&config)?;
+    guest.says("keeper: FAIL: /persist is no vault; booting dirty; next: attach one, or an empty disk (N ms)")?;
+    guest.verdict("RED")?;
+    guest.machine.kill()?;
+    let same = fs::read(lab.path("disk.img"))? == before;
+    ensure!(same, "a plain disk was written to");
+    let config = rig.machine_with(true, &good, &good, None)?;
+    let mut guest = lab.start(&config)?;
+    guest.expect("^vault: /dev/vda3 is empty, 64 MiB$")?;
+    vault::confirm(&mut guest)?;
+    guest.expect("keeper: /persist open: ")?;
+    guest.verdict("YELLOW")?;
+    guest.never("(not encrypted|keeper: FAIL)")?;
+    guest
+        .machine
+        .qmp("system_powerdown", serde_json::json!({}))?;
+    guest.says("shutdown: power off")?;
+    guest.ended()?;
+    let mut guest = lab.start(&config)?;
+    vault::unlock(&mut guest)?;
+    guest.says("vault: /dev/vda3 unlocked, N wrong passphrases before")?;
+    guest.verdict("YELLOW")?;
+    guest.machine.kill()
+}
+
 pub fn a02_the_register_that_moved_is_told_and_the_vault_sealed_again(lab: &Lab) -> Result<()> {
     let rig = Rig::new(lab)?;
     let good = Content::Programs(&rig.good);
@@ -179,7 +213,7 @@ pub fn a02_the_register_that_moved_is_told_and_the_vault_sealed_again(lab: &Lab)
     guest.expect(SEALED)?;
     guest.power_off()?;
     // Firmware that would start anything.
-    let layout = disk::Layout::new(DISK_MIB << 20);
+    let layout = disk::Layout::of(&lab.path("disk.img"))?.context("the disk")?;
     let vars = lab.path("vars.fd");
     firmware::write_vars(&vars, &layout, None)?;
     config.firmware = Some(Firmware {

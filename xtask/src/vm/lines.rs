@@ -174,7 +174,7 @@ pub fn a01_the_release_profile_refuses_what_the_dev_profile_allows(lab: &Lab) ->
         guest.says("shutdown: reboot requested by a root that is not as it must be")?;
     }
     guest.says(
-        "keeper: FAIL: /persist is no vault; booting dirty; next: attach one, or an empty disk (N ms)",
+        "keeper: FAIL: find persist: no firmware has named the partition that it booted; booting dirty; next: boot a disk with slots by firmware (N ms)",
     )?;
     guest.says("slots: FAIL: not started from a slot; no update is taken; next: see the firmware's boot entries (N ms)")?;
     guest.says("operator: none in the release profile (N ms)")?;

@@ -21,6 +21,7 @@ mod disks;
 mod ends;
 mod faults;
 mod firmware;
+mod identity;
 mod images;
 mod inside;
 mod limits;
@@ -123,7 +124,7 @@ scenarios! {
     vault::c07_a_blank_disk_is_left_as_it_is_on_any_other_word: "any other spelling is a dirty boot, and zeros stay zeros",
     vault::c07_a_disk_with_anything_on_it_is_never_formatted: "one byte at its end, and nobody is even asked",
     vault::c07_a_vault_without_a_file_system_is_filled_on_the_word_format: "one made elsewhere: asked after the passphrase",
-    vault::c07_the_release_profile_takes_a_vault_and_nothing_else: "plain is refused and stays as it is, a vault is opened",
+    firmware::c07_the_release_profile_takes_a_vault_and_nothing_else: "on the disk that was booted: plain is refused and stays as it is, a vault is made and opened",
     vault::a02_a_vault_sealed_to_a_tpm_needs_it_and_the_passphrase: "with the passphrase alone, with the disk alone: nothing; the recovery key opens it anywhere, and that is YELLOW",
     vault::a02_another_tpm_is_refused_until_reseal: "at the operator line, with the recovery key and a new passphrase",
     vault::a02_a_power_cut_while_it_is_sealed_again_leaves_the_recovery_key: "at random instants between the old key and the new one",
@@ -155,7 +156,13 @@ scenarios! {
     boots::t07_the_spine_sends_nothing_even_with_a_network_card: "not one packet leaves and no address is taken, with a card that the kernel drives",
     boots::h18_unknown_kernel_arguments_are_harmless: "no argument opens a shell, a rescue mode or another path",
     boots::h20_little_memory_is_enough: "GREEN with 64 MiB, and with 88 on Debian's kernel",
-    boots::h20_two_disks_the_first_is_persist_and_the_second_is_untouched: "only /dev/vda is /persist",
+    identity::u04_the_booted_disks_own_persist_is_taken_whatever_else_is_attached: "another disk of slots before it and behind it, and on USB: state and update go to the one that was booted",
+    identity::u04_a_byte_copy_of_the_booted_disk_is_refused_and_neither_is_written: "attached at the boot and later: both are named, and no byte of either changes",
+    identity::u04_a_damaged_partition_table_is_named_and_its_other_copy_used: "one bit of the disk of rooms: YELLOW, named, and the rooms start; one of each copy: RED, named",
+    identity::u04_errors_that_ext4_has_noted_are_yellow_with_count_function_and_time: "as the superblock has them",
+    identity::u04_a_disk_that_no_driver_serves_is_named: "virtio-scsi, legacy virtio: RED with the device as the kernel has it",
+    identity::u04_a_table_for_other_sectors_is_named_and_used: "512 on 4096: YELLOW, and the state is kept",
+    identity::u04_two_disks_that_may_be_persist_are_refused_by_name_in_both_orders: "on every bus: RED, both named, both as they were",
     root::c01_a_changed_bit_of_the_root_is_noticed_before_anything_of_it_runs: "in its first block, in the middle, in its hash tree: the boot ends, and says why",
     root::c01_a_spine_boots_only_with_the_line_made_for_it: "without the root hash, and with another one, there is no root",
     root::c01_a_root_that_goes_bad_restarts_the_machine: "memory changes under a running Spine: the next read of it is a restart, and the next boot is well",

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use regex::Regex;
+use uuid::Uuid;
 
 use super::inside::Inside;
 use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE, drive};
@@ -21,7 +22,7 @@ use crate::uefi::keys::{Keys, Pair};
 use crate::uefi::{Programs, disk, firmware, slot, update};
 
 /// The time of the files in a slot; any will do.
-const EPOCH: u32 = 1_700_000_000;
+pub(super) const EPOCH: u32 = 1_700_000_000;
 /// A version that no Spine is newer than: the last time that FAT can write down is later.
 const NEWEST: u32 = i32::MAX as u32;
 /// Longest that the power stays on once an update has begun: it takes about as long.
@@ -29,16 +30,16 @@ const CUT_MS: u64 = 6000;
 const ROUNDS: u64 = 3;
 
 /// A machine's disk and its firmware's memory, over all its boots.
-struct Farm<'a> {
+pub(super) struct Farm<'a> {
     lab: &'a Lab,
-    disk: PathBuf,
+    pub(super) disk: PathBuf,
     vars: PathBuf,
     made: u32,
 }
 
 impl<'a> Farm<'a> {
     /// The test build in both slots: it can be told to fail; and a `/persist` in clear.
-    fn new(lab: &'a Lab) -> Result<Farm<'a>> {
+    pub(super) fn new(lab: &'a Lab) -> Result<Farm<'a>> {
         Farm::with(lab, Some(EPOCH))
     }
 
@@ -46,7 +47,7 @@ impl<'a> Farm<'a> {
     fn with(lab: &'a Lab, persist: Option<u32>) -> Result<Farm<'a>> {
         let (disk, vars) = (lab.path("disk.img"), lab.path("vars.fd"));
         let slot = content(lab, &lab.bench.fault, EPOCH)?;
-        let layout = disk::make(&disk, &slot, DISK_MIB << 20, persist)?;
+        let layout = disk::make(&disk, Uuid::new_v4(), &slot, DISK_MIB << 20, persist)?;
         firmware::write_vars(&vars, &layout, None)?;
         Ok(Farm {
             lab,
@@ -57,13 +58,13 @@ impl<'a> Farm<'a> {
     }
 
     /// A disk with an update of the test build whose command line ends in `words`.
-    fn update(&mut self, words: &str) -> Result<PathBuf> {
+    pub(super) fn update(&mut self, words: &str) -> Result<PathBuf> {
         let slot = self.other(words, NEWEST)?;
         self.pack(slot, &self.lab.bench.keys.pair("db"))
     }
 
     /// What a slot holds when the test build is in it with another command line.
-    fn other(&self, words: &str, version: u32) -> Result<Vec<u8>> {
+    pub(super) fn other(&self, words: &str, version: u32) -> Result<Vec<u8>> {
         let initrd = self.lab.path("other.img");
         let kernel = self.lab.bench.fault.kernel.clone();
         fs::copy(&self.lab.bench.fault.initrd, &initrd).context("copy the test build")?;
@@ -86,7 +87,11 @@ impl<'a> Farm<'a> {
     }
 
     /// The same with more arguments for QEMU.
-    fn start_with<const N: usize>(&self, update: Option<&Path>, more: [&str; N]) -> Result<Guest> {
+    pub(super) fn start_with<const N: usize>(
+        &self,
+        update: Option<&Path>,
+        more: [&str; N],
+    ) -> Result<Guest> {
         let mut config = self.lab.config(Build::Fault);
         config.extra_args.extend(more.map(String::from));
         config.drives.push(drive(&self.disk, ""));
@@ -104,7 +109,7 @@ impl<'a> Farm<'a> {
 
     /// Where a slot begins on the disk.
     fn place(&self, slot: usize) -> u64 {
-        disk::Layout::new(DISK_MIB << 20).partitions[slot].at
+        disk::Layout::new(disk::FIXED, DISK_MIB << 20).partitions[slot].at
     }
 }
 
@@ -116,7 +121,7 @@ fn content(lab: &Lab, spine: &Spine, version: u32) -> Result<Vec<u8>> {
 }
 
 /// Waits until this slot runs, is GREEN and has looked after the other one; what it did with that.
-fn settled(guest: &mut Guest, slot: &str) -> Result<String> {
+pub(super) fn settled(guest: &mut Guest, slot: &str) -> Result<String> {
     guest.expect(&format!(r#"starting Boot000. "Spine {slot}" "#))?;
     guest.expect(&format!("slots: slot {slot}"))?;
     guest.verdict("GREEN")?;
@@ -129,7 +134,7 @@ fn mended(guest: &mut Guest) -> Result<String> {
 }
 
 /// Takes the update that is attached and boots it; its hash.
-fn takes(guest: &mut Guest) -> Result<String> {
+pub(super) fn takes(guest: &mut Guest) -> Result<String> {
     guest.machine.send_line("update")?;
     let line = guest.expect("update: [0-9a-f]{64} is tried at the next boot; next: reboot$")?;
     guest.machine.send_line("reboot")?;
