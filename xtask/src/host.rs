@@ -82,6 +82,16 @@ pub const TOOL_RUNC: Tool = Tool {
     program: "runc",
     packages: ["runc"; 4],
 };
+/// What an import is compared with in the tests.
+pub const TOOL_UMOCI: Tool = Tool {
+    program: "umoci",
+    packages: ["umoci"; 4],
+};
+/// Writes the archives of other tools in the tests.
+pub const TOOL_SKOPEO: Tool = Tool {
+    program: "skopeo",
+    packages: ["skopeo"; 4],
+};
 /// Peers of rooms in `bench`.
 pub const TOOL_BWRAP: Tool = Tool {
     program: "bwrap",

@@ -2,10 +2,12 @@
 //! way a [`tree::Tree`] in memory becomes the file, and the file counts only when it is complete. `roomdisk` puts them on a disk.
 
 mod debian;
+mod json;
 mod layer;
 mod oci;
 mod pack;
 mod recipe;
+mod records;
 mod shelf;
 mod source;
 mod spool;
@@ -109,6 +111,7 @@ pub fn command(layout: &Layout, task: &Task) -> Result<u8> {
     match task {
         Task::Build { name } => made(&shelf, &build(&places, &shelf, name)?),
         Task::Import { file, name, force } => {
+            source::look(file)?;
             let name = import_name(&places, &shelf, file, name.as_deref(), *force)?;
             let row = import(&shelf, file, &name)
                 .with_context(|| format!("import {}; nothing was made", file.display()))?;

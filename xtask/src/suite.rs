@@ -36,6 +36,8 @@ pub fn command(layout: &Layout) -> Result<u8> {
         host::need(&[
             host::TOOL_PODMAN,
             host::TOOL_RUNC,
+            host::TOOL_UMOCI,
+            host::TOOL_SKOPEO,
             host::TOOL_BUSYBOX,
             host::TOOL_SETPRIV,
         ])?;

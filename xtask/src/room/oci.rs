@@ -1,12 +1,12 @@
 //! Image archives, as an OCI layout or as `docker save` writes them: which image is inside, and its layers, each checked against the
-//! digests that the image names.
+//! digests that the image names. Documents are read as the engines read them, which write less than the specification wants (`json`).
 
 use std::io::{self, Read};
 
 use anyhow::{Context, Result, bail, ensure};
-use oci_spec::image::{Arch, Descriptor, ImageConfiguration, ImageIndex, ImageManifest, Os};
-use serde::Deserialize;
+use serde_json::Value;
 
+use super::json::{Descriptor, Platform, field, list, strings, text};
 use super::layer::{self, LeftOut};
 use super::source::Source;
 use super::spool::{Hashed, Passed, Spool, unpacked};
@@ -18,7 +18,7 @@ const MAX_NESTING: u32 = 4;
 /// The image in an archive.
 #[derive(Debug)]
 pub struct Image {
-    /// `sha256:…` of its manifest, or of its configuration where there is no manifest.
+    /// The digest of its manifest, or of its configuration where there is no manifest.
     pub id: String,
     /// From the lowest up.
     pub layers: Vec<Layer>,
@@ -26,121 +26,223 @@ pub struct Image {
     pub meant: String,
 }
 
+/// What the archive names of a layer as it is packed.
+#[derive(Debug)]
+struct Packed {
+    digest: String,
+    bytes: Option<u64>,
+}
+
+/// A layer's member, before it is known what it unpacks to.
+struct Part {
+    member: String,
+    packed: Option<Packed>,
+}
+
 /// One layer.
 #[derive(Debug)]
 pub struct Layer {
     member: String,
-    /// Digest and size as packed, where the archive names them.
-    packed: Option<(String, u64)>,
+    packed: Option<Packed>,
     /// Digest of the tar stream.
     plain: String,
 }
 
-/// One image of `manifest.json`.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Saved {
-    config: String,
-    layers: Vec<String>,
+/// How an archive names its blobs.
+#[derive(Clone, Copy)]
+enum Form {
+    /// `blobs/sha256/HEX`.
+    Layout,
+    /// `HEX`, as skopeo writes into a folder (`containers-transports(5)`, `dir:`).
+    Dir,
+}
+
+/// A manifest that may be the image's.
+struct Candidate {
+    digest: String,
+    manifest: Value,
+    /// The archive gives it a name.
+    name: Option<String>,
+    variant: String,
 }
 
 /// Finds the one image for this machine.
 pub fn find(source: &Source) -> Result<Image> {
     if source.has("index.json") {
-        let text = source.json("index.json", None)?;
-        return layout(source, &text).context("OCI layout");
+        let index =
+            read(&source.json("index.json", None)?).context("OCI layout: read the index")?;
+        return layout(source, Form::Layout, &index).context("OCI layout");
     }
     if source.has("manifest.json") {
-        return saved(source).context("docker archive");
+        let bytes = source.json("manifest.json", None)?;
+        let manifest = read(&bytes).context("read manifest.json")?;
+        return match &manifest {
+            Value::Array(images) => saved(source, images).context("docker archive"),
+            _ => folder(source, &bytes, manifest).context("folder of skopeo"),
+        };
+    }
+    if source.has("repositories") {
+        bail!(
+            "an archive of docker before 1.10, which names no layers; next: docker load it and docker save it again"
+        );
     }
     bail!(
         "no image archive: neither index.json nor manifest.json inside; next: docker save, or an OCI layout"
     )
 }
 
-fn layout(source: &Source, index: &[u8]) -> Result<Image> {
+fn layout(source: &Source, form: Form, index: &Value) -> Result<Image> {
     let mut found = Vec::new();
-    candidates(source, index, 0, &mut found)?;
-    let descriptor = match &found[..] {
-        [one] => one,
-        [] => bail!("no image for linux/amd64 inside; next: export that platform"),
-        more => bail!("{} images inside; next: export one alone", more.len()),
-    };
-    let manifest = document(source, descriptor)?;
-    let manifest = ImageManifest::from_reader(&manifest[..]).context("read the manifest")?;
-    let config = document(source, manifest.config())?;
-    let config = ImageConfiguration::from_reader(&config[..]).context("read the configuration")?;
-    let packed = manifest.layers().iter().map(|layer| {
-        let digest = digest(layer)?;
-        Ok((blob(&digest), Some((digest, layer.size()))))
-    });
-    image(digest(descriptor)?, &config, packed.collect::<Result<_>>()?)
+    candidates(source, form, index, None, 0, &mut found)?;
+    chosen(source, form, found)
 }
 
-/// Manifests for this machine or for none by name; attestations and other platforms are not.
+/// What `skopeo copy … dir:` writes: one manifest, or with `--all` a list.
+fn folder(source: &Source, bytes: &[u8], manifest: Value) -> Result<Image> {
+    if field(&manifest, "manifests").is_some() {
+        return layout(source, Form::Dir, &manifest);
+    }
+    let candidate = Candidate {
+        digest: format!("sha256:{}", crate::stamp::sha256(bytes)),
+        manifest,
+        name: None,
+        variant: String::new(),
+    };
+    chosen(source, Form::Dir, vec![candidate])
+}
+
+/// Manifests for this machine or for none by name; attestations, artifacts and other platforms are not.
 fn candidates(
     source: &Source,
-    index: &[u8],
+    form: Form,
+    index: &Value,
+    name: Option<&str>,
     depth: u32,
-    found: &mut Vec<Descriptor>,
+    found: &mut Vec<Candidate>,
 ) -> Result<()> {
     ensure!(
         depth < MAX_NESTING,
         "more than {MAX_NESTING} lists in each other"
     );
-    let index = ImageIndex::from_reader(index).context("read the index")?;
-    for descriptor in index.manifests() {
-        let fits = descriptor
-            .platform()
-            .as_ref()
-            .is_none_or(|p| *p.os() == Os::Linux && *p.architecture() == Arch::Amd64);
-        let kind = descriptor.media_type().to_string();
-        if !fits {
+    for entry in list(index, "manifests") {
+        let descriptor = Descriptor::read(entry)?;
+        if !descriptor.may_be_image() || !descriptor.platform.fits() {
             continue;
         }
-        if kind.contains("index") || kind.contains("manifest.list") {
-            candidates(source, &document(source, descriptor)?, depth + 1, found)?;
-        } else if !found.iter().any(|d| d.digest() == descriptor.digest()) {
-            found.push(descriptor.clone());
+        let name = descriptor.name.as_deref().or(name);
+        let document = document(source, form, &descriptor)?;
+        if field(&document, "manifests").is_some() {
+            candidates(source, form, &document, name, depth + 1, found)?;
+            continue;
+        }
+        let name = name.map(str::to_owned);
+        match found.iter_mut().find(|it| it.digest == descriptor.digest) {
+            Some(known) => known.name = known.name.take().or(name),
+            None => found.push(Candidate {
+                digest: descriptor.digest,
+                manifest: document,
+                name,
+                variant: descriptor.platform.variant,
+            }),
         }
     }
     Ok(())
 }
 
-fn saved(source: &Source) -> Result<Image> {
-    let text = source.json("manifest.json", None)?;
-    let mut images: Vec<Saved> = serde_json::from_slice(&text).context("read manifest.json")?;
+/// The one of these that is meant: by its name where an old one has lost it, by what its configuration is for where nothing else
+/// says that, by the variant that every machine runs.
+fn chosen(source: &Source, form: Form, mut found: Vec<Candidate>) -> Result<Image> {
+    if found.iter().any(|it| it.name.is_some()) {
+        found.retain(|it| it.name.is_some());
+    }
+    if found.len() > 1 {
+        let mut kept = Vec::new();
+        for candidate in found {
+            let config = configuration(source, form, &candidate.manifest)?;
+            if Platform::of(&config).fits() {
+                kept.push(candidate);
+            }
+        }
+        found = kept;
+    }
+    let names = |found: &[Candidate]| {
+        let mut names: Vec<_> = found.iter().map(|it| it.name.clone()).collect();
+        names.dedup();
+        names.len()
+    };
+    if found.len() > 1 && names(&found) == 1 {
+        let baseline = |it: &Candidate| matches!(it.variant.as_str(), "" | "v1");
+        if found.iter().filter(|it| baseline(it)).count() == 1 {
+            found.retain(baseline);
+        }
+    }
+    let candidate = match &found[..] {
+        [one] => one,
+        [] => bail!("no image for linux/amd64 inside; next: export that platform"),
+        more => bail!("{} images inside; next: export one alone", more.len()),
+    };
+    let config = configuration(source, form, &candidate.manifest)?;
+    let packed = list(&candidate.manifest, "layers").map(|layer| {
+        let layer = Descriptor::read(layer)?;
+        let member = form.blob(source, &layer.digest);
+        let packed = Some(Packed {
+            digest: layer.digest,
+            bytes: layer.size,
+        });
+        Ok(Part { member, packed })
+    });
+    image(
+        candidate.digest.clone(),
+        &config,
+        packed.collect::<Result<_>>()?,
+    )
+}
+
+fn configuration(source: &Source, form: Form, manifest: &Value) -> Result<Value> {
+    let version = field(manifest, "schemaVersion").and_then(Value::as_u64);
+    ensure!(
+        version != Some(1),
+        "a manifest of version 1, which names no configuration; next: pull and save it with a newer tool"
+    );
+    let config = field(manifest, "config").context("the manifest names no configuration")?;
+    document(source, form, &Descriptor::read(config)?)
+}
+
+fn saved(source: &Source, images: &[Value]) -> Result<Image> {
     ensure!(
         images.len() == 1,
         "{} images inside; next: save one alone",
         images.len()
     );
-    let saved = images.remove(0);
-    let config = source.json(&saved.config, None)?;
+    let name = text(&images[0], "Config").context("manifest.json names no configuration")?;
+    let config = source.json(name, None)?;
     let id = crate::stamp::sha256(&config);
-    let named = saved.config.rsplit('/').next().unwrap_or_default();
+    // Where it is named by its digest, it is checked; some writers call it `config.json`.
+    let named = name.rsplit('/').next().unwrap_or_default();
+    let named = named.strip_prefix("sha256:").unwrap_or(named);
     let named = named.strip_suffix(".json").unwrap_or(named);
+    let is_digest = named.len() == 64 && named.bytes().all(|b| b.is_ascii_hexdigit());
     ensure!(
-        named == id,
-        "check {} (found sha256:{id}): mismatch; not used",
-        saved.config
+        !is_digest || named.eq_ignore_ascii_case(&id),
+        "check {name} (found sha256:{id}): mismatch; not used"
     );
-    let config = ImageConfiguration::from_reader(&config[..]).context("read the configuration")?;
-    let layers = saved.layers.into_iter().map(|member| (member, None));
+    let config = read(&config).context("read the configuration")?;
+    let layers = strings(&images[0], "Layers");
+    let layers = layers.into_iter().map(|member| Part {
+        member,
+        packed: None,
+    });
     image(format!("sha256:{id}"), &config, layers.collect())
 }
 
-fn image(
-    id: String,
-    config: &ImageConfiguration,
-    layers: Vec<(String, Option<(String, u64)>)>,
-) -> Result<Image> {
-    let (os, arch) = (config.os(), config.architecture());
+fn image(id: String, config: &Value, layers: Vec<Part>) -> Result<Image> {
+    let platform = Platform::of(config);
     ensure!(
-        *os == Os::Linux && *arch == Arch::Amd64,
-        "the image is for {os}/{arch}, this machine is linux/amd64; next: export that platform"
+        platform.fits(),
+        "the image is for {platform}, this machine is linux/amd64; next: export that platform"
     );
-    let plain = config.rootfs().diff_ids();
+    let rootfs = field(config, "rootfs").unwrap_or(&Value::Null);
+    let plain = strings(rootfs, "diff_ids");
     ensure!(
         plain.len() == layers.len(),
         "{} layers inside, {} in the configuration",
@@ -148,10 +250,10 @@ fn image(
         plain.len()
     );
     let layers = layers.into_iter().zip(plain);
-    let layers = layers.map(|((member, packed), plain)| Layer {
+    let layers = layers.map(|(Part { member, packed }, plain)| Layer {
         member,
         packed,
-        plain: plain.clone(),
+        plain,
     });
     Ok(Image {
         id,
@@ -160,15 +262,14 @@ fn image(
     })
 }
 
-fn meant(config: &ImageConfiguration) -> String {
-    let Some(config) = config.config() else {
+fn meant(config: &Value) -> String {
+    let Some(config) = field(config, "config").filter(|config| !config.is_null()) else {
         return "nothing".to_owned();
     };
-    let words = [config.entrypoint(), config.cmd()];
-    let words: Vec<&String> = words.into_iter().flatten().flatten().collect();
-    let user = config.user().as_deref().unwrap_or_default();
-    let folder = config.working_dir().as_deref().unwrap_or_default();
-    let env = config.env().as_deref().unwrap_or_default();
+    let words = [strings(config, "Entrypoint"), strings(config, "Cmd")].concat();
+    let user = text(config, "User").unwrap_or_default();
+    let folder = text(config, "WorkingDir").unwrap_or_default();
+    let env = strings(config, "Env");
     format!("{words:?} as {user:?} in {folder:?} with {env:?}")
 }
 
@@ -181,14 +282,15 @@ impl Layer {
         spool: &mut Spool,
         left_out: &mut LeftOut,
     ) -> Result<()> {
-        if let Some((digest, bytes)) = &self.packed {
+        let digest = self.packed.as_ref().map_or("", |packed| &packed.digest);
+        if let Some(bytes) = self.packed.as_ref().and_then(|packed| packed.bytes) {
             let found = source.size(&self.member)?;
             ensure!(
-                found == *bytes,
+                found == bytes,
                 "check {digest} (named {bytes} bytes, found {found}): mismatch; not used"
             );
         }
-        let (packed, plain) = (Passed::default(), Passed::default());
+        let (packed, plain) = (Passed::like(digest), Passed::like(&self.plain));
         let mut outer = Hashed::new(source.read(&self.member)?, &packed);
         {
             let mut inner = Hashed::new(unpacked(&mut outer)?, &plain);
@@ -198,7 +300,7 @@ impl Layer {
             drain(&mut inner).with_context(|| format!("layer {}", self.plain))?;
         }
         drain(&mut outer)?;
-        if let Some((digest, _)) = &self.packed {
+        if self.packed.is_some() {
             same(digest, &packed)?;
         }
         same(&self.plain, &plain)
@@ -220,22 +322,31 @@ fn same(named: &str, found: &Passed) -> Result<()> {
     Ok(())
 }
 
-/// `sha256:` and 64 hex digits, or it is no name of a file.
-fn digest(descriptor: &Descriptor) -> Result<String> {
-    let digest = descriptor.digest().to_string();
-    let hex = digest.strip_prefix("sha256:").unwrap_or_default();
-    ensure!(
-        hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()),
-        "digest {digest:?} is no SHA-256, the only kind that is checked here"
-    );
-    Ok(digest)
+impl Form {
+    /// The member that holds a blob.
+    fn blob(self, source: &Source, digest: &str) -> String {
+        let (kind, hex) = digest.split_once(':').unwrap_or(("", digest));
+        match self {
+            Form::Layout => format!("blobs/{kind}/{hex}"),
+            Form::Dir => {
+                let names = [
+                    hex.to_owned(),
+                    format!("{kind}-{hex}"),
+                    format!("{hex}.manifest.json"),
+                ];
+                let there = names.iter().find(|name| source.has(name));
+                there.unwrap_or(&names[0]).clone()
+            }
+        }
+    }
 }
 
-fn blob(digest: &str) -> String {
-    format!("blobs/{}", digest.replace(':', "/"))
+fn read(bytes: &[u8]) -> Result<Value> {
+    Ok(serde_json::from_slice(bytes)?)
 }
 
-fn document(source: &Source, descriptor: &Descriptor) -> Result<Vec<u8>> {
-    let digest = digest(descriptor)?;
-    source.json(&blob(&digest), Some(&digest))
+fn document(source: &Source, form: Form, descriptor: &Descriptor) -> Result<Value> {
+    let name = form.blob(source, &descriptor.digest);
+    let bytes = source.json(&name, Some(&descriptor.digest))?;
+    read(&bytes).with_context(|| format!("read {name}"))
 }

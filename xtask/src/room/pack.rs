@@ -2,9 +2,7 @@
 //! without privilege, since owners are only numbers in the stream.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::io::{BufWriter, Write};
-use std::os::unix::ffi::OsStrExt;
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -26,6 +24,15 @@ const MOUNT_POINTS: [(&str, u32); 6] = [
     ("tmp", 0o1777),
 ];
 
+/// Bytes handed over at once.
+const BUFFER: usize = 256 << 10;
+/// Bytes of a block of tar.
+const BLOCK: usize = 512;
+/// Bytes of a name that a header holds.
+const SHORT: usize = 100;
+/// What GNU tar calls an entry that holds a longer one.
+const LONG: &[u8] = b"././@LongLink";
+
 /// Writes the image. Its own time is that of its newest file.
 pub fn pack(tree: &mut Tree, spool: &mut Spool, to: &Path) -> Result<()> {
     host::need(&[host::TOOL_SQFSTAR])?;
@@ -38,7 +45,7 @@ pub fn pack(tree: &mut Tree, spool: &mut Spool, to: &Path) -> Result<()> {
         .spawn()
         .context("start sqfstar")?;
     let stdin = child.stdin.take().context("sqfstar without an input")?;
-    let written = write(tree, spool, BufWriter::new(stdin));
+    let written = write(tree, spool, BufWriter::with_capacity(BUFFER, stdin));
     let output = child.wait_with_output().context("wait for sqfstar")?;
     if !output.status.success() {
         bail!(
@@ -72,40 +79,56 @@ fn sqfstar(newest: u32, root: &Meta, to: &Path) -> Result<Command> {
 }
 
 /// The tree as a tar stream: entries in the tree's order, the first name of a file with its bytes, the others as links to it.
-fn write(tree: &Tree, spool: &mut Spool, to: impl Write) -> Result<()> {
-    let mut archive = tar::Builder::new(to);
+fn write(tree: &Tree, spool: &mut Spool, mut to: impl Write) -> Result<()> {
     let mut first: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
     for (place, node) in tree.nodes().filter(|(place, _)| !place.is_root()) {
         let path = place.bytes();
-        let path = Path::new(OsStr::from_bytes(&path));
-        let mut link = |kind, target: &[u8]| {
-            let mut header = header(kind, &node.meta, 0);
-            archive.append_link(&mut header, path, OsStr::from_bytes(target))
-        };
+        let mut entry =
+            |kind, link: &[u8], bytes| header(&mut to, kind, &path, link, &node.meta, bytes);
         match &node.kind {
-            Kind::Link(target) => link(EntryType::Symlink, target)?,
+            Kind::Link(target) => entry(EntryType::Symlink, target, 0)?,
             Kind::File(content) if first.contains_key(&content.number) => {
-                link(EntryType::Link, &first[&content.number])?;
+                entry(EntryType::Link, &first[&content.number], 0)?;
             }
             Kind::File(content) => {
-                first.insert(content.number, place.bytes());
-                let mut header = header(EntryType::Regular, &node.meta, content.bytes);
-                archive.append_data(&mut header, path, spool.read(content)?)?;
+                entry(EntryType::Regular, b"", content.bytes)?;
+                io::copy(&mut spool.read(content)?, &mut to)?;
+                pad(&mut to, content.bytes)?;
+                first.insert(content.number, path);
             }
-            Kind::Folder | Kind::Pipe => {
-                let kind = match node.kind {
-                    Kind::Folder => EntryType::Directory,
-                    _ => EntryType::Fifo,
-                };
-                archive.append_data(&mut header(kind, &node.meta, 0), path, std::io::empty())?;
-            }
+            Kind::Folder => entry(EntryType::Directory, b"", 0)?,
+            Kind::Pipe => entry(EntryType::Fifo, b"", 0)?,
         }
     }
-    archive.into_inner()?.flush()?;
-    Ok(())
+    to.write_all(&[0; 2 * BLOCK])?;
+    Ok(to.flush()?)
 }
 
-fn header(kind: EntryType, meta: &Meta, bytes: u64) -> Header {
+/// The header of one entry, in GNU's form. Names and targets go in as they are: the tar crate's builder would tidy them.
+fn header(
+    to: &mut impl Write,
+    kind: EntryType,
+    path: &[u8],
+    link: &[u8],
+    meta: &Meta,
+    bytes: u64,
+) -> Result<()> {
+    for (kind, text) in [
+        (EntryType::GNULongLink, link),
+        (EntryType::GNULongName, path),
+    ] {
+        if text.len() > SHORT {
+            let text = [text, b"\0"].concat();
+            let long = header_block(kind, LONG, b"", &Meta::PLAIN, text.len() as u64);
+            to.write_all(long.as_bytes())?;
+            to.write_all(&text)?;
+            pad(to, text.len() as u64)?;
+        }
+    }
+    Ok(to.write_all(header_block(kind, path, link, meta, bytes).as_bytes())?)
+}
+
+fn header_block(kind: EntryType, path: &[u8], link: &[u8], meta: &Meta, bytes: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
     header.set_mode(meta.mode);
@@ -113,7 +136,19 @@ fn header(kind: EntryType, meta: &Meta, bytes: u64) -> Header {
     header.set_gid(meta.gid);
     header.set_mtime(meta.mtime.into());
     header.set_size(bytes);
+    let fields = header.as_old_mut();
+    for (field, text) in [(&mut fields.name, path), (&mut fields.linkname, link)] {
+        let length = text.len().min(SHORT);
+        field[..length].copy_from_slice(&text[..length]);
+    }
+    header.set_cksum();
     header
+}
+
+/// Zeros up to a whole block.
+fn pad(to: &mut impl Write, bytes: u64) -> Result<()> {
+    let over = usize::try_from(bytes % BLOCK as u64)?;
+    Ok(to.write_all(&[0; BLOCK][..(BLOCK - over) % BLOCK])?)
 }
 
 #[cfg(test)]

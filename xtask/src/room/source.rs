@@ -6,15 +6,19 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use sha2::{Digest, Sha256};
-use tar::EntryType;
 
-use super::spool::{Hashed, Passed, unpacked};
+use super::records::{Records, Streamed};
+use super::spool::{Hashed, Packing, Passed, unpacked};
 use super::tree::{MAX_PATHS, Place};
-use crate::stamp;
 
 /// Bytes of one JSON document.
 const MAX_JSON: u64 = 4 << 20;
+
+/// Bytes of the first header of a tar archive.
+const HEADER: u64 = 512;
+/// Bytes that say how something is packed.
+const MAGIC: u64 = 8;
+const NO_ARCHIVE: &str = "no image archive; next: a tar file that docker save, podman save, skopeo or umoci wrote, packed by gzip, zstd or xz or not at all, or the folder of an OCI layout";
 
 /// An archive, opened.
 pub enum Source {
@@ -31,6 +35,42 @@ pub enum Source {
     },
 }
 
+/// Looks at the first bytes of a file: what can be no archive is said to be none before anything else is asked.
+///
+/// # Errors
+/// It cannot be read, or is none.
+pub fn look(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let mut first = Vec::new();
+    let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+    let read = file.take(HEADER).read_to_end(&mut first);
+    read.with_context(|| format!("read {}", path.display()))?;
+    let packed = Packing::of(&first).is_ok_and(|packing| packing == Packing::Plain);
+    let header = || Records::new(Streamed(&first[..])).next().is_ok();
+    ensure!(
+        !packed || (!first.is_empty() && header()),
+        "{} is {}: {NO_ARCHIVE}",
+        path.display(),
+        found(&first)
+    );
+    Ok(())
+}
+
+/// What a file that is no archive begins like.
+fn found(first: &[u8]) -> &'static str {
+    let odd = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    match first {
+        [] => "empty",
+        [0x7f, b'E', b'L', b'F', ..] => "a program",
+        [b'P', b'K', 3, 4, ..] => "a zip archive",
+        [b'h' | b's', b's' | b'q', b'q' | b's', b's' | b'h', ..] => "a SquashFS",
+        first if !first.iter().any(odd) => "a text",
+        _ => "of a kind that is not known here",
+    }
+}
+
 impl Source {
     /// Opens a folder or a file; a compressed file is unpacked to a nameless one in `work` first.
     pub fn open(path: &Path, work: &Path) -> Result<Source> {
@@ -39,41 +79,41 @@ impl Source {
             return Ok(Source::Folder(path.to_owned()));
         }
         let mut file = File::open(path).with_context(|| format!("open {shown}"))?;
-        let mut magic = [0; 4];
-        let n = file
-            .read(&mut magic)
+        let mut magic = Vec::new();
+        (&file)
+            .take(MAGIC)
+            .read_to_end(&mut magic)
             .with_context(|| format!("read {shown}"))?;
         file.rewind()?;
-        if magic[..n].starts_with(&[0x1f, 0x8b]) || magic == [0x28, 0xb5, 0x2f, 0xfd] {
+        let packing = Packing::of(&magic).with_context(|| format!("read {shown}"))?;
+        if packing != Packing::Plain {
             let mut plain = tempfile::tempfile_in(work).context("make a temporary file")?;
-            let mut from = Hashed::new(unpacked(file)?, &Passed::default());
+            let mut from = Hashed::new(unpacked(file)?, &Passed::like(""));
             io::copy(&mut from, &mut plain).with_context(|| format!("unpack {shown}"))?;
             file = plain;
         }
-        Source::index(file).with_context(|| format!("{shown}: read as a tar archive"))
+        Source::index(file).with_context(|| format!("{shown}: {NO_ARCHIVE}"))
     }
 
     fn index(mut file: File) -> Result<Source> {
         file.rewind()?;
         let (mut members, mut links) = (BTreeMap::new(), BTreeMap::new());
-        let mut archive = tar::Archive::new(&file);
-        for entry in archive.entries_with_seek()?.raw(true) {
-            let entry = entry?;
-            let header = entry.header();
-            let name = Place::parse(&header.path_bytes())?;
-            match header.entry_type() {
-                EntryType::Regular => {
-                    let bytes = header.entry_size()?;
-                    members.insert(name, (entry.raw_file_position(), bytes));
+        let mut records = Records::new(&file);
+        while let Some(entry) = records.next()? {
+            let name = Place::parse(&entry.path)?;
+            match entry.kind {
+                b'0' => {
+                    links.remove(&name);
+                    members.insert(name, (records.position(), entry.bytes));
                 }
-                EntryType::Symlink | EntryType::Link => {
-                    let target = header.link_name_bytes().unwrap_or_default();
-                    if let Some(to) = beside(&name, &target) {
+                b'1' => drop(links.insert(name, Place::parse(&entry.link)?)),
+                b'2' => {
+                    if let Some(to) = beside(&name, &entry.link) {
                         links.insert(name, to);
                     }
                 }
-                EntryType::Directory | EntryType::XGlobalHeader => {}
-                other => bail!("{name} is of kind {:?}, unknown here", other.as_byte()),
+                b'5' => {}
+                other => bail!("{name} is of kind {other:?}, unknown here"),
             }
             ensure!(members.len() <= MAX_PATHS, "more than {MAX_PATHS} members");
         }
@@ -130,7 +170,9 @@ impl Source {
             .read_to_end(&mut text)
             .with_context(|| format!("read {name}"))?;
         if let Some(digest) = digest {
-            let found = format!("sha256:{}", stamp::hex(&Sha256::digest(&text)));
+            let passed = Passed::like(digest);
+            io::copy(&mut Hashed::new(&text[..], &passed), &mut io::sink())?;
+            let found = passed.digest();
             ensure!(
                 found == digest,
                 "check {name} (found {found}): mismatch; not used"
@@ -144,7 +186,14 @@ impl Source {
             bail!("{}", missing(name));
         };
         let place = Place::parse(name.as_bytes())?;
-        let place = links.get(&place).unwrap_or(&place);
+        let mut place = &place;
+        // A link may lead to another one; one that leads round leads nowhere.
+        for _ in 0..=links.len() {
+            match links.get(place) {
+                Some(to) => place = to,
+                None => break,
+            }
+        }
         members.get(place).copied().with_context(|| missing(name))
     }
 }

@@ -7,12 +7,15 @@ use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, ensure};
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512};
 
 use crate::stamp;
 
 /// Bytes an image's layers may unpack to; also what one compressed archive may.
 pub const MAX_BYTES: u64 = 16 << 30;
+
+/// Bytes read at once.
+const BUFFER: usize = 256 << 10;
 
 /// One file's bytes in the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,15 +87,48 @@ impl Spool {
     }
 }
 
-/// SHA-256 and number of the bytes that passed.
-#[derive(Clone, Default)]
-pub struct Passed(Rc<RefCell<(Sha256, u64)>>);
+/// Digest and number of the bytes that passed.
+#[derive(Clone)]
+pub struct Passed(Rc<RefCell<(Digesting, u64)>>);
+
+/// The two kinds of digest that images name (OCI image specification, descriptors).
+#[derive(Clone)]
+enum Digesting {
+    Sha256(Sha256),
+    Sha512(Sha512),
+}
 
 impl Passed {
-    /// `sha256:…` of all that passed.
+    /// Of the kind that a digest names: `sha512:…`, or else SHA-256.
+    pub fn like(digest: &str) -> Passed {
+        let hash = if digest.starts_with("sha512:") {
+            Digesting::Sha512(Sha512::new())
+        } else {
+            Digesting::Sha256(Sha256::new())
+        };
+        Passed(Rc::new(RefCell::new((hash, 0))))
+    }
+
+    /// `sha256:…` or `sha512:…` of all that passed.
     pub fn digest(&self) -> String {
-        let hash = self.0.borrow().0.clone().finalize();
-        format!("sha256:{}", stamp::hex(&hash))
+        match &self.0.borrow().0 {
+            Digesting::Sha256(hash) => format!("sha256:{}", stamp::hex(&hash.clone().finalize())),
+            Digesting::Sha512(hash) => format!("sha512:{}", stamp::hex(&hash.clone().finalize())),
+        }
+    }
+
+    fn take(&self, bytes: &[u8]) -> io::Result<()> {
+        let (hash, count) = &mut *self.0.borrow_mut();
+        match hash {
+            Digesting::Sha256(hash) => hash.update(bytes),
+            Digesting::Sha512(hash) => hash.update(bytes),
+        }
+        *count += bytes.len() as u64;
+        if *count > MAX_BYTES {
+            let why = format!("unpacks to more than {MAX_BYTES} bytes");
+            return Err(io::Error::other(why));
+        }
+        Ok(())
     }
 }
 
@@ -113,25 +149,51 @@ impl<R: Read> Hashed<R> {
 impl<R: Read> Read for Hashed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.from.read(buffer)?;
-        let mut passed = self.passed.0.borrow_mut();
-        passed.0.update(&buffer[..n]);
-        passed.1 += n as u64;
-        if passed.1 > MAX_BYTES {
-            let why = format!("unpacks to more than {MAX_BYTES} bytes");
-            return Err(io::Error::other(why));
-        }
+        self.passed.take(&buffer[..n])?;
         Ok(n)
     }
 }
 
-/// What the first bytes say: gzip, zstd, xz, or as it is.
+/// How something is packed, by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// Not at all.
+    Plain,
+    /// RFC 1952, one member or several.
+    Gzip,
+    /// RFC 8878, frames in a row; some writers begin with one to be skipped.
+    Zstd,
+    /// One stream or several.
+    Xz,
+}
+
+impl Packing {
+    /// What these bytes begin.
+    ///
+    /// # Errors
+    /// It is packed in a way that is not unpacked here.
+    pub fn of(first: &[u8]) -> io::Result<Packing> {
+        Ok(match first {
+            [0x1f, 0x8b, ..] => Packing::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Packing::Zstd,
+            [0xfd, b'7', b'z', b'X', ..] => Packing::Xz,
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => {
+                let why = "packed by bzip2, which is not unpacked here; next: bunzip2 it first";
+                return Err(io::Error::other(why));
+            }
+            _ => Packing::Plain,
+        })
+    }
+}
+
+/// What is in it, unpacked as its first bytes say.
 pub fn unpacked<'a>(from: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
-    let mut from = BufReader::new(from);
-    Ok(match from.fill_buf()? {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::stream::read::Decoder::with_buffer(from)?),
-        [0xfd, b'7', b'z', ..] => Box::new(liblzma::bufread::XzDecoder::new(from)),
-        _ => Box::new(from),
+    let mut from = BufReader::with_capacity(BUFFER, from);
+    Ok(match Packing::of(from.fill_buf()?)? {
+        Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
+        Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(from)?),
+        Packing::Xz => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(from)),
+        Packing::Plain => Box::new(from),
     })
 }
 

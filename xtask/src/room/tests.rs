@@ -10,6 +10,8 @@ use super::*;
 use crate::stamp;
 
 mod engine;
+mod forms;
+mod peers;
 mod ready;
 mod whole;
 

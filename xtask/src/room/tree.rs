@@ -1,7 +1,7 @@
 //! A root file system as a table in memory: layer upon layer, with whiteouts. Nothing of an archive is ever unpacked on the host, so no
 //! path and no link of it can lead anywhere: a path is a key, a link is a text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Bound::{Excluded, Unbounded};
 
@@ -23,6 +23,10 @@ const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Other names of this kind are bookkeeping of one storage driver.
 const BOOKKEEPING: &[u8] = b".wh..wh.";
+/// In this folder it has files with several names, for hard links to lead to; the folder itself is not the image's.
+const LINKED: &[u8] = b".wh..wh.plnk";
+/// Links that lead to one place at most, as the kernel follows them (`path_resolution(7)`).
+const MAX_LINKS: usize = 40;
 
 /// A path from the image's root, parsed: no empty name, no `.`, no `..`. Its order puts what is in a folder right behind it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,6 +73,10 @@ pub struct Node {
 pub struct Tree {
     nodes: BTreeMap<Place, Node>,
     layer: usize,
+    /// What is only there to be linked to, in the current layer.
+    linked: BTreeMap<Place, Node>,
+    /// Where something was left out, in the current layer.
+    left_out: BTreeSet<Place>,
 }
 
 impl Place {
@@ -134,6 +142,8 @@ impl Tree {
     /// What is added from here on lies above all there is.
     pub fn next_layer(&mut self) {
         self.layer += 1;
+        self.linked.clear();
+        self.left_out.clear();
     }
 
     /// All paths, a folder before what is in it.
@@ -157,12 +167,22 @@ impl Tree {
             meta.uid,
             meta.gid
         );
+        if place.0.first().is_some_and(|name| name == LINKED) {
+            let node = self.node(meta, kind);
+            self.linked.insert(place, node);
+            return Ok(());
+        }
         self.put(place, meta, kind)
     }
 
     /// Adds another name of a file.
     pub fn add_hard_link(&mut self, place: Place, to: &Place) -> Result<()> {
-        let Some(Node { meta, kind, .. }) = self.nodes.get(to).cloned() else {
+        let found = self.linked.get(to).cloned();
+        let found = match found {
+            Some(node) => Some(node),
+            None => self.nodes.get(&self.resolved(to)?).cloned(),
+        };
+        let Some(Node { meta, kind, .. }) = found else {
             bail!("{place} is a hard link to {to}, which is not in the image");
         };
         ensure!(
@@ -170,6 +190,19 @@ impl Tree {
             "{place} is a hard link to {to}, which is a folder"
         );
         self.add(place, meta, kind)
+    }
+
+    /// Something was at this place that the image does not get; nor does it have what lower layers brought there.
+    pub fn leave_out(&mut self, place: &Place) -> Result<()> {
+        let place = self.resolved(place)?;
+        self.remove(&place);
+        self.left_out.insert(place);
+        Ok(())
+    }
+
+    /// Whether the current layer had something at this place that was left out.
+    pub fn is_left_out(&self, place: &Place) -> Result<bool> {
+        Ok(self.left_out.contains(&self.resolved(place)?))
     }
 
     /// A folder, unless something is there.
@@ -202,8 +235,9 @@ impl Tree {
             !place.is_root() || kind == Kind::Folder,
             "the root is not a folder"
         );
+        let place = self.resolved(&place)?;
         for parent in place.parents() {
-            if self.blocked(&place, &parent)? {
+            if !self.nodes.contains_key(&parent) {
                 let folder = self.node(Meta::PLAIN, Kind::Folder);
                 self.nodes.insert(parent, folder);
             }
@@ -212,9 +246,50 @@ impl Tree {
             self.remove_below(&place);
         }
         let node = self.node(meta, kind);
+        self.left_out.remove(&place);
         self.nodes.insert(place, node);
         ensure!(self.nodes.len() <= MAX_PATHS, "more than {MAX_PATHS} paths");
         Ok(())
+    }
+
+    /// Where a path leads: links before its last name are followed in this tree, from its root and never above it, as a program
+    /// inside the image would (`path_resolution(7)`). On the host nothing is followed.
+    fn resolved(&self, place: &Place) -> Result<Place> {
+        let Some((last, before)) = place.0.split_last() else {
+            return Ok(Place::default());
+        };
+        let mut todo: Vec<Vec<u8>> = before.iter().rev().cloned().collect();
+        let (mut at, mut links) = (Place::default(), 0);
+        while let Some(name) = todo.pop() {
+            match name.as_slice() {
+                b"" | b"." => continue,
+                b".." => {
+                    at.0.pop();
+                    continue;
+                }
+                _ => at.0.push(name),
+            }
+            match self.nodes.get(&at).map(|node| &node.kind) {
+                None | Some(Kind::Folder) => {}
+                Some(Kind::Link(target)) => {
+                    links += 1;
+                    ensure!(links <= MAX_LINKS, "{place} goes through too many links");
+                    at.0.pop();
+                    if target.starts_with(b"/") {
+                        at.0.clear();
+                    }
+                    todo.extend(target.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
+                }
+                Some(_) => bail!("{place} goes through {at}, which is a file"),
+            }
+        }
+        at.0.push(last.clone());
+        let bytes = at.bytes().len();
+        ensure!(
+            bytes <= MAX_PATH,
+            "{place} leads to a path of {bytes} bytes (at most {MAX_PATH})"
+        );
+        Ok(at)
     }
 
     fn node(&self, meta: Meta, kind: Kind) -> Node {
@@ -222,22 +297,18 @@ impl Tree {
         Node { meta, kind, layer }
     }
 
-    /// True when `parent` is missing; an error when it is no folder. A link there is not followed: not here, and not on the host.
-    fn blocked(&self, place: &Place, parent: &Place) -> Result<bool> {
-        let what = match self.nodes.get(parent).map(|node| &node.kind) {
-            None => return Ok(true),
-            Some(Kind::Folder) => return Ok(false),
-            Some(Kind::Link(_)) => "a link",
-            Some(_) => "a file",
-        };
-        bail!("{place} goes through {parent}, which is {what}")
-    }
-
-    /// Does what the last name says, if it is a whiteout; only what lower layers brought can go.
-    fn whiteout(&mut self, place: &Place) -> Result<bool> {
+    /// Does what the last name says, if it is a whiteout; only what lower layers brought can go. True if the entry is no part of
+    /// the image.
+    ///
+    /// # Errors
+    /// It is in a whiteout, or one of nothing.
+    pub fn whiteout(&mut self, place: &Place) -> Result<bool> {
         let Some((last, before)) = place.0.split_last() else {
             return Ok(false);
         };
+        if place.0.first().is_some_and(|name| name == LINKED) {
+            return Ok(before.is_empty());
+        }
         if let Some(name) = before.iter().find(|name| name.starts_with(WHITEOUT)) {
             bail!(
                 "{place} is in a whiteout, {:?}",
@@ -247,10 +318,8 @@ impl Tree {
         let Some(name) = last.strip_prefix(WHITEOUT) else {
             return Ok(false);
         };
-        for parent in place.parents() {
-            self.blocked(place, &parent)?;
-        }
-        let mut target = Place(before.to_vec());
+        let mut target = self.resolved(place)?;
+        target.0.pop();
         if last == OPAQUE {
             self.hide(&target, false);
         } else if !last.starts_with(BOOKKEEPING) {
