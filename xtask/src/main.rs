@@ -249,7 +249,26 @@ impl Rooms {
 /// `qemu --smoke`, 3 is none in time, and 1 elsewhere is a check that failed.
 const NOT_DONE: u8 = 4;
 
+/// Ends the program without a word when whoever reads what it prints has gone, as in `cargo xtask room list | head -2`: `println!`
+/// panics then, and no other way out of it is offered.
+fn end_with_the_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info.payload().downcast_ref::<String>();
+        if text.is_some_and(|text| is_reader_gone(text)) {
+            std::process::exit(0);
+        }
+        usual(info);
+    }));
+}
+
+/// Whether a panic says that standard output or error was closed by its reader.
+fn is_reader_gone(text: &str) -> bool {
+    text.starts_with("failed printing to std") && text.contains("Broken pipe")
+}
+
 fn main() -> ExitCode {
+    end_with_the_reader();
     let code = match Cli::try_parse() {
         Ok(cli) => {
             if cli.locked {
@@ -427,6 +446,19 @@ mod tests {
         assert!(said.contains("--smoke"), "{said}");
         assert_eq!(help(&["xtask", "qemu", "--smoke", "--timeout", "5"]), "");
         assert_eq!(help(&["xtask", "qemu"]), "");
+    }
+
+    #[test]
+    fn k06_a_reader_that_has_gone_is_no_failure() {
+        let error = std::io::Error::from_raw_os_error(nix::libc::EPIPE);
+        assert!(is_reader_gone(&format!(
+            "failed printing to stdout: {error}"
+        )));
+        let error = std::io::Error::from_raw_os_error(nix::libc::ENOSPC);
+        assert!(!is_reader_gone(&format!(
+            "failed printing to stdout: {error}"
+        )));
+        assert!(!is_reader_gone("Broken pipe"));
     }
 
     #[test]
