@@ -31,7 +31,8 @@ const RECIPE: [&[u8]; 2] = [
     include_bytes!("kernel/build.rs"),
     include_bytes!("kernel/source.rs"),
 ];
-const TOOLS: [host::Tool; 8] = [
+/// Programs of the host that it is built with.
+pub const TOOLS: [host::Tool; 8] = [
     host::TOOL_MAKE,
     host::TOOL_GCC,
     host::TOOL_FLEX,

@@ -233,8 +233,7 @@ struct QemuArgs {
 
 #[derive(Args, Clone, Debug)]
 struct Rooms {
-    /// Images of rooms: a list like busybox,dev or none [default: those there are, if they have at least busybox,dev; busybox
-    /// where tests boot]
+    /// Images of rooms: a list like busybox,dev or none [default: those of the last time, at first busybox]
     #[arg(long, value_name = "LIST", value_parser = Set::parse)]
     rooms: Option<Set>,
 }
@@ -299,7 +298,7 @@ fn run(task: Task) -> Result<u8> {
             profile,
             rooms,
         } => {
-            let rooms = rooms.choose(&layout, least(fault))?;
+            let rooms = rooms.choose(&layout, roomdisk::SMALL)?;
             let spine = match profile {
                 Profile::Dev => spine::build(&layout, soil, fault, &rooms)?,
                 Profile::Release => spine::build_release(&layout, soil, &rooms)?,
@@ -308,7 +307,7 @@ fn run(task: Task) -> Result<u8> {
             println!("rooms: {rooms}");
         }
         Task::Stage { soil, rooms } => {
-            let rooms = rooms.choose(&layout, roomdisk::USUAL)?;
+            let rooms = rooms.choose(&layout, roomdisk::SMALL)?;
             println!("{}", stage::stage(&layout, soil, &rooms)?.display());
         }
         Task::Assemble { stage, out } => {
@@ -361,17 +360,9 @@ fn scenarios(layout: &Layout, args: &vm::VmArgs) -> Result<u8> {
     vm::command(layout, args)
 }
 
-/// A test is not to wait for a large image.
-fn least(test: bool) -> &'static str {
-    if test {
-        roomdisk::SMALL
-    } else {
-        roomdisk::USUAL
-    }
-}
-
 fn boot(layout: &Layout, args: &QemuArgs) -> Result<u8> {
-    let rooms = args.rooms.choose(layout, least(args.smoke))?;
+    let rooms = args.rooms.choose(layout, roomdisk::SMALL)?;
+    host::need(&programs(args, &rooms))?;
     if args.uefi {
         // Whose updates it takes is built into the Spine.
         uefi::keys(layout).ensure()?;
@@ -408,8 +399,26 @@ fn boot(layout: &Layout, args: &QemuArgs) -> Result<u8> {
     if args.smoke {
         smoke::run(&cfg, Duration::from_secs(args.timeout))
     } else {
+        if let Some(line) = qemu::more(&rooms) {
+            eprintln!("{line}");
+        }
         qemu::interactive(&cfg)
     }
+}
+
+/// Everything that this boot runs on the host: asked for, or said to be missing, before anything is fetched or compiled.
+fn programs(args: &QemuArgs, rooms: &Set) -> Vec<host::Tool> {
+    let mut tools = qemu::tools(args.soil, rooms);
+    if args.uefi {
+        tools.extend(uefi::TOOLS);
+    }
+    if args.tpm {
+        tools.push(host::TOOL_SWTPM);
+    }
+    if args.vault && !args.tpm {
+        tools.push(host::TOOL_CRYPTSETUP);
+    }
+    tools
 }
 
 #[cfg(test)]
@@ -459,6 +468,39 @@ mod tests {
             "failed printing to stdout: {error}"
         )));
         assert!(!is_reader_gone("Broken pipe"));
+    }
+
+    #[test]
+    fn u01_every_tool_of_a_boot_is_asked_for_before_anything_is_compiled() {
+        let asked = |words: &[&str]| {
+            let cli = Cli::try_parse_from([&["xtask", "qemu"], words].concat()).unwrap();
+            let Task::Qemu(args) = cli.command else {
+                unreachable!("parsed as qemu")
+            };
+            let rooms = args.rooms.rooms.clone().unwrap_or_default();
+            let tools = programs(&args, &rooms).into_iter();
+            tools.map(|tool| tool.program).collect::<Vec<_>>()
+        };
+        let first = asked(&["--rooms", "busybox"]);
+        for program in [
+            "qemu-system-x86_64",
+            "mke2fs",
+            "cc",
+            "bc",
+            "flex",
+            "/usr/include/gelf.h",
+            "sqfstar",
+        ] {
+            assert!(first.contains(&program), "{program}");
+        }
+        assert!(!first.contains(&"mmdebstrap") && !first.contains(&"sbsign"));
+        let all = asked(&["--rooms", "busybox,dev", "--uefi", "--tpm"]);
+        for program in ["mmdebstrap", "sbsign", "mformat", "swtpm"] {
+            assert!(all.contains(&program), "{program}");
+        }
+        let debian = asked(&["--soil", "debian", "--vault"]);
+        assert!(debian.contains(&"depmod") && debian.contains(&"cryptsetup"));
+        assert!(!debian.contains(&"bc"));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::host;
 use crate::layout::{Layout, Spine};
 use crate::machine::{CARD, Firmware, MachineConfig, virtio_drive};
 use crate::persist;
-use crate::roomdisk::Set;
-use crate::soil::Soil;
+use crate::roomdisk::{SMALL, Set, WORKSHOP};
+use crate::soil::{self, Soil};
 use crate::spine;
 use crate::tpm;
 use crate::uefi;
@@ -24,9 +24,30 @@ pub const SEALED_BYTES: u64 = 1 << 30;
 /// a room is stopped by the machine's end of memory and not by its own limit, and everybody waits meanwhile.
 const MEMORY_MIB: u32 = 2048;
 
+/// Programs of the host that a machine with this soil and these images is made and run with.
+pub fn tools(soil: Soil, rooms: &Set) -> Vec<host::Tool> {
+    let mut tools = vec![host::TOOL_QEMU, host::TOOL_MKE2FS, host::TOOL_CC];
+    tools.extend(soil::tools(soil));
+    if rooms.names().next().is_some() {
+        tools.push(host::TOOL_SQFSTAR);
+    }
+    if rooms.has(&[WORKSHOP]) {
+        tools.push(host::TOOL_MMDEBSTRAP);
+    }
+    tools
+}
+
+/// How to get a room to work in, where there is none.
+pub fn more(rooms: &Set) -> Option<String> {
+    let line = format!(
+        "qemu: with the images {rooms}; for a room to work in (p://{WORKSHOP}), once, some minutes: cargo xtask qemu --rooms {SMALL},{WORKSHOP}"
+    );
+    (!rooms.has(&[WORKSHOP])).then_some(line)
+}
+
 /// Does all set-up and returns the machine a user boots.
 pub fn set_up(layout: &Layout, soil: Soil, choice: Choice, rooms: &Set) -> Result<MachineConfig> {
-    host::need(&[host::TOOL_QEMU, host::TOOL_MKE2FS, host::TOOL_CC])?;
+    host::need(&tools(soil, rooms))?;
     let spine = spine::build(layout, soil, false, rooms)?;
     persist::ensure(&layout.persist(), PERSIST_BYTES)?;
     let (accel, why) = accel::choose(layout, choice, &spine)?;
@@ -90,6 +111,18 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+
+    #[test]
+    fn u01_a_boot_without_the_workshop_says_in_one_line_how_to_get_it() {
+        let said = |rooms: &str| more(&Set::parse(rooms).unwrap());
+        assert_eq!(
+            said("busybox").as_deref(),
+            Some(
+                "qemu: with the images busybox; for a room to work in (p://dev), once, some minutes: cargo xtask qemu --rooms busybox,dev"
+            )
+        );
+        assert_eq!(said("busybox,dev"), None);
+    }
 
     #[test]
     fn k06_the_serial_console_is_on_the_terminal_and_a_reboot_reboots() {

@@ -25,12 +25,12 @@ use crate::stamp::{self, Inputs};
 use crate::turn;
 use crate::verity::{self, Tree};
 
-/// What the tests boot with: small, and made without privilege.
+/// What everything boots with at first: small, and made without privilege.
 pub const SMALL: &str = "busybox";
 /// What the VM scenarios boot with.
 pub const TESTED: &str = "busybox,hostile";
-/// What a person boots with.
-pub const USUAL: &str = "busybox,dev";
+/// The large one for a person, fetched and put together when it is asked for: no first boot waits for it.
+pub const WORKSHOP: &str = "dev";
 /// No image at all.
 const NONE: &str = "none";
 /// What places in a partition table count in.

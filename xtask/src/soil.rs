@@ -45,6 +45,15 @@ impl fmt::Display for Soil {
     }
 }
 
+/// Programs of the host that it is made with.
+pub fn tools(soil: Soil) -> Vec<host::Tool> {
+    match soil {
+        Soil::Debian => vec![host::TOOL_DEPMOD],
+        Soil::Alpine => vec![host::TOOL_CURL],
+        Soil::Hardened => kernel::TOOLS.to_vec(),
+    }
+}
+
 /// Fetches, checks and unpacks or builds a soil unless that was done before; returns its folder.
 pub fn prepare(layout: &Layout, lock: &Lock, soil: Soil) -> Result<PathBuf> {
     let _turn = turn::take(layout)?;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 
 use crate::assemble::{self, Parts};
@@ -97,11 +97,17 @@ pub fn describe(spine: &Spine) -> Result<String> {
 
 /// The inputs of one assembly, made ready; the disk of rooms is brought up to date with them, since the policies name its root hashes.
 pub fn parts(layout: &Layout, lock: &Lock, soil: Soil, fault: bool, rooms: &Set) -> Result<Parts> {
-    let soil_dir = soil::prepare(layout, lock, soil)?;
-    let images = roomdisk::make(layout, rooms)?;
-    let policy = policy::bake(layout, fault, &images)?;
-    let bay0 = compile(layout, lock, "bay0", fault)?;
-    let tools = tools::prepare(layout)?;
+    // The kernel takes minutes and leaves a processor idle now and then: all else is made beside it.
+    let (soil_dir, rest) = beside(
+        || soil::prepare(layout, lock, soil),
+        || {
+            let bay0 = compile(layout, lock, "bay0", fault)?;
+            let images = roomdisk::make(layout, rooms)?;
+            let policy = policy::bake(layout, fault, &images)?;
+            Ok((bay0, policy, tools::prepare(layout)?))
+        },
+    )?;
+    let (bay0, policy, tools) = rest;
     let drifted = drifted(layout, lock, soil, rooms)?;
     Ok(Parts {
         soil_dir,
@@ -112,6 +118,26 @@ pub fn parts(layout: &Layout, lock: &Lock, soil: Soil, fault: bool, rooms: &Set)
         fault,
         facts: facts(lock, soil, Profile::Dev, &drifted),
         epoch: lock.source_date_epoch,
+    })
+}
+
+/// Does both at once. An error of the second is said as soon as it is known: the first may take minutes, and what it made stays.
+fn beside<A: Send, B>(
+    first: impl FnOnce() -> Result<A> + Send,
+    second: impl FnOnce() -> Result<B>,
+) -> Result<(A, B)> {
+    std::thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        if let Err(error) = &second
+            && !first.is_finished()
+        {
+            eprintln!("spine: {error:#}; the soil is still being made, and kept; Ctrl-C ends that");
+        }
+        let first = first
+            .join()
+            .map_err(|_| anyhow!("the soil's thread panicked"))?;
+        Ok((first?, second?))
     })
 }
 
@@ -266,4 +292,32 @@ fn musl_installed() -> Result<bool> {
         .join("lib/rustlib")
         .join(MUSL)
         .is_dir())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn u01_the_kernel_is_made_beside_the_rest_and_either_error_is_the_builds() {
+        // Each waits for the other: one after the other would never end.
+        let ((to_second, from_first), (to_first, from_second)) = (mpsc::channel(), mpsc::channel());
+        let both = beside(
+            move || {
+                to_second.send(1)?;
+                Ok(from_second.recv()?)
+            },
+            move || {
+                to_first.send(2)?;
+                Ok(from_first.recv()?)
+            },
+        );
+        assert_eq!(both.unwrap(), (2, 1));
+        let error = beside(|| Ok(1), || -> Result<()> { bail!("no bay0") });
+        assert_eq!(error.unwrap_err().to_string(), "no bay0");
+        let error = beside(|| -> Result<()> { bail!("no kernel") }, || Ok(1));
+        assert_eq!(error.unwrap_err().to_string(), "no kernel");
+    }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -17,6 +18,9 @@ const HELPER: &str = "/usr/lib/apt/apt-helper";
 const FORMAT: &str = "$(FILENAME)|$(CODENAME)|$(ORIGIN)|$(TRUSTED)|$(SOURCESENTRY)";
 /// The archive whose versions may stand in for pinned ones.
 const ORIGIN: &str = "Debian";
+
+/// Threads of this process take turns: two updates at once are one too many.
+static ONE: Mutex<()> = Mutex::new(());
 
 /// The client, as the host has it or with a configuration of its own.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +64,7 @@ impl Apt {
 
     /// Asks the archive for its lists; an error is why there are no new ones. A list whose signature is wrong is none.
     pub fn update(&self) -> Result<()> {
+        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let mut command = match (&self.config, host::privilege()) {
             (Some(_), _) | (_, Privilege::Root) => self.command("apt-get")?,
             (_, Privilege::Sudo) => {

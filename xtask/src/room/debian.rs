@@ -106,10 +106,23 @@ pub fn debian(
     root.rewind()?;
     let mut left_out = LeftOut::default();
     layer::read(root, tree, spool, &mut left_out).context("read mmdebstrap's root")?;
+    own(tree)?;
     for path in OF_THE_HOST {
         tree.remove(&Place::parse(path.as_bytes())?);
     }
     Ok(left_out)
+}
+
+/// The image's root belongs to root. mmdebstrap archives a folder of its own, which belongs to whoever ran it.
+fn own(tree: &mut Tree) -> Result<()> {
+    let root = Place::parse(b"/")?;
+    let meta = tree.get(&root).map_or(Meta::PLAIN, |node| Meta {
+        uid: 0,
+        gid: 0,
+        mode: Meta::PLAIN.mode,
+        ..node.meta
+    });
+    tree.add(root, meta, Kind::Folder)
 }
 
 /// A folder that apt takes for an archive: the pinned files and their index.

@@ -29,6 +29,14 @@ use crate::turn;
 use crate::{Rooms, roomdisk, spine};
 use keys::{Keys, Pair};
 
+/// Programs and files of the host that a signed disk is made and booted with.
+pub const TOOLS: [host::Tool; 5] = [
+    host::TOOL_OPENSSL,
+    host::TOOL_SBSIGN,
+    host::TOOL_MTOOLS,
+    host::TOOL_STUB,
+    host::TOOL_OVMF,
+];
 /// Size of `/persist` on a disk that nobody chose one for.
 pub const PERSIST_BYTES: u64 = 1 << 30;
 /// Names of both programs in a folder that is carried to the key and back.
@@ -205,7 +213,7 @@ pub fn make_disk(layout: &Layout, args: &DiskArgs) -> Result<()> {
     }
     let _turn = turn::take(layout)?;
     keys(layout).ensure()?;
-    let rooms = args.rooms.choose(layout, roomdisk::USUAL)?;
+    let rooms = args.rooms.choose(layout, roomdisk::SMALL)?;
     let spine = spine::build(layout, args.soil, false, &rooms)?;
     let programs = Programs::of(&spine)?;
     if let Some(dir) = &args.unsigned {
@@ -251,7 +259,7 @@ pub fn make_update(layout: &Layout, args: &UpdateArgs) -> Result<()> {
         Some(slot) => slot.clone(),
         None => {
             keys(layout).ensure()?;
-            let rooms = args.rooms.choose(layout, roomdisk::USUAL)?;
+            let rooms = args.rooms.choose(layout, roomdisk::SMALL)?;
             let spine = spine::build(layout, args.soil, false, &rooms)?;
             let epoch = Lock::read(&layout.lock())?.source_date_epoch;
             sign_slot(layout, &Programs::of(&spine)?, epoch)?;

@@ -40,3 +40,27 @@ fn h01_mmdebstraps_archive_has_the_pinned_files_and_nothing_else() {
     );
     assert_eq!(fs::read_dir(made.path()).unwrap().count(), 2);
 }
+
+#[test]
+fn h01_the_root_of_an_image_belongs_to_root_whoever_ran_mmdebstrap() {
+    let dir = tempfile::tempdir().unwrap();
+    let made_by = |id: u64, mode: u32| {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_uid(id);
+        header.set_gid(id);
+        header.set_mode(mode);
+        header.set_mtime(9);
+        header.set_size(0);
+        archive.append_data(&mut header, "./", &[][..]).unwrap();
+        let bytes = archive.into_inner().unwrap();
+        let (mut tree, mut spool) = (Tree::default(), Spool::new(dir.path()).unwrap());
+        layer::read(&bytes[..], &mut tree, &mut spool, &mut LeftOut::default()).unwrap();
+        own(&mut tree).unwrap();
+        tree.get(&Place::parse(b"/").unwrap()).unwrap().meta
+    };
+    let meta = made_by(1000, 0o700);
+    assert_eq!((meta.uid, meta.gid, meta.mode), (0, 0, 0o755));
+    assert_eq!(meta, made_by(0, 0o755));
+}
