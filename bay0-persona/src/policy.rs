@@ -45,7 +45,7 @@ pub enum Grant {
     Network,
     /// One bit for each kind of device, such as [`STANDIN`].
     Devices,
-    /// Whether a person can enter it.
+    /// Whether a person can enter it, and with [`AGAIN`] that its program is started again there when it ends.
     Terminal,
     /// Whether it is started with the machine.
     Autostart,
@@ -65,6 +65,9 @@ pub enum Grant {
 pub const VIA_NET: u64 = 1;
 /// [`Grant::Network`]: the network card itself.
 pub const NIC: u64 = 2;
+
+/// [`Grant::Terminal`], beside 1: whoever leaves the shell in it by `exit` finds another one in the same room.
+pub const AGAIN: u64 = 2;
 
 /// [`Grant::Devices`]: the device that stands in for hardware, the only hardware that anything serves.
 pub const STANDIN: u64 = 1 << 4;

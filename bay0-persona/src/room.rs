@@ -18,13 +18,15 @@
 //! A stage that fails is reported with its errno and ends the child; what it mounted goes with its namespace.
 
 use std::convert::Infallible;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fs::{self, File, create_dir, create_dir_all};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::{chown, symlink};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, chown, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use caps::errors::CapsError;
 use caps::{CapSet, CapsHashSet};
@@ -41,8 +43,8 @@ use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setgroups, setresgid, se
 pub use seccompiler::BpfProgram;
 use seccompiler::{apply_filter, sock_filter};
 
-use crate::ends;
-use crate::policy::{Grant, Policy};
+use crate::ends::{self, End};
+use crate::policy::{AGAIN, Grant, Policy};
 use crate::spawn::{Child, spawn};
 use crate::tree;
 
@@ -56,6 +58,8 @@ const MAX_REPORT: usize = 128;
 const BASE: &str = "/mnt";
 /// Its parts there: the image, what is written over it, and overlayfs's scratch space.
 const PARTS: &str = "lowerdir=lower,upperdir=upper,workdir=work,userxattr";
+/// A program that ended sooner is not started again, in milliseconds: it cannot run, and would only be started for ever.
+const SHORTEST_MS: u64 = 1000;
 /// What a room's program reads and writes.
 const CONSOLE: &str = "/dev/console";
 const NONE: Option<&str> = None;
@@ -335,34 +339,72 @@ pub(crate) fn capabilities(kept: u64) -> Result<(), CapsError> {
     caps::clear(None, CapSet::Inheritable)
 }
 
-/// Starts the program and is its init: passes signals on to it, reaps, and ends with it.
+/// Starts the program and is its init: passes signals on to it, reaps, and ends with it, or starts it again where the policy says
+/// so and it has lasted.
 fn run(policy: &Policy, report: &UnixStream) -> nix::Result<Infallible> {
     ends::hold()?;
-    // SAFETY: this process has one thread.
-    let program = match unsafe { fork() }? {
-        ForkResult::Child => return exec(policy),
-        ForkResult::Parent { child } => child.as_raw(),
+    let Some(mut program) = start()? else {
+        return exec(policy);
     };
     // SAFETY: this process's own copy, which nothing else here uses again; the program's goes when it is executed.
     drop(unsafe { OwnedFd::from_raw_fd(report.as_raw_fd()) });
+    let mut begun = Instant::now();
     loop {
-        match ends::next() {
+        let ended = match ends::next() {
             Ok(libc::SIGCHLD) => reap(program),
-            Ok(number) => drop(ends::pass(program, number)),
-            Err(Errno::EINTR) => {}
+            Ok(number) => {
+                let _ = ends::pass(program, number);
+                None
+            }
+            Err(Errno::EINTR) => None,
             Err(errno) => return Err(errno),
+        };
+        let Some(end) = ended else { continue };
+        let lasted = begun.elapsed() >= Duration::from_millis(SHORTEST_MS);
+        if !lasted || policy.get(Grant::Terminal) & AGAIN == 0 {
+            // SAFETY: nothing of this process is to run on, and nothing of it needs to be undone.
+            unsafe { libc::_exit(end.code()) };
+        }
+        tell(end);
+        begun = Instant::now();
+        match start()? {
+            Some(next) => program = next,
+            None => return exec(policy),
         }
     }
 }
 
-/// Reaps whatever has ended; with the program the room ends, because the kernel kills what is left below its init.
-fn reap(program: i32) {
+/// A process for the program: its id, or nothing in itself.
+fn start() -> nix::Result<Option<i32>> {
+    // SAFETY: this process has one thread.
+    Ok(match unsafe { fork() }? {
+        ForkResult::Child => None,
+        ForkResult::Parent { child } => Some(child.as_raw()),
+    })
+}
+
+/// Reaps whatever has ended; how the program has, if that is among it. With the init the room ends, because the kernel kills what
+/// is left below it.
+fn reap(program: i32) -> Option<End> {
+    let mut found = None;
     while let Ok(Some(ended)) = ends::reap(None) {
         if ended.pid == program {
-            // SAFETY: nothing of this process is to run on, and nothing of it needs to be undone.
-            unsafe { libc::_exit(ended.end.code()) };
+            found = Some(ended.end);
         }
     }
+    found
+}
+
+/// Says in the room's terminal why there is another prompt.
+fn tell(end: End) {
+    let mut options = File::options();
+    // Not as the init's own terminal: the next program takes it.
+    let console = options
+        .write(true)
+        .custom_flags(libc::O_NOCTTY)
+        .open(CONSOLE);
+    let text = format!("\r\n[{end}: the program is started again in the same room]\r\n");
+    let _ = console.and_then(|mut console| console.write_all(text.as_bytes()));
 }
 
 fn exec(policy: &Policy) -> nix::Result<Infallible> {
@@ -379,6 +421,11 @@ fn exec(policy: &Policy) -> nix::Result<Infallible> {
     dup2_stdin(&file)?;
     dup2_stdout(&file)?;
     dup2_stderr(&file)?;
+    let home = |text: &CString| text.to_bytes().strip_prefix(b"HOME=").map(<[u8]>::to_vec);
+    if let Some(home) = policy.environment.iter().find_map(home) {
+        // Where there is none it begins at the root.
+        let _ = chdir(OsStr::from_bytes(&home));
+    }
     let program: &CString = policy.command.first().ok_or(Errno::ENOENT)?;
     execve(program, &policy.command, &policy.environment)
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use bay0_persona::PersonaName;
+use bay0_persona::policy::AGAIN;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Row, params, params_from_iter};
 
@@ -43,7 +44,7 @@ const SCHEMA: &str = "
         capabilities INTEGER NOT NULL CHECK (capabilities BETWEEN 0 AND 4294967295),
         network INTEGER NOT NULL CHECK (network IN (0, 1, 2)),
         devices INTEGER NOT NULL CHECK (devices BETWEEN 0 AND 63),
-        terminal INTEGER NOT NULL CHECK (terminal IN (0, 1)),
+        terminal INTEGER NOT NULL CHECK (terminal IN (0, 1, 3)),
         autostart INTEGER NOT NULL CHECK (autostart IN (0, 1)),
         restart_tries INTEGER NOT NULL CHECK (restart_tries BETWEEN 0 AND 10),
         restart_delay_ms INTEGER NOT NULL CHECK ((restart_tries = 0) = (restart_delay_ms = 0)),
@@ -234,7 +235,7 @@ pub fn numbers(grant: &Grant) -> [u64; NUMBERS.len()] {
         grant.capabilities,
         grant.network,
         grant.devices,
-        u64::from(grant.terminal),
+        u64::from(grant.terminal) | (u64::from(grant.again) * AGAIN),
         u64::from(grant.autostart),
         restart.tries,
         restart.delay_ms,
@@ -279,7 +280,8 @@ fn grant(numbers: [u64; NUMBERS.len()]) -> Grant {
         capabilities,
         network,
         devices,
-        terminal: terminal == 1,
+        terminal: terminal & 1 != 0,
+        again: terminal & AGAIN != 0,
         autostart: autostart == 1,
         restart: (tries > 0).then_some(Restart { tries, delay_ms }),
         persist: (bytes > 0).then_some(Persist {

@@ -4,7 +4,7 @@
 pub type Field = (&'static str, &'static str, &'static str, &'static str);
 
 /// In the order of the document.
-pub const FIELDS: [Field; 21] = [
+pub const FIELDS: [Field; 22] = [
     (
         "image",
         "1 to 32 of `a-z`, `0-9`, `-`: the image its files come from",
@@ -88,6 +88,12 @@ pub const FIELDS: [Field; 21] = [
         "`true` or `false`",
         "`false`",
         "`true` only below `true`",
+    ),
+    (
+        "exit",
+        "`stop` or `again`: whether the end of the command is the end of the room",
+        "`stop`",
+        "`again` only below `again`",
     ),
     (
         "autostart",

@@ -146,6 +146,7 @@ impl Reader<'_> {
                 network: self.network(raw.network),
                 devices: self.set("devices", raw.devices, &terms::DEVICES),
                 terminal: raw.terminal,
+                again: self.exit(raw.exit, raw.terminal),
                 autostart: raw.autostart,
                 restart: self.restart(raw.restart),
                 persist: self.persist(raw.persist),
@@ -154,6 +155,28 @@ impl Reader<'_> {
         self.room_for_tmpfs(&policy.grant, tmpfs_at);
         self.short(&policy, command_at);
         policy
+    }
+
+    /// Whether the end of the program is not the end of the room.
+    fn exit(&mut self, exit: Option<Spanned<String>>, terminal: bool) -> bool {
+        let Some(exit) = exit else {
+            return false;
+        };
+        let at = Some(exit.span().start);
+        match exit.get_ref().as_str() {
+            "stop" => false,
+            "again" if terminal => true,
+            "again" => {
+                let what = "exit \"again\" has no use in a room that nobody can enter";
+                self.found(at, format!("{what}; next: set terminal, or remove it"));
+                false
+            }
+            other => {
+                let what = format!("exit knows no {other:?}; next: one of stop, again");
+                self.found(at, what);
+                false
+            }
+        }
     }
 
     fn room_for_tmpfs(&mut self, grant: &Grant, at: Option<usize>) {

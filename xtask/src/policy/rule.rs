@@ -13,7 +13,7 @@
 //! | `capabilities` | a part of the parent's |
 //! | `network` | `none`, or the same: each way out is another power, none of them holds another |
 //! | `devices` | a part of the parent's |
-//! | `terminal` | false, or both true |
+//! | `terminal` | false, or both true; and `exit` is `again` only below `again` |
 //! | `autostart` | false, or both true |
 //! | `restart` | `never`, or not more `tries` and not less `delay_ms` than a parent that restarts |
 //! | `persist` | nothing, or not more `bytes`, `records` and `rate` than a parent that keeps something |
@@ -50,6 +50,8 @@ pub struct Grant {
     pub devices: u64,
     /// Whether a person can enter it.
     pub terminal: bool,
+    /// Whether its program is started again in the same room when it ends; only with a terminal.
+    pub again: bool,
     /// Whether it is started with the machine.
     pub autostart: bool,
     /// Whether it is started again after a failure.

@@ -29,6 +29,7 @@ pub struct Raw {
     pub devices: Vec<Spanned<String>>,
     #[serde(default)]
     pub terminal: bool,
+    pub exit: Option<Spanned<String>>,
     #[serde(default)]
     pub autostart: bool,
     #[serde(default)]

@@ -58,6 +58,7 @@ fn a06_what_is_not_set_is_what_gives_least() {
             network: 0,
             devices: 0,
             terminal: false,
+            again: false,
             autostart: false,
             restart: None,
             persist: None,
@@ -69,7 +70,7 @@ fn a06_what_is_not_set_is_what_gives_least() {
 fn a06_every_word_of_a_file_is_read() {
     let text = format!(
         "{LEAST}cpu.weight = 7\ncapabilities = [\"CAP_CHOWN\", \"CAP_SETFCAP\"]\nnetwork = \"nic\"\ndevices = [\"npu\"]\n\
-         terminal = true\nautostart = true\nenvironment.TERM = \"linux\"\n\
+         terminal = true\nexit = \"again\"\nautostart = true\nenvironment.TERM = \"linux\"\n\
          restart = {{ when = \"on-failure\", tries = 3, delay_ms = 250 }}\n\
          persist = {{ bytes = \"64MiB\", records = 10000, rate = \"16MiB\" }}\n"
     );
@@ -79,7 +80,7 @@ fn a06_every_word_of_a_file_is_read() {
     assert_eq!(grant.cpu_weight, 7);
     assert_eq!(grant.capabilities, 1 | 1 << 31);
     assert_eq!((grant.network, grant.devices, grant.seccomp), (2, 2, 2));
-    assert!(grant.terminal && grant.autostart);
+    assert!(grant.terminal && grant.again && grant.autostart);
     let restart = Restart {
         tries: 3,
         delay_ms: 250,
@@ -102,7 +103,7 @@ fn a06_unknown_fields_are_refused_with_line_and_column_all_in_one_run() {
         findings(&text),
         [
             "p__x.toml:10:3: unknown field `colour`, expected one of `image`, `command`, `environment`, `cpu`, `memory`, `pids`, \
-             `open_files`, `tmpfs`, `seccomp`, `capabilities`, `network`, `devices`, `terminal`, `autostart`, `restart`, `persist`; \
+             `open_files`, `tmpfs`, `seccomp`, `capabilities`, `network`, `devices`, `terminal`, `exit`, `autostart`, `restart`, `persist`; \
              next: correct or remove it",
             "p__x.toml:11:8: unknown field `swap`, expected `max`; next: correct or remove it",
             "p__x.toml:13:1: unknown field `why`, expected one of `when`, `tries`, `delay_ms`; next: correct or remove it",
@@ -187,7 +188,7 @@ fn a06_a_finding_is_told_once_and_nothing_in_it_moves_the_terminal() {
 }
 
 /// A line that replaces the one of its field, and the finding.
-const REFUSED: [(&str, &str); 20] = [
+const REFUSED: [(&str, &str); 22] = [
     (
         "image = \"Web\"",
         "8:9: image is \"Web\"; next: set a name of 1 to 32 of a-z, 0-9 and -",
@@ -243,6 +244,14 @@ const REFUSED: [(&str, &str); 20] = [
     (
         "network = \"host\"",
         "9:11: network knows no \"host\"; next: one of none, via sys://net, nic",
+    ),
+    (
+        "exit = \"never\"",
+        "9:8: exit knows no \"never\"; next: one of stop, again",
+    ),
+    (
+        "exit = \"again\"",
+        "9:8: exit \"again\" has no use in a room that nobody can enter; next: set terminal, or remove it",
     ),
     (
         "restart.when = \"always\"",

@@ -17,7 +17,7 @@ struct Word {
     says: fn(&Policy) -> String,
 }
 
-const WORDS: [Word; 17] = [
+const WORDS: [Word; 18] = [
     word("image", "Files", |p| {
         format!("those of the image \"{}\", never changed", p.image)
     }),
@@ -66,6 +66,13 @@ const WORDS: [Word; 17] = [
             "a person can enter it and type",
         ];
         has[usize::from(p.grant.terminal)].to_owned()
+    }),
+    word("exit", "At its end", |p| {
+        let what = [
+            "the room is gone",
+            "it is started again in the same room, if it ran for a second",
+        ];
+        what[usize::from(p.grant.again)].to_owned()
     }),
     word("autostart", "Begins", |p| {
         let when = ["when somebody asks for it", "by itself, with the machine"];

@@ -183,6 +183,7 @@ scenarios! {
     roomends::a05_a_nested_room_dies_and_freezes_with_the_room_it_is_in: "a nested room starts only in its parent, freezes, thaws and dies with it",
     roomends::c06_a_room_that_fails_is_started_again_with_growing_pauses_and_a_cap: "as often as the policy says, each pause twice the one before",
     roomends::c06_a_room_that_ends_by_any_signal_says_which: "by name or number, real-time signals too; nothing is left",
+    roomends::c06_a_shell_that_is_left_is_there_again_in_the_same_room: "in its home, with what was written; one that ends at once is not started for ever",
     roomends::c06_a_start_that_fails_names_its_stage_and_leaves_nothing: "a program that is missing, an image that is missing: named, nothing left",
     roomends::c08_nothing_that_a_room_wrote_outlives_a_reboot: "not a byte on the disk, and not there after the next boot",
     roomends::c06_a_thousand_processes_go_with_their_room_awake_or_frozen: "counted before, and after it no process, group, mount, socket or descriptor more than there was",

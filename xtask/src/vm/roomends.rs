@@ -135,6 +135,32 @@ pub fn c06_a_room_that_ends_by_any_signal_says_which(lab: &Lab) -> Result<()> {
     guest.power_off()
 }
 
+pub fn c06_a_shell_that_is_left_is_there_again_in_the_same_room(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.start_room("p://lasts")?;
+    let mut room = guest.enter("p://lasts")?;
+    let home = room.run("pwd")?;
+    ensure!(home.trim() == "/root", "a shell begins in {home:?}");
+    room.run("echo mine >note; sleep 1")?;
+    room.guest.machine.send_line("exit 3")?;
+    let again = r"\[exit 3: the program is started again in the same room\]$";
+    room.guest.expect(again)?;
+    room.run("stty -echo; PS1=; PS2=")?;
+    let note = room.run("cat note")?;
+    ensure!(note.trim() == "mine", "the room has {note:?}");
+    // It has a terminal of its own again: what is typed reaches what runs in front.
+    room.run("sleep 1")?;
+    room.guest.machine.send_line("sleep 1000")?;
+    room.guest.machine.send(b"\x03")?;
+    room.run("true")?;
+    room.leave()?;
+    guest.stop_room("p://lasts")?;
+    // Whoever ends at once has not been left by anybody.
+    guest.machine.send_line("start p://brief")?;
+    guest.says("room: p://brief ended: exit 7")?;
+    guest.power_off()
+}
+
 pub fn c06_a_start_that_fails_names_its_stage_and_leaves_nothing(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
     let before = settled(&mut guest)?;

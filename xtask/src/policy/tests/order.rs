@@ -32,15 +32,8 @@ pub fn grant() -> impl Strategy<Value = Grant> {
     let persist = prop::option::of((few(), few(), few()));
     let numbers = (few(), few(), few(), few(), few());
     let sets = (0..3u64, 0..8u64, 0..3u64, 0..8u64);
-    (
-        numbers,
-        sets,
-        any::<bool>(),
-        any::<bool>(),
-        restart,
-        persist,
-    )
-        .prop_map(|(n, s, terminal, autostart, restart, persist)| Grant {
+    (numbers, sets, 0..3u8, any::<bool>(), restart, persist).prop_map(
+        |(n, s, terminal, autostart, restart, persist)| Grant {
             cpu_quota: n.0,
             cpu_weight: n.1,
             memory_max: n.2 + 4,
@@ -51,7 +44,8 @@ pub fn grant() -> impl Strategy<Value = Grant> {
             capabilities: s.1,
             network: s.2,
             devices: s.3,
-            terminal,
+            terminal: terminal > 0,
+            again: terminal > 1,
             autostart,
             restart: restart.map(|(tries, delay_ms)| Restart { tries, delay_ms }),
             persist: persist.map(|(bytes, records, rate)| Persist {
@@ -59,7 +53,8 @@ pub fn grant() -> impl Strategy<Value = Grant> {
                 records,
                 rate,
             }),
-        })
+        },
+    )
 }
 
 /// `grant` with one field taken from `other`.
@@ -76,7 +71,7 @@ fn with(field: &str, grant: &Grant, other: &Grant) -> Grant {
         "capabilities" => new.capabilities = other.capabilities,
         "network" => new.network = other.network,
         "devices" => new.devices = other.devices,
-        "terminal" => new.terminal = other.terminal,
+        "terminal" => (new.terminal, new.again) = (other.terminal, other.again),
         "autostart" => new.autostart = other.autostart,
         "restart" => new.restart = other.restart,
         _ => new.persist = other.persist,
@@ -150,6 +145,7 @@ fn a05_the_order_of_each_field_is_the_one_of_its_table() {
         network: 0,
         devices: 0b01,
         terminal: false,
+        again: false,
         autostart: false,
         restart: None,
         persist: None,
@@ -166,6 +162,7 @@ fn a05_the_order_of_each_field_is_the_one_of_its_table() {
         network: 0b01,
         devices: 0b11,
         terminal: true,
+        again: true,
         autostart: true,
         restart: Some(Restart {
             tries: 1,
