@@ -54,7 +54,7 @@ pub fn switch(net: &Room) -> nix::Result<()> {
     Ok(())
 }
 
-/// Joins a room to the switch of another; its loopback and its `eth0` come up.
+/// Joins a room to the switch of another; its `eth0` comes up.
 ///
 /// # Errors
 /// The errno of the kernel's answer; EEXIST: it is joined already, or the kernel still takes its last link away.
@@ -72,8 +72,15 @@ pub fn join(room: &Room, net: &Room) -> nix::Result<()> {
     let isolated = info(INFO_SLAVE_KIND, b"bridge", &attribute(PORT_ISOLATED, &[1]));
     let up = [interface(port, libc::IFF_UP), isolated].concat();
     request(&net, 0, &up)?;
-    request(&room, 0, &interface(LOOPBACK, libc::IFF_UP))?;
     request(&room, 0, &interface(ETH0, libc::IFF_UP))
+}
+
+/// Brings up the loopback of this process's network.
+///
+/// # Errors
+/// The errno of the kernel's answer.
+pub fn loopback() -> nix::Result<()> {
+    request(&space("self")?, 0, &interface(LOOPBACK, libc::IFF_UP))
 }
 
 /// The cards that the Spine has. The loopback belongs to each namespace; a card has a device behind it.

@@ -80,6 +80,11 @@ impl PersonaName {
         PersonaName::parse(parent).ok()
     }
 
+    /// What the room calls itself inside: `kid` for `p://a/kid`.
+    pub fn last(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
+    }
+
     /// Whether this room is `outer`, or is nested in it.
     pub fn is_in(&self, outer: &PersonaName) -> bool {
         let rest = self.0.strip_prefix(&outer.0);

@@ -4,26 +4,28 @@
 //!
 //! | stage | by | does |
 //! | --- | --- | --- |
-//! | files | PID 1 | makes the terminal and takes hold of the image |
-//! | clone | PID 1 | the process, in its group, in seven new namespaces |
+//! | files | PID 1 | makes the terminal and device nodes, and takes hold of the image |
+//! | clone | PID 1 | the process, in its group, in new namespaces of every kind |
 //! | users | PID 1 | maps the room's 65,536 uids, and its image's files to them |
 //! | identity | child | becomes the room's root |
+//! | loopback | child | brings it up |
 //! | overlay | child | tmpfs over the image: what is written is gone at the end |
-//! | devices, proc | child | a small /dev, a /proc of its own with the usual masks |
-//! | place | child | umbilical, client and terminal to where its programs find them |
+//! | devices, proc, cgroup | child | a small /dev, a /proc of its own with the usual masks, its own group to read |
+//! | place | child | umbilical, client and hosts file to where its programs find them |
 //! | pivot | child | enters it; what lay outside is detached, so paths of the Spine must be used before |
 //! | limits, capabilities, seccomp | child | then only the room's program is left to start |
 //! | exec | child | the program, below a small init that reaps and passes signals on |
 //!
-//! A stage that fails is reported with its errno and ends the child; what it mounted goes with its namespace.
+//! A stage that fails is reported with its errno, and the path if there is one, and ends the child; what it mounted goes with its
+//! namespace. Nothing of a room is one inode with another room's or the Spine's, so that no room sees or locks what another one uses.
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr};
-use std::fs::{self, File, create_dir, create_dir_all};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, chown, symlink};
+use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -33,7 +35,7 @@ use caps::{CapSet, CapsHashSet};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MntFlags, umount2};
 use nix::pty::{posix_openpt, ptsname_r, unlockpt};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
@@ -44,9 +46,10 @@ pub use seccompiler::BpfProgram;
 use seccompiler::{apply_filter, sock_filter};
 
 use crate::ends::{self, End};
+use crate::furnish::furnish;
 use crate::policy::{AGAIN, Grant, Policy};
 use crate::spawn::{Child, spawn};
-use crate::tree;
+use crate::{link, tree};
 
 /// Uids of one room (decision 10).
 pub const UIDS: u32 = 65_536;
@@ -54,18 +57,10 @@ pub const UIDS: u32 = 65_536;
 const GO: &[u8] = b"go";
 /// Longest report of a room's start, in bytes.
 const MAX_REPORT: usize = 128;
-/// Where a room is put together, in its own mount namespace. The Spine has this directory.
-const BASE: &str = "/mnt";
-/// Its parts there: the image, what is written over it, and overlayfs's scratch space.
-const PARTS: &str = "lowerdir=lower,upperdir=upper,workdir=work,userxattr";
 /// A program that ended sooner is not started again, in milliseconds: it cannot run, and would only be started for ever.
 const SHORTEST_MS: u64 = 1000;
 /// What a room's program reads and writes.
 const CONSOLE: &str = "/dev/console";
-const NONE: Option<&str> = None;
-/// Nothing of the room's files is a device, nothing of what the kernel shows it is a program.
-const FILES: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
-const SHOWN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
 /// When the machine runs out of memory, rooms go before anything of the Spine (`proc_pid_oom_score_adj(5)`).
 const ROOMS_FIRST: &str = "500";
 
@@ -110,7 +105,7 @@ pub fn bpf_program(hex: &str) -> Option<BpfProgram> {
 }
 
 /// The stage that failed, and why: what a person is told.
-fn at<E: Into<io::Error>>(stage: &str) -> impl Fn(E) -> String {
+pub(crate) fn at<E: Into<io::Error>>(stage: &str) -> impl Fn(E) -> String {
     move |error| {
         let errno = Errno::try_from(error.into()).unwrap_or(Errno::EIO);
         format!("{stage}: {errno:?}")
@@ -124,18 +119,27 @@ impl Room {
     /// The stage and why; nothing is left of the room then.
     pub fn prepare(plan: &Plan<'_>, group: &File) -> Result<Room, String> {
         let image = tree::copy(plan.image).map_err(at("files"))?;
+        let nodes = tree::devices(plan.uid).map_err(at("files"))?;
+        let client = plan.client.canonicalize().map_err(at("files"))?;
+        let folder = tree::copy(client.parent().unwrap_or(&client)).map_err(at("files"))?;
         let (terminal, console) = terminal(plan.uid).map_err(at("files"))?;
         let (report, theirs) = UnixStream::pair().map_err(at("clone"))?;
         report.set_nonblocking(true).map_err(at("clone"))?;
-        let keep = [image.as_raw_fd(), theirs.as_raw_fd()];
-        let namespaces = CloneFlags::CLONE_NEWPID
+        let keep = [&image, &nodes, &folder].map(AsRawFd::as_raw_fd);
+        let keep = [keep.as_slice(), &[theirs.as_raw_fd()]].concat();
+        let time = match Path::new("/proc/self/ns/time").exists() {
+            true => CloneFlags::from_bits_retain(libc::CLONE_NEWTIME),
+            false => CloneFlags::empty(),
+        };
+        let namespaces = time
+            | CloneFlags::CLONE_NEWPID
             | CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWNET
             | CloneFlags::CLONE_NEWIPC
             | CloneFlags::CLONE_NEWUTS
             | CloneFlags::CLONE_NEWUSER;
         let child = spawn(Some(group), namespaces, &keep, || {
-            let Err(failed) = inside(plan, &image, &console, &theirs);
+            let Err(failed) = inside(plan, [&image, &nodes, &folder], &console, &theirs);
             let _ = (&theirs).write_all(failed.as_bytes());
             1
         });
@@ -201,7 +205,7 @@ fn terminal(uid: u32) -> io::Result<(File, String)> {
 /// Everything that happens inside; returns only if a stage fails.
 fn inside(
     plan: &Plan<'_>,
-    image: &OwnedFd,
+    trees: [&OwnedFd; 3],
     console: &str,
     mut report: &UnixStream,
 ) -> Result<Infallible, String> {
@@ -209,13 +213,9 @@ fn inside(
     let wanted = report.read_exact(&mut [0; GO.len()]);
     wanted.map_err(|_| at("clone")(Errno::ECANCELED))?;
     let policy = plan.policy;
-    identity(&policy.name.internal()).map_err(at("identity"))?;
-    overlay(policy.get(Grant::Tmpfs), image).map_err(at("overlay"))?;
-    devices(policy.get(Grant::Tmpfs)).map_err(at("devices"))?;
-    proc().map_err(at("proc"))?;
-    place(console, "dev/console").map_err(at("place"))?;
-    place(plan.umbilical, "run/umbilical").map_err(at("place"))?;
-    place(plan.client, "usr/bin/bay0").map_err(at("place"))?;
+    identity(policy.name.last()).map_err(at("identity"))?;
+    link::loopback().map_err(at("loopback"))?;
+    furnish(plan, trees, console)?;
     enter().map_err(at("pivot"))?;
     let files = policy.get(Grant::OpenFiles);
     setrlimit(Resource::RLIMIT_NOFILE, files, files).map_err(at("limits"))?;
@@ -230,89 +230,14 @@ fn inside(
 
 /// Becomes the room's root. With another uid the kernel makes this process one that may not be looked into (`PR_SET_DUMPABLE`):
 /// not even a root inside who may trace everybody sees the copy of PID 1's memory that the room's init has.
-fn identity(internal: &str) -> io::Result<()> {
+fn identity(name: &str) -> io::Result<()> {
     let (root, group) = (Uid::from_raw(0), Gid::from_raw(0));
     setgroups(&[])?;
     setresgid(group, group, group)?;
     setresuid(root, root, root)?;
     // Not by clone3, which would make PID 1's own group the root of the namespace.
     unshare(CloneFlags::CLONE_NEWCGROUP)?;
-    Ok(sethostname(
-        internal.rsplit("__").next().unwrap_or_default(),
-    )?)
-}
-
-fn mounted(kind: &str, at: &str, flags: MsFlags, data: &str) -> nix::Result<()> {
-    mount(Some(kind), at, Some(kind), flags, Some(data))
-}
-
-/// A tmpfs with the room's own files over the image, which no one can change. From here on the current directory is the room's
-/// root, which nobody but this process has touched so far.
-fn overlay(bytes: u64, image: &OwnedFd) -> io::Result<()> {
-    mount(NONE, "/", NONE, MsFlags::MS_PRIVATE | MsFlags::MS_REC, NONE)?;
-    mounted("tmpfs", BASE, FILES, &format!("mode=0755,size={bytes}"))?;
-    chdir(BASE)?;
-    for part in ["lower", "upper", "work", "root"] {
-        create_dir(part)?;
-    }
-    tree::attach(image, c"lower")?;
-    mounted("overlay", "root", FILES, PARTS)?;
-    Ok(chdir("root")?)
-}
-
-/// A small /dev: the harmless nodes of the Spine's, and terminals of its own.
-fn devices(bytes: u64) -> io::Result<()> {
-    for (kind, at, data) in [
-        ("tmpfs", "dev", "mode=0755,size=64k,nr_inodes=64"),
-        ("devpts", "dev/pts", "newinstance,ptmxmode=0666,mode=0620"),
-        ("tmpfs", "dev/shm", &format!("mode=1777,size={bytes}")),
-    ] {
-        create_dir_all(at)?;
-        mounted(kind, at, SHOWN, data)?;
-    }
-    for node in ["null", "zero", "full", "random", "urandom", "tty"] {
-        place(format!("/dev/{node}"), &format!("dev/{node}"))?;
-    }
-    for (name, to) in [
-        ("ptmx", "pts/ptmx"),
-        ("fd", "/proc/self/fd"),
-        ("stdin", "fd/0"),
-        ("stdout", "fd/1"),
-        ("stderr", "fd/2"),
-    ] {
-        symlink(to, format!("dev/{name}"))?;
-    }
-    Ok(())
-}
-
-/// The room's own /proc; what tells or changes anything of the machine is covered or read-only.
-fn proc() -> io::Result<()> {
-    create_dir_all("proc")?;
-    mounted("proc", "proc", SHOWN, "")?;
-    for file in "kcore keys key-users kmsg sysrq-trigger timer_list".split(' ') {
-        let file = Path::new("proc").join(file);
-        if file.exists() {
-            bind(Path::new("/dev/null"), &file)?;
-        }
-    }
-    for folder in ["proc/sys", "proc/irq", "proc/bus", "proc/fs"] {
-        bind(Path::new(folder), Path::new(folder))?;
-        let again = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-        mount(NONE, folder, NONE, again | SHOWN, NONE)?;
-    }
-    Ok(())
-}
-
-fn bind(from: &Path, to: &Path) -> nix::Result<()> {
-    mount(Some(from), to, NONE, MsFlags::MS_BIND, NONE)
-}
-
-/// Shows a file of the Spine at a path of the room.
-fn place(from: impl AsRef<Path>, to: &str) -> io::Result<()> {
-    let to = Path::new(to);
-    create_dir_all(to.parent().unwrap_or(to))?;
-    File::create(to)?;
-    Ok(bind(from.as_ref(), to)?)
+    Ok(sethostname(name)?)
 }
 
 /// Makes the current directory, where something is mounted, the root of this mount namespace, and lets go of everything else.

@@ -1,13 +1,32 @@
-//! An image's mount as a descriptor (`open_tree(2)`, `mount_setattr(2)`, `move_mount(2)`): the only way to show its files to a room
-//! with owners of the room's own.
+//! Mounts as descriptors, which a room's process attaches: its image's (`open_tree(2)`, `mount_setattr(2)`, `move_mount(2)`), the only
+//! way to show files with owners of the room's own; and that of its device nodes (`fsopen(2)`), which nobody can make in a room, and
+//! which are its own so that no other room sees or locks them.
 
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::{NixPath, libc};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, makedev, mknodat};
+use nix::unistd::{Gid, Uid, fchownat};
+use nix::{NixPath, fcntl::AtFlags, libc};
 
+/// What every program expects (the kernel's `admin-guide/devices`), and nothing else.
+const NODES: [(&str, libc::dev_t); 6] = [
+    ("null", makedev(1, 3)),
+    ("zero", makedev(1, 5)),
+    ("full", makedev(1, 7)),
+    ("random", makedev(1, 8)),
+    ("urandom", makedev(1, 9)),
+    ("tty", makedev(5, 0)),
+];
+/// What else there may be beside them.
+const DEV: [(&CStr, &CStr); 3] = [(c"mode", c"0755"), (c"size", c"64k"), (c"nr_inodes", c"64")];
+/// Of the kernel's `mount.h`.
+const CLOEXEC: libc::c_uint = 1;
+const FSCONFIG_SET_STRING: libc::c_uint = 1;
+const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+const NOSUID_NOEXEC: libc::c_uint = 0x0a;
 const OPEN_TREE_CLONE: libc::c_uint = 1;
 const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
 const RDONLY_NOSUID_NODEV_IDMAP: u64 = 0x0010_0007;
@@ -22,9 +41,62 @@ pub fn copy(path: &Path) -> nix::Result<OwnedFd> {
     // SAFETY: the path is a terminated string that outlives the call.
     let fd =
         path.with_nix_path(|path| unsafe { libc::syscall(call, cwd, path.as_ptr(), flags) })?;
+    // SAFETY: the kernel has just made this descriptor.
+    unsafe { owned(fd) }
+}
+
+/// What a call that makes a descriptor has returned.
+///
+/// # Safety
+/// Nothing else owns it.
+unsafe fn owned(fd: libc::c_long) -> nix::Result<OwnedFd> {
     let fd = i32::try_from(Errno::result(fd)?).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the kernel has just made this descriptor; nothing else owns it.
+    // SAFETY: the caller's.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A file system in memory with device nodes, all `owner`'s, that is not attached anywhere.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn devices(owner: u32) -> nix::Result<OwnedFd> {
+    let (call, kind) = (libc::SYS_fsopen, c"tmpfs".as_ptr());
+    // SAFETY: the name is a terminated string, a constant.
+    let context = unsafe { libc::syscall(call, kind, CLOEXEC) };
+    // SAFETY: the kernel has just made this descriptor.
+    let context = unsafe { owned(context) }?;
+    for (key, value) in DEV {
+        configure(&context, FSCONFIG_SET_STRING, Some((key, value)))?;
+    }
+    configure(&context, FSCONFIG_CMD_CREATE, None)?;
+    let (call, fd) = (libc::SYS_fsmount, context.as_raw_fd());
+    // SAFETY: the call takes numbers only.
+    let tree = unsafe { libc::syscall(call, fd, CLOEXEC, NOSUID_NOEXEC) };
+    // SAFETY: the kernel has just made this descriptor.
+    let tree = unsafe { owned(tree) }?;
+    let (all, none) = (Mode::from_bits_truncate(0o666), AtFlags::empty());
+    let (uid, gid) = (Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner)));
+    for (name, number) in NODES {
+        mknodat(&tree, name, SFlag::S_IFCHR, all, number)?;
+        // Whatever the mask of this process is.
+        fchmodat(&tree, name, all, FchmodatFlags::FollowSymlink)?;
+        fchownat(&tree, name, uid, gid, none)?;
+    }
+    fchownat(&tree, ".", uid, gid, none)?;
+    Ok(tree)
+}
+
+/// `fsconfig(2)`, with a key and its value or with none.
+fn configure(
+    context: &OwnedFd,
+    order: libc::c_uint,
+    set: Option<(&CStr, &CStr)>,
+) -> nix::Result<()> {
+    let (call, fd, null) = (libc::SYS_fsconfig, context.as_raw_fd(), std::ptr::null());
+    let (key, value) = set.map_or((null, null), |(key, value)| (key.as_ptr(), value.as_ptr()));
+    // SAFETY: both are terminated strings that outlive the call, or null where the order takes none.
+    let done = unsafe { libc::syscall(call, fd, order, key, value, 0) };
+    Errno::result(done).map(drop)
 }
 
 /// Makes a copy read-only, without set-id programs and devices; its owners are those of the user namespace `users`.

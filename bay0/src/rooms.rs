@@ -221,7 +221,6 @@ impl Bay0 {
         let beyond = policy::beyond(&policy.grants, &outer.policy.grants).join(", ");
         let within = beyond.is_empty();
         ensure!(within, "beyond {parent} in {beyond}; next: mend its policy");
-        outer.group.delegate()?;
         Ok(outer.group.path.clone())
     }
 
@@ -229,7 +228,7 @@ impl Bay0 {
     fn furnish(&mut self, slot: usize, policy: &Policy, group: &Group) -> Result<Made> {
         let image = self.baked.image(&policy.image)?;
         group.limit(policy)?;
-        let own = Group::create(&group.path, native::OWN)?;
+        let own = group.mirror(native::OWN, policy)?;
         let umbilical = socket(&policy.name);
         let mut server = Server::bind(&umbilical).context("umbilical")?;
         server.credit = Some(PER_SECOND);

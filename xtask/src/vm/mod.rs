@@ -15,6 +15,7 @@ pub mod lab;
 pub mod rng;
 pub mod updates;
 
+mod apart;
 mod boots;
 mod devices;
 mod disks;
@@ -199,6 +200,13 @@ scenarios! {
     roomends::h08_the_end_takes_every_room_running_frozen_and_nested: "poweroff with rooms in every state is clean",
     rooms::c04_two_rooms_see_neither_each_other_nor_the_spine: "own processes, names, mounts, sockets and uids, and nobody else's",
     rooms::c04_a_rooms_terminal_is_as_large_as_the_console: "asked for at the entry and again at Ctrl-L, and the answer is not the room's",
+    apart::c04_no_file_of_two_rooms_is_one_inode ["hostile"]: "device and inode number of every path in two rooms of one image: none is in both",
+    apart::t03_a_room_sees_and_locks_nothing_that_another_one_uses ["hostile"]: "one watches and locks nodes, client, group and image, and is frozen; the other opens and locks them all",
+    apart::c05_a_room_reads_its_own_limits_where_runtimes_look ["hostile"]: "memory, processor and processes in its own group, read-only; no other group is there",
+    apart::t07_a_room_hears_its_own_echo_and_knows_its_name ["hostile"]: "ping without a capability in both families; localhost and the room's own name",
+    apart::t03_what_proc_tells_of_devices_is_covered: "interrupts, disks, buses and file systems: nothing; what ordinary programs read is there",
+    apart::t08_the_kernels_switches_are_set_before_a_room_starts: "addresses and log are hidden, links, pipes and files of others are not followed in shared folders: read in a room",
+    apart::c06_a_signal_to_a_rooms_init_reaches_its_program: "real-time signals to process 1 of a room are its program's",
     rooms::t04_a_room_behind_uses_no_processor: "what burns is frozen behind another room and burns on in front",
     devices::t05_the_device_goes_with_the_focus_and_with_the_end: "the room in front reads the keys; behind another one, and stopped, it reads nothing more",
     devices::t05_a_room_is_refused_what_it_may_not_have: "without the word in its policy, not in front, or no such device: refused, each with its reason",

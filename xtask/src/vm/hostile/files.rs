@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use nix::libc;
 
@@ -119,14 +120,26 @@ pub fn proc_sys() -> Told {
     ways.told()
 }
 
-/// Devices and the kernel's own knobs. A room has no `/sys`.
+/// Devices and the kernel's own knobs. Of `/sys` a room has its own group, to read.
 pub fn sysfs() -> Told {
     let mut ways = Ways::default();
-    let entries = fs::read_dir("/sys").map(Iterator::count);
-    match entries {
-        Ok(0) => ways.refused("/sys", "empty"),
-        entries => ways.add("/sys", entries),
+    for (folder, holds) in [("/sys", "fs"), ("/sys/fs", "cgroup")] {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+        match names.as_slice() {
+            [name] if *name == *holds => ways.refused(folder, holds),
+            _ => ways.worked(folder, &format!("{names:?}").replace(' ', "")),
+        }
     }
+    let group = Path::new("/sys/fs/cgroup");
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        let path = entry.path().display().to_string();
+        match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            true => ways.worked("group", &path),
+            false => ways.add(&path, calls::write(&path, b"1")),
+        }
+    }
+    ways.add("mkdir", fs::create_dir(group.join("hostile")));
     for path in ["/sys/kernel/uevent_helper", "/sys/power/state"] {
         ways.add(path, calls::write(path, b""));
     }

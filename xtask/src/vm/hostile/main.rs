@@ -6,7 +6,7 @@
 //! | `hostile NAME: BOUNDED figures` | 0: an attack on resources met its limit |
 //! | `hostile NAME: SUCCEEDED what=…` | 1: something worked |
 //!
-//! `hostile list` prints the names, `hostile all` runs all but those on resources. **Not for a machine that somebody needs**: outside a
+//! `hostile list` prints the names, `hostile all` runs all but those on resources; four other words are in [`shared`]. **Not for a machine that somebody needs**: outside a
 //! room some of these do what they try.
 #![allow(
     clippy::print_stdout,
@@ -22,6 +22,7 @@ mod kernel;
 mod mounts;
 mod others;
 mod room;
+mod shared;
 mod told;
 
 use std::fmt::Write as _;
@@ -115,6 +116,10 @@ fn main() -> ExitCode {
             0
         }
         [Some("all")] => all(),
+        [Some("inodes")] => shared::inodes(),
+        [Some("hold")] => shared::hold(),
+        [Some("locks")] => shared::locks(),
+        [Some("echo")] => shared::echo(),
         [Some(name)] => match ATTACKS.iter().find(|attack| attack.name == *name) {
             Some(attack) => one(attack),
             None => wrong(),

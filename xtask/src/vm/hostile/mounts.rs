@@ -10,18 +10,19 @@ use crate::told::{Told, Ways};
 
 /// Where mounts are tried.
 const HERE: &str = "/tmp/hostile-mount";
-/// What bay0 put over the room's files.
-const COVERS: [&str; 10] = [
+/// What bay0 put over the room's files. The nodes in /dev are the room's own.
+const COVERS: [&str; 11] = [
     "/run/umbilical",
     "/usr/bin/bay0",
     "/dev",
-    "/dev/null",
-    "/dev/urandom",
     "/dev/console",
     "/dev/pts",
     "/dev/shm",
     "/proc",
     "/proc/kcore",
+    "/proc/bus",
+    "/proc/interrupts",
+    "/sys/fs/cgroup",
 ];
 /// A copy of the mount.
 const OPEN_TREE_CLONE: c_long = 1;
