@@ -32,9 +32,10 @@ use crate::watchdog::{TIMEOUT_S, Watchdog};
 pub type Phase = (&'static str, fn(&mut Bay0) -> Result<String>, &'static str);
 
 /// What comes before the keeper is asked to unlock the disk (C07), which may take a person hours.
-pub const PHASES: [Phase; 7] = [
+pub const PHASES: [Phase; 8] = [
     ("watchdog", watchdog, STUCK),
     ("mounts", mounts, UNMOUNTED),
+    ("switches", switches, UNSWITCHED),
     ("oom", oom, MORTAL),
     ("modules", modules, UNSEALED),
     ("firmware", firmware, UNNAMED),
@@ -56,6 +57,7 @@ pub const OPENED: [Phase; 5] = [
 
 const STUCK: &str = "a stuck machine stays stuck; next: add a watchdog device";
 const UNMOUNTED: &str = "what needs it fails; next: use a kernel that has it";
+const UNSWITCHED: &str = "rooms learn more of the kernel; next: report this kernel";
 const MORTAL: &str = "PID 1 may be killed for memory; next: report this kernel";
 const HUNG: &str = "load disk drivers: a disk hangs; no disk; next: detach it, then reboot";
 const UNSEALED: &str = "a device is missing or loading open; next: rebuild the Spine";
@@ -116,6 +118,28 @@ fn mounts(_: &mut Bay0) -> Result<String> {
     });
     done.into_iter().fold(Ok(()), Result::and)?;
     Ok(MOUNTS.map(|(_, at, ..)| at).join(" "))
+}
+
+/// Addresses and the log are not for rooms; in a folder that anybody may write, nobody is led by another's link, pipe or file
+/// (`admin-guide/sysctl`). The last one is for kernels with BPF.
+const SWITCHES: [(&str, &str); 7] = [
+    ("kernel/kptr_restrict", "2"),
+    ("kernel/dmesg_restrict", "1"),
+    ("fs/protected_symlinks", "1"),
+    ("fs/protected_hardlinks", "1"),
+    ("fs/protected_fifos", "2"),
+    ("fs/protected_regular", "2"),
+    ("kernel/unprivileged_bpf_disabled", "1"),
+];
+
+/// Sets those that the kernel has; one that fails does not keep the others from being tried.
+fn switches(_: &mut Bay0) -> Result<String> {
+    let paths = SWITCHES.map(|(name, value)| (format!("/proc/sys/{name}"), value));
+    let there = paths.iter().filter(|(path, _)| Path::new(path).exists());
+    let done: Vec<_> = there.map(|(path, value)| set(path, value)).collect();
+    let count = done.len();
+    done.into_iter().collect::<Result<Vec<_>>>()?;
+    Ok(format!("{count} set and read back"))
 }
 
 /// Tells the kernel to panic rather than kill PID 1 for memory (H09), and to let it run before all that is no realtime, which
