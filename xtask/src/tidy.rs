@@ -16,6 +16,7 @@
 //! All checks are functions of a [`Tree`] in memory: neither git nor a commit is asked, and each check is tested on a tree that
 //! breaks its rule.
 
+mod calls;
 mod code;
 mod shown;
 mod text;
@@ -173,6 +174,7 @@ pub fn problems(tree: &Tree) -> Result<Vec<String>> {
         text::sizes(tree)?,
         lints(tree),
         absences(&runtime),
+        calls::configured(tree),
     ]
     .concat())
 }

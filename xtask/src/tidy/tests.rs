@@ -405,3 +405,21 @@ fn h19_a_row_whose_message_or_action_is_gone_is_found() {
         1
     );
 }
+
+#[test]
+fn t08_a_call_that_a_profile_allows_is_in_the_kernel() {
+    let list =
+        "about = \"x\"\n[allow]\nio_setup = \"databases\"\nread = \"all\"\nmq_open = \"queues\"\n";
+    let profile = ("bay0-persona/policies/seccomp/standard.toml", list);
+    let path = "xtask/kernel/spine.config";
+    let off = (path, "CONFIG_AIO=n\nCONFIG_POSIX_MQUEUE=y\n");
+    let said = calls::configured(&tree(&[profile, off]));
+    assert_eq!(
+        said,
+        [
+            "bay0-persona/policies/seccomp/standard.toml: allows io_setup, which the kernel has with CONFIG_AIO=y only; next: turn that on in xtask/kernel/spine.config, or take the call out"
+        ]
+    );
+    let on = (path, "CONFIG_AIO=y\nCONFIG_POSIX_MQUEUE=y\n");
+    assert!(calls::configured(&tree(&[profile, on])).is_empty());
+}
