@@ -13,7 +13,7 @@ use nix::unistd::chdir;
 
 use crate::place::{Root, bind};
 use crate::policy::Grant;
-use crate::room::{Plan, UIDS, at};
+use crate::room::{Plan, UIDS, at, stage};
 use crate::tree;
 
 /// Where a room is put together, in its own mount namespace. The Spine has this directory.
@@ -59,14 +59,19 @@ pub fn furnish(
     console: &str,
 ) -> Result<(), String> {
     let bytes = plan.policy.get(Grant::Tmpfs);
+    stage(c"overlay");
     let root = overlay(bytes, image).map_err(at("overlay"))?;
     let client = client(plan.client, folder).map_err(at("overlay: client"))?;
+    stage(c"devices");
     root.own("dev").map_err(at("devices: /dev"))?;
     devices(nodes, bytes, console).map_err(at("devices"))?;
+    stage(c"proc");
     root.own("proc").map_err(at("proc: /proc"))?;
     proc().map_err(at("proc"))?;
+    stage(c"cgroup");
     let group = root.own("sys/fs/cgroup").and_then(|()| cgroup());
     group.map_err(at("cgroup: /sys/fs/cgroup"))?;
+    stage(c"place");
     let umbilical = root.show(plan.umbilical, "run/umbilical");
     umbilical.map_err(at("place: /run/umbilical"))?;
     let client = root.show(&client, "usr/bin/bay0");

@@ -20,7 +20,7 @@
 //! namespace. Nothing of a room is one inode with another room's or the Spine's, so that no room sees or locks what another one uses.
 
 use std::convert::Infallible;
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -38,6 +38,7 @@ use nix::libc;
 use nix::mount::{MntFlags, umount2};
 use nix::pty::{posix_openpt, ptsname_r, unlockpt};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::set_name;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SIGPIPE, SigHandler, SigSet, signal};
 use nix::unistd::{ForkResult, Gid, Uid, chdir, execve, fork, pivot_root, sethostname, setsid};
@@ -102,6 +103,11 @@ pub fn bpf_program(hex: &str) -> Option<BpfProgram> {
     };
     let whole = hex.len().is_multiple_of(16).then_some(hex.as_bytes())?;
     whole.chunks(16).map(instruction).collect()
+}
+
+/// Names the stage that begins, as the kernel's name of this process: PID 1 reads it of a start that takes too long.
+pub(crate) fn stage(name: &CStr) {
+    let _ = set_name(name);
 }
 
 /// The stage that failed, and why: what a person is told.
@@ -169,6 +175,12 @@ impl Room {
         format!("/proc/{}/{file}", self.child.pid)
     }
 
+    /// The stage that its start has come to.
+    pub fn stage(&self) -> String {
+        let name = fs::read_to_string(self.proc("comm")).unwrap_or_default();
+        name.trim_end().to_owned()
+    }
+
     /// Lets the room go on by itself.
     ///
     /// # Errors
@@ -209,22 +221,30 @@ fn inside(
     console: &str,
     mut report: &UnixStream,
 ) -> Result<Infallible, String> {
+    stage(c"clone");
     // PID 1 says go; if it has closed its end instead, the room is not wanted any more.
     let wanted = report.read_exact(&mut [0; GO.len()]);
     wanted.map_err(|_| at("clone")(Errno::ECANCELED))?;
     let policy = plan.policy;
+    stage(c"identity");
     identity(policy.name.last()).map_err(at("identity"))?;
+    stage(c"loopback");
     link::loopback().map_err(at("loopback"))?;
     furnish(plan, trees, console)?;
+    stage(c"pivot");
     enter().map_err(at("pivot"))?;
+    stage(c"limits");
     let files = policy.get(Grant::OpenFiles);
     setrlimit(Resource::RLIMIT_NOFILE, files, files).map_err(at("limits"))?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(at("limits"))?;
+    stage(c"capabilities");
     let kept = capabilities(policy.get(Grant::Capabilities));
     kept.map_err(|_| at("capabilities")(Errno::last()))?;
+    stage(c"seccomp");
     for filter in plan.filters {
         apply_filter(filter).map_err(|_| at("seccomp")(Errno::last()))?;
     }
+    stage(c"exec");
     run(policy, report).map_err(at("exec"))
 }
 
@@ -271,6 +291,8 @@ fn run(policy: &Policy, report: &UnixStream) -> nix::Result<Infallible> {
     let Some(mut program) = start()? else {
         return exec(policy);
     };
+    // The room sees its init by the name of what it is.
+    stage(c"bay0");
     // SAFETY: this process's own copy, which nothing else here uses again; the program's goes when it is executed.
     drop(unsafe { OwnedFd::from_raw_fd(report.as_raw_fd()) });
     let mut begun = Instant::now();

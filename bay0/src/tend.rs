@@ -25,6 +25,8 @@ pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
 const MAX_DELAY_MS: u64 = 60_000;
 /// The device that stands in for hardware (T05), by the name that its driver gives it.
 const KEYS: &str = "QEMU Virtio Keyboard";
+/// How many seconds a room's start may stay at one stage, while the room is not frozen: a busy machine needs one or two.
+const STAGE_S: u32 = 10;
 /// How long after it came to a limit a room's end may be laid to that, in milliseconds: what is killed on a busy machine needs time.
 const BY_LIMIT_MS: u64 = 60_000;
 /// What the kernel counts when a room comes to a limit: file, key, what it means, and the limit. It says at once when one of the first
@@ -274,6 +276,7 @@ impl Bay0 {
             self.order("start", &policy.name, Bay0::start);
         }
         self.bury();
+        self.give_up();
         for room in self.rooms.values_mut().filter(|room| room.awake(front)) {
             let stopping_ms = room.stop_ms.map_or(0, |begun| now.saturating_sub(begun));
             if stopping_ms / 1000 == STOP_DEADLINE.as_secs() {
@@ -282,6 +285,23 @@ impl Bay0 {
                 self.log.say(text);
             }
             room.limits().iter().for_each(|line| self.log.say(line));
+        }
+    }
+
+    /// Ends the rooms whose start does not get on, whatever holds it up.
+    fn give_up(&mut self) {
+        let front = self.front;
+        let awake = self.rooms.iter_mut().filter(|(_, it)| it.awake(front));
+        let stuck = awake.filter_map(|(slot, room)| room.is_stuck().then_some(*slot));
+        for slot in stuck.collect::<Vec<_>>() {
+            if let Some(room) = self.rooms.get(&slot) {
+                let (name, stage) = (&room.policy.name, &room.stage);
+                let text = format!("still at stage {stage} after {STAGE_S} s");
+                self.fail(&format!(
+                    "start {name}: {text}; next: check the disk of rooms, start it again"
+                ));
+            }
+            let _ = self.kill(slot);
         }
     }
 
@@ -309,6 +329,20 @@ impl Running {
             }
         }
         lines
+    }
+
+    /// Looks at a start, each second; whether it has been at one stage for too long.
+    fn is_stuck(&mut self) -> bool {
+        if self.runs || self.stop_ms.is_some() || self.status.is_some() {
+            return false;
+        }
+        let stage = self.room.stage();
+        self.stuck_s = match stage == self.stage {
+            true => self.stuck_s.saturating_add(1),
+            false => 0,
+        };
+        self.stage = stage;
+        self.stuck_s >= STAGE_S
     }
 
     /// The limit that a room's program has ended by, if it came to that a moment ago: memory if it was killed, processes if it failed.

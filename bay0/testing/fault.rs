@@ -40,8 +40,15 @@ const BITE: usize = 1 << 20;
 static WRITE_LOAD: AtomicBool = AtomicBool::new(false);
 /// Before how many more steps of work on the slots it goes on for ever.
 static STEPS: AtomicU64 = AtomicU64::new(u64::MAX);
+/// The next rooms are not let go on: their set-up never ends.
+static HOLD: AtomicBool = AtomicBool::new(false);
 /// The last floor of the clock that the write load asked for.
 static FLOOR: AtomicU64 = AtomicU64::new(0);
+
+/// Whether set-ups of rooms are to hang, before their first stage inside.
+pub fn holds_starts() -> bool {
+    HOLD.load(Ordering::Relaxed)
+}
 
 impl Bay0 {
     /// Does the damage that `line` names after the word `fault`; answers what was done.
@@ -82,6 +89,10 @@ impl Bay0 {
             ("stop-at", step) => {
                 STEPS.store(step.parse().unwrap_or(1), Ordering::Relaxed);
                 format!("stops at step {step}")
+            }
+            ("hold-starts", state) => {
+                HOLD.store(state == "on", Ordering::Relaxed);
+                format!("hold starts {state}")
             }
             ("orphans", count) => orphans(count.parse().unwrap_or(1)),
             ("latency", _) => latency(),

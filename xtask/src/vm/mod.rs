@@ -186,6 +186,7 @@ scenarios! {
     roomends::c06_a_room_that_ends_by_any_signal_says_which: "by name or number, real-time signals too; nothing is left",
     roomends::c06_a_shell_that_is_left_is_there_again_in_the_same_room: "in its home, with what was written; one that ends at once is not started for ever",
     roomends::c06_a_start_that_fails_names_its_stage_and_leaves_nothing: "a program that is missing, an image that is missing: named, nothing left",
+    roomends::c06_a_start_that_never_ends_is_given_up_and_its_stage_named: "after ten seconds at one stage; one that is frozen is waited for",
     roomends::c08_nothing_that_a_room_wrote_outlives_a_reboot: "not a byte on the disk, and not there after the next boot",
     roomends::c06_a_thousand_processes_go_with_their_room_awake_or_frozen: "counted before, and after it no process, group, mount, socket or descriptor more than there was",
     gate::c07_what_a_room_saved_is_there_after_a_power_cut: "files, snapshots and records, bit for bit, in the next boot; no other room sees them, and no name leaves the room's own",

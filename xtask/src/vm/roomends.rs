@@ -179,6 +179,33 @@ pub fn c06_a_start_that_fails_names_its_stage_and_leaves_nothing(lab: &Lab) -> R
     guest.power_off()
 }
 
+pub fn c06_a_start_that_never_ends_is_given_up_and_its_stage_named(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    let before = settled(&mut guest)?;
+    guest.ask("fault hold-starts on")?;
+    guest.machine.send_line("start p://b")?;
+    guest.says("room: p://b is in front")?;
+    stands(&mut guest, "p://b starting front")?;
+    guest.says("room: FAIL: start p://b: still at stage clone after 10 s; next: check the disk of rooms, start it again")?;
+    guest.says("room: p://b stopped (N ms)")?;
+    stands(&mut guest, "p://b stopped")?;
+    as_before(&mut guest, &before)?;
+    // A start that is behind another room makes no progress because it is frozen, and is no failure.
+    guest.machine.send_line("start p://b")?;
+    guest.says("room: p://b is in front")?;
+    guest.ask("fault hold-starts off")?;
+    guest.start_room("p://a")?;
+    let mut room = guest.enter("p://a")?;
+    room.run("sleep 12")?;
+    room.leave()?;
+    stands(&mut guest, "p://b starting frozen")?;
+    guest.stop_room("p://b")?;
+    guest.start_room("p://b")?;
+    let failed = guest.count("room: FAIL: start p://b")?;
+    ensure!(failed == 1, "{failed} failures");
+    guest.power_off()
+}
+
 pub fn c08_nothing_that_a_room_wrote_outlives_a_reboot(lab: &Lab) -> Result<()> {
     let disk = lab.disk()?;
     let mut guest = lab.boot(Build::Fault, &disk)?;
