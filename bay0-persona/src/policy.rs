@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | quota, weight, memory, pids, open files, tmpfs, tries, and the three of what it keeps | not greater |
 //! | seccomp | not higher: each profile allows all that the one below it allows |
-//! | capabilities, network, devices, terminal, autostart | a part of the parent's bits |
+//! | capabilities, network, devices, terminal, autostart, background | a part of the parent's bits |
 //! | delay | not less, where the child is started again at all |
 //!
 //! Image, command and environment are free: whatever runs in a room is held by the numbers.
@@ -59,6 +59,8 @@ pub enum Grant {
     PersistRecords,
     /// Bytes a second that it may write there, with a second's worth at once.
     PersistRate,
+    /// Whether it goes on while another room is in front.
+    Background,
 }
 
 /// [`Grant::Network`]: a link to `sys://net`.
@@ -75,7 +77,7 @@ pub const STANDIN: u64 = 1 << 4;
 pub const SLOT: u64 = 1 << 5;
 
 /// What each number is called in a policy file, and how a child's is held.
-const GRANTS: [(&str, Within); 17] = [
+const GRANTS: [(&str, Within); 18] = [
     ("cpu.quota", NotGreater),
     ("cpu.weight", NotGreater),
     ("memory.max", NotGreater),
@@ -93,6 +95,7 @@ const GRANTS: [(&str, Within); 17] = [
     ("persist.bytes", NotGreater),
     ("persist.records", NotGreater),
     ("persist.rate", NotGreater),
+    ("background", PartOf),
 ];
 
 /// The numbers of a policy, in the order of [`Grant`].
@@ -147,7 +150,7 @@ impl Policy {
 /// The fields in which `child` is beyond `parent`, in their order; none when it stays within it (A05). The build asks this,
 /// and whoever starts a nested room asks again.
 pub fn beyond(child: &Numbers, parent: &Numbers) -> Vec<&'static str> {
-    let [.., tries, _delay, _bytes, _records, _rate] = child;
+    let [.., tries, _delay, _bytes, _records, _rate, _background] = child;
     let pairs = child.iter().zip(parent).zip(GRANTS);
     let over = pairs.filter(|((child, parent), (_, within))| match within {
         NotGreater => child > parent,

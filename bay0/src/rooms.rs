@@ -60,6 +60,8 @@ pub struct Running {
     pub room: Room,
     /// The number of the outermost room that this one is in: its own, if it is not nested. The focus is that one's.
     pub top: usize,
+    /// That one goes on while another room is in front, and this one with it.
+    pub background: bool,
     /// Its group.
     pub group: Group,
     /// Its end of the umbilical.
@@ -94,7 +96,8 @@ struct Made {
 impl Running {
     /// Whether it is not frozen while `front` has the focus: the system's own rooms serve the others, and who is killed runs to die.
     pub fn awake(&self, front: Option<usize>) -> bool {
-        front == Some(self.top) || self.policy.name.is_system() || self.stop_ms.is_some()
+        let serves = self.background || self.policy.name.is_system();
+        front == Some(self.top) || serves || self.stop_ms.is_some()
     }
 }
 
@@ -185,6 +188,7 @@ impl Bay0 {
         let found = self.baked.find(name);
         let (slot, policy) = found.context("it has no policy; next: type rooms")?;
         let top = self.top(&policy);
+        let background = self.goes_on(top);
         let there = self.rooms.contains_key(&slot);
         ensure!(!there, "it is there already; next: stop it");
         let within = self.within(&policy)?;
@@ -199,6 +203,7 @@ impl Bay0 {
             policy,
             room: made.room,
             top,
+            background,
             group,
             server: made.server,
             tail: Vec::new(),
@@ -213,7 +218,9 @@ impl Bay0 {
         };
         self.rooms.insert(slot, running);
         self.record(name, State::Starting);
-        let focus = self.focus(name);
+        // One that goes on behind another is not brought forward from there by its start.
+        let behind = background && self.front.is_some();
+        let focus = if behind { Ok(()) } else { self.focus(name) };
         focus.or_else(|error| self.kill(slot).and(Err(error)))
     }
 
@@ -360,6 +367,12 @@ impl Bay0 {
             text += &format!("{} {word} {place} {figures}\n", policy.name);
         }
         text
+    }
+
+    /// Whether the policy of the outermost room lets it go on behind another.
+    pub fn goes_on(&self, top: usize) -> bool {
+        let policy = self.baked.policies.get(top);
+        policy.is_some_and(|it| it.may(Grant::Background))
     }
 
     /// See [`Running::top`].

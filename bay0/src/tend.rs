@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bay0_persona::policy::{NIC, STANDIN};
-use bay0_persona::{End, Ended, Grant, PersonaName, link};
+use bay0_persona::{End, Ended, Grant, PersonaName, Policy, link};
 use bay0_reconcile::native::OWN;
 use bay0_state::State;
 use nix::errno::Errno;
@@ -77,6 +77,7 @@ impl Bay0 {
             return Ok(());
         }
         let old = self.front.and_then(|old| self.rooms.get(&old));
+        let old = old.filter(|old| !old.background);
         old.map_or(Ok(()), |old| old.group.freeze(FOCUS_DEADLINE))?;
         let new = self.rooms.get(&slot);
         let thawed = new.map_or(Ok(()), |new| new.group.thaw(FOCUS_DEADLINE));
@@ -308,7 +309,11 @@ impl Bay0 {
     /// A room that would take the focus from another one waits until nobody has it.
     fn may_return(&self, slot: usize) -> bool {
         let policy = self.baked.policies.get(slot);
-        let own = |front| policy.is_some_and(|it| it.name.is_system() || self.top(it) == front);
+        let own = |front, it: &Policy| {
+            let top = self.top(it);
+            it.name.is_system() || top == front || self.goes_on(top)
+        };
+        let own = |front| policy.is_some_and(|it| own(front, it));
         !self.rooms.contains_key(&slot) && self.end.is_none() && self.front.is_none_or(own)
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-const LINE: &str = "p://work/mail\tdev\t/bin/sh\n-c\ntrue\tHOME=/root\nA=b c\t1\t2\t3\t4\t5\t6\t2\t8\t1\t0\t1\t0\t3\t500\t7\t8\t9";
+const LINE: &str = "p://work/mail\tdev\t/bin/sh\n-c\ntrue\tHOME=/root\nA=b c\t1\t2\t3\t4\t5\t6\t2\t8\t1\t0\t1\t0\t3\t500\t7\t8\t9\t1";
 
 fn columns(line: &str) -> Vec<&str> {
     line.split('\t').collect()
@@ -26,6 +26,7 @@ fn a06_a_compiled_policy_is_read_column_by_column() {
     assert_eq!(policy.get(Grant::PersistBytes), 7);
     assert_eq!(policy.get(Grant::PersistRecords), 8);
     assert_eq!(policy.get(Grant::PersistRate), 9);
+    assert!(policy.may(Grant::Background));
     assert!(policy.may(Grant::Terminal) && !policy.may(Grant::Autostart));
 }
 
@@ -46,7 +47,7 @@ fn a06_a_policy_that_is_not_whole_is_none() {
 #[test]
 fn a05_each_field_that_a_child_has_beyond_its_parent_is_named() {
     let parent = [
-        100, 100, 64, 8, 16, 32, 1, 0b0110, 1, 0b11, 1, 1, 3, 500, 9, 9, 9,
+        100, 100, 64, 8, 16, 32, 1, 0b0110, 1, 0b11, 1, 1, 3, 500, 9, 9, 9, 1,
     ];
     assert_eq!(beyond(&parent, &parent), [""; 0]);
     for (at, (field, _)) in GRANTS.iter().enumerate() {
@@ -55,7 +56,7 @@ fn a05_each_field_that_a_child_has_beyond_its_parent_is_named() {
         child[at] = match *field {
             "restart.delay_ms" => 499,
             "capabilities" => 0b1000,
-            "network" | "terminal" | "autostart" => 2,
+            "network" | "terminal" | "autostart" | "background" => 2,
             "devices" => 0b100,
             _ => child[at] + 1,
         };

@@ -51,7 +51,8 @@ const SCHEMA: &str = "
         persist_bytes INTEGER NOT NULL CHECK (persist_bytes >= 0),
         persist_records INTEGER NOT NULL
             CHECK (persist_records BETWEEN 0 AND 1000000 AND (persist_bytes = 0) = (persist_records = 0)),
-        persist_rate INTEGER NOT NULL CHECK (persist_rate >= 0 AND (persist_bytes = 0) = (persist_rate = 0))
+        persist_rate INTEGER NOT NULL CHECK (persist_rate >= 0 AND (persist_bytes = 0) = (persist_rate = 0)),
+        background INTEGER NOT NULL CHECK (background IN (0, 1))
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE image (
         name TEXT PRIMARY KEY CHECK (name <> '' AND name NOT GLOB '*[^a-z0-9]*'),
@@ -74,7 +75,7 @@ const VIEW: &str = "
         UNION ALL SELECT 2, profile, place, FILTER FROM filter
     ) ORDER BY kind, major, minor;";
 /// The columns of [`numbers`], in its order.
-const NUMBERS: [&str; 17] = [
+const NUMBERS: [&str; 18] = [
     "cpu_quota_percent",
     "cpu_weight",
     "memory_max_bytes",
@@ -92,6 +93,7 @@ const NUMBERS: [&str; 17] = [
     "persist_bytes",
     "persist_records",
     "persist_rate",
+    "background",
 ];
 
 /// Everything that is compiled.
@@ -242,6 +244,7 @@ pub fn numbers(grant: &Grant) -> [u64; NUMBERS.len()] {
         persist.bytes,
         persist.records,
         persist.rate,
+        u64::from(grant.background),
     ]
 }
 
@@ -268,6 +271,7 @@ fn grant(numbers: [u64; NUMBERS.len()]) -> Grant {
         bytes,
         records,
         rate,
+        background,
     ] = rest;
     Grant {
         cpu_quota,
@@ -289,6 +293,7 @@ fn grant(numbers: [u64; NUMBERS.len()]) -> Grant {
             records,
             rate,
         }),
+        background: background == 1,
     }
 }
 

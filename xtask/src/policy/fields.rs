@@ -137,4 +137,10 @@ pub const FIELDS: [Field; 22] = [
         "must be set with `persist.bytes`",
         "not greater",
     ),
+    (
+        "background",
+        "`freeze` or `run`: what it does while another room is in front",
+        "`freeze`",
+        "`run` only below `run`",
+    ),
 ];

@@ -150,6 +150,7 @@ impl Reader<'_> {
                 autostart: raw.autostart,
                 restart: self.restart(raw.restart),
                 persist: self.persist(raw.persist),
+                background: self.background(raw.background),
             },
         };
         self.room_for_tmpfs(&policy.grant, tmpfs_at);
@@ -310,6 +311,16 @@ impl Reader<'_> {
             return 0;
         }
         1 << self.term("network", &value, &terms::NETWORK)
+    }
+
+    fn background(&mut self, value: Option<Spanned<String>>) -> bool {
+        let Some(value) = value else { return false };
+        let word = value.get_ref().as_str();
+        if !["freeze", "run"].contains(&word) {
+            let what = format!("background knows no {word:?}; next: one of freeze, run");
+            self.found(Some(value.span().start), what);
+        }
+        word == "run"
     }
 
     fn restart(&mut self, raw: Again) -> Option<Restart> {

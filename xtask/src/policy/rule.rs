@@ -17,6 +17,7 @@
 //! | `autostart` | false, or both true |
 //! | `restart` | `never`, or not more `tries` and not less `delay_ms` than a parent that restarts |
 //! | `persist` | nothing, or not more `bytes`, `records` and `rate` than a parent that keeps something |
+//! | `background` | `freeze`, or both `run` |
 //!
 //! Image, command and environment are not here: whatever runs in a room is held by these fields. Nor is swap: no room has any.
 //! How deep rooms nest is the name's business (`bay0_persona::name::MAX_DEPTH`).
@@ -58,6 +59,8 @@ pub struct Grant {
     pub restart: Option<Restart>,
     /// What it may keep on /persist, if anything.
     pub persist: Option<Persist>,
+    /// Whether it goes on while another room is in front.
+    pub background: bool,
 }
 
 /// How a room that failed is started again.

@@ -36,6 +36,7 @@ pub struct Raw {
     pub restart: Again,
     #[serde(default)]
     pub persist: Keeps,
+    pub background: Option<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]

@@ -62,6 +62,7 @@ fn a06_what_is_not_set_is_what_gives_least() {
             autostart: false,
             restart: None,
             persist: None,
+            background: false,
         }
     );
 }
@@ -72,7 +73,7 @@ fn a06_every_word_of_a_file_is_read() {
         "{LEAST}cpu.weight = 7\ncapabilities = [\"CAP_CHOWN\", \"CAP_SETFCAP\"]\nnetwork = \"nic\"\ndevices = [\"npu\"]\n\
          terminal = true\nexit = \"again\"\nautostart = true\nenvironment.TERM = \"linux\"\n\
          restart = {{ when = \"on-failure\", tries = 3, delay_ms = 250 }}\n\
-         persist = {{ bytes = \"64MiB\", records = 10000, rate = \"16MiB\" }}\n"
+         persist = {{ bytes = \"64MiB\", records = 10000, rate = \"16MiB\" }}\nbackground = \"run\"\n"
     );
     let policy = file::parse("f", &text.replace("strict", "workshop")).unwrap();
     let grant = policy.grant;
@@ -80,7 +81,7 @@ fn a06_every_word_of_a_file_is_read() {
     assert_eq!(grant.cpu_weight, 7);
     assert_eq!(grant.capabilities, 1 | 1 << 31);
     assert_eq!((grant.network, grant.devices, grant.seccomp), (2, 2, 2));
-    assert!(grant.terminal && grant.again && grant.autostart);
+    assert!(grant.terminal && grant.again && grant.autostart && grant.background);
     let restart = Restart {
         tries: 3,
         delay_ms: 250,
@@ -103,7 +104,7 @@ fn a06_unknown_fields_are_refused_with_line_and_column_all_in_one_run() {
         findings(&text),
         [
             "p__x.toml:10:3: unknown field `colour`, expected one of `image`, `command`, `environment`, `cpu`, `memory`, `pids`, \
-             `open_files`, `tmpfs`, `seccomp`, `capabilities`, `network`, `devices`, `terminal`, `exit`, `autostart`, `restart`, `persist`; \
+             `open_files`, `tmpfs`, `seccomp`, `capabilities`, `network`, `devices`, `terminal`, `exit`, `autostart`, `restart`, `persist`, `background`; \
              next: correct or remove it",
             "p__x.toml:11:8: unknown field `swap`, expected `max`; next: correct or remove it",
             "p__x.toml:13:1: unknown field `why`, expected one of `when`, `tries`, `delay_ms`; next: correct or remove it",

@@ -80,6 +80,13 @@ const WORDS: [Word; 18] = [
     }),
     word("restart", "After a fault", restart),
     word("persist", "Keeps", persist),
+    word("background", "Behind", |p| {
+        let does = [
+            "is frozen while another room is in front, unless it is the system's own",
+            "goes on",
+        ];
+        does[usize::from(p.grant.background)].to_owned()
+    }),
 ];
 
 const fn word(field: &'static str, label: &'static str, says: fn(&Policy) -> String) -> Word {

@@ -212,6 +212,7 @@ scenarios! {
     devices::t05_the_device_goes_with_the_focus_and_with_the_end: "the room in front reads the keys; behind another one, and stopped, it reads nothing more",
     devices::t05_a_room_is_refused_what_it_may_not_have: "without the word in its policy, not in front, or no such device: refused, each with its reason",
     devices::t05_a_device_that_cannot_be_taken_back_costs_its_room: "then the focus stays with nobody, the room that has it is stopped, and others go on",
+    rooms::t04_a_service_goes_on_behind_another_room_if_its_policy_says_so: "background = run: awake and working behind, and its start takes the focus from nobody",
     rooms::a08_a_room_asks_bay0_about_itself_only: "the umbilical of a room shows it and what is in it, and takes no order",
     net::t07_the_network_is_only_where_a_policy_says: "rooms fetch a page through sys://net and cannot reach each other, one without a network has a loopback that is down, the Spine has no card and no address",
     net::t07_the_network_comes_and_goes_with_its_room: "sys://net ends and starts anew: rooms that run have their network again, and so has one that starts",

@@ -211,6 +211,33 @@ pub fn t04_a_room_behind_uses_no_processor(lab: &Lab) -> Result<()> {
     guest.power_off()
 }
 
+pub fn t04_a_service_goes_on_behind_another_room_if_its_policy_says_so(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.start_room("p://behind")?;
+    stands(&mut guest, "p://behind running front")?;
+    guest.start_room("p://a")?;
+    stands(&mut guest, "p://a running front")?;
+    stands(&mut guest, "p://behind running awake")?;
+    let used = figure(&mut guest, "p://behind", "cpu_ms=")?;
+    until(&mut guest, "p://behind", |line| {
+        let now = line.split("cpu_ms=").nth(1).unwrap_or_default();
+        now.trim().parse::<u64>().is_ok_and(|now| now > used)
+    })?;
+    // Started again it takes the focus from nobody; brought forward it freezes the other as any room does.
+    guest.stop_room("p://behind")?;
+    guest.start_room("p://behind")?;
+    stands(&mut guest, "p://behind running awake")?;
+    stands(&mut guest, "p://a running front")?;
+    guest.machine.send_line("focus p://behind")?;
+    guest.says("room: p://behind is in front")?;
+    stands(&mut guest, "p://a running frozen")?;
+    guest.machine.send_line("focus p://a")?;
+    guest.says("room: p://a is in front")?;
+    stands(&mut guest, "p://behind running awake")?;
+    guest.never("FAIL")?;
+    guest.power_off()
+}
+
 pub fn a08_a_room_asks_bay0_about_itself_only(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
     for name in ["p://b", "p://a", "p://a/kid"] {

@@ -147,7 +147,7 @@ fn a06_one_view_has_every_row_as_a_line_in_one_order() {
         filters: [vec![allow.clone(), allow.clone()], vec![], vec![allow]],
     };
     db::compile(&baked, &path).unwrap();
-    let rest = "dev\t/bin/sh\n-c\na b\tA=\nB=2=3\t50\t100\t16777216\t64\t64\t1048576\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0";
+    let rest = "dev\t/bin/sh\n-c\na b\tA=\nB=2=3\t50\t100\t16777216\t64\t64\t1048576\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0";
     assert_eq!(
         lines(&path),
         [

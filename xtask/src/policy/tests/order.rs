@@ -8,7 +8,7 @@ use crate::policy::rule::{Grant, Persist, Restart, beyond};
 use crate::policy::words;
 use bay0_persona::PersonaName;
 
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 15] = [
     "cpu.quota",
     "cpu.weight",
     "memory.max",
@@ -23,6 +23,7 @@ const FIELDS: [&str; 14] = [
     "autostart",
     "restart",
     "persist",
+    "background",
 ];
 
 /// Few values, so that two of them are often the same.
@@ -30,31 +31,31 @@ pub fn grant() -> impl Strategy<Value = Grant> {
     let few = || 1..4u64;
     let restart = prop::option::of((1..4u64, 100..103u64));
     let persist = prop::option::of((few(), few(), few()));
+    let flags = (0..3u8, any::<bool>(), any::<bool>());
     let numbers = (few(), few(), few(), few(), few());
     let sets = (0..3u64, 0..8u64, 0..3u64, 0..8u64);
-    (numbers, sets, 0..3u8, any::<bool>(), restart, persist).prop_map(
-        |(n, s, terminal, autostart, restart, persist)| Grant {
-            cpu_quota: n.0,
-            cpu_weight: n.1,
-            memory_max: n.2 + 4,
-            pids: n.3,
-            open_files: n.4,
-            tmpfs: n.0,
-            seccomp: s.0,
-            capabilities: s.1,
-            network: s.2,
-            devices: s.3,
-            terminal: terminal > 0,
-            again: terminal > 1,
-            autostart,
-            restart: restart.map(|(tries, delay_ms)| Restart { tries, delay_ms }),
-            persist: persist.map(|(bytes, records, rate)| Persist {
-                bytes,
-                records,
-                rate,
-            }),
-        },
-    )
+    (numbers, sets, flags, restart, persist).prop_map(|(n, s, flags, restart, persist)| Grant {
+        cpu_quota: n.0,
+        cpu_weight: n.1,
+        memory_max: n.2 + 4,
+        pids: n.3,
+        open_files: n.4,
+        tmpfs: n.0,
+        seccomp: s.0,
+        capabilities: s.1,
+        network: s.2,
+        devices: s.3,
+        terminal: flags.0 > 0,
+        again: flags.0 > 1,
+        autostart: flags.1,
+        background: flags.2,
+        restart: restart.map(|(tries, delay_ms)| Restart { tries, delay_ms }),
+        persist: persist.map(|(bytes, records, rate)| Persist {
+            bytes,
+            records,
+            rate,
+        }),
+    })
 }
 
 /// `grant` with one field taken from `other`.
@@ -74,6 +75,7 @@ fn with(field: &str, grant: &Grant, other: &Grant) -> Grant {
         "terminal" => (new.terminal, new.again) = (other.terminal, other.again),
         "autostart" => new.autostart = other.autostart,
         "restart" => new.restart = other.restart,
+        "background" => new.background = other.background,
         _ => new.persist = other.persist,
     }
     new
@@ -149,6 +151,7 @@ fn a05_the_order_of_each_field_is_the_one_of_its_table() {
         autostart: false,
         restart: None,
         persist: None,
+        background: false,
     };
     let high = Grant {
         cpu_quota: 2,
@@ -173,6 +176,7 @@ fn a05_the_order_of_each_field_is_the_one_of_its_table() {
             records: 1,
             rate: 1,
         }),
+        background: true,
     };
     assert_eq!(beyond(&high, &low), FIELDS);
     assert_eq!(beyond(&low, &high), [""; 0]);
