@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-const LINE: &str = "p://work/mail\tdev\t/bin/sh\n-c\ntrue\tHOME=/root\nA=b c\t1\t2\t3\t4\t5\t6\t2\t8\t1\t0\t1\t0\t3\t500\t7\t8\t9\t1";
+const LINE: &str = "p://desk/mail\tdev\t/bin/sh\n-c\ntrue\tHOME=/root\nA=b c\t1\t2\t3\t4\t5\t6\t2\t8\t1\t0\t1\t0\t3\t500\t7\t8\t9\t1";
 
 fn columns(line: &str) -> Vec<&str> {
     line.split('\t').collect()
@@ -10,7 +10,7 @@ fn columns(line: &str) -> Vec<&str> {
 #[test]
 fn a06_a_compiled_policy_is_read_column_by_column() {
     let policy = Policy::parse(&columns(LINE)).unwrap();
-    assert_eq!(policy.name.to_string(), "p://work/mail");
+    assert_eq!(policy.name.to_string(), "p://desk/mail");
     assert_eq!(policy.image, "dev");
     assert_eq!(
         policy.command,
@@ -38,7 +38,7 @@ fn a06_a_policy_that_is_not_whole_is_none() {
     }
     assert_eq!(Policy::parse(&[whole.as_slice(), &["1"]].concat()), None);
     assert_eq!(
-        Policy::parse(&columns(&LINE.replace("p://work", "P://work"))),
+        Policy::parse(&columns(&LINE.replace("p://desk", "P://desk"))),
         None
     );
     assert_eq!(Policy::parse(&columns(&LINE.replace("500", "-5"))), None);
