@@ -4,7 +4,7 @@
 pub type Field = (&'static str, &'static str, &'static str, &'static str);
 
 /// In the order of the document.
-pub const FIELDS: [Field; 22] = [
+pub const FIELDS: [Field; 23] = [
     (
         "image",
         "1 to 32 of `a-z`, `0-9`, `-`: the image its files come from",

@@ -17,7 +17,7 @@ struct Word {
     says: fn(&Policy) -> String,
 }
 
-const WORDS: [Word; 18] = [
+const WORDS: [Word; 19] = [
     word("image", "Files", |p| {
         format!("those of the image \"{}\", never changed", p.image)
     }),
