@@ -12,6 +12,9 @@ use std::fmt;
 /// Longest name, in bytes.
 pub const MAX_NAME: usize = 128;
 
+/// The grammar of a name, for people.
+const NAMES: &str = "is 1 to 128 of A-Z a-z 0-9 _ . - and begins with none of . and -";
+
 /// Whether it takes a name, and whether it takes a number, in each of the ways it can be asked.
 type Shape = (bool, bool);
 const BARE: Shape = (false, false);
@@ -19,14 +22,17 @@ const NAMED: Shape = (true, false);
 const NUMBERED: Shape = (false, true);
 const BOTH: Shape = (true, true);
 
-const WORDS: [(&str, &[Shape]); 7] = [
-    ("save", &[NAMED]),
-    ("load", &[NAMED, BOTH]),
-    ("drop", &[NAMED, NUMBERED]),
-    ("list", &[BARE, NUMBERED]),
-    ("snapshot", &[BARE]),
-    ("append", &[BARE]),
-    ("read", &[BARE, NUMBERED]),
+/// Each word, the ways in which it can be asked, and how they are written for people.
+struct Row(&'static str, &'static [Shape], &'static str);
+
+const WORDS: [Row; 7] = [
+    Row("save", &[NAMED], "save NAME"),
+    Row("load", &[NAMED, BOTH], "load NAME, or load NAME@N"),
+    Row("drop", &[NAMED, NUMBERED], "drop NAME, or drop @N"),
+    Row("list", &[BARE, NUMBERED], "list, or list @N"),
+    Row("snapshot", &[BARE], "snapshot"),
+    Row("append", &[BARE], "append"),
+    Row("read", &[BARE, NUMBERED], "read, or read @N"),
 ];
 
 /// Something asked of the gate. Holding one proves that it obeys the grammar; only [`Wish::parse`] makes one.
@@ -41,6 +47,11 @@ pub struct Wish {
 }
 
 impl Wish {
+    /// Whether a wish begins with this word.
+    pub fn is_word(word: &str) -> bool {
+        WORDS.iter().any(|row| row.0 == word)
+    }
+
     /// Parses a wish.
     ///
     /// # Errors
@@ -51,7 +62,7 @@ impl Wish {
         let number = digits.parse().ok().filter(|number: &u64| *number > 0);
         let told = number.map_or(String::new(), |number| format!("@{number}"));
         let row = WORDS.iter().find(|row| row.0 == word);
-        let (word, shapes) = row.ok_or_else(|| format!("unknown verb {line:?}"))?;
+        let Row(word, shapes, form) = row.ok_or_else(|| format!("unknown verb {line:?}"))?;
         let wish = Self {
             word,
             name: name.to_owned(),
@@ -63,7 +74,10 @@ impl Wish {
         let odd = |byte: u8| !byte.is_ascii_alphanumeric() && !matches!(byte, b'_' | b'.' | b'-');
         let named = !name.bytes().any(odd) && !name.starts_with(['.', '-']);
         let good = spelled && fits && named && name.len() <= MAX_NAME;
-        let wrong = || format!("{word}: not a name, or not of the form that this takes");
+        let wrong = || match form.contains("NAME") {
+            true => format!("write {form}: NAME {NAMES}"),
+            false => format!("write {form}"),
+        };
         good.then_some(wish).ok_or_else(wrong)
     }
 }
@@ -148,6 +162,14 @@ mod tests {
         ] {
             assert!(Wish::parse(line).is_err(), "{line:?}");
         }
+    }
+
+    #[test]
+    fn u06_a_bad_name_is_answered_by_the_grammar_of_names() {
+        assert!(NAMES.contains(&format!("1 to {MAX_NAME} of")));
+        let why = Wish::parse("save a/b").unwrap_err();
+        assert_eq!(why, format!("write save NAME: NAME {NAMES}"));
+        assert_eq!(Wish::parse("list x").unwrap_err(), "write list, or list @N");
     }
 
     proptest! {

@@ -5,12 +5,12 @@
 //!
 //! ```text
 //! packet = tag *OCTET                      ; at most 65536 bytes
-//! tag    = "d" data / "e" that was all / "o" done / "n" not done: "reason; next: action"
+//! tag    = "d" data / "s" decimal: bytes of data that come / "e" that was all / "o" done / "n" not done: "reason; next: action"
 //! ```
 //!
 //! | wish | the room sends | is sent |
 //! | --- | --- | --- |
-//! | `save` | `d`…, `e` | `o SIZE` once the disk has all of it; a room that hangs up before has saved nothing |
+//! | `save` | `s` if it is known, `d`…, `e` | `o SIZE` once the disk has all of it; a room that hangs up before has saved nothing |
 //! | `load`, `list` | | `d`…, `o` |
 //! | `drop`, `snapshot` | | `o TEXT` |
 //! | `append` | `d` for each record, as many as it likes | `o NUMBER` for each, once the disk has it |
@@ -42,12 +42,20 @@ const NOW: MsgFlags = MsgFlags::MSG_DONTWAIT;
 
 /// Says data of a transfer.
 pub const DATA: u8 = b'd';
+/// Says how many bytes of data come, before the first, if that is known: what does not fit is refused before it is sent.
+pub const SIZE: u8 = b's';
 /// Says that what is saved is all there.
 pub const END: u8 = b'e';
 /// Says that it is done.
 pub const DONE: u8 = b'o';
 /// Says why it is not.
 pub const NOT: u8 = b'n';
+
+/// A decimal; the greatest there is if it is none.
+fn number(digits: &[u8]) -> u64 {
+    let digits = str::from_utf8(digits).ok();
+    digits.and_then(|it| it.parse().ok()).unwrap_or(u64::MAX)
+}
 
 /// What is sent as one: a tag, and what follows it.
 type Said = (u8, Vec<u8>);
@@ -197,6 +205,7 @@ impl Gate<'_> {
             bytes: number(0).unwrap_or(0),
             records: number(1).unwrap_or(0),
             rate: number(2).unwrap_or(0),
+            together: number(3).unwrap_or(0),
         };
         let wish = Wish::parse(wish);
         let work = wish.and_then(|wish| self.begin(limits, &wish));
@@ -220,7 +229,7 @@ impl Gate<'_> {
             Some(shelf) => shelf,
             None => self.shelf.insert(Shelf::open(self.dir, limits)?),
         };
-        shelf.limits = limits;
+        shelf.limit(limits);
         Ok(match wish.word {
             "save" => Work::Save(shelf.begin(&wish.name)?),
             "append" => Work::Append,
@@ -284,14 +293,25 @@ impl Gate<'_> {
             }
             (Work::Save(mut sending), Some((&DATA, data))) => match shelf.put(&mut sending, data) {
                 Ok(()) => return (Next::Again(Work::Save(sending)), None),
-                Err(text) => Err(text),
+                Err(text) => {
+                    shelf.abort(sending);
+                    Err(text)
+                }
             },
+            (Work::Save(sending), Some((&SIZE, size))) => {
+                match shelf.expect(&sending, number(size)) {
+                    Ok(()) => return (Next::Again(Work::Save(sending)), None),
+                    Err(text) => {
+                        shelf.abort(sending);
+                        Err(text)
+                    }
+                }
+            }
             (Work::Save(sending), Some((&END, _))) => {
                 shelf.finish(sending).map(|size| format!("{size}\n"))
             }
             (Work::Save(sending), _) => {
-                drop(sending);
-                self.recount();
+                shelf.abort(sending);
                 return (Next::End, None);
             }
             _ => return (Next::End, None),

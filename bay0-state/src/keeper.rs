@@ -18,7 +18,7 @@
 //! | `nacks` | | every hash that is remembered so |
 //! | `clock NOW` | raise the last-known-good time; it never falls | |
 //! | `baked` | | the lines of the baked policies |
-//! | `gate NAME BYTES RECORDS RATE WISH`, and the room's connection | have the room's own process do it ([`crate::gate`]), which answers there | |
+//! | `gate NAME WISH BYTES RECORDS RATE TOGETHER`, and the room's connection | have the room's own process do it ([`crate::gate`]), which answers there | |
 //!
 //! Times are UNIX seconds, a hash is the SHA-256 of a Spine in 64 lower-case hex digits.
 

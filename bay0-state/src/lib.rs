@@ -29,6 +29,7 @@ pub mod frame;
 pub mod gate;
 pub mod genesis;
 pub mod keeper;
+pub mod quota;
 mod sha256;
 pub mod shelf;
 pub mod store;

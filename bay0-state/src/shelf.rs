@@ -7,9 +7,10 @@
 //! | `snapshots/N/NAME` | the same file once more: an object is never changed, only replaced |
 //! | `log/` | the records ([`crate::store`]) |
 //!
-//! An object gets its name when the disk has all of it. What a room may keep is counted in bytes and in pieces, which are objects, those
-//! of snapshots and records; how fast, in bytes a second.
+//! An object gets its name when the disk has all of it. What a room may keep is counted in bytes, which are those that the disk spends
+//! ([`crate::quota`]), and in pieces, which are objects, those of snapshots and records; how fast, in bytes a second.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
@@ -22,6 +23,8 @@ use nix::fcntl::Flock;
 
 use crate::disk;
 use crate::frame;
+use crate::quota::Account;
+pub use crate::quota::Limits;
 use crate::store::{self, Code, Error, Store, at};
 
 /// Most bytes of one packet of data: with its header it is a frame of 64 KiB.
@@ -38,28 +41,16 @@ const RECORDS: &str = "log";
 /// Bytes of the last frame of an object.
 const LAST: i64 = 8 + frame::HEADER as i64;
 
-/// What a room may keep.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Limits {
-    /// Bytes on the disk.
-    pub bytes: u64,
-    /// Objects and records.
-    pub records: u64,
-    /// Bytes a second, and as much at once; at least one [`CHUNK`].
-    pub rate: u64,
-}
-
 /// What a room keeps, open.
 #[derive(Debug)]
 pub struct Shelf {
     dir: PathBuf,
     _lock: Flock<File>,
-    /// What it may.
-    pub limits: Limits,
+    account: Account,
+    /// Bytes that the directories of objects and records cost when they were looked at last.
+    folders: u64,
     /// The records; none before the first.
     log: Option<Store>,
-    bytes: u64,
-    pieces: u64,
     /// Bytes that may be written at once, and since when.
     tokens: u64,
     since: Instant,
@@ -75,6 +66,9 @@ pub struct Sending {
     file: File,
     frames: u64,
     size: u64,
+    /// Bytes on the disk, and those taken from what the room may keep.
+    length: u64,
+    taken: u64,
 }
 
 impl Drop for Sending {
@@ -113,10 +107,9 @@ impl Shelf {
         let mut shelf = Self {
             dir: dir.to_owned(),
             _lock,
-            limits,
+            account: Account::new(dir, limits)?,
+            folders: 0,
             log,
-            bytes: 0,
-            pieces: 0,
             tokens: limits.rate,
             since: Instant::now(),
             begun: 0,
@@ -133,56 +126,77 @@ impl Shelf {
         Ok(shelf)
     }
 
+    /// Changes what it may keep.
+    pub fn limit(&mut self, limits: Limits) {
+        self.account.limits = limits;
+    }
+
     /// Counts what is kept, which has to be done after anything failed. What several names have is there once.
     ///
     /// # Errors
     /// The disk cannot be read.
     pub fn count(&mut self) -> Result<()> {
+        let mut pieces = self.log.as_ref().map_or(0, Store::last);
+        let mut costs = BTreeMap::new();
+        let mut note = |path: &Path| {
+            let meta = fs::metadata(path).map_err(at(path.display()))?;
+            costs.insert(meta.ino(), self.account.cost(&meta));
+            Ok::<_, String>(())
+        };
+        let snapshots = self.dir.join(SNAPSHOTS);
         let mut folders = vec![self.dir.join(OBJECTS)];
-        folders.extend(
-            entries(&self.dir.join(SNAPSHOTS))?
-                .into_iter()
-                .map(|it| it.1),
-        );
-        let mut files = std::collections::BTreeMap::new();
-        self.pieces = self.log.as_ref().map_or(0, Store::last);
+        folders.extend(entries(&snapshots)?.into_iter().map(|it| it.1));
         for folder in folders {
-            for (_, path) in entries(&folder)? {
-                let meta = fs::metadata(&path).map_err(at(path.display()))?;
-                files.insert(meta.ino(), meta.len());
-                self.pieces = self.pieces.saturating_add(1);
+            note(&folder)?;
+            // What is being sent is counted by what was taken for it.
+            for (_, path) in entries(&folder)?.iter().filter(|it| !it.0.starts_with('.')) {
+                note(path)?;
+                pieces = pieces.saturating_add(1);
             }
         }
         if self.log.is_some() {
-            for (_, path) in entries(&self.dir.join(RECORDS))? {
-                let meta = fs::metadata(&path).map_err(at(path.display()))?;
-                files.insert(meta.ino(), meta.len());
+            let records = self.dir.join(RECORDS);
+            for (_, path) in entries(&records)? {
+                note(&path)?;
             }
+            note(&records)?;
         }
-        self.bytes = files.into_values().fold(0, u64::saturating_add);
+        note(&self.dir)?;
+        note(&snapshots)?;
+        self.account.bytes = costs.into_values().fold(0, u64::saturating_add);
+        self.account.pieces = pieces;
+        self.folders = self.folders_cost()?;
         Ok(())
     }
 
-    /// Takes bytes and pieces from what may be kept.
-    fn take(&mut self, bytes: u64, pieces: u64) -> Result<()> {
-        let (limits, have) = (self.limits, (self.bytes, self.pieces));
-        let bytes = self.bytes.saturating_add(bytes);
-        let pieces = self.pieces.saturating_add(pieces);
-        if bytes > limits.bytes || pieces > limits.records {
-            let may = format!("{} bytes and {} pieces", limits.bytes, limits.records);
-            let has = format!("{} and {}", have.0, have.1);
-            return Err(format!(
-                "full: it may keep {may}, and has {has}; next: drop something"
-            ));
+    #[cfg(test)]
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    fn folders_cost(&self) -> Result<u64> {
+        let mut cost = 0_u64;
+        for name in [OBJECTS, RECORDS] {
+            let meta = disk::or_missing(fs::metadata(self.dir.join(name)).map(Some));
+            let meta = meta.map_err(at(name))?;
+            cost = cost.saturating_add(meta.map_or(0, |meta| self.account.cost(&meta)));
         }
-        (self.bytes, self.pieces) = (bytes, pieces);
+        Ok(cost)
+    }
+
+    /// Counts by how much the directories have grown.
+    fn look(&mut self) -> Result<()> {
+        let now = self.folders_cost()?;
+        let rest = self.account.bytes.saturating_sub(self.folders);
+        self.account.bytes = rest.saturating_add(now);
+        self.folders = now;
         Ok(())
     }
 
     /// Takes bytes from what may be written now; how long to wait, and nothing taken, if there are not that many.
     fn short(&mut self, bytes: u64) -> Option<Duration> {
         const SECOND: u64 = 1_000_000;
-        let rate = self.limits.rate.max(CHUNK as u64);
+        let rate = self.account.limits.rate.max(CHUNK as u64);
         let passed = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(SECOND);
         let more = rate.saturating_mul(passed.min(SECOND)) / SECOND;
         if more > 0 {
@@ -215,17 +229,44 @@ impl Shelf {
     /// # Errors
     /// It may keep no more.
     pub fn begin(&mut self, name: &str) -> Result<Sending> {
-        self.take(0, 1)?;
+        let (least, folder) = (self.account.estimate(0), self.account.names(1, name.len()));
+        self.account.fits(least.saturating_add(folder), 1)?;
         self.begun = self.begun.saturating_add(1);
         let path = self.dir.join(OBJECTS).join(format!(".new-{}", self.begun));
         let file = File::create(&path).map_err(at(path.display()))?;
+        self.account.coming = self.account.coming.saturating_add(least);
+        self.account.coming_pieces = self.account.coming_pieces.saturating_add(1);
         Ok(Sending {
             name: name.to_owned(),
             path,
             file,
             frames: 0,
             size: 0,
+            length: 0,
+            taken: least,
         })
+    }
+
+    /// Fails at once if so many bytes of content are more than may be kept.
+    ///
+    /// # Errors
+    /// It may keep no more.
+    pub fn expect(&self, sending: &Sending, size: u64) -> Result<()> {
+        let frames = size.div_ceil(CHUNK as u64).saturating_add(1);
+        let heads = frames.saturating_mul(frame::size(0).saturating_add(8) as u64);
+        let cost = self.account.estimate(size.saturating_add(heads));
+        self.account.fits(cost.saturating_sub(sending.taken), 0)
+    }
+
+    /// Ends an object that is not to be kept: nothing of it counts any more.
+    pub fn abort(&mut self, sending: Sending) {
+        self.came(&sending);
+    }
+
+    /// What was taken for an object is free again.
+    fn came(&mut self, sending: &Sending) {
+        self.account.coming = self.account.coming.saturating_sub(sending.taken);
+        self.account.coming_pieces = self.account.coming_pieces.saturating_sub(1);
     }
 
     /// Takes the next bytes of an object, no faster than the room may write.
@@ -239,7 +280,12 @@ impl Shelf {
 
     fn write(&mut self, sending: &mut Sending, data: &[u8], last: bool) -> Result<()> {
         let bytes = frame::size(data.len()) as u64;
-        self.take(bytes, 0)?;
+        let length = sending.length.saturating_add(bytes);
+        let cost = self.account.estimate(length);
+        let more = cost.saturating_sub(sending.taken);
+        self.account.fits(more, 0)?;
+        self.account.coming = self.account.coming.saturating_add(more);
+        (sending.length, sending.taken) = (length, cost);
         while let Some(wait) = self.short(bytes) {
             sleep(wait);
         }
@@ -261,8 +307,14 @@ impl Shelf {
     /// # Errors
     /// The disk failed, or is full; what was there before still is.
     pub fn finish(&mut self, mut sending: Sending) -> Result<u64> {
+        let done = self.name(&mut sending);
+        self.came(&sending);
+        done.and_then(|()| self.look()).map(|()| sending.size)
+    }
+
+    fn name(&mut self, sending: &mut Sending) -> Result<()> {
         let size = sending.size;
-        self.write(&mut sending, &size.to_le_bytes(), true)?;
+        self.write(sending, &size.to_le_bytes(), true)?;
         let objects = self.dir.join(OBJECTS);
         let to = objects.join(&sending.name);
         let before = fs::metadata(&to).ok();
@@ -271,17 +323,21 @@ impl Shelf {
             .sync_all()
             .and_then(|()| fs::rename(&sending.path, &to));
         let named = named.and_then(|()| disk::sync_dir(&objects));
-        named.map_err(at(&sending.name))?;
+        let meta = named.and_then(|()| sending.file.metadata());
+        let cost = self.account.cost(&meta.map_err(at(&sending.name))?);
+        self.account.keep(cost, 1);
         self.forget(before);
-        Ok(size)
+        Ok(())
     }
 
     /// What is no longer there under one of its names.
     fn forget(&mut self, file: Option<fs::Metadata>) {
         if let Some(file) = file {
-            self.pieces = self.pieces.saturating_sub(1);
-            let bytes = if file.nlink() < 2 { file.len() } else { 0 };
-            self.bytes = self.bytes.saturating_sub(bytes);
+            self.account.pieces = self.account.pieces.saturating_sub(1);
+            if file.nlink() < 2 {
+                let cost = self.account.cost(&file);
+                self.account.bytes = self.account.bytes.saturating_sub(cost);
+            }
         }
     }
 
@@ -360,7 +416,14 @@ impl Shelf {
         let id = newest.unwrap_or(0).saturating_add(1);
         let objects = entries(&self.dir.join(OBJECTS))?.into_iter();
         let objects: Vec<_> = objects.filter(|(name, _)| !name.starts_with('.')).collect();
-        self.take(0, objects.len() as u64)?;
+        let bytes = objects.iter().map(|(name, _)| name.len()).sum();
+        let folder = self.account.names(objects.len(), bytes);
+        let above = self.account.names(1, 20);
+        let sealed = |log: &Store| log.last() > 0 && log.room() < SEGMENT;
+        let (segment, names) = self.segments(self.log.as_ref().is_some_and(sealed).into());
+        let folder = folder.saturating_add(segment).saturating_add(names);
+        self.account
+            .fits(folder.saturating_add(above), objects.len() as u64)?;
         let last = self.log.as_mut().map_or(Ok(0), Store::snapshot)?;
         let new = all.join(disk::NEW);
         let made = fs::create_dir(&new).and_then(|()| {
@@ -372,8 +435,20 @@ impl Shelf {
         });
         let undo = |_: &_| drop(fs::remove_dir_all(&new));
         made.inspect_err(undo).map_err(at("snapshot"))?;
+        self.count()?;
         let count = objects.len();
         Ok(format!("snapshot {id}: {count} objects, {last} records\n"))
+    }
+
+    /// Bytes that so many more segments cost, and those by which their directory grows at most.
+    fn segments(&self, count: usize) -> (u64, u64) {
+        if count == 0 {
+            return (0, 0);
+        }
+        let each = self.account.estimate(SEGMENT as u64);
+        let own = self.log.as_ref().map_or(self.account.estimate(0), |_| 0);
+        let cost = each.saturating_mul(count as u64).saturating_add(own);
+        (cost, self.account.names(count, count.saturating_mul(24)))
     }
 
     /// Appends records together; the number of the last.
@@ -381,20 +456,26 @@ impl Shelf {
     /// # Errors
     /// It may keep no more, or not write as fast as that.
     pub fn append(&mut self, records: &[Vec<u8>]) -> Result<u64> {
-        let sizes = records.iter().map(|record| frame::size(record.len()));
-        let bytes = sizes.fold(0, usize::saturating_add);
-        let room = self.log.as_ref().map_or(0, Store::room);
-        let segments = bytes.saturating_sub(room).div_ceil(SEGMENT);
+        let (mut bytes, mut segments) = (0_usize, 0_usize);
+        let mut room = self.log.as_ref().map_or(0, Store::room);
+        for size in records.iter().map(|record| frame::size(record.len())) {
+            if size > room {
+                segments = segments.saturating_add(1);
+                room = SEGMENT;
+            }
+            room = room.saturating_sub(size);
+            bytes = bytes.saturating_add(size);
+        }
         if let Some(wait) = self.short(bytes as u64) {
-            let (rate, ms) = (self.limits.rate, wait.as_millis());
+            let (rate, ms) = (self.account.limits.rate, wait.as_millis());
             return Err(format!(
                 "throttled: it may write {rate} bytes a second, none for {ms} ms; next: wait"
             ));
         }
-        self.take(
-            segments.saturating_mul(SEGMENT) as u64,
-            records.len() as u64,
-        )?;
+        let (cost, names) = self.segments(segments);
+        let count = records.len() as u64;
+        self.account.fits(cost.saturating_add(names), count)?;
+        self.account.keep(cost, count);
         let mut log = match self.log.take() {
             Some(log) => log,
             None => {
@@ -405,6 +486,9 @@ impl Shelf {
         };
         let last = log.append(records)?;
         self.log = Some(log);
+        if segments > 0 {
+            self.look()?;
+        }
         Ok(last)
     }
 

@@ -4,7 +4,7 @@
 //! Uid 0 of the Spine is nobody's in a room, which the kernel shows as another one (`user_namespaces(7)`).
 
 use std::fs::File;
-use std::io::{BufRead, IsTerminal, Read, Write, copy, stderr, stdin, stdout};
+use std::io::{BufRead, ErrorKind, IsTerminal, Read, Seek, Write, copy, stderr, stdin, stdout};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use bay0_persona::{Wish, packet};
-use bay0_state::gate::{DATA, DONE, END, NOT, PACKET};
+use bay0_state::gate::{DATA, DONE, END, NOT, PACKET, SIZE};
 use bay0_state::shelf::CHUNK;
 use bay0_umbilical::client::OUTSIDE;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::MsgFlags;
 
 /// How long an answer may take: longer than bay0 needs to work off whatever others in the room have asked.
@@ -25,6 +26,7 @@ const UNHEARD: &str = "no answer; next: try again, then ask the operator";
 const USAGE: &str = "usage: bay0 VERB
   hello, status, rooms       ask bay0
   save NAME <FILE            keep a file on /persist; at a terminal: the file NAME
+  save NAME -                keep what is typed, up to Ctrl-D
   load NAME[@SNAPSHOT] >FILE get it back
   list [@SNAPSHOT]           show what is kept: names and bytes, snapshots, records
   drop NAME, drop @SNAPSHOT  keep it no longer
@@ -35,7 +37,7 @@ const USAGE: &str = "usage: bay0 VERB
   update <FILE               bring an update
 ";
 /// How often a long transfer says how far it is, in bytes.
-const OFTEN: u64 = 16 << 20;
+const OFTEN: u64 = 1 << 20;
 const NONE: MsgFlags = MsgFlags::empty();
 
 /// The client from its arguments to its exit code.
@@ -52,13 +54,18 @@ pub fn run() -> Result<ExitCode> {
         return Ok(ExitCode::from(u8::from(line.is_empty())));
     }
     let line = line.to_string_lossy();
+    let (line, piped) = match line.strip_suffix(" -") {
+        Some(rest) if rest.starts_with("save ") => (rest, true),
+        _ => (&*line, !stdin().is_terminal()),
+    };
+    let from = source(line, piped)?;
     let path = Path::new("/run/umbilical");
-    let answer = bay0_umbilical::call(path, OUTSIDE, &line, PATIENCE);
+    let answer = bay0_umbilical::call(path, OUTSIDE, line, PATIENCE);
     let (text, given) = answer.map_err(Error::msg)?;
     out.write_all(text.as_bytes())?;
-    match (given, Wish::parse(&line)) {
+    match (given, Wish::parse(line)) {
         (Some(stream), _) if line == "update" => update(stream, &mut out)?,
-        (Some(gate), Ok(wish)) => keep(&wish, &gate, &mut out)?,
+        (Some(gate), Ok(wish)) => keep(&wish, from, &gate, &mut out)?,
         (Some(device), _) => drop(copy(&mut File::from(device), &mut out).context("device")?),
         (None, _) => {}
     }
@@ -80,9 +87,9 @@ fn update(stream: OwnedFd, out: &mut File) -> Result<()> {
 }
 
 /// Sends what is to be kept, and shows what is told.
-fn keep(wish: &Wish, gate: &OwnedFd, out: &mut File) -> Result<()> {
+fn keep(wish: &Wish, from: File, gate: &OwnedFd, out: &mut File) -> Result<()> {
     match wish.word {
-        "save" => save(&wish.name, gate)?,
+        "save" => save(from, gate)?,
         "append" => {
             for line in stdin().lock().split(b'\n') {
                 let line = line.context("read what to keep")?;
@@ -106,33 +113,61 @@ fn keep(wish: &Wish, gate: &OwnedFd, out: &mut File) -> Result<()> {
     )
 }
 
-/// Sends an object, as long as somebody listens.
-fn save(name: &str, gate: &OwnedFd) -> Result<()> {
-    let typed = stdin().is_terminal() && Path::new(name).is_file();
-    let mut from: Box<dyn Read> = match typed {
-        true => Box::new(File::open(name).with_context(|| format!("open {name}"))?),
-        false => Box::new(stdin()),
-    };
-    let (mut data, mut sent) = (Vec::new(), 0);
-    loop {
-        data.clear();
-        let part = (&mut from).take(CHUNK as u64).read_to_end(&mut data);
-        let tag = if part.context("read what to keep")? > 0 {
-            DATA
-        } else {
-            END
-        };
-        let listens = packet::send(gate, &[&[tag], &data], None, NONE).is_ok();
-        progress(&mut sent, data.len());
-        if tag == END || !listens {
-            return Ok(());
+/// Where an object comes from: standard input, or at a terminal the file of its name. A name that cannot be is refused before anything
+/// is asked, since the help of a room is here.
+fn source(line: &str, piped: bool) -> Result<File> {
+    let word = line.split_once(' ').map_or(line, |(word, _)| word);
+    if Wish::is_word(word) {
+        let wish = Wish::parse(line);
+        let wish = wish.map_err(|why| Error::msg(format!("{why}; next: see bay0 --help")))?;
+        if word == "save" && !piped {
+            let name = &wish.name;
+            let missing = format!(
+                "{name}: no such file; next: check the name, or add - to save what is typed"
+            );
+            return File::open(name).map_err(|cause| match cause.kind() {
+                ErrorKind::NotFound => Error::msg(missing),
+                _ => Error::new(cause).context(format!("open {name}")),
+            });
         }
     }
+    Ok(File::from(stdin().as_fd().try_clone_to_owned()?))
+}
+
+/// Sends an object, until all of it is sent or there is an answer, which then is that it is not kept.
+fn save(mut from: File, gate: &OwnedFd) -> Result<()> {
+    let (mut data, mut sent) = (Vec::new(), 0);
+    let meta = from.metadata().context("read what to keep")?;
+    if meta.is_file() {
+        let size = meta.len().saturating_sub(from.stream_position()?);
+        let _ = packet::send(gate, &[&[SIZE], size.to_string().as_bytes()], None, NONE);
+    }
+    let shown = stderr().is_terminal();
+    let kept = loop {
+        data.clear();
+        let part = (&mut from).take(CHUNK as u64).read_to_end(&mut data);
+        let tag = match part.context("read what to keep") {
+            Ok(0) => END,
+            Ok(_) => DATA,
+            Err(cause) => break Err(cause),
+        };
+        let mut answer = [PollFd::new(gate.as_fd(), PollFlags::POLLIN)];
+        let refused = matches!(poll(&mut answer, PollTimeout::ZERO), Ok(1..));
+        if refused || packet::send(gate, &[&[tag], &data], None, NONE).is_err() || tag == END {
+            break Ok(());
+        }
+        progress(&mut sent, data.len(), shown);
+    };
+    if shown && sent >= OFTEN {
+        let _ = write!(stderr(), "\r\x1b[K");
+    }
+    kept
 }
 
 /// Shows data, with an end to each piece, until that was all, or so many packets have said that something is done.
 fn hear(gate: &OwnedFd, out: &mut File, most: u64, end: &[u8]) -> Result<()> {
     let (mut buffer, mut had) = (vec![0; PACKET], 0);
+    let shown = stderr().is_terminal() && !stdout().is_terminal();
     for _ in 0..most {
         let (length, _) = packet::receive(gate, &mut buffer, NONE)?;
         let told = buffer.get(..length).unwrap_or_default().split_first();
@@ -143,16 +178,16 @@ fn hear(gate: &OwnedFd, out: &mut File, most: u64, end: &[u8]) -> Result<()> {
             NOT => bail!("{}", String::from_utf8_lossy(data)),
             _ => bail!(UNHEARD),
         }
-        progress(&mut had, length);
+        progress(&mut had, length, shown);
     }
     Ok(())
 }
 
-/// Says how far a long transfer is, if somebody looks.
-fn progress(done: &mut u64, more: usize) {
+/// Says how far a long transfer is, if it is to be shown.
+fn progress(done: &mut u64, more: usize, shown: bool) {
     let before = *done / OFTEN;
     *done = done.saturating_add(more as u64);
-    if *done / OFTEN > before && stderr().is_terminal() && !stdout().is_terminal() {
+    if *done / OFTEN > before && shown {
         let _ = write!(stderr(), "\r{} MiB", *done >> 20);
     }
 }

@@ -32,7 +32,12 @@ impl Bay0 {
             Grant::PersistRecords,
             Grant::PersistRate,
         ];
-        let limits = limits.map(|grant| policy.get(grant).to_string());
+        let all = self.baked.policies.iter();
+        let all = all.map(|policy| policy.get(Grant::PersistBytes));
+        let together = all.fold(0, u64::saturating_add);
+        let limits = limits.map(|grant| policy.get(grant));
+        let limits = limits.into_iter().chain([together]);
+        let limits = limits.map(|number| number.to_string());
         let fields = [policy.name.to_string(), wish.to_string()].into_iter();
         let (ours, theirs) = packet::pair()?;
         self.wishes

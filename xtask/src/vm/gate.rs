@@ -55,7 +55,7 @@ pub fn c07_what_a_room_saved_is_there_after_a_power_cut(lab: &Lab) -> Result<()>
     )?;
     b.run("echo of b | bay0 save notes.txt")?;
     for odd in ["../p__a/objects/big", "/etc/spine", ".new-1", "a/b"] {
-        let why = "save: not a name, or not of the form that this takes; next: type help";
+        let why = "write save NAME: NAME is 1 to 128 of A-Z a-z 0-9 _ . - and begins with none of . and -; next: see bay0 --help";
         refused(&mut b, &format!("bay0 save {odd} </dev/null"), why)?;
     }
     b.leave()?;
@@ -107,6 +107,43 @@ pub fn t02_a_room_keeps_no_more_than_its_policy_says(lab: &Lab) -> Result<()> {
     tiny.leave()?;
     guest.machine.send_line("save notes.txt")?;
     guest.expect("only a room has one; next: enter one")?;
+    guest.never("FAIL")?;
+    guest.power_off()
+}
+
+pub fn u06_a_room_that_fills_its_quota_leaves_the_others_theirs(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    let mut a = start(&mut guest)?;
+    // At a terminal: the file of that name, and nothing of what is typed.
+    refused(
+        &mut a,
+        "cd /; bay0 save nmae.txt",
+        "bay0: nmae.txt: no such file; next: check the name, or add - to save what is typed",
+    )?;
+    a.run("echo x >/n; bay0 save n")?;
+    let full = "bay0: full: it may keep 4194304 bytes and 100000 pieces, and has ";
+    refused(&mut a, "head -c 9000000 /dev/zero | bay0 save big", full)?;
+    a.run("head -c 3800000 /dev/zero | bay0 save big")?;
+    // Objects, snapshots and records of nearly no bytes take blocks and inodes.
+    for wish in ["save x$i </n", "snapshot"] {
+        let told = format!(
+            "i=0; while bay0 {wish} >/dev/null; do i=$((i+1)); [ $i -lt 200 ] || break; done; echo $i; false"
+        );
+        let (said, _) = a.try_run(&told)?;
+        ensure!(said.contains(full), "{wish}: {said}");
+    }
+    refused(&mut a, "(echo r | bay0 append)", full)?;
+    a.leave()?;
+    guest.start_room("p://b")?;
+    let mut b = guest.enter("p://b")?;
+    b.run("head -c 3800000 /dev/zero | bay0 save mine; bay0 list | grep 'mine 3800000'")?;
+    b.leave()?;
+    guest.machine.send_line("validate")?;
+    guest.expect("GREEN log: ")?;
+    guest.never("RED")?;
+    let mut a = start(&mut guest)?;
+    a.run("bay0 drop big && echo r | bay0 append")?;
+    a.leave()?;
     guest.never("FAIL")?;
     guest.power_off()
 }

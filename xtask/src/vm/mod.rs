@@ -190,6 +190,7 @@ scenarios! {
     roomends::c08_nothing_that_a_room_wrote_outlives_a_reboot: "not a byte on the disk, and not there after the next boot",
     roomends::c06_a_thousand_processes_go_with_their_room_awake_or_frozen: "counted before, and after it no process, group, mount, socket or descriptor more than there was",
     gate::c07_what_a_room_saved_is_there_after_a_power_cut: "files, snapshots and records, bit for bit, in the next boot; no other room sees them, and no name leaves the room's own",
+    gate::u06_a_room_that_fills_its_quota_leaves_the_others_theirs: "blocks and inodes count, snapshots too; another room saves, the log goes on",
     gate::t02_a_room_keeps_no_more_than_its_policy_says: "beyond it a room is refused with the figures, and nothing of that is kept",
     gate::h10_the_keeper_has_no_right_no_network_and_sees_only_its_disk: "of capabilities, mounts, cards and system calls, it and the processes of the gate have what they need and no more",
     gate::s04_a_keeper_that_is_killed_loses_nothing_that_a_room_was_told: "what a room was told is there with the next keeper",
