@@ -244,6 +244,77 @@ fn u04_every_disk_has_guids_of_its_own_and_the_running_spine_reads_its_table() {
     assert_eq!(all.len(), 9, "two partitions have the same GUID");
 }
 
+/// A tree of its own with nothing built in it.
+fn tree(dir: &Path) -> Layout {
+    let layout = Layout {
+        root: dir.to_owned(),
+    };
+    let lock = layout.lock();
+    fs::create_dir_all(lock.parent().unwrap()).unwrap();
+    fs::create_dir_all(layout.build()).unwrap();
+    fs::copy(Layout::find().lock(), lock).unwrap();
+    layout
+}
+
+#[test]
+fn u04_what_is_for_a_new_disk_is_refused_for_one_that_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = tree(dir.path());
+    fs::write(layout.disk(), b"a disk").unwrap();
+    for (word, more) in [
+        ("--size", vec!["--size", "1M"]),
+        ("--vault", vec!["--vault"]),
+    ] {
+        let args = [vec!["xtask", "disk"], more].concat();
+        let args = <crate::Cli as clap::Parser>::try_parse_from(args).unwrap();
+        let crate::Task::Disk(args) = args.command else {
+            panic!("another task");
+        };
+        let refused = make_disk(&layout, &args).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            format!(
+                "make {}: {word} is for a new disk, and this one is there; next: leave {word} out to write its slots, or --force makes it anew, with an empty persist",
+                layout.disk().display()
+            )
+        );
+        assert_eq!(fs::read(layout.disk()).unwrap(), b"a disk");
+    }
+}
+
+#[test]
+fn a13_a_disk_that_is_there_is_booted_as_it_is_unless_its_slots_are_asked_for() {
+    let tools = [
+        host::TOOL_STUB.program,
+        host::TOOL_OVMF.program,
+        "mke2fs",
+        "mformat",
+        "sbsign",
+        "openssl",
+    ];
+    if !have(&tools) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (layout, spine) = (tree(dir.path()), spine(dir.path()));
+    let boot = |anew| {
+        let (disk, vars) = set_up(&layout, &spine, false, anew).unwrap();
+        let mut slot = vec![0; slot::BYTES as usize];
+        let file = File::open(disk).unwrap();
+        file.read_exact_at(&mut slot, MIB).unwrap();
+        (slot, fs::read(vars).unwrap())
+    };
+    let first = boot(false);
+    fs::write(&spine.kernel, b"another kernel").unwrap();
+    assert!(boot(false) == first, "the slots were rewritten");
+    let second = boot(true);
+    assert!(second.0 != first.0, "the slots were not rewritten");
+    assert!(
+        second.1 == first.1,
+        "the same disk is another one for the firmware"
+    );
+}
+
 #[test]
 fn a01_keys_are_private_and_are_not_replaced_without_force() {
     if !have(&["openssl"]) {

@@ -324,7 +324,7 @@ pub fn c10_what_is_no_good_update_is_refused_before_anything_is_written(lab: &La
         ),
         (
             None,
-            "no partition is called update; next: attach a disk that has one",
+            "no partition is called update: /dev/vda 3 partitions.*; nothing is written; next: attach the disk and reboot",
         ),
     ] {
         let mut guest = farm.start(update.map(PathBuf::as_path))?;
@@ -336,7 +336,13 @@ pub fn c10_what_is_no_good_update_is_refused_before_anything_is_written(lab: &La
         ensure!(line.starts_with("slot B is whole: "), "{why}: {line}");
         guest.power_off()?;
     }
-    Ok(())
+    let second = format!("file={},format=raw,if=none,id=second", changed.display());
+    let more = ["-drive", &second, "-device", "virtio-blk-pci,drive=second"];
+    let mut guest = farm.start_with(Some(&old), more)?;
+    settled(&mut guest, "A")?;
+    guest.machine.send_line("update")?;
+    guest.expect("update: FAIL: /dev/vd[ac]1 and /dev/vd[bc]1 are both called update; nothing is written; next: detach one of them, then reboot$")?;
+    guest.power_off()
 }
 
 pub fn c10_a_power_cut_during_an_update_leaves_a_machine_that_boots(lab: &Lab) -> Result<()> {
