@@ -42,6 +42,8 @@ const BOOTED: &str = "LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 /// `BLKPG` and `BLKPG_ADD_PARTITION` (`linux/blkpg.h`).
 const BLKPG: libc::c_ulong = 0x1269;
 const ADD: libc::c_int = 1;
+/// `EFI_VARIABLE_NON_VOLATILE`.
+const KEPT: u32 = 1;
 
 /// Why nothing was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,9 +115,18 @@ impl Lost {
 
 /// The GUID of the partition that the firmware has started; none if it has not told.
 pub fn booted() -> Option<Guid> {
-    let value = fs::read(Path::new(VARS).join(BOOTED)).ok()?;
-    // Attributes come before the text, which is UTF-16 and ends with a zero.
-    let units = value.get(4..)?.as_chunks::<2>().0.iter();
+    named_in(Path::new(VARS))
+}
+
+fn named_in(vars: &Path) -> Option<Guid> {
+    let value = fs::read(vars.join(BOOTED)).ok()?;
+    // Attributes come before the text, which is UTF-16 and ends with a zero. The stub sets none where there is one already; its own is
+    // gone with the power, so one that is kept is not of this boot.
+    let (attributes, text) = value.split_first_chunk::<4>()?;
+    if u32::from_le_bytes(*attributes) & KEPT != 0 {
+        return None;
+    }
+    let units = text.as_chunks::<2>().0.iter();
     let units = units.map(|unit| u16::from_le_bytes(*unit));
     let text = String::from_utf16(&units.take_while(|unit| *unit != 0).collect::<Vec<_>>());
     gpt::guid(&text.ok()?)

@@ -140,3 +140,21 @@ fn u04_a_disk_without_partitions_is_taken_only_if_it_is_the_only_one_and_virtio(
     assert_eq!(whole(&[bare("sda")], lost()), Err(lost()));
     assert_eq!(whole(&[], lost()), Err(lost()));
 }
+
+#[test]
+fn u04_the_booted_partition_is_what_the_stub_has_named_at_this_boot() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "5350494e-4500-4001-a001-736c6f742d61";
+    let put = |attributes: u8, text: &str| {
+        let units = text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes);
+        let bytes = [attributes, 0, 0, 0].into_iter().chain(units);
+        fs::write(dir.path().join(BOOTED), bytes.collect::<Vec<_>>()).unwrap();
+    };
+    assert_eq!(named_in(dir.path()), None);
+    put(6, &text.to_uppercase());
+    assert_eq!(named_in(dir.path()), gpt::guid(text));
+    put(7, text);
+    assert_eq!(named_in(dir.path()), None, "kept from another boot");
+    put(6, "no GUID");
+    assert_eq!(named_in(dir.path()), None);
+}
