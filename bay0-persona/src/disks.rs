@@ -132,6 +132,15 @@ fn named_in(vars: &Path) -> Option<Guid> {
     gpt::guid(&text.ok()?)
 }
 
+/// The partition of this name on the disk that was booted: a slot.
+///
+/// # Errors
+/// As [`on_booted`].
+pub fn part_on_booted(name: &str) -> Result<Part, Lost> {
+    let booted = booted().ok_or(Lost::Unnamed)?;
+    choose(&survey(&hardware()), Some(booted), name).map(|(_, part)| part)
+}
+
 /// The device of the partition of this name on the disk that was booted: a slot.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ mod care;
 #[cfg(not(feature = "host"))]
 mod client;
 mod doors;
+mod entry;
 // The test build's damage: no part of what ships, so it neither lies in src nor counts as code of the Spine.
 #[cfg(feature = "fault")]
 #[path = "../testing/fault.rs"]

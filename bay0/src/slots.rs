@@ -8,13 +8,21 @@
 //! | A, B | A | all is well | |
 //! | A, B | B | the firmware could not start A | B goes on and, once GREEN, is first |
 //! | A | B | the first boot of a new Spine, by `BootNext` | GREEN: `BootOrder` is B, A. Anything else: a reboot, to A |
-//! | A | A | B was not replaced to the end, or has failed | it is refused from now on (H17) and made a copy of A (T06) |
+//! | A | A, and an entry starts B | B was not replaced to the end, or has failed | it is refused from now on (H17) and made a copy of A (T06) |
+//! | any | A, and no entry starts B | B cannot have been started (U05) | an entry is made; B, unless it is older than A, is tried at the next boot |
+//!
+//! The entries of the other slot are known by their device path: however many there are and whatever they are called, all of them leave the
+//! order, and the first is what `BootNext` names.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use bay0_persona::disks::VARS;
+use bay0_persona::disks::{self, VARS};
+use bay0_persona::gpt::Part;
+
+use crate::entry;
+use crate::update::told as lost;
 
 /// Whose the variables are: the firmware's.
 const GUID: &str = "-8be4df61-93ca-11d2-aa0d-00e098032b8c";
@@ -28,6 +36,8 @@ const NEXT: &str = "BootNext";
 pub struct Slots {
     vars: PathBuf,
     current: u16,
+    /// The entries that start the other slot, once [`Slots::enter`] has looked for them.
+    others: Vec<u16>,
     /// The slot that runs: `A` or `B`.
     pub here: String,
     /// The other one.
@@ -47,6 +57,7 @@ impl Slots {
         let slots = Slots {
             vars,
             current,
+            others: Vec::new(),
             here,
             there,
         };
@@ -72,7 +83,7 @@ impl Slots {
     /// Whether the firmware may start the other slot by itself, or is to try it at the next boot.
     pub fn spare(&self) -> bool {
         let entries = [self.order(), numbers(&self.vars, NEXT)].concat();
-        self.number().is_ok_and(|it| entries.contains(&it))
+        self.others.iter().any(|it| entries.contains(it))
     }
 
     /// Makes the slot that runs the first. True if it was not.
@@ -97,7 +108,7 @@ impl Slots {
         if next.exists() {
             fs::remove_file(next).with_context(|| format!("remove {NEXT}"))?;
         }
-        let order = self.order_without(&[self.number()?]);
+        let order = self.order_without(&self.others);
         self.set(ORDER, &order)
     }
 
@@ -131,28 +142,76 @@ impl Slots {
 
     /// The entry of the other slot.
     fn number(&self) -> Result<u16> {
+        let first = self.others.first().copied();
+        first.with_context(|| format!("no boot entry starts slot {}", self.there))
+    }
+
+    /// Finds the entries that start the other slot by their device path, whatever they are called (U05); makes one if there is none,
+    /// which is answered with true. It reads the disk: a child's work.
+    ///
+    /// # Errors
+    /// The disk, or the firmware, does not let it.
+    pub fn enter(&mut self) -> Result<bool> {
+        let part = |slot: &str| disks::part_on_booted(&format!("slot-{}", slot.to_lowercase()));
+        let [ours, other] = [part(&self.here), part(self.there)].map(|it| it.map_err(lost));
+        self.enter_at(&ours?, &other?)
+    }
+
+    fn enter_at(&mut self, ours: &Part, other: &Part) -> Result<bool> {
+        let own = option(&self.vars, self.current);
+        let label = format!("{ENTRY}{}", self.there);
+        let made = entry::other(&own, ours, other, &label);
+        let made = made.context("the boot entry of this slot has no partition and file")?;
+        let wanted = entry::path(&made);
+        let all = self.entries()?;
+        let is = |it: &&u16| entry::path(&option(&self.vars, **it)) == wanted;
+        self.others = all.iter().filter(is).copied().collect();
+        if !self.others.is_empty() {
+            return Ok(false);
+        }
+        let free = (1..=u16::MAX).find(|it| !all.contains(it));
+        let free = free.context("the firmware has no number for a boot entry")?;
+        self.put(&format!("Boot{free:04X}"), &made)?;
+        self.others = vec![free];
+        Ok(true)
+    }
+
+    /// The numbers of all entries.
+    fn entries(&self) -> Result<Vec<u16>> {
         let names = fs::read_dir(&self.vars)?.flatten();
-        let mut numbers = names.filter_map(|name| {
-            let name = name.file_name().into_string().ok()?;
-            let digits = name.strip_prefix("Boot")?.strip_suffix(GUID)?;
-            u16::from_str_radix(digits, 16).ok()
-        });
-        let is = |number: &u16| described(&self.vars, *number).as_deref() == Some(self.there);
-        let number = numbers.find(is);
-        number.with_context(|| format!("no boot entry is called {ENTRY}{}", self.there))
+        let mut numbers: Vec<_> = names
+            .filter_map(|name| {
+                let name = name.file_name().into_string().ok()?;
+                let digits = name.strip_prefix("Boot")?.strip_suffix(GUID)?;
+                let number = u16::from_str_radix(digits, 16);
+                number.ok().filter(|_| digits.len() == 4)
+            })
+            .collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Writes numbers to a variable.
+    fn set(&self, name: &str, values: &[u16]) -> Result<()> {
+        let bytes: Vec<_> = values.iter().flat_map(|it| it.to_le_bytes()).collect();
+        self.put(name, &bytes)?;
+        #[cfg(feature = "fault")]
+        crate::fault::step();
+        Ok(())
     }
 
     /// Writes a variable, kept over power cuts, and reads it back.
-    fn set(&self, name: &str, values: &[u16]) -> Result<()> {
+    fn put(&self, name: &str, value: &[u8]) -> Result<()> {
         // Non-volatile, for boot services, at run time.
-        let mut bytes = vec![7, 0, 0, 0];
-        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        let bytes = [&[7, 0, 0, 0], value].concat();
         let path = self.vars.join(format!("{name}{GUID}"));
-        fs::write(path, bytes).with_context(|| format!("write {name}"))?;
-        let read = numbers(&self.vars, name);
-        ensure!(read == values, "{name} reads back {read:?}");
-        #[cfg(feature = "fault")]
-        crate::fault::step();
+        fs::write(&path, &bytes).with_context(|| format!("write {name}"))?;
+        let read = fs::read(path).unwrap_or_default();
+        ensure!(
+            read == bytes,
+            "{name} reads back {:02x?}",
+            read.get(4..).unwrap_or_default()
+        );
         Ok(())
     }
 }
@@ -162,6 +221,12 @@ fn numbers(vars: &Path, name: &str) -> Vec<u16> {
     let bytes = fs::read(vars.join(format!("{name}{GUID}"))).unwrap_or_default();
     let pairs = bytes.get(4..).unwrap_or_default().as_chunks().0;
     pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect()
+}
+
+/// An entry without the variable's attributes.
+fn option(vars: &Path, number: u16) -> Vec<u8> {
+    let bytes = fs::read(vars.join(format!("Boot{number:04X}{GUID}"))).unwrap_or_default();
+    bytes.get(4..).unwrap_or_default().to_vec()
 }
 
 /// The slot that an entry starts.
@@ -178,25 +243,95 @@ fn described(vars: &Path, number: u16) -> Option<String> {
 mod tests {
     use super::*;
 
-    const ENTRIES: [(u16, &str); 4] = [(1, "Spine A"), (2, "Spine B"), (3, "Off A"), (7, "UiApp")];
+    /// What entries are called and which partition they start; a path is no longer than it must be here.
+    const ENTRIES: [(u16, &str, u8); 4] = [
+        (1, "Spine A", 1),
+        (2, "Spine B", 2),
+        (3, "Off A", 3),
+        (7, "UiApp", 4),
+    ];
+
+    fn part(number: u8) -> Part {
+        Part {
+            number: number.into(),
+            guid: [number; 16],
+            start: u64::from(number) << 20,
+            bytes: 1 << 20,
+            name: String::new(),
+        }
+    }
+
+    fn option(text: &str, start: u8) -> Vec<u8> {
+        let part = part(start);
+        let mut path = vec![4, 1, 42, 0, start, 0, 0, 0];
+        path.extend((part.start / 512).to_le_bytes());
+        path.extend((part.bytes / 512).to_le_bytes());
+        path.extend(part.guid);
+        path.extend([2, 2, 0x7f, 0xff, 4, 0]);
+        let mut option = vec![1, 0, 0, 0, 46, 0];
+        let text = text.encode_utf16().chain([0]);
+        option.extend(text.flat_map(u16::to_le_bytes));
+        option.extend(path);
+        option
+    }
+
+    fn put(dir: &Path, name: &str, value: &[u8]) {
+        let bytes = [&[7, 0, 0, 0], value].concat();
+        fs::write(dir.join(format!("{name}{GUID}")), bytes).unwrap();
+    }
 
     /// Variables as the firmware shows them; `started` runs.
     fn firmware(started: u16, order: &[u16]) -> (tempfile::TempDir, Option<Slots>) {
         let dir = tempfile::tempdir().unwrap();
-        let put = |name: &str, values: Vec<u16>| {
-            let values = [vec![7, 0], values].concat();
-            let bytes = values.iter().flat_map(|value| value.to_le_bytes());
-            let path = dir.path().join(format!("{name}{GUID}"));
-            fs::write(path, bytes.collect::<Vec<_>>()).unwrap();
-        };
-        for (number, text) in ENTRIES {
-            let words = [vec![1, 0, 4], text.encode_utf16().collect(), vec![0, 9, 9]];
-            put(&format!("Boot{number:04X}"), words.concat());
+        for (number, text, start) in ENTRIES {
+            let name = format!("Boot{number:04X}");
+            put(dir.path(), &name, &option(text, start));
         }
-        put("BootCurrent", vec![started]);
-        put(ORDER, order.to_vec());
-        let slots = Slots::read(dir.path().to_owned());
+        let list = |values: &[u16]| values.iter().flat_map(|it| it.to_le_bytes()).collect();
+        let (current, order): (Vec<u8>, Vec<u8>) = (list(&[started]), list(order));
+        put(dir.path(), "BootCurrent", &current);
+        put(dir.path(), ORDER, &order);
+        let mut slots = Slots::read(dir.path().to_owned());
+        if let Some(slots) = &mut slots {
+            entered(slots).unwrap();
+        }
         (dir, slots)
+    }
+
+    fn entered(slots: &mut Slots) -> Result<bool> {
+        let (ours, other) = if slots.here == "A" { (1, 2) } else { (2, 1) };
+        slots.enter_at(&part(ours), &part(other))
+    }
+
+    #[test]
+    fn u05_an_entry_that_is_gone_is_made_again_and_one_by_another_name_serves() {
+        let (dir, slots) = firmware(1, &[1, 3, 7]);
+        let mut slots = slots.unwrap();
+        let entry = |number: u16| dir.path().join(format!("Boot{number:04X}{GUID}"));
+        fs::remove_file(entry(2)).unwrap();
+        // Its name alone makes no entry ours.
+        put(dir.path(), "Boot0004", &option("Spine B", 9));
+        assert!(entered(&mut slots).unwrap());
+        assert_eq!(fs::read(entry(2)).unwrap()[4..], option("Spine B", 2));
+        slots.try_once().unwrap();
+        assert_eq!(numbers(dir.path(), NEXT), [2]);
+        assert!(!entered(&mut slots).unwrap());
+        fs::rename(entry(2), entry(6)).unwrap();
+        put(dir.path(), "Boot0006", &option("somebody's", 2));
+        assert!(!entered(&mut slots).unwrap());
+        assert_eq!(slots.others, [6]);
+    }
+
+    #[test]
+    fn u05_all_entries_of_a_slot_that_is_being_replaced_leave_the_order() {
+        let (dir, slots) = firmware(1, &[1, 5, 2, 3]);
+        let mut slots = slots.unwrap();
+        put(dir.path(), "Boot0005", &option("a copy", 2));
+        assert!(!entered(&mut slots).unwrap());
+        assert_eq!(slots.others, [2, 5]);
+        slots.exclude().unwrap();
+        assert_eq!(slots.order(), [1, 3]);
+        assert!(!slots.spare());
     }
 
     #[test]
@@ -242,9 +377,12 @@ mod tests {
     fn c11_a_variable_that_cannot_be_written_is_an_error() {
         let (dir, slots) = firmware(1, &[1, 2]);
         let slots = slots.unwrap();
-        fs::remove_file(dir.path().join(format!("Boot0002{GUID}"))).unwrap();
-        let error = slots.try_once().unwrap_err().to_string();
-        assert_eq!(error, "no boot entry is called Spine B");
+        let unentered = Slots {
+            others: Vec::new(),
+            ..slots.clone()
+        };
+        let error = unentered.try_once().unwrap_err().to_string();
+        assert_eq!(error, "no boot entry starts slot B");
         fs::remove_file(dir.path().join(format!("{ORDER}{GUID}"))).unwrap();
         fs::create_dir(dir.path().join(format!("{ORDER}{GUID}"))).unwrap();
         let error = format!("{:#}", slots.commit().unwrap_err());

@@ -201,40 +201,44 @@ fn install(
     refused: &[String],
     sent: Option<&UnixStream>,
 ) -> Result<String> {
+    let mut slots = slots.clone();
+    slots.enter()?;
+    let runs = head_of(&mut open(&slots.here)?).context("read this slot's head")?;
+    let runs = field(&runs, "hash ").unwrap_or_default();
     if let Some(mut sent) = sent {
         let mut head = [0; HEAD];
         sent.read_exact(&mut head).context("read its head")?;
-        let hash = admit(&head, floor, refused)?;
-        return put(slots, sent, hash, &head);
+        let hash = admit(&head, floor, refused, runs)?;
+        return put(&slots, sent, hash, &head);
     }
     let mut source = File::open(disks::only("update").map_err(told)?).context("open it")?;
     let head = head_of(&mut source).context("read its head")?;
-    let hash = admit(&head, floor, refused)?;
+    let hash = admit(&head, floor, refused, runs)?;
     let same = fingerprint(&mut source)? == hash;
     ensure!(
         same,
         "its content does not match its head; next: get another"
     );
     source.rewind()?;
-    put(slots, source, hash, &head)
+    put(&slots, source, hash, &head)
 }
 
 /// The hash of an update whose head is right.
 ///
 /// # Errors
-/// It is not by our maker, older than what runs, or has failed.
-fn admit<'a>(head: &'a [u8], floor: u64, refused: &[String]) -> Result<&'a str> {
+/// It is not by our maker, older than what runs, what runs, or has failed.
+fn admit<'a>(head: &'a [u8], floor: u64, refused: &[String], runs: &str) -> Result<&'a str> {
     let (signed, signature) = head.split_at_checked(SIGNED).context("short")?;
     let maker = fs::read(MAKER).context("this Spine knows no maker")?;
     let verified = verify(&maker, &sha256(&[signed]), signature);
     verified.map_err(|errno| anyhow!("{errno:?}: {UNSIGNED}"))?;
-    let version = field(head, "version ").and_then(|text| text.parse::<u64>().ok());
-    let pair = version.zip(field(head, "hash "));
+    let pair = version(head).zip(field(head, "hash "));
     let (version, hash) = pair.context("its head is malformed")?;
     ensure!(
         version >= floor,
         "version {version} is older than {floor}, which runs"
     );
+    ensure!(hash != runs, "{hash} runs already; next: get another");
     let known = refused.iter().any(|it| it == hash);
     ensure!(!known, "{hash} has failed here before; next: get another");
     Ok(hash)
@@ -249,21 +253,32 @@ fn put(slots: &Slots, from: impl Read, hash: &str, head: &[u8]) -> Result<String
 
 /// Looks at the slot that does not run. It is made a copy of the one that runs, if it is not what its head says or the firmware is not to
 /// start it; one that is what it says and yet is not to be started has failed, which is told first and remembered before it is
-/// overwritten. What was found or done.
+/// overwritten. One that no entry starts cannot have been tried: it is, unless it is older than this one. What was found or done.
 ///
 /// # Errors
 /// What could not be read or written.
 fn mend(slots: &Slots, refused: &[String]) -> Result<String> {
+    let mut slots = slots.clone();
+    let made = slots.enter()?;
+    let slots = &slots;
     let (mut good, mut other) = (open(&slots.here)?, open(slots.there)?);
-    let there = head_of(&mut other)?;
-    let there = field(&there, "hash ").unwrap_or_default();
+    let other_head = head_of(&mut other)?;
+    let there = field(&other_head, "hash ").unwrap_or_default();
     let whole = fingerprint(&mut other)? == there;
     if whole && slots.spare() {
         return Ok(format!("slot {} is whole: {there}", slots.there));
     }
     let head = head_of(&mut good)?;
     let here = field(&head, "hash ").unwrap_or_default();
-    if whole && there != here && !refused.iter().any(|it| it == there) {
+    let failed = refused.iter().any(|it| it == there);
+    if whole && made && !failed {
+        return enter(
+            slots,
+            there,
+            there == here || version(&other_head) < version(&head),
+        );
+    }
+    if whole && there != here && !failed {
         return Ok(format!("{NACK}{there}"));
     }
     let sound = fingerprint(&mut good)? == here;
@@ -276,6 +291,21 @@ fn mend(slots: &Slots, refused: &[String]) -> Result<String> {
     seal(&mut slot, &head)?;
     slots.readmit()?;
     Ok(format!("slot {} is made a copy: {here}", slots.there))
+}
+
+/// Has the firmware start a slot for which an entry was just made: after this one, or once, if it waits for its trial.
+fn enter(slots: &Slots, hash: &str, proven: bool) -> Result<String> {
+    let there = slots.there;
+    if proven {
+        slots.readmit()?;
+        return Ok(format!(
+            "slot {there} is whole, and has a boot entry again: {hash}"
+        ));
+    }
+    slots.try_once()?;
+    Ok(format!(
+        "slot {there} has a boot entry again: {hash} is tried at the next boot; next: reboot"
+    ))
 }
 
 /// Writes all but the head of the other slot, which the firmware starts no more by itself, and compares what the disk then has.
@@ -315,6 +345,10 @@ fn head_of(slot: &mut File) -> Result<[u8; HEAD]> {
     Ok(head)
 }
 
+fn version(head: &[u8]) -> Option<u64> {
+    field(head, "version ")?.parse().ok()
+}
+
 /// What stands behind a key in a head.
 fn field<'a>(head: &'a [u8], key: &str) -> Option<&'a str> {
     let text = str::from_utf8(head.get(..SIGNED)?).ok()?;
@@ -339,7 +373,7 @@ fn open(slot: &str) -> Result<File> {
     device.with_context(|| format!("open {path}"))
 }
 
-fn told(lost: Lost) -> anyhow::Error {
+pub fn told(lost: Lost) -> anyhow::Error {
     anyhow!("{lost}; nothing is written; next: {}", lost.next())
 }
 

@@ -9,7 +9,7 @@ pub mod keys;
 pub mod off;
 mod pe;
 pub mod slot;
-mod store;
+pub mod store;
 mod uki;
 pub mod update;
 

@@ -30,6 +30,9 @@ const STORE_HEADER: usize = 28;
 /// What a record begins with, and the state of one that is whole.
 const RECORD: u16 = 0x55aa;
 const WHOLE: u8 = 0x3f;
+/// Bytes of a record before its name, and what marks one that is deleted.
+const RECORD_HEADER: usize = 60;
+const DELETED: u8 = 0xfd;
 /// Flash that was never written.
 const ERASED: u8 = 0xff;
 
@@ -70,6 +73,21 @@ pub fn write(empty: &[u8], variables: &[Variable]) -> Result<Vec<u8>> {
         .context("the variables do not fit")?
         .copy_from_slice(&records);
     Ok(store)
+}
+
+/// Takes a variable out of a store that a machine has used, as firmware does: its record stays and is marked.
+pub fn forget(store: &mut [u8], name: &str) -> Result<()> {
+    let text = wide(name);
+    let found = |at: &usize| {
+        let record = &store[at - RECORD_HEADER..];
+        record.starts_with(&RECORD.to_le_bytes()) && record[2] == WHOLE
+    };
+    let places = store.windows(text.len()).enumerate();
+    let mut places = places.filter_map(|(at, bytes)| (bytes == text).then_some(at));
+    let at = places.find(|at| *at >= RECORD_HEADER && found(at));
+    let at = at.with_context(|| format!("there is no variable {name}"))?;
+    store[at - RECORD_HEADER + 2] &= DELETED;
+    Ok(())
 }
 
 /// A list with one certificate.

@@ -19,7 +19,7 @@ use super::vault;
 use crate::layout::Spine;
 use crate::machine::{CARD, Firmware, command_line};
 use crate::uefi::keys::{Keys, Pair};
-use crate::uefi::{Programs, disk, firmware, slot, update};
+use crate::uefi::{Programs, disk, firmware, slot, store, update};
 
 /// The time of the files in a slot; any will do.
 pub(super) const EPOCH: u32 = 1_700_000_000;
@@ -157,23 +157,26 @@ fn is_kept(guest: &mut Guest, slot: &str, verdict: &str) -> Result<()> {
 
 pub fn a13_an_update_is_tried_once_and_then_first_five_times_over(lab: &Lab) -> Result<()> {
     let mut farm = Farm::new(lab)?;
-    let update = farm.update("quiet")?;
-    let mut guest = farm.start(Some(&update))?;
-    settled(&mut guest, "A")?;
-    for round in 0..5 {
-        let new = if round % 2 == 0 { "B" } else { "A" };
+    let updates = [farm.update("quiet")?, farm.update("quiet again")?];
+    let mut before = String::new();
+    for (round, new) in ["B", "A", "B", "A", "B"].into_iter().enumerate() {
+        let mut guest = farm.start(Some(&updates[round % 2]))?;
+        settled(&mut guest, if new == "B" { "A" } else { "B" })?;
         let hash = takes(&mut guest)?;
         guest.expect(&format!(r#"starting Boot000. "Spine {new}" "#))?;
         proves_itself(&mut guest, new)?;
         let line = mended(&mut guest)?;
-        // From the second time on both slots hold the update.
-        let same = line.ends_with(&format!(" is whole: {hash}"));
-        ensure!(
-            line.contains(" is whole: ") && same == (round > 0),
-            "{line}"
-        );
+        ensure!(line.ends_with(&before), "{line}: not {before}");
+        // The other slot has the only older Spine.
+        guest.machine.send_line("update")?;
+        guest.expect(&format!(
+            "update: FAIL: {hash} runs already; next: get another$"
+        ))?;
+        ensure!(mended(&mut guest)? == line);
+        guest.power_off()?;
+        before = format!(" is whole: {hash}");
     }
-    guest.machine.send_line("reboot")?;
+    let mut guest = farm.start(None)?;
     settled(&mut guest, "B")?;
     guest.power_off()
 }
@@ -299,6 +302,44 @@ pub fn c11_a_new_spine_that_fails_is_back_at_the_old_one_and_refused(lab: &Lab) 
     Ok(())
 }
 
+pub fn u05_an_update_whose_boot_entry_is_gone_is_tried_all_the_same(lab: &Lab) -> Result<()> {
+    let mut farm = Farm::new(lab)?;
+    let update = farm.update("quiet")?;
+    let forget = |name: &str| -> Result<()> {
+        let mut vars = fs::read(&farm.vars)?;
+        store::forget(&mut vars, name)?;
+        fs::write(&farm.vars, vars).context("write the firmware's variables")
+    };
+    let mut guest = farm.start(Some(&update))?;
+    settled(&mut guest, "A")?;
+    guest.machine.send_line("update")?;
+    let line = guest.expect("update: [0-9a-f]{64} is tried at the next boot; next: reboot$")?;
+    let hash = line.split(' ').find(|word| word.len() == 64);
+    let hash = hash.context("no hash")?;
+    guest.power_off()?;
+    forget("Boot0002")?;
+    let mut guest = farm.start(None)?;
+    guest.verdict("GREEN")?;
+    guest.expect(&format!(
+        "slots: slot B has a boot entry again: {hash} is tried at the next boot; next: reboot$"
+    ))?;
+    guest.never("is refused from now on")?;
+    guest.machine.send_line("reboot")?;
+    guest.expect(r#"BdsDxe: starting Boot0002 "Spine B" from HD\(2,GPT,"#)?;
+    proves_itself(&mut guest, "B")?;
+    let line = mended(&mut guest)?;
+    guest.power_off()?;
+    // A proven Spine that is older is no update: its entry is made, and it stays behind.
+    forget("Boot0001")?;
+    let mut guest = farm.start(None)?;
+    guest.verdict("GREEN")?;
+    let again = line.replace(" is whole: ", " is whole, and has a boot entry again: ");
+    guest.expect(&format!("slots: {again}$"))?;
+    guest.machine.send_line("reboot")?;
+    ensure!(settled(&mut guest, "B")? == line);
+    guest.power_off()
+}
+
 pub fn c10_what_is_no_good_update_is_refused_before_anything_is_written(lab: &Lab) -> Result<()> {
     let mut farm = Farm::new(lab)?;
     let (keys, others) = (lab.bench.keys.pair("db"), Keys::in_dir(&lab.path("others")));
@@ -353,24 +394,27 @@ pub fn c10_a_power_cut_during_an_update_leaves_a_machine_that_boots(lab: &Lab) -
 /// what that has left; after both the machine is as it must be. Then it takes the update.
 pub fn power_cuts(lab: &Lab, seed: u64, n: u64, from: u64) -> Result<()> {
     let mut farm = Farm::new(lab)?;
-    let update = farm.update("quiet")?;
+    let updates = [farm.update("quiet")?, farm.update("quiet again")?];
+    let last = farm.update("quiet at last")?;
     for nth in from..from + n {
+        // What runs already is not taken again.
+        let update = &updates[usize::from(nth % 2 == 1)];
         let mut rng = Rng::new(seed, nth);
-        let mut guest = farm.start(Some(&update))?;
+        let mut guest = farm.start(Some(update))?;
         guest.verdict("GREEN")?;
         mended(&mut guest)?;
         guest.machine.send_line("update")?;
         cut(guest, rng.below(CUT_MS))?;
-        let mut guest = farm.start(Some(&update))?;
+        let mut guest = farm.start(Some(update))?;
         well(&mut guest).with_context(|| format!("round {nth}"))?;
         cut(guest, rng.below(CUT_MS))?;
-        let mut guest = farm.start(Some(&update))?;
+        let mut guest = farm.start(Some(update))?;
         well(&mut guest).with_context(|| format!("round {nth}"))?;
         mended(&mut guest)?;
         guest.never("is refused from now on")?;
         guest.power_off()?;
     }
-    let mut guest = farm.start(Some(&update))?;
+    let mut guest = farm.start(Some(&last))?;
     guest.verdict("GREEN")?;
     mended(&mut guest)?;
     takes(&mut guest)?;
@@ -399,7 +443,6 @@ pub fn c10_a_power_cut_at_each_step_of_an_update_leaves_a_machine_that_boots(
     lab: &Lab,
 ) -> Result<()> {
     let mut farm = Farm::new(lab)?;
-    let update = farm.update("quiet")?;
     // Its head is erased, it is out of the order, it is to be tried once, it has its head.
     for (step, then) in [
         (1, "slots: slot B is made a copy: "),
@@ -407,6 +450,7 @@ pub fn c10_a_power_cut_at_each_step_of_an_update_leaves_a_machine_that_boots(
         (3, "slots: slot B is the first from now on"),
         (4, "slots: slot A is the first from now on"),
     ] {
+        let update = farm.update(&format!("quiet at={step}"))?;
         let mut guest = farm.start(Some(&update))?;
         guest.verdict("GREEN")?;
         mended(&mut guest)?;
