@@ -10,7 +10,7 @@ use super::told::Ways;
 use super::*;
 
 /// What the issue of rooms asks for.
-const PROMISED: [&str; 43] = [
+const PROMISED: [&str; 44] = [
     "fork-bomb",
     "mem-bomb",
     "tmpfs-fill",
@@ -48,6 +48,7 @@ const PROMISED: [&str; 43] = [
     "reboot",
     "swapon",
     "chroot-escape",
+    "connect-flood",
     "tiocsti",
     "userfaultfd",
     "perf",
