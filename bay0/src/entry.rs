@@ -52,7 +52,7 @@ pub fn other(own: &[u8], ours: &Part, other: &Part, label: &str) -> Option<Vec<u
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::arithmetic_side_effects, clippy::unwrap_used)]
 mod tests {
     use super::*;
 
