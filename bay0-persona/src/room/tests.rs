@@ -37,6 +37,7 @@ fn policy(command: &str) -> Policy {
         "0",
         "0",
         "0",
+        "0",
     ];
     Policy::parse(&columns).unwrap()
 }
