@@ -179,7 +179,11 @@ fn chosen(source: &Source, form: Form, mut found: Vec<Candidate>) -> Result<Imag
     let candidate = match &found[..] {
         [one] => one,
         [] => bail!("no image for linux/amd64 inside; next: export that platform"),
-        more => bail!("{} images inside; next: export one alone", more.len()),
+        more => bail!(
+            "{} images inside{}; next: export one alone",
+            more.len(),
+            tags(more)
+        ),
     };
     let config = configuration(source, form, &candidate.manifest)?;
     let packed = list(&candidate.manifest, "layers").map(|layer| {
@@ -196,6 +200,15 @@ fn chosen(source: &Source, form: Form, mut found: Vec<Candidate>) -> Result<Imag
         &config,
         packed.collect::<Result<_>>()?,
     )
+}
+
+/// The names of these, where they have any.
+fn tags(found: &[Candidate]) -> String {
+    let names: Vec<&str> = found.iter().filter_map(|it| it.name.as_deref()).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(" ({})", names.join(", "))
 }
 
 fn configuration(source: &Source, form: Form, manifest: &Value) -> Result<Value> {

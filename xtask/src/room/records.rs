@@ -4,8 +4,10 @@
 //! stream that ends without a trailer; so fields and extensions are read here. What an extension may cost is bounded. A global
 //! header says nothing of an entry here, as in the readers of the engines that write layers.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::num::IntErrorKind;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -232,8 +234,8 @@ fn parse(header: &[u8; BLOCK as usize]) -> Result<Entry> {
         prefix => [prefix, b"/", name].concat(),
     };
     let kind = match header[156] {
-        // Old archives have folders as files whose names end in a slash.
-        0 if path.ends_with(b"/") => b'5',
+        // Old archives, and some writers, have folders as files whose names end in a slash (GNU tar takes both so).
+        0 | b'0' if path.ends_with(b"/") => b'5',
         0 | b'7' => b'0',
         kind => kind,
     };
@@ -303,9 +305,11 @@ fn pax(mut text: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 impl Said {
-    /// The entry with all that was said of it. An empty value takes a record back; GNU's long names come before pax.
+    /// The entry with all that was said of it. The last record of a key counts, an empty value takes it back; GNU's long names come
+    /// before pax.
     fn of(self, mut entry: Entry) -> Result<Entry> {
-        for (key, value) in &self.pax {
+        let last: BTreeMap<_, _> = self.pax.into_iter().collect();
+        for (key, value) in &last {
             if key.starts_with(b"GNU.sparse.") {
                 bail!("{}: {SPARSE}", shown(&entry.path));
             }
@@ -350,12 +354,17 @@ fn whole(text: &[u8]) -> Result<u64> {
         .with_context(|| format!("{shown:?} in an extension is no number"))
 }
 
-/// Seconds with or without a fraction, which goes downwards.
+/// Seconds with or without a fraction, which goes downwards. What is further away than a number can say is as far as it can.
 fn seconds(text: &[u8]) -> Result<i64> {
     let shown = String::from_utf8_lossy(text);
     let (before, fraction) = shown.split_once('.').unwrap_or((&shown, ""));
     let digits = fraction.bytes().all(|byte| byte.is_ascii_digit());
-    let before = before.parse::<i64>().ok().filter(|_| digits);
+    let number = before.parse::<i64>().or_else(|error| match error.kind() {
+        IntErrorKind::PosOverflow => Ok(i64::MAX),
+        IntErrorKind::NegOverflow => Ok(i64::MIN),
+        _ => Err(error),
+    });
+    let before = number.ok().filter(|_| digits);
     let before = before.with_context(|| format!("{shown:?} in an extension is no time"))?;
     let down = shown.starts_with('-') && fraction.bytes().any(|byte| byte != b'0');
     Ok(before.saturating_sub(i64::from(down)))

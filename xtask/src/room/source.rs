@@ -97,12 +97,15 @@ impl Source {
 
     fn index(mut file: File) -> Result<Source> {
         file.rewind()?;
+        let length = file.metadata()?.len();
         let (mut members, mut links) = (BTreeMap::new(), BTreeMap::new());
         let mut records = Records::new(&file);
         while let Some(entry) = records.next()? {
             let name = Place::parse(&entry.path)?;
             match entry.kind {
                 b'0' => {
+                    let end = records.position().saturating_add(entry.bytes);
+                    ensure!(end <= length, "ends inside {name}: it is cut short");
                     links.remove(&name);
                     members.insert(name, (records.position(), entry.bytes));
                 }
@@ -112,8 +115,8 @@ impl Source {
                         links.insert(name, to);
                     }
                 }
-                b'5' => {}
-                other => bail!("{name} is of kind {other:?}, unknown here"),
+                // A label, a folder, a device: nothing of it is asked for.
+                _ => {}
             }
             ensure!(members.len() <= MAX_PATHS, "more than {MAX_PATHS} members");
         }

@@ -106,7 +106,7 @@ fn a16_an_empty_value_takes_a_record_back_and_gnu_names_come_first() {
         ("size", b"2"),
     ]);
     let (found, data) = one(&[said.clone(), file("a", b"xy")]);
-    assert_eq!((&found.path[..], &data[..]), (&b"long"[..], &b"xy"[..]));
+    assert_eq!((&found.path[..], &data[..]), (&b"a"[..], &b"xy"[..]));
     let long = entry(b'L', b"././@LongLink", b"longer\0", |_| ());
     let link = entry(b'K', b"././@LongLink", b"away\0", |_| ());
     let (found, _) = one(&[said, long, link, file("a", b"xy")]);
@@ -130,6 +130,11 @@ fn a16_times_and_owners_are_read_in_each_spelling() {
     assert_eq!(
         (time("1.9"), time("-1.5"), time("-2"), time("-3.0")),
         (1, -2, -2, -3)
+    );
+    let far = "9".repeat(30);
+    assert_eq!(
+        (time(&far), time(&format!("-{far}.5"))),
+        (i64::MAX, i64::MIN)
     );
     let binary = |number: i128| {
         let field = number.to_be_bytes();
@@ -193,6 +198,7 @@ fn a16_headers_of_every_age_name_the_same_file() {
     };
     assert_eq!(one(&[entry(0, b"a", b"", v7)]).0.kind, b'0');
     assert_eq!(one(&[entry(0, b"a/", b"", v7)]).0.kind, b'5');
+    assert_eq!(one(&[entry(b'0', b"a/", b"", |_| ())]).0.kind, b'5');
     let with_prefix = |header: &mut Header| {
         header.as_mut_bytes()[345..349].copy_from_slice(b"some");
     };

@@ -188,7 +188,7 @@ fn t09_of_several_manifests_the_one_that_is_meant_is_taken() {
     }
     assert_eq!(
         found(&layout(&[one(named("a")), two(named("b"))])).unwrap_err(),
-        "OCI layout: 2 images inside; next: export one alone"
+        "OCI layout: 2 images inside (a, b); next: export one alone"
     );
 }
 
