@@ -51,7 +51,7 @@ fn hold(room: &mut Inside<'_>) -> Result<()> {
     Ok(())
 }
 
-pub fn t03_a_room_sees_and_locks_nothing_that_another_one_uses(lab: &Lab) -> Result<()> {
+pub fn t03_a_room_locks_nothing_that_another_one_uses(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
     let [one, other] = ROOMS;
     guest.start_room(one)?;
@@ -64,12 +64,6 @@ pub fn t03_a_room_sees_and_locks_nothing_that_another_one_uses(lab: &Lab) -> Res
     let said = room.run("hostile locks; bay0 hello >/dev/null; cat /etc/passwd /usr/bin/bay0 >/dev/null; head -c 9 /dev/urandom | wc -c")?;
     ensure!(!said.contains("held:"), "it is held up: {said}");
     ensure!(said.contains("locks: tried"), "{said}");
-    room.leave()?;
-    guest.machine.send_line(&format!("focus {one}"))?;
-    guest.says(&format!("room: {one} is in front"))?;
-    let mut room = guest.enter(one)?;
-    let said = room.run("echo >&3; until grep seen: /tmp/said; do :; done")?;
-    ensure!(said.contains("seen: nothing"), "{said}");
     room.leave()?;
     guest.power_off()
 }
