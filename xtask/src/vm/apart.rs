@@ -46,7 +46,7 @@ fn hold(room: &mut Inside<'_>) -> Result<()> {
     let said = room.run("until grep hold: /tmp/said; do :; done")?;
     let figures = said.split(' ').filter_map(|word| word.parse().ok());
     let figures: Vec<u32> = figures.collect();
-    let all = figures.iter().all(|figure| *figure > 20);
+    let all = figures.iter().all(|figure| *figure >= 20);
     ensure!(figures.len() == 2 && all, "{said:?}");
     Ok(())
 }
