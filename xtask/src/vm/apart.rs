@@ -51,7 +51,7 @@ fn hold(room: &mut Inside<'_>) -> Result<()> {
     Ok(())
 }
 
-pub fn t03_a_room_locks_nothing_that_another_one_uses(lab: &Lab) -> Result<()> {
+pub fn t03_a_room_sees_and_locks_nothing_that_another_one_uses(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
     let [one, other] = ROOMS;
     guest.start_room(one)?;
@@ -64,6 +64,12 @@ pub fn t03_a_room_locks_nothing_that_another_one_uses(lab: &Lab) -> Result<()> {
     let said = room.run("hostile locks; bay0 hello >/dev/null; cat /etc/passwd /usr/bin/bay0 >/dev/null; head -c 9 /dev/urandom | wc -c")?;
     ensure!(!said.contains("held:"), "it is held up: {said}");
     ensure!(said.contains("locks: tried"), "{said}");
+    room.leave()?;
+    guest.machine.send_line(&format!("focus {one}"))?;
+    guest.says(&format!("room: {one} is in front"))?;
+    let mut room = guest.enter(one)?;
+    let said = room.run("echo >&3; until grep seen: /tmp/said; do :; done")?;
+    ensure!(said.contains("seen: 0 events"), "{said}");
     room.leave()?;
     guest.power_off()
 }
@@ -129,7 +135,7 @@ pub fn t03_what_proc_tells_of_devices_is_covered(lab: &Lab) -> Result<()> {
     let said = room.run("cat /proc/interrupts /proc/softirqs /proc/diskstats /proc/partitions; find /proc/bus /proc/fs /proc/irq /proc/driver /proc/acpi -mindepth 1; true")?;
     ensure!(said.trim().is_empty(), "{said}");
     // What ordinary programs read is there.
-    room.run("grep -q processor /proc/cpuinfo && grep -q MemTotal /proc/meminfo && grep -q cpu /proc/stat && test -s /proc/uptime && test -s /proc/loadavg")?;
+    room.run("grep -q processor /proc/cpuinfo && grep -q MemTotal /proc/meminfo && grep -q cpu /proc/stat && grep -q . /proc/uptime && grep -q . /proc/loadavg")?;
     room.leave()?;
     guest.power_off()
 }

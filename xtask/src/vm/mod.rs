@@ -204,7 +204,7 @@ scenarios! {
     rooms::c04_two_rooms_see_neither_each_other_nor_the_spine: "own processes, names, mounts, sockets and uids, and nobody else's",
     rooms::c04_a_rooms_terminal_is_as_large_as_the_console: "asked for at the entry and again at Ctrl-L, and the answer is not the room's",
     apart::c04_no_file_of_two_rooms_is_one_inode ["hostile"]: "device and inode number of every path in two rooms of one image: none is in both",
-    apart::t03_a_room_locks_nothing_that_another_one_uses ["hostile"]: "one watches and locks nodes, client, group and image, and is frozen; the other opens and locks them all",
+    apart::t03_a_room_sees_and_locks_nothing_that_another_one_uses ["hostile"]: "one watches and locks nodes, client, group and image, and is frozen; the other opens and locks them all",
     apart::c05_a_room_reads_its_own_limits_where_runtimes_look ["hostile"]: "memory, processor and processes in its own group, read-only; no other group is there",
     apart::t07_a_room_hears_its_own_echo_and_knows_its_name ["hostile"]: "ping without a capability in both families; localhost and the room's own name",
     apart::t03_what_proc_tells_of_devices_is_covered: "interrupts, disks, buses and file systems: nothing; what ordinary programs read is there",

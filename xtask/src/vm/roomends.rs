@@ -153,7 +153,8 @@ pub fn c06_a_shell_that_is_left_is_there_again_in_the_same_room(lab: &Lab) -> Re
     ensure!(note.trim() == "mine", "the room has {note:?}");
     // It has a terminal of its own again: what is typed reaches what runs in front.
     room.run("sleep 1")?;
-    room.guest.machine.send_line("sleep 1000")?;
+    room.guest.machine.send_line("echo be\"\"gun; sleep 1000")?;
+    room.guest.expect("^begun$")?;
     room.guest.machine.send(b"\x03")?;
     room.run("true")?;
     room.leave()?;

@@ -7,7 +7,7 @@
 //! | `locks` | on which of these somebody else has a lock |
 //! | `echo` | the addresses that answer an echo request |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::IpAddr;
@@ -22,6 +22,8 @@ use crate::told::errno;
 
 /// A device with more than these is told as a whole: it cannot be one that two rooms have.
 const MANY: usize = 200;
+/// `struct inotify_event` without a name, in bytes.
+const EVENT: usize = 16;
 /// A file of the image that no program opens by itself.
 const IMAGES_OWN: &str = "/etc/passwd";
 
@@ -86,6 +88,8 @@ fn opened() -> Vec<(PathBuf, File)> {
     // One inode under two names, such as a namespace and that of children, is held once.
     let once = few.map(|inodes| inodes.into_iter().collect::<BTreeMap<_, _>>());
     let paths = once.flat_map(BTreeMap::into_values);
+    // What is said here is kept in there.
+    let paths = paths.filter(|path| !path.starts_with("/tmp"));
     // What a link leads to has a name of its own, but for namespaces.
     let kinds = |path: &PathBuf| match path.starts_with("/proc/self/ns") {
         true => true,
@@ -118,20 +122,29 @@ pub fn hold() -> u8 {
         }
     };
     let events = c_long::from(libc::IN_OPEN | libc::IN_CLOSE);
-    let watched = files.iter().filter(|(path, _)| {
-        call(libc::SYS_inotify_add_watch, &[watch, text(path), events]).is_ok()
+    let watched = files.iter().filter_map(|(path, _)| {
+        let number = call(libc::SYS_inotify_add_watch, &[watch, text(path), events]);
+        Some((i32::try_from(number.ok()?).ok()?, path))
     });
-    println!("hold: {held} locks, {} watches", watched.count());
+    let watched: BTreeMap<_, _> = watched.collect();
+    println!("hold: {held} locks, {} watches", watched.len());
     let _ = io::stdin().read_line(&mut String::new());
-    let buffer = [0u64; 4096];
-    let seen = call(
-        libc::SYS_read,
-        &[watch, at(&buffer), size_of_val(&buffer) as c_long],
-    );
-    match seen {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => println!("seen: nothing"),
-        seen => println!("seen: {seen:?} bytes of events"),
-    }
+    let buffer = [0i32; 4096];
+    let read = [watch, at(&buffer), size_of_val(&buffer) as c_long];
+    let seen = match call(libc::SYS_read, &read) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        Err(error) => {
+            println!("seen: not tried: {}", errno(&error));
+            return 1;
+        }
+        Ok(bytes) => bytes as usize / EVENT,
+    };
+    // struct inotify_event: the watch first; of a file itself it has no name.
+    let numbers = buffer.chunks(EVENT / size_of::<i32>()).take(seen);
+    let paths: BTreeSet<_> = numbers
+        .filter_map(|event| watched.get(event.first()?))
+        .collect();
+    println!("seen: {seen} events {paths:?}");
     0
 }
 
