@@ -13,8 +13,8 @@ use crate::host;
 use crate::layout::Layout;
 use step::{Outcome, Step, run};
 
-/// An unprivileged user that every Linux has.
-const NOBODY: u32 = 65534;
+/// A uid without any right, and not the one that user namespaces show for everything unmapped (`user_namespaces(7)`): a room is known by that.
+const NOBODY: u32 = 60_001;
 /// The feature with which a plain host's runtime is compiled; no Spine has it.
 const PODMAN: &str = "bay0-reconcile/podman";
 /// Why a step did not run.

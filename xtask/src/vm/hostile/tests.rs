@@ -80,6 +80,7 @@ fn c05_the_list_names_every_attack_that_is_promised_once() {
             "tmpfs-fill",
             "fd-exhaust",
             "request-flood",
+            "connect-flood",
             "unkillable",
             "fork-faster-than-kill"
         ]
