@@ -7,7 +7,7 @@
 //! reserve = 1/16 of the disk, at most 64 MiB, and 1/16 of its inodes, at most 1024: for the log and the database
 //! usable  = the disk without the reserve
 //! share   = usable bytes / usable inodes, at least 4096
-//! may     = persist.bytes, or its part of usable if all policies together have more than that
+//! may     = persist.bytes, or its part of usable if the rooms that can start together have more
 //! ```
 //!
 //! All rooms together thus fit beside the reserve, and none of them takes what another may keep. What is on the disk besides
@@ -39,7 +39,7 @@ pub struct Limits {
     pub records: u64,
     /// Bytes a second, and as much at once; at least one [`crate::shelf::CHUNK`].
     pub rate: u64,
-    /// Bytes that all policies have together.
+    /// Bytes that all rooms which can start have together.
     pub together: u64,
 }
 

@@ -32,9 +32,7 @@ impl Bay0 {
             Grant::PersistRecords,
             Grant::PersistRate,
         ];
-        let all = self.baked.policies.iter();
-        let all = all.map(|policy| policy.get(Grant::PersistBytes));
-        let together = all.fold(0, u64::saturating_add);
+        let together = self.baked.persist_bytes();
         let limits = limits.map(|grant| policy.get(grant));
         let limits = limits.into_iter().chain([together]);
         let limits = limits.map(|number| number.to_string());

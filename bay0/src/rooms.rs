@@ -124,6 +124,14 @@ impl Baked {
         Some((slot, Rc::clone(policy)))
     }
 
+    /// Bytes that all rooms which can start in this Spine may keep together; a policy without an image starts none (U06).
+    pub fn persist_bytes(&self) -> u64 {
+        let can = |policy: &&Rc<Policy>| self.images.iter().any(|image| image.name == policy.image);
+        let bytes = self.policies.iter().filter(can);
+        let bytes = bytes.map(|policy| policy.get(Grant::PersistBytes));
+        bytes.fold(0, u64::saturating_add)
+    }
+
     /// An image, opened: verified and mounted at its first use, by a child, because that reads a disk.
     fn image(&self, name: &str) -> Result<PathBuf> {
         let image = self.images.iter().find(|image| image.name == name);
