@@ -158,9 +158,7 @@ fn save(mut from: File, gate: &OwnedFd) -> Result<()> {
         }
         progress(&mut sent, data.len(), shown);
     };
-    if shown && sent >= OFTEN {
-        let _ = write!(stderr(), "\r\x1b[K");
-    }
+    clear(sent, shown);
     kept
 }
 
@@ -169,12 +167,16 @@ fn hear(gate: &OwnedFd, out: &mut File, most: u64, end: &[u8]) -> Result<()> {
     let (mut buffer, mut had) = (vec![0; PACKET], 0);
     let shown = stderr().is_terminal() && !stdout().is_terminal();
     for _ in 0..most {
-        let (length, _) = packet::receive(gate, &mut buffer, NONE)?;
+        // A keeper that ends with something unread resets, and else closes.
+        let (length, _) = packet::receive(gate, &mut buffer, NONE).unwrap_or_default();
         let told = buffer.get(..length).unwrap_or_default().split_first();
         let (tag, data) = told.context(UNHEARD)?;
         match *tag {
             DATA => out.write_all(&[data, end].concat())?,
-            DONE => return Ok(out.write_all(data)?),
+            DONE => {
+                clear(had, shown);
+                return Ok(out.write_all(data)?);
+            }
             NOT => bail!("{}", String::from_utf8_lossy(data)),
             _ => bail!(UNHEARD),
         }
@@ -189,5 +191,12 @@ fn progress(done: &mut u64, more: usize, shown: bool) {
     *done = done.saturating_add(more as u64);
     if *done / OFTEN > before && shown {
         let _ = write!(stderr(), "\r{} MiB", *done >> 20);
+    }
+}
+
+/// Takes away what was shown of it.
+fn clear(done: u64, shown: bool) {
+    if shown && done >= OFTEN {
+        let _ = write!(stderr(), "\r\x1b[K");
     }
 }

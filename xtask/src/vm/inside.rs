@@ -92,6 +92,8 @@ impl Inside<'_> {
         let until = said.rfind(&end).unwrap_or(said.len());
         let said = format!("{}{before}", said.get(..until).unwrap_or_default());
         let rooms = said.split_inclusive('\n').filter(|line| !is_news(line));
+        // What a program has taken away again, such as how far it is, is not what it said.
+        let rooms = rooms.map(|line| line.rsplit("\r\x1b[K").next().unwrap_or(line));
         Ok((rooms.collect(), code.trim().parse()?))
     }
 
