@@ -139,9 +139,9 @@ pub fn u06_a_room_that_fills_its_quota_leaves_the_others_theirs(lab: &Lab) -> Re
     b.run("head -c 3800000 /dev/zero | bay0 save mine; bay0 list | grep 'mine 3800000'")?;
     b.leave()?;
     guest.machine.send_line("validate")?;
-    guest.expect("GREEN log: ")?;
+    guest.expect("validate: GREEN .*, log GREEN")?;
     guest.never("RED")?;
-    let mut a = start(&mut guest)?;
+    let mut a = guest.enter("p://a")?;
     a.run("bay0 drop big && echo r | bay0 append")?;
     a.leave()?;
     guest.never("FAIL")?;
