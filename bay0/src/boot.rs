@@ -4,6 +4,7 @@
 //! disk is loaded by a child with a deadline, because probing a disk reads it, and a disk may hang (H06).
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
@@ -223,20 +224,28 @@ fn umbilical(bay: &mut Bay0) -> Result<String> {
     Ok(format!("listening on {SOCKET}"))
 }
 
-/// Offers the operator line. The terminal hands over each key as it is typed: `line` edits.
+/// Offers the operator line. The terminal hands over each key as it is typed: `line` edits. A machine without a serial port is one
+/// that nobody types at, and well: it has no console, or one whose port answers [`Errno::EIO`].
 ///
 /// # Errors
-/// There is no console to read.
+/// There is a console, and it cannot be read.
 pub fn operator(bay: &mut Bay0) -> Result<String> {
     if bay.is_release() {
         return Ok("none in the release profile".to_owned());
     }
-    let console = open_device(CONSOLE)?;
-    let mut terminal = tcgetattr(&console)?;
+    let opened =
+        open_device(CONSOLE).and_then(|it| Ok((tcgetattr(&it).map_err(io::Error::from)?, it)));
+    let errno = |error: &anyhow::Error| error.downcast_ref::<io::Error>()?.raw_os_error();
+    if let Some(libc::EIO | libc::ENODEV) = opened.as_ref().err().and_then(errno) {
+        bay.log.console = None;
+        return Ok("none, this machine has no console".to_owned());
+    }
+    let (mut terminal, console) = opened?;
     let cooked = LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG | LocalFlags::IEXTEN;
     terminal.local_flags.remove(cooked);
     tcsetattr(&console, SetArg::TCSANOW, &terminal)?;
     bay.watch(&console, Event::Operator, 0);
+    bay.log.console = console.try_clone().ok();
     bay.console = Some(console);
     Ok("ready, type help; Ctrl-] leaves a room".to_owned())
 }

@@ -61,7 +61,11 @@ impl Machine {
             tpm::start(dir)?;
         }
         let mut args = cfg.qemu_args();
-        args.extend(["-serial", "stdio", "-monitor", "none"].map(Into::into));
+        // Unless the scenario is about a machine without a serial port.
+        if !args.iter().any(|it| it == "-serial") {
+            args.extend(["-serial", "stdio"].map(Into::into));
+        }
+        args.extend(["-monitor", "none"].map(Into::into));
         let socket_dir = if cfg.qmp {
             Some(TempDir::with_prefix("bay0-qmp")?)
         } else {

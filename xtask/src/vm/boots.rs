@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use regex::Regex;
@@ -202,4 +204,50 @@ pub fn h20_little_memory_is_enough(lab: &Lab) -> Result<()> {
     let mut guest = lab.start(&config)?;
     guest.verdict("GREEN")?;
     guest.power_off()
+}
+
+/// Nothing is seen of this machine but its disk: what the log there gets is what is waited for.
+pub fn h20_a_machine_without_a_serial_port_is_green(lab: &Lab) -> Result<()> {
+    const LOOK: Duration = Duration::from_millis(200);
+    let disk = lab.disk()?;
+    let mut config = lab.config_with(Build::Release, &disk);
+    config
+        .extra_args
+        .extend(["-serial", "none"].map(String::from));
+    let mut guest = lab.start(&config)?;
+    let (summary, end) = (
+        Regex::new(r"validate: [A-Z]+ \(\d+ ms\): .*")?,
+        Instant::now() + PATIENCE,
+    );
+    let verdict = loop {
+        let bytes = fs::read(&disk.path)?;
+        if let Some(found) = summary.find(&String::from_utf8_lossy(&bytes)) {
+            break found.as_str().to_owned();
+        }
+        ensure!(
+            Instant::now() < end,
+            "no verdict on the disk within {PATIENCE:?}"
+        );
+        thread::sleep(LOOK);
+    };
+    guest.machine.qmp("system_powerdown", json!({}))?;
+    guest.ended()?;
+    let log = String::from_utf8_lossy(&disk.read("genesis.log")?).into_owned();
+    let said: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains(" operator: ") || line.contains(" FAIL: "))
+        .collect();
+    ensure!(
+        verdict.starts_with("validate: GREEN "),
+        "{verdict}\n{said:#?}"
+    );
+    ensure!(
+        log.contains(" operator: none, this machine has no console ("),
+        "{said:#?}"
+    );
+    ensure!(
+        log.contains(" shutdown: power off requested by power button"),
+        "{said:#?}"
+    );
+    Ok(())
 }

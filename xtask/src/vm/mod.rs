@@ -157,6 +157,7 @@ scenarios! {
     boots::a07_modules_are_sealed_before_the_keeper_starts: "no module can be loaded after boot, or none at all",
     boots::t07_the_spine_sends_nothing_even_with_a_network_card: "not one packet leaves and no address is taken, with a card that the kernel drives",
     boots::h18_unknown_kernel_arguments_are_harmless: "no argument opens a shell, a rescue mode or another path",
+    boots::h20_a_machine_without_a_serial_port_is_green: "nobody can read or type there, and nothing else is missing",
     boots::h20_little_memory_is_enough: "GREEN with 64 MiB, and with 88 on Debian's kernel",
     identity::u04_the_booted_disks_own_persist_is_taken_whatever_else_is_attached: "another disk of slots before it and behind it, and on USB: state and update go to the one that was booted",
     identity::u04_a_byte_copy_of_the_booted_disk_is_refused_and_neither_is_written: "attached at the boot and later: both are named, and no byte of either changes",
