@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use bay0_persona::image::Image;
 use bay0_persona::policy::{self, NIC, VIA_NET};
 use bay0_persona::room::UIDS;
@@ -30,6 +30,7 @@ use crate::care::by_child;
 use crate::doors::PER_SECOND;
 use crate::log::boot_ms;
 use crate::pid1::{Bay0, Event};
+use crate::slots::Slots;
 use crate::tend::{LIMITS, Met};
 
 /// Where the rooms' umbilicals are.
@@ -140,7 +141,8 @@ impl Baked {
         let image = image.with_context(none)?;
         if !told("/proc/mounts").contains(&format!(" {} ", image.path().display())) {
             let opened = by_child(|| image.open(), "its disk hangs");
-            opened.with_context(|| format!("image {name}"))?;
+            let wanted = image.roothash.get(..16).unwrap_or_default();
+            opened.map_err(|error| anyhow!("image {name}: {error:#}; root hash {wanted} is wanted; next: attach the rooms.img of this Spine's build"))?;
         }
         Ok(image.path())
     }
@@ -163,11 +165,27 @@ impl Bay0 {
         }
         self.baked = baked;
         let (policies, images) = (self.baked.policies.len(), self.baked.images.len());
+        let mut dead = Vec::new();
         for policy in self.baked.policies.clone() {
-            if policy.may(Grant::Autostart) {
-                self.order("start", &policy.name, Bay0::start);
+            let begins = policy.may(Grant::Autostart);
+            #[cfg(feature = "fault")]
+            let begins = begins || crate::fault::begins(&policy.name);
+            if begins && let Err(error) = self.start(&policy.name) {
+                dead.push(format!("start {}: {error:#}", policy.name));
             }
         }
+        // A Spine that has come without its images would be kept, and its rooms be dead at every boot.
+        let on_trial = self.slots.as_ref().is_some_and(Slots::on_trial);
+        let needed = self.baked.images.iter().filter(|_| on_trial);
+        let opened = needed.map(|it| self.baked.image(&it.name).map(drop));
+        let opened = opened.collect::<Result<()>>().err();
+        dead.extend(opened.map(|error| format!("{error:#}")));
+        dead.iter().for_each(|text| self.fail(text));
+        ensure!(
+            dead.is_empty(),
+            "{} cannot begin; next: see why above",
+            dead.len()
+        );
         Ok(format!("{policies} policies, {images} images"))
     }
 

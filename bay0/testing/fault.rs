@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use bay0_persona::CloneFlags;
-use bay0_persona::spawn;
+use bay0_persona::{CloneFlags, PersonaName, spawn};
 use bay0_state::{Keeper, Op};
 use bay0_umbilical::{SOCKET, call};
 use nix::errno::Errno;
@@ -48,6 +47,11 @@ static FLOOR: AtomicU64 = AtomicU64::new(0);
 /// Whether set-ups of rooms are to hang, before their first stage inside.
 pub fn holds_starts() -> bool {
     HOLD.load(Ordering::Relaxed)
+}
+
+/// Whether `autostart=` on the command line names this room.
+pub fn begins(name: &PersonaName) -> bool {
+    told("/proc/cmdline").contains(&format!("autostart={name}"))
 }
 
 impl Bay0 {

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use regex::Regex;
 use uuid::Uuid;
 
+use super::images;
 use super::inside::Inside;
 use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE, drive};
 use super::net::{ADDRESS, HOST, serve};
@@ -34,6 +35,7 @@ pub(super) struct Farm<'a> {
     lab: &'a Lab,
     pub(super) disk: PathBuf,
     vars: PathBuf,
+    rooms: Option<PathBuf>,
     made: u32,
 }
 
@@ -53,6 +55,7 @@ impl<'a> Farm<'a> {
             lab,
             disk,
             vars,
+            rooms: lab.bench.rooms.clone(),
             made: 0,
         })
     }
@@ -95,6 +98,7 @@ impl<'a> Farm<'a> {
         let mut config = self.lab.config(Build::Fault);
         config.extra_args.extend(more.map(String::from));
         config.drives.push(drive(&self.disk, ""));
+        config.rooms.clone_from(&self.rooms);
         if let Some(update) = update {
             let update = crate::machine::virtio_drive(update, "update", ",readonly=on");
             config.drives.push(update);
@@ -300,6 +304,24 @@ pub fn c11_a_new_spine_that_fails_is_back_at_the_old_one_and_refused(lab: &Lab) 
         guest.power_off()?;
     }
     Ok(())
+}
+
+pub fn c11_an_update_whose_images_are_not_on_the_disk_of_rooms_is_not_kept(
+    lab: &Lab,
+) -> Result<()> {
+    let mut farm = Farm::new(lab)?;
+    farm.rooms = Some(images::damaged_disk(lab, "rooms", |_| 0)?);
+    let update = farm.update("quiet")?;
+    let mut guest = farm.start(Some(&update))?;
+    settled(&mut guest, "A")?;
+    takes(&mut guest)?;
+    guest.expect(r"slots: slot B, on trial \(")?;
+    guest.expect(&format!("^bay0 [0-9.]+ room: FAIL: {}$", images::REFUSED))?;
+    guest.verdict("RED")?;
+    guest.expect("slots: FAIL: slot B is not well; next: see why above$")?;
+    guest.expect(r#"starting Boot0001 "Spine A" "#)?;
+    guest.verdict("GREEN")?;
+    guest.power_off()
 }
 
 pub fn u05_an_update_whose_boot_entry_is_gone_is_tried_all_the_same(lab: &Lab) -> Result<()> {
