@@ -141,6 +141,15 @@ pub fn part_on_booted(name: &str) -> Result<Part, Lost> {
     choose(&survey(&hardware()), Some(booted), name).map(|(_, part)| part)
 }
 
+/// What the partition that was booted is called.
+///
+/// # Errors
+/// It is not found, or found twice.
+pub fn booted_name() -> Result<String, Lost> {
+    let booted = booted().ok_or(Lost::Unnamed)?;
+    started(&survey(&hardware()), booted).map(|(_, part)| part.name.clone())
+}
+
 /// The device of the partition of this name on the disk that was booted: a slot.
 ///
 /// # Errors
@@ -232,18 +241,9 @@ pub fn only(name: &str) -> Result<String, Lost> {
 
 /// The table above.
 fn choose(disks: &[Disk], booted: Option<Guid>, name: &str) -> Result<(String, Part), Lost> {
-    let all = |part: &&Part| Some(part.guid) == booted;
-    let mut started = parts(disks).filter(|(_, part)| all(part));
     let mut candidates = named(disks, name);
-    if booted.is_some() {
-        let seen = || Lost::NotBooted(seen(disks));
-        let (disk, part) = started.next().ok_or_else(seen)?;
-        if let Some((other, same)) = started.next() {
-            return Err(Lost::Copies(
-                node(disk, part.number),
-                node(other, same.number),
-            ));
-        }
+    if let Some(booted) = booted {
+        let (disk, _) = started(disks, booted)?;
         candidates.retain(|(other, _)| other == disk);
     }
     match candidates.as_slice() {
@@ -252,6 +252,20 @@ fn choose(disks: &[Disk], booted: Option<Guid>, name: &str) -> Result<(String, P
         [(a, one), (b, two), ..] => {
             let (a, b) = (node(a, one.number), node(b, two.number));
             Err(Lost::Two(name.to_owned(), a, b))
+        }
+    }
+}
+
+/// The partition that was booted, and its disk.
+fn started(disks: &[Disk], booted: Guid) -> Result<(&str, &Part), Lost> {
+    let mut started = parts(disks).filter(|(_, part)| part.guid == booted);
+    let seen = || Lost::NotBooted(seen(disks));
+    let (disk, part) = started.next().ok_or_else(seen)?;
+    match started.next() {
+        None => Ok((disk, part)),
+        Some((other, same)) => {
+            let both = (node(disk, part.number), node(other, same.number));
+            Err(Lost::Copies(both.0, both.1))
         }
     }
 }

@@ -114,7 +114,7 @@ impl Bay0 {
     pub fn version(&self) -> String {
         let line = told("/proc/cmdline");
         let (build, slot) = (root::build(&line), self.slots.as_ref());
-        let slot = slot.map_or("none", |slots| slots.here.as_str());
+        let slot = slot.map_or("none", |slots| slots.here);
         format!("{}build={build}\nslot={slot}\n", self.facts)
     }
 

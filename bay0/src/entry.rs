@@ -6,7 +6,7 @@
 //! path  = node "partition": 4, 1, 42 0, number u32, first sector u64, sectors u64, GUID, 2, 2; node "file"; end
 //! ```
 
-use bay0_persona::gpt::Part;
+use bay0_persona::gpt::{Guid, Part};
 
 /// What the node of a partition begins with: media, a partition, its length.
 const PARTITION: [u8; 4] = [4, 1, 42, 0];
@@ -17,6 +17,8 @@ const HEADER: usize = 6;
 const NODE: usize = 42;
 /// Where the first sector stands in the node.
 const FIRST: usize = 8;
+/// And the GUID.
+const SIGNATURE: usize = 24;
 
 /// The device path of an entry: what it starts. None if it is cut off.
 pub fn path(option: &[u8]) -> Option<&[u8]> {
@@ -28,10 +30,17 @@ pub fn path(option: &[u8]) -> Option<&[u8]> {
     option.get(begin..begin.checked_add(length)?)
 }
 
+/// The partition that an entry starts a file on; none if it starts something else.
+pub fn partition(option: &[u8]) -> Option<Guid> {
+    let (node, _) = path(option)?.split_at_checked(NODE)?;
+    let known = node.starts_with(&PARTITION) && node.ends_with(&GPT_GUID);
+    let guid = node.get(SIGNATURE..)?.first_chunk()?;
+    known.then_some(*guid)
+}
+
 /// An entry like `own`, which starts a file on the partition `ours`, for the same file on `other`. None if `own` is not of this form.
 pub fn other(own: &[u8], ours: &Part, other: &Part, label: &str) -> Option<Vec<u8>> {
     let (node, rest) = path(own)?.split_at_checked(NODE)?;
-    let known = node.starts_with(&PARTITION) && node.ends_with(&GPT_GUID);
     let first = u64::from_le_bytes(*node.get(FIRST..)?.first_chunk()?);
     // The firmware counts in sectors of the disk: how long these are, its own entry tells.
     let sector = ours.start.checked_div(first)?;
@@ -48,7 +57,7 @@ pub fn other(own: &[u8], ours: &Part, other: &Part, label: &str) -> Option<Vec<u
     let text = label.encode_utf16().chain([0]);
     option.extend(text.flat_map(u16::to_le_bytes));
     option.extend(path);
-    known.then_some(option)
+    partition(own).map(|_| option)
 }
 
 #[cfg(test)]

@@ -25,11 +25,13 @@ mod rooms;
 mod root;
 mod shutdown;
 mod slots;
+mod starts;
 mod tend;
 mod terminal;
 mod update;
 mod watchdog;
 
+use bay0_persona::disks::VARS;
 use nix::libc;
 use nix::unistd::getpid;
 use std::fs::File;
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
 fn init() -> anyhow::Result<ExitCode> {
     if Path::new(root::PACKED).exists() {
         let Err(error) = root::enter();
+        starts::fail(Path::new(VARS));
         anyhow::bail!("FAIL: root: {error:#}; the machine reboots");
     }
     let mut bay = Bay0::default();
@@ -97,6 +100,9 @@ fn last_words(info: &PanicHookInfo<'_>, keeper: Option<&UnixDatagram>) {
     // A child has inherited the hook, but not the socket.
     if let Some(keeper) = keeper.filter(|_| getpid().as_raw() == 1) {
         bay0_state::last_words(keeper, &text);
+    }
+    if getpid().as_raw() == 1 {
+        starts::fail(Path::new(VARS));
     }
     // SAFETY: ends the process without unwinding; nothing of it may run on after a panic.
     unsafe { libc::_exit(101) }

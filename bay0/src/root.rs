@@ -10,12 +10,12 @@ use std::array;
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::{ErrorKind, copy, sink};
+use std::io::{ErrorKind, Write, copy, sink, stderr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use bay0_persona::disks::VARS;
+use bay0_persona::disks::{self, VARS};
 use bay0_persona::image::{Image, is_intact, squashfs};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -27,11 +27,18 @@ use crate::boot::{MOUNTS, QUIET, SEALED, load_list, told, watchdog};
 use crate::log::boot_ms;
 use crate::pid1::Bay0;
 use crate::shutdown::REBOOT;
+use crate::starts;
 
 /// The SquashFS with its tree. Where it is, this is the initramfs.
 pub const PACKED: &str = "/root.img";
 /// Where it is mounted first.
 const NEW: &str = "/mnt";
+/// What is mounted in the initramfs.
+const OWN: [(&str, &str, MsFlags); 3] = [
+    ("proc", "/proc", SEALED),
+    ("devtmpfs", "/dev", QUIET),
+    ("sysfs", "/sys", SEALED),
+];
 /// What else the initramfs has.
 const LEFT: [&str; 3] = ["/bay0", "/lib", "/sbin"];
 /// What its device is called.
@@ -53,10 +60,18 @@ pub fn enter() -> Result<Infallible> {
     // Armed before anything that can fail. If it is not, the next bay0 says why.
     let _ = watchdog(&mut bay);
     let none = None::<&str>;
-    for (kind, at, flags) in [("proc", "/proc", SEALED), ("devtmpfs", "/dev", QUIET)] {
+    for (kind, at, flags) in OWN {
+        // The last one is not in every initramfs.
+        let _ = fs::create_dir(at);
         mount(Some(kind), at, Some(kind), flags, none).with_context(|| format!("mount {at}"))?;
     }
-    load_list("root")?;
+    let loaded = load_list("root");
+    // Counted before anything that this Spine may lack.
+    if let Err(error) = count() {
+        let next = "a slot that does not come up is started again and again; next: see the firmware's boot entries";
+        let _ = writeln!(stderr(), "bay0: FAIL: starts: {error:#}; {next}");
+    }
+    loaded?;
     let line = fs::read_to_string("/proc/cmdline").context("read the command line")?;
     let image = line.split_whitespace().find_map(said).context(UNSAID)?;
     let packed = File::open(PACKED).context("open it")?;
@@ -73,8 +88,9 @@ pub fn enter() -> Result<Infallible> {
     for path in LEFT {
         let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
     }
-    umount2("/proc", MntFlags::MNT_DETACH)?;
-    umount2("/dev", MntFlags::MNT_DETACH)?;
+    for (_, at, _) in OWN {
+        umount2(at, MntFlags::MNT_DETACH)?;
+    }
     chdir(NEW)?;
     mount(Some("."), "/", none, MsFlags::MS_MOVE, none).context("move it to /")?;
     chroot(".")?;
@@ -84,6 +100,16 @@ pub fn enter() -> Result<Infallible> {
         words.push(CString::new(dog.as_fd().as_raw_fd().to_string())?);
     }
     Ok(execv(c"/bay0", &words)?)
+}
+
+/// Counts this start where the firmware remembers it.
+fn count() -> Result<()> {
+    if !Path::new(VARS).exists() {
+        return Ok(());
+    }
+    let (kind, none) = (Some("efivarfs"), None::<&str>);
+    mount(kind, VARS, kind, SEALED, none).context("mount efivarfs")?;
+    disks::booted().map_or(Ok(()), |booted| starts::begin(Path::new(VARS), booted))
 }
 
 /// As [`prove`]; in the release profile a machine of which that is not true ends (C01).

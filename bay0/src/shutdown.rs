@@ -1,16 +1,19 @@
 //! The end (H08): bounded steps, each with its deadline, each logged; under five seconds together.
 
 use std::net::Shutdown;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use bay0_persona::disks::VARS;
 use bay0_persona::{Group, ROOMS};
 use bay0_state::WRITE_DEADLINE;
 use nix::sys::reboot::{RebootMode, reboot};
 
 use crate::boot::unix_seconds;
 use crate::pid1::{Bay0, CONSOLE_RETRY};
+use crate::starts;
 
 const UNSTOPPED: &str = "they end with the machine; next: none";
 const UNKEPT: &str = "seed, time and log of this boot are lost; next: see why above";
@@ -36,6 +39,8 @@ pub fn run(mut bay: Bay0, (word, mode): End) -> ! {
         bay.phase(("shutdown", rooms, UNSTOPPED));
         bay.phase(("shutdown", persist, UNKEPT));
     }
+    // However it went, it has come to its end. What the firmware does not take counts as a power cut does.
+    let _ = starts::finish(Path::new(VARS));
     bay.log.say(format!("shutdown: {word}"));
     let begun = Instant::now();
     while bay.log.is_behind() && begun.elapsed() < CONSOLE_DEADLINE {

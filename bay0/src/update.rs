@@ -17,19 +17,24 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write, copy};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::ptr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use bay0_persona::disks::{self, Lost};
+use bay0_persona::disks::{self, Lost, VARS};
 use bay0_persona::policy::SLOT;
+use bay0_persona::spawn_teller;
 use bay0_state::{hex, sha256};
 use nix::errno::Errno;
 use nix::libc;
 
+use crate::boot::PATIENCE;
+use crate::care::hear;
 use crate::pid1::Bay0;
 use crate::shutdown::REBOOT;
 use crate::slots::Slots;
+use crate::starts;
 
 /// The certificate of the key that signs updates, in the verified root.
 const MAKER: &str = "/lib/bay0/update.der";
@@ -59,14 +64,15 @@ impl Bay0 {
     /// # Errors
     /// The firmware or the database cannot be asked.
     pub fn find_slots(&mut self) -> Result<String> {
-        let Some(slots) = Slots::find() else {
+        let Some(slots) = Slots::find(booted_name)? else {
             ensure!(!self.is_release(), "not started from a slot");
             return Ok("none, no firmware has started one".to_owned());
         };
-        let why = match (slots.on_trial(), slots.is_first()) {
-            (true, _) => ", on trial",
-            (false, true) => "",
-            (false, false) => ", because the firmware could not start the first one",
+        let why = match slots.is_first() {
+            _ if slots.on_trial() => ", on trial",
+            true => "",
+            false if slots.is_instead() => ", because the first one came to no end three times",
+            false => ", because the firmware could not start the first one",
         };
         let text = format!("slot {}{why}", slots.here);
         let secure = slots.is_secure();
@@ -85,7 +91,7 @@ impl Bay0 {
         let Some(slots) = self.slots.clone() else {
             return;
         };
-        let here = &slots.here;
+        let here = slots.here;
         let text = match well {
             true => match slots.commit() {
                 Ok(false) => String::new(),
@@ -93,6 +99,10 @@ impl Bay0 {
                 Err(error) => format!("FAIL: {error:#}; next: see the firmware's boot entries"),
             },
             false if slots.on_trial() => {
+                // That the images of rooms are not there is no fault of its own: whoever attaches them may try again.
+                if self.failed != ["rooms"] {
+                    starts::fail(Path::new(VARS));
+                }
                 self.shut_down(REBOOT, "a Spine on trial");
                 format!("FAIL: slot {here} is not well; next: see why above")
             }
@@ -107,8 +117,9 @@ impl Bay0 {
     /// Looks after the slot that does not run.
     pub fn mend(&mut self) {
         let refused = self.refused.clone();
+        let fired = self.watchdog.as_ref().is_some_and(|dog| dog.fired);
         if let Some(slots) = self.slots.clone().filter(|_| !self.is_updating()) {
-            self.begin("slots", &[], || tell(mend(&slots, &refused)));
+            self.begin("slots", &[], || tell(mend(&slots, &refused, fired)));
         }
     }
 
@@ -118,7 +129,8 @@ impl Bay0 {
     /// Why not now.
     pub fn update(&mut self, sent: Option<UnixStream>) -> Result<()> {
         let slots = self.slots.clone().context(UNSLOTTED)?;
-        let ready = self.keeper.is_some() && !slots.on_trial() && !self.is_updating();
+        let judged = self.validated_ms.is_some() && !slots.on_trial();
+        let ready = self.keeper.is_some() && judged && !self.is_updating();
         ensure!(ready, BUSY);
         let (floor, refused) = (self.epoch().unwrap_or(u64::MAX), self.refused.clone());
         let keep: Vec<_> = sent.iter().map(AsRawFd::as_raw_fd).collect();
@@ -166,8 +178,9 @@ impl Bay0 {
     /// Says what has become of work on the slots, and remembers a Spine that has failed (H17).
     pub fn say_of(&mut self, what: &str, line: &str) {
         let text = match line.strip_prefix(NACK) {
-            Some(hash) => {
-                let reason = format!("it was tried, and the last boot on record {}", self.ended);
+            Some(failed) => {
+                let (hash, why) = failed.split_once(' ').unwrap_or((failed, ""));
+                let reason = format!("{why}, and the last boot on record {}", self.ended);
                 self.refused.push(hash.to_owned());
                 self.records
                     .push_back(("nack-add", [hash.to_owned(), reason.clone()]));
@@ -203,7 +216,7 @@ fn install(
 ) -> Result<String> {
     let mut slots = slots.clone();
     slots.enter()?;
-    let runs = head_of(&mut open(&slots.here)?).context("read this slot's head")?;
+    let runs = head_of(&mut open(slots.here)?).context("read this slot's head")?;
     let runs = field(&runs, "hash ").unwrap_or_default();
     if let Some(mut sent) = sent {
         let mut head = [0; HEAD];
@@ -251,35 +264,40 @@ fn put(slots: &Slots, from: impl Read, hash: &str, head: &[u8]) -> Result<String
     Ok(format!("{hash} is tried at the next boot; next: reboot"))
 }
 
-/// Looks at the slot that does not run. It is made a copy of the one that runs, if it is not what its head says or the firmware is not to
-/// start it; one that is what it says and yet is not to be started has failed, which is told first and remembered before it is
-/// overwritten. One that no entry starts cannot have been tried: it is, unless it is older than this one. What was found or done.
+/// Looks at the slot that does not run: see the table in [`crate::slots`]. It is made a copy of the one that runs if it is not what its
+/// head says or is refused; a refusal is told first and remembered before it is overwritten. What was found or done.
 ///
 /// # Errors
 /// What could not be read or written.
-fn mend(slots: &Slots, refused: &[String]) -> Result<String> {
+fn mend(slots: &Slots, refused: &[String], fired: bool) -> Result<String> {
     let mut slots = slots.clone();
     let made = slots.enter()?;
-    let slots = &slots;
-    let (mut good, mut other) = (open(&slots.here)?, open(slots.there)?);
-    let other_head = head_of(&mut other)?;
-    let there = field(&other_head, "hash ").unwrap_or_default();
-    let whole = fingerprint(&mut other)? == there;
-    if whole && slots.spare() {
-        return Ok(format!("slot {} is whole: {there}", slots.there));
+    let (there, trial) = (slots.there, slots.trial());
+    let (mut good, mut other) = (open(slots.here)?, open(there)?);
+    let (head, other_head) = (head_of(&mut good)?, head_of(&mut other)?);
+    let [here, hash] = [&head, &other_head].map(|it| field(it, "hash ").unwrap_or_default());
+    let whole = fingerprint(&mut other)? == hash;
+    if whole && (slots.waits() || trial.is_none() && slots.spare()) {
+        return Ok(format!("slot {there} is whole: {hash}"));
     }
-    let head = head_of(&mut good)?;
-    let here = field(&head, "hash ").unwrap_or_default();
-    let failed = refused.iter().any(|it| it == there);
-    if whole && made && !failed {
-        return enter(
-            slots,
-            there,
-            there == here || version(&other_head) < version(&head),
-        );
-    }
-    if whole && there != here && !failed {
-        return Ok(format!("{NACK}{there}"));
+    if whole && refused.iter().all(|it| it != hash) {
+        if let Some(why) = trial.and_then(|it| it.refusal(fired)) {
+            return Ok(format!("{NACK}{hash} {why}"));
+        }
+        let older = hash == here || version(&other_head) < version(&head);
+        let why = if made {
+            "has a boot entry again"
+        } else {
+            "is not proven"
+        };
+        if trial.is_none() && older {
+            slots.readmit()?;
+            return Ok(format!("slot {there} is whole, and {why}: {hash}"));
+        }
+        slots.try_once()?;
+        return Ok(format!(
+            "slot {there} {why}: {hash} is tried at the next boot; next: reboot"
+        ));
     }
     let sound = fingerprint(&mut good)? == here;
     ensure!(
@@ -287,25 +305,21 @@ fn mend(slots: &Slots, refused: &[String]) -> Result<String> {
         "this slot is not what its head says; next: take an update"
     );
     good.rewind()?;
-    let mut slot = replace(slots, good, here)?;
+    let mut slot = replace(&slots, good, here)?;
     seal(&mut slot, &head)?;
     slots.readmit()?;
-    Ok(format!("slot {} is made a copy: {here}", slots.there))
+    Ok(format!("slot {there} is made a copy: {here}"))
 }
 
-/// Has the firmware start a slot for which an entry was just made: after this one, or once, if it waits for its trial.
-fn enter(slots: &Slots, hash: &str, proven: bool) -> Result<String> {
-    let there = slots.there;
-    if proven {
-        slots.readmit()?;
-        return Ok(format!(
-            "slot {there} is whole, and has a boot entry again: {hash}"
-        ));
-    }
-    slots.try_once()?;
-    Ok(format!(
-        "slot {there} has a boot entry again: {hash} is tried at the next boot; next: reboot"
-    ))
+/// What the partition that was booted is called, by a child, which reads disks.
+fn booted_name() -> Result<String> {
+    let name = || disks::booted_name().unwrap_or_else(|lost| format!("FAIL: {:#}", told(lost)));
+    let child = spawn_teller(&[], name).context("start a child")?;
+    let text = hear(&child, PATIENCE).context("a disk hangs")?;
+    let lost = text
+        .strip_prefix("FAIL: ")
+        .map(|why| anyhow!(why.to_owned()));
+    lost.map_or(Ok(text.clone()), Err)
 }
 
 /// Writes all but the head of the other slot, which the firmware starts no more by itself, and compares what the disk then has.

@@ -32,6 +32,8 @@ const RECORD: u16 = 0x55aa;
 const WHOLE: u8 = 0x3f;
 /// Bytes of a record before its name, and what marks one that is deleted.
 const RECORD_HEADER: usize = 60;
+/// Where it says how long its name is, and behind that its value.
+const NAME_LENGTH: usize = 36;
 const DELETED: u8 = 0xfd;
 /// Flash that was never written.
 const ERASED: u8 = 0xff;
@@ -87,6 +89,23 @@ pub fn forget(store: &mut [u8], name: &str) -> Result<()> {
     let at = places.find(|at| *at >= RECORD_HEADER && found(at));
     let at = at.with_context(|| format!("there is no variable {name}"))?;
     store[at - RECORD_HEADER + 2] &= DELETED;
+    Ok(())
+}
+
+/// Puts a variable into a store that a machine has used, in the place of the one of its name.
+pub fn replace(store: &mut [u8], variable: &Variable) -> Result<()> {
+    forget(store, &variable.name)?;
+    let length = store.get(HEADER_LENGTH..HEADER_LENGTH + 2);
+    let length: [u8; 2] = length.context("it is cut off")?.try_into()?;
+    let mut at = usize::from(u16::from_le_bytes(length)) + STORE_HEADER;
+    let size =
+        |at: usize| u32::from_le_bytes([store[at], store[at + 1], store[at + 2], store[at + 3]]);
+    while store[at..].starts_with(&RECORD.to_le_bytes()) {
+        let bytes = (size(at + NAME_LENGTH) + size(at + NAME_LENGTH + 4)) as usize;
+        at += (RECORD_HEADER + bytes).next_multiple_of(4);
+    }
+    let record = record(variable);
+    store[at..at + record.len()].copy_from_slice(&record);
     Ok(())
 }
 
