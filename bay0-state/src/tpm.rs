@@ -64,6 +64,7 @@ impl Tpm {
 
     /// Seals a secret for what the registers hold now; the token for the vault's header.
     pub(crate) fn seal(&mut self, secret: &[u8]) -> io::Result<String> {
+        let measured = hex(&self.measured()?);
         let parent = self.primary()?;
         let session = self.policy()?;
         let policy = self.ask(POLICY_DIGEST, &[session], None, &[])?;
@@ -75,7 +76,7 @@ impl Tpm {
         let made = made.get(4..).ok_or_else(short)?;
         let (_, rest) = part(part(made)?.1)?;
         let sealed = made.strip_suffix(rest).ok_or_else(short)?;
-        let (sealed, measured) = (hex(sealed), hex(&self.measured()?));
+        let sealed = hex(sealed);
         Ok(format!(
             r#"{{"type":"bay0-tpm2","keyslots":[],"sealed":"{sealed}","measured":"{measured}"}}"#
         ))
@@ -109,7 +110,10 @@ impl Tpm {
     /// What the registers hold, one after the other.
     fn measured(&mut self) -> io::Result<Vec<u8>> {
         let told = self.ask(PCR_READ, &[], None, &SELECTION)?;
-        // A counter, the selection, and how many.
+        // A counter, the selection, and how many: none of a bank that is off.
+        if told.get(14..18).map(word).transpose()? == Some(0) {
+            return Err(Error::other("its SHA-256 bank is off in the firmware"));
+        }
         let (first, rest) = part(told.get(18..).ok_or_else(short)?)?;
         let (second, _) = part(rest)?;
         Ok([first, second].concat())

@@ -98,6 +98,7 @@ const SEALED: usize = 32;
 const TOLD: usize = 8192;
 const CONSOLE: &str = "/dev/console";
 const RESEAL: &str = "type RESEAL to seal it to this Spine, anything else to go on> ";
+const ALONE: &str = "the passphrase alone opens it; next: go on, or see docs/VAULT.md";
 const OFF: &str = "the machine goes off; next: start it again";
 
 /// What was typed; it is overwritten before its memory is given back.
@@ -197,13 +198,13 @@ fn opens(device: &str, key: &Secret) -> Result<bool, Fault> {
 /// Has a vault that its recovery key has opened sealed again, if somebody says so in so many letters; whether it is.
 fn offer(console: &File, device: &str, recovery: &Secret) -> &'static str {
     if ask(console, RESEAL, true).is_ok_and(|it| it.0 == b"RESEAL") {
-        let new = choose(console, "seal", device);
-        return bound(console, new.and_then(|new| seal(device, recovery, &new)));
+        return bound(console, seal(console, device, recovery));
     }
     "luks"
 }
 
-/// Makes an empty disk a vault, and opens it; whether it is sealed.
+/// Makes an empty disk a vault, and opens it; whether it is sealed. The TPM comes first: one that seals nothing is refused before a key
+/// depends on it.
 fn make(console: &File, device: &str) -> Result<&'static str, Fault> {
     // The kernel counts sectors of half a KiB, whatever the disk's are.
     let sectors = fs::read_to_string(device.replace("dev", "sys/class/block") + "/size");
@@ -216,34 +217,34 @@ fn make(console: &File, device: &str) -> Result<&'static str, Fault> {
         console,
         &format!("vault: {device} is empty, {} MiB\n", sectors >> 11),
     );
+    let sealed = Sealed::new();
+    if let Err(why) = &sealed {
+        say(console, &format!("vault: TPM: {why}; {ALONE}\n"));
+    }
     confirm(console, device)?;
     let passphrase = choose(console, "format", device)?;
-    let recovery = by_tpm(|| Tpm::open().and_then(|_| recovery()));
-    let recovery = recovery
-        .inspect_err(|why| {
-            say(
-                console,
-                &format!("vault: TPM: {why}; the passphrase alone opens it\n"),
-            )
-        })
-        .ok();
-    if let Some(key) = &recovery {
+    if let Ok(Sealed { recovery, .. }) = &sealed {
         say(
             console,
             "vault: this is the recovery key; write it down and lock it away, it is shown once: ",
         );
-        say(console, &format!("{}\n", String::from_utf8_lossy(&key.0)));
-        while ask(console, "the recovery key> ", false)?.0 != key.0 {
+        say(
+            console,
+            &format!("{}\n", String::from_utf8_lossy(&recovery.0)),
+        );
+        while ask(console, "the recovery key> ", false)?.0 != recovery.0 {
             say(console, "vault: not the same\n");
         }
     }
-    let first = recovery.as_ref().unwrap_or(&passphrase);
+    let first = sealed.as_ref().map_or(&passphrase, |it| &it.recovery);
     run("format", FORMAT, device, &first.0, UNLOCK)?;
+    // At once, so that its header says what opens it.
+    let kind = sealed.as_ref().map_or("luks", |it| {
+        bound(console, it.bind(device, &it.recovery, &passphrase))
+    });
     opens(device, first)?;
     run("format", EXT4, INSIDE, &[], MAKE)?;
-    Ok(recovery.map_or("luks", |key| {
-        bound(console, seal(device, &key, &passphrase))
-    }))
+    Ok(kind)
 }
 
 /// Seals the vault to the Spine that runs (A02), with a new passphrase. Asks at the console.
@@ -251,6 +252,10 @@ fn make(console: &File, device: &str) -> Result<&'static str, Fault> {
 /// # Errors
 /// Why it is as it was, or opened by its recovery key alone.
 pub fn reseal(device: &str) -> Result<String, Fault> {
+    let alone = "made without a TPM, its passphrase alone opens it";
+    token(device)?
+        .ok_or(alone)
+        .map_err(failed("seal", device))?;
     let console = terminal()?;
     let recovery = ask(&console, "recovery key> ", false)?;
     let right = is_recovery(&recovery) && run("seal", TEST, device, &recovery.0, UNLOCK)?;
@@ -258,7 +263,7 @@ pub fn reseal(device: &str) -> Result<String, Fault> {
         .then_some(())
         .ok_or("not its recovery key")
         .map_err(failed("seal", device))?;
-    seal(device, &recovery, &choose(&console, "seal", device)?)?;
+    seal(&console, device, &recovery)?;
     Ok(format!("{device} is sealed to this Spine"))
 }
 
@@ -268,27 +273,47 @@ fn bound(console: &File, sealed: Result<(), Fault>) -> &'static str {
     said.map_or("luks", |()| "sealed")
 }
 
-/// Gives the vault a key that is the passphrase and what the TPM keeps from now on, in the place of the one before. Cut short
-/// anywhere, it has its recovery key.
-fn seal(device: &str, recovery: &Secret, passphrase: &Secret) -> Result<(), Fault> {
-    let made = by_tpm(|| {
-        let secret = random::<SEALED>()?;
-        Ok(format!("{}\n{}", hex(&secret), Tpm::open()?.seal(&secret)?))
-    });
-    let made = made.map_err(failed("seal", device))?;
-    let mut made = made.0.splitn(2, |byte| *byte == b'\n');
-    let (part, token) = (
-        made.next().unwrap_or_default(),
-        made.next().unwrap_or_default(),
-    );
-    match start(&format!("{KILL} {device} 1"), &[], UNLOCK).map_err(failed("seal", device))? {
-        (0 | NONE, _) => {}
-        (code, told) => return Err(failed("seal", device)(format!("exit {code}, {told}"))),
+fn seal(console: &File, device: &str, recovery: &Secret) -> Result<(), Fault> {
+    let sealed = Sealed::new().map_err(failed("seal", device))?;
+    sealed.bind(device, recovery, &choose(console, "seal", device)?)
+}
+
+/// A part of a key that the TPM has sealed for what its registers hold.
+struct Sealed {
+    part: Secret,
+    token: Secret,
+    /// For a vault that has none yet.
+    recovery: Secret,
+}
+
+impl Sealed {
+    fn new() -> Result<Self, String> {
+        let made = by_tpm(|| {
+            let (secret, recovery) = (random::<SEALED>()?, recovery()?);
+            let token = Tpm::open()?.seal(&secret)?;
+            Ok(format!("{}\n{recovery}\n{token}", hex(&secret)))
+        })?;
+        let mut lines = made.0.splitn(3, |byte| *byte == b'\n');
+        let mut line = || Secret(lines.next().unwrap_or_default().to_vec());
+        let (part, recovery, token) = (line(), line(), line());
+        Ok(Self {
+            part,
+            token,
+            recovery,
+        })
     }
-    let keys = Secret([recovery.0.as_slice(), b"\n", &passphrase.0, part].concat());
-    run("seal", ADD, device, &keys.0, UNLOCK)?;
-    run("seal", IMPORT, device, token, UNLOCK)?;
-    Ok(())
+
+    /// Gives the vault a key that is the passphrase and the TPM's part, in the place of the one before. Cut short anywhere, it has its
+    /// recovery key, and the token that says so.
+    fn bind(&self, device: &str, recovery: &Secret, passphrase: &Secret) -> Result<(), Fault> {
+        match start(&format!("{KILL} {device} 1"), &[], UNLOCK).map_err(failed("seal", device))? {
+            (0 | NONE, _) => {}
+            (code, told) => return Err(failed("seal", device)(format!("exit {code}, {told}"))),
+        }
+        run("seal", IMPORT, device, &self.token.0, UNLOCK)?;
+        let keys = [&recovery.0, b"\n".as_slice(), &passphrase.0, &self.part.0].concat();
+        run("seal", ADD, device, &Secret(keys).0, UNLOCK).map(drop)
+    }
 }
 
 /// What stands in the header of a vault that was sealed.

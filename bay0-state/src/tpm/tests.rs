@@ -16,7 +16,7 @@ const LOCKOUT: u32 = 0x4000_000a;
 struct Emulated {
     process: Child,
     tpm: Tpm,
-    _dir: TempDir,
+    dir: Option<TempDir>,
 }
 
 impl Drop for Emulated {
@@ -28,7 +28,10 @@ impl Drop for Emulated {
 
 /// None, said aloud, where `swtpm` is not installed.
 fn emulated() -> Option<Emulated> {
-    let dir = tempfile::tempdir().unwrap();
+    started(tempfile::tempdir().unwrap())
+}
+
+fn started(dir: TempDir) -> Option<Emulated> {
     let at = dir.path().join("socket");
     let started = Command::new("swtpm")
         .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
@@ -55,7 +58,7 @@ fn emulated() -> Option<Emulated> {
     Some(Emulated {
         process,
         tpm,
-        _dir: dir,
+        dir: Some(dir),
     })
 }
 
@@ -105,6 +108,34 @@ fn a02_a_secret_comes_back_as_long_as_the_registers_hold_what_they_held() {
     // The boot path is none of them.
     machine.extend(4);
     assert_eq!(machine.unseal(&token).unwrap(), b"a secret of the vault's");
+}
+
+/// TPM2_PCR_Allocate with the platform's authorisation: all registers of SHA-1, none of the other banks, from the next start on.
+const ONLY_SHA1: (u32, [u8; 28]) = (
+    0x12b,
+    [
+        0, 0, 0, 4, 0, 4, 3, 255, 255, 255, 0, 0x0b, 3, 0, 0, 0, 0, 0x0c, 3, 0, 0, 0, 0, 0x0d, 3,
+        0, 0, 0,
+    ],
+);
+
+#[test]
+fn a02_a_tpm_without_a_sha_256_bank_is_refused_by_name() {
+    let Some(mut machine) = emulated() else {
+        return;
+    };
+    let token = machine.seal(b"secret");
+    let (code, banks) = ONLY_SHA1;
+    let platform = 0x4000_000c;
+    let set = machine.tpm.ask(code, &[platform], Some(PASSWORD), &banks);
+    set.unwrap();
+    let dir = machine.dir.take().unwrap();
+    drop(machine);
+    std::fs::remove_file(dir.path().join("socket")).unwrap();
+    let mut machine = started(dir).unwrap();
+    let off = "its SHA-256 bank is off in the firmware";
+    assert_eq!(machine.tpm.seal(b"secret").unwrap_err().to_string(), off);
+    assert_eq!(machine.unseal(&token).unwrap_err(), off);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::disk::Disk;
 use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE};
 use super::rng::Rng;
 use super::updates::cut;
-use crate::vault;
+use crate::{tpm, vault};
 
 /// The right one.
 const WORDS: &str = "correct horse battery";
@@ -21,6 +21,7 @@ const PASSPHRASE: &str = "^passphrase> ";
 const RECOVERY: &str = "(^|the )recovery key> ";
 const CONFIRM: &str = "^type FORMAT to make it anew, anything else to leave it> ";
 const UNLOCKED: &str = "vault: /dev/vda unlocked, N wrong passphrases before";
+const UNSEALABLE: &str = "reseal: FAIL: seal /dev/vda: made without a TPM, its passphrase alone opens it; not sealed to this Spine; next: see docs/VAULT.md";
 /// What was typed and is no answer to anything.
 const TYPED_BEFORE: &str = "correct horse battery\r";
 
@@ -485,7 +486,32 @@ pub fn a02_a_vault_that_was_made_without_a_tpm_says_so(lab: &Lab) -> Result<()> 
     unlock(&mut guest)?;
     guest.expect(r"validate: YELLOW \(.* vault YELLOW$")?;
     guest.machine.send_line("reseal")?;
-    recover(&mut guest, WORDS)?;
-    guest.says("reseal: FAIL: seal /dev/vda: not its recovery key; not sealed to this Spine; next: see docs/VAULT.md")?;
+    guest.says(UNSEALABLE)?;
+    guest.never(RECOVERY)?;
     guest.power_off()
+}
+
+pub fn a02_a_tpm_without_a_sha_256_bank_is_refused_before_the_vault_is_made(
+    lab: &Lab,
+) -> Result<()> {
+    let dir = lab.path("tpm");
+    tpm::only_sha1(&dir)?;
+    let disk = Disk::blank(lab.path("blank.img"), DISK_MIB)?;
+    let mut guest = with_tpm(lab, Build::Release, &disk, "tpm")?;
+    guest.expect("^vault: TPM: its SHA-256 bank is off in the firmware; the passphrase alone opens it; next: go on, or see docs/VAULT.md$")?;
+    confirm(&mut guest)?;
+    guest.says("vault: /dev/vda is a new one")?;
+    guest.expect(r"vault YELLOW$")?;
+    guest.never("recovery key|FAIL")?;
+    guest.power_off()?;
+    // By the passphrase that was typed, with this TPM and without one.
+    let mut guest = with_tpm(lab, Build::Release, &disk, "tpm")?;
+    unlock(&mut guest)?;
+    guest.says(UNLOCKED)?;
+    guest.expect(r"vault YELLOW$")?;
+    guest.machine.send_line("reseal")?;
+    guest.says(UNSEALABLE)?;
+    guest.never(RECOVERY)?;
+    guest.power_off()?;
+    opened(lab, Build::Release, &disk)?.power_off()
 }
