@@ -10,7 +10,7 @@ use std::process::Stdio;
 
 use aes::Aes256;
 use aes::cipher::KeyInit;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{Whence, lseek};
@@ -177,17 +177,23 @@ pub fn passphrase(file: Option<&Path>) -> Result<Vec<u8>> {
                 .unwrap_or_default()
                 .to_vec()
         }
-        None => twice()?,
+        None => return typed(),
     };
-    let count = typed.iter().filter(|byte| **byte & 0xc0 != 0x80).count();
+    long_enough(&typed).map(|()| typed)
+}
+
+fn long_enough(passphrase: &[u8]) -> Result<()> {
+    let count = passphrase.iter().filter(|byte| **byte & 0xc0 != 0x80);
+    let count = count.count();
     ensure!(
         count >= CHARACTERS,
         "the passphrase has {count} characters; next: {CHARACTERS} or more"
     );
-    Ok(typed)
+    Ok(())
 }
 
-fn twice() -> Result<Vec<u8>> {
+/// Asks at the terminal until there is one: whoever mistypes is asked again, so that no later try is typed at a shell.
+fn typed() -> Result<Vec<u8>> {
     ensure!(
         stdin().is_terminal(),
         "no terminal to type a passphrase at; next: --passphrase-file FILE"
@@ -196,25 +202,38 @@ fn twice() -> Result<Vec<u8>> {
     let mut silent = before.clone();
     silent.local_flags.remove(LocalFlags::ECHO);
     tcsetattr(stdin(), SetArg::TCSAFLUSH, &silent).context("set the terminal")?;
-    let read = |prompt: &str| {
+    let chosen = choose(|prompt| {
         eprint!("{prompt}> ");
         let mut line = String::new();
-        let read = stdin().read_line(&mut line);
+        let count = stdin().read_line(&mut line);
         eprintln!();
-        read.map(|_| line.trim_end_matches('\n').as_bytes().to_vec())
-    };
-    let typed =
-        read("new passphrase of the vault").and_then(|one| Ok((one, read("the same once more")?)));
+        let count = count.context("read the passphrase")?;
+        Ok((count > 0).then(|| line.trim_end_matches('\n').as_bytes().to_vec()))
+    });
     tcsetattr(stdin(), SetArg::TCSANOW, &before).context("set the terminal")?;
-    match typed.context("read the passphrase")? {
-        (one, two) if one == two => Ok(one),
-        _ => bail!("these differ; nothing was made; next: again"),
+    chosen
+}
+
+/// A passphrase that `read`, which is given the question, reads twice alike. Its length is looked at before the second time.
+fn choose(mut read: impl FnMut(&str) -> Result<Option<Vec<u8>>>) -> Result<Vec<u8>> {
+    const ENDED: &str = "the input ended; nothing was made; next: again";
+    loop {
+        let one = read("new passphrase of the vault")?.context(ENDED)?;
+        if let Err(short) = long_enough(&one) {
+            eprintln!("vault: {short}");
+            continue;
+        }
+        if read("the same once more")?.context(ENDED)? == one {
+            return Ok(one);
+        }
+        eprintln!("vault: these differ; next: type both again");
     }
 }
 
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use anyhow::bail;
 
     /// What is inside a vault that was made with this key, holes deciphered as well.
     fn inside(disk: &Path, key: &Key) -> NamedTempFile {
@@ -267,6 +286,26 @@ pub mod tests {
         assert_eq!(file("straße12").unwrap(), "straße12".as_bytes());
         let error = file("seven77\n").unwrap_err().to_string();
         assert_eq!(error, "the passphrase has 7 characters; next: 8 or more");
+    }
+
+    #[test]
+    fn c07_who_mistypes_a_new_passphrase_is_asked_again() {
+        let asked = |lines: &[&str]| {
+            let (mut lines, mut questions) = (lines.iter(), String::new());
+            let chosen = choose(|question| {
+                questions.push_str(&question[..3]);
+                Ok(lines.next().map(|line| line.as_bytes().to_vec()))
+            });
+            (chosen.map_err(|why| why.to_string()), questions)
+        };
+        let words = "correct horse";
+        let chosen = || Ok(words.as_bytes().to_vec());
+        assert_eq!(asked(&[words, words]), (chosen(), "newthe".into()));
+        // One that is too short is not asked for twice; two that differ are both asked for again.
+        let lines = ["seven77", words, "correct hoarse", words, words];
+        assert_eq!(asked(&lines), (chosen(), "newnewthenewthe".into()));
+        let ended = Err("the input ended; nothing was made; next: again".to_owned());
+        assert_eq!(asked(&[words]), (ended, "newthe".into()));
     }
 
     #[test]
