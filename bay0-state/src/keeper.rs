@@ -5,7 +5,7 @@
 //!
 //! | request | what is done | values |
 //! | --- | --- | --- |
-//! | `unlock PROFILE` | find the disk and open the vault on it, which may take a person hours (C07) | `plain`, `luks`, `sealed`, `again` or `locked`, what is to be mounted, the disk, what is to be said or nothing; then what is not as it should be of any disk |
+//! | `unlock PROFILE` | find the disk and open the vault on it, which may take a person hours (C07) | `plain`, `passphrase`, `passphrase+tpm`, `recovered` (by its recovery key), `again` or `locked`, what is to be mounted, the disk, what is to be said or nothing; then what is not as it should be of any disk |
 //! | `open BOOT_ID DISK` | mount and open everything | last-known-good time, newest sequence number, what is in force, how the previous boot ended, what ext4 has noted of its errors or nothing; then what is wrong, each of which makes the whole boot RED |
 //! | `append TEXT…` | append records to the genesis log | sequence number of the last |
 //! | `probe` | write, read back and remove a marker file, and append a record (H15) | its sequence number |

@@ -96,6 +96,10 @@ const GROUP: usize = 8;
 const SEALED: usize = 32;
 /// More than the TPM's child tells.
 const TOLD: usize = 8192;
+/// What opens a vault, in a word.
+const BY_PASSPHRASE: &str = "passphrase";
+const SEALED_TO: &str = "passphrase+tpm";
+const RECOVERED: &str = "recovered";
 const CONSOLE: &str = "/dev/console";
 const RESEAL: &str = "type RESEAL to seal it to this Spine, anything else to go on> ";
 const ALONE: &str = "the passphrase alone opens it; next: go on, or see docs/VAULT.md";
@@ -118,8 +122,8 @@ fn wipe(bytes: &mut [u8]) {
     }
 }
 
-/// Opens the vault on the disk that is found, or finds that there is none. The values: `again` (by a keeper before this one), `sealed`
-/// (the TPM had its part in it) or `luks`, and the disk inside; `plain` or `locked` and the disk; the disk itself; a line to be said,
+/// Opens the vault on the disk that is found, or finds that there is none. The values: `again` (by a keeper before this one), or what
+/// opened it, and the disk inside; `plain` or `locked` and the disk; the disk itself; a line to be said,
 /// if there is one; what is not as it should be of any disk.
 pub(crate) fn unlock(find: impl FnOnce() -> Result<(String, Vec<String>), Fault>) -> Reply {
     if Path::new(INSIDE).exists() {
@@ -177,13 +181,13 @@ fn open(device: &str) -> Reply {
         }
         let line = format!("vault: {device} unlocked, {wrong} wrong passphrases before");
         return match recovered || part.0.is_empty() {
-            false => told(["sealed", INSIDE, &line]),
+            false => told([SEALED_TO, INSIDE, &line]),
             true if is_recovery(&typed) => told([
                 offer(&console, device, &typed),
                 INSIDE,
                 &format!("{line}; by the recovery key: {why}"),
             ]),
-            true => told(["luks", INSIDE, &line]),
+            true => told([BY_PASSPHRASE, INSIDE, &line]),
         };
     }
     let line = format!("vault: FAIL: {TRIES} wrong passphrases; {OFF}");
@@ -200,7 +204,7 @@ fn offer(console: &File, device: &str, recovery: &Secret) -> &'static str {
     if ask(console, RESEAL, true).is_ok_and(|it| it.0 == b"RESEAL") {
         return bound(console, seal(console, device, recovery));
     }
-    "luks"
+    RECOVERED
 }
 
 /// Makes an empty disk a vault, and opens it; whether it is sealed. The TPM comes first: one that seals nothing is refused before a key
@@ -239,7 +243,7 @@ fn make(console: &File, device: &str) -> Result<&'static str, Fault> {
     let first = sealed.as_ref().map_or(&passphrase, |it| &it.recovery);
     run("format", FORMAT, device, &first.0, UNLOCK)?;
     // At once, so that its header says what opens it.
-    let kind = sealed.as_ref().map_or("luks", |it| {
+    let kind = sealed.as_ref().map_or(BY_PASSPHRASE, |it| {
         bound(console, it.bind(device, &it.recovery, &passphrase))
     });
     opens(device, first)?;
@@ -270,7 +274,7 @@ pub fn reseal(device: &str) -> Result<String, Fault> {
 /// A vault that could not be sealed is open all the same.
 fn bound(console: &File, sealed: Result<(), Fault>) -> &'static str {
     let said = sealed.map_err(|why| say(console, &format!("vault: FAIL: {why}\n")));
-    said.map_or("luks", |()| "sealed")
+    said.map_or(RECOVERED, |()| SEALED_TO)
 }
 
 fn seal(console: &File, device: &str, recovery: &Secret) -> Result<(), Fault> {

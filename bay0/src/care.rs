@@ -98,14 +98,29 @@ impl Bay0 {
         }
     }
 
-    /// Whether the keeper has told this of the disk: `plain`, `luks`, `sealed` or `locked`.
+    /// Whether the keeper has told this of the disk.
     pub fn disk_is(&self, word: &str) -> bool {
-        let told = self.vault.iter().flatten().flatten().next();
-        told.is_some_and(|told| told == word)
+        self.vault
+            .iter()
+            .flatten()
+            .flatten()
+            .next()
+            .is_some_and(|told| told == word)
     }
 
-    fn is_vault(&self) -> bool {
-        self.disk_is("luks") || self.disk_is("sealed")
+    /// What whoever has the disk needs to read it: nothing (`plain`), the passphrase, or the machine too; `none` without a disk.
+    pub fn protection(&self) -> &'static str {
+        // One that its recovery key has opened is sealed, but not to this Spine.
+        let words = ["plain", "passphrase", "passphrase+tpm", "recovered"];
+        match words.into_iter().find(|word| self.disk_is(word)) {
+            Some("recovered") => "passphrase+tpm",
+            found => found.unwrap_or("none"),
+        }
+    }
+
+    /// Whether a vault is open.
+    pub fn is_vault(&self) -> bool {
+        self.protection().starts_with("passphrase")
     }
 
     /// Opens `/persist`.
@@ -333,13 +348,12 @@ impl Bay0 {
         }
     }
 
-    /// A validation ended: says each finding, then the summary, whose first word is the verdict, then what a dev build lacks.
+    /// A validation ended: says each finding, then the summary, whose first word is the verdict, then how the disk is protected.
     fn validated(&mut self, report: &str) {
         let last = report.lines().last().unwrap_or_default();
         self.verdict = last.split(' ').next().unwrap_or("RED").to_owned();
-        let plain = self.disk_is("plain") && !self.is_release();
-        let notice = plain.then_some("dev profile: /persist not encrypted");
-        for line in report.lines().chain(notice) {
+        let protection = format!("protection={}", self.protection());
+        for line in report.lines().chain([protection.as_str()]) {
             self.log.say(format!("validate: {line}"));
         }
         if self.validated_ms.is_none() {
@@ -349,7 +363,8 @@ impl Bay0 {
     }
 }
 
-/// Whether nothing is wrong that could be the Spine's fault; that a machine has no TPM is not, nor what its disk had before.
+/// Whether nothing is wrong that could be the Spine's fault. What its disk had before is not, nor that a vault is sealed to the Spine
+/// before it: an update moves what the TPM compares.
 fn is_well(report: &str) -> bool {
     let mut lines = report.lines().rev();
     let judged = lines.next().is_some_and(|last| !last.starts_with("RED"));
@@ -401,7 +416,7 @@ mod tests {
 
     #[test]
     fn c11_a_spine_is_well_whatever_the_machine_lacks_and_not_if_anything_else_is_wrong() {
-        let vault = "YELLOW vault: opened without a TPM; next: see docs/VAULT.md\n";
+        let vault = "YELLOW vault: not sealed to this Spine; next: reseal\n";
         let report = |found: &str, level: &str| format!("{found}{level} (5 ms): root {level}");
         assert!(is_well(&report("", "GREEN")) && is_well(&report(vault, "YELLOW")));
         for other in ["RED root: x; next: y\n", "YELLOW freezer: x; next: y\n"] {

@@ -17,8 +17,8 @@ use crate::watchdog::Watchdog;
 pub const PER_SECOND: u32 = 128;
 /// The answer to `hello`.
 pub const HELLO: &str = concat!("bay0 ", env!("CARGO_PKG_VERSION"), "\n");
-/// A vault that is no worse than it can be without a TPM, and no better (A02).
-const UNSEALED: &str = "YELLOW vault: opened without a TPM; next: see docs/VAULT.md";
+/// A vault that its recovery key has opened (A02).
+const UNSEALED: &str = "YELLOW vault: not sealed to this Spine; next: reseal";
 
 impl Bay0 {
     /// Answers the clients of an umbilical: the Spine's is slot 0, a room's one more than its number. Who may say what was
@@ -87,10 +87,9 @@ impl Bay0 {
             steps if steps.is_empty() => Ok("every step done".to_owned()),
             steps => Err(format!("failed: {steps}; next: see why with log")),
         };
-        let vault = match () {
-            () if self.disk_is("sealed") => Some("GREEN vault: sealed to this Spine".to_owned()),
-            () if self.disk_is("luks") => Some(UNSEALED.to_owned()),
-            () => None,
+        let vault = match self.disk_is("recovered") {
+            true => Some(UNSEALED.to_owned()),
+            false => self.is_vault().then(|| "GREEN vault: open".to_owned()),
         };
         let root = root::prove(self).map_err(|why| format!("{why:#}; next: reboot"));
         let lines = [
@@ -125,10 +124,11 @@ impl Bay0 {
         let keeper = self.keeper.as_ref().map_or(0, |keeper| keeper.child.pid);
         let addresses = told("/proc/net/fib_trie") + &told("/proc/net/if_inet6");
         let (uptime, date) = (boot_ms() / 1000, utc(unix_seconds()));
-        let rows: [(&str, &dyn Display); 16] = [
+        let rows: [(&str, &dyn Display); 17] = [
             ("date", &date),
             ("uptime_s", &uptime),
             ("verdict", &self.verdict),
+            ("protection", &self.protection()),
             ("kernel_ms", &self.exec_ms),
             ("operator_ms", &since(self.operator_ms)),
             ("validated_ms", &since(self.validated_ms)),

@@ -99,7 +99,7 @@ fn opened(lab: &Lab, build: Build, disk: &Disk) -> Result<Guest> {
     let mut guest = asked(lab, build, disk)?;
     answer(&mut guest, WORDS)?;
     guest.says_all(&[UNLOCKED])?;
-    guest.verdict("YELLOW")?;
+    guest.verdict("GREEN")?;
     Ok(guest)
 }
 
@@ -123,7 +123,7 @@ pub fn c07_the_right_passphrase_opens_the_vault_and_what_is_kept_is_there_again(
 ) -> Result<()> {
     let disk = made(lab)?;
     let mut guest = opened(lab, Build::Fault, &disk)?;
-    guest.never("not encrypted")?;
+    guest.never("protection=plain")?;
     // Only the keeper sees it.
     let mounts = guest.ask("fault walls")?;
     let line = mounts.lines().find(|line| line.contains("mount "));
@@ -151,7 +151,7 @@ pub fn c07_the_right_passphrase_opens_the_vault_and_what_is_kept_is_there_again(
     let mut guest = asked(lab, Build::Release, &disk)?;
     answer(&mut guest, WORDS)?;
     guest.says_all(&[UNLOCKED, "previous: ended clean power off"])?;
-    guest.verdict("YELLOW")?;
+    guest.verdict("GREEN")?;
     let second = guest.figure("log_seq")?;
     ensure!(second > first, "the log began anew: {second} after {first}");
     guest.power_off()
@@ -197,7 +197,7 @@ pub fn c07_a_wrong_passphrase_is_followed_by_the_right_one(lab: &Lab) -> Result<
     guest.expect(PASSPHRASE)?;
     answer(&mut guest, WORDS)?;
     guest.says("vault: /dev/vda unlocked, 1 wrong passphrases before")?;
-    guest.verdict("YELLOW")?;
+    guest.verdict("GREEN")?;
     guest.power_off()
 }
 
@@ -224,7 +224,7 @@ pub fn a12_pid_1_is_alive_while_it_waits_for_the_passphrase(lab: &Lab) -> Result
     guest.machine.qmp_event("RESET", PATIENCE)?;
     guest.expect(PASSPHRASE)?;
     answer(&mut guest, WORDS)?;
-    guest.verdict("YELLOW")?;
+    guest.verdict("GREEN")?;
     guest.power_off()
 }
 
@@ -235,7 +235,7 @@ pub fn c07_a_keeper_that_dies_finds_the_vault_open(lab: &Lab) -> Result<()> {
     guest.says_all(&["keeper: restart 1 of 3", "vault: open already"])?;
     guest.expect("keeper: /persist open: ")?;
     guest.ask("validate")?;
-    guest.verdict("YELLOW")?;
+    guest.verdict("GREEN")?;
     ensure!(
         guest.count(PASSPHRASE)? == 1,
         "the passphrase was asked for again"
@@ -258,7 +258,7 @@ pub fn c07_a_keeper_that_dies_while_it_asks_is_followed_by_one_that_asks_again(
     guest.says("keeper: restart 1 of 3")?;
     unlock(&mut guest)?;
     guest.says(UNLOCKED)?;
-    guest.verdict("YELLOW")?;
+    guest.verdict("GREEN")?;
     unseen(&mut guest)?;
     guest.power_off()
 }
@@ -279,7 +279,7 @@ pub fn c07_a_blank_disk_becomes_a_vault_on_the_word_format_alone(lab: &Lab) -> R
         }
     }
     guest.says("vault: /dev/vda is a new one")?;
-    guest.verdict("YELLOW")?;
+    guest.verdict("GREEN")?;
     unseen(&mut guest)?;
     guest.power_off()?;
     opened(lab, Build::Release, &disk)?.power_off()
@@ -352,7 +352,7 @@ pub fn c07_a_vault_without_a_file_system_is_filled_on_the_word_format(lab: &Lab)
     guest.expect(CONFIRM)?;
     guest.machine.send_line("FORMAT")?;
     guest.says(UNLOCKED)?;
-    guest.verdict("YELLOW")?;
+    guest.verdict("GREEN")?;
     guest.power_off()
 }
 
@@ -383,7 +383,7 @@ fn judged(guest: &mut Guest, level: &str) -> Result<()> {
         "vault: /dev/vda unlocked, [0-9] wrong passphrases before(; by the recovery key: .*)?$",
     )?;
     if level == "YELLOW" {
-        guest.says("validate: YELLOW vault: opened without a TPM; next: see docs/VAULT.md")?;
+        guest.says("validate: YELLOW vault: not sealed to this Spine; next: reseal")?;
     }
     guest.expect(&format!(r"validate: {level} \(.* vault {level}$"))?;
     guest.power_off()
@@ -394,7 +394,7 @@ pub fn a02_a_vault_sealed_to_a_tpm_needs_it_and_the_passphrase(lab: &Lab) -> Res
     let mut guest = with_tpm(lab, Build::Release, &disk, "tpm")?;
     let key = seal(&mut guest)?;
     guest.says("vault: /dev/vda is a new one")?;
-    guest.expect(r"validate: GREEN \(.* vault GREEN$")?;
+    is_green(&mut guest, "passphrase+tpm")?;
     unseen(&mut guest)?;
     let log = guest.ask("log")?;
     ensure!(!log.contains(&key), "the log has the recovery key:\n{log}");
@@ -476,15 +476,26 @@ pub fn a02_a_power_cut_while_it_is_sealed_again_leaves_the_recovery_key(lab: &La
     Ok(())
 }
 
+/// A validation is GREEN and says how the disk is protected, as the operator's `status` does.
+fn is_green(guest: &mut Guest, protection: &str) -> Result<()> {
+    guest.verdict("GREEN")?;
+    guest.says(&format!("validate: protection={protection}"))?;
+    let status = guest.status()?;
+    ensure!(status.get("protection").map(String::as_str) == Some(protection));
+    ensure!(status.get("verdict").map(String::as_str) == Some("GREEN"));
+    Ok(())
+}
+
 pub fn a02_a_vault_that_was_made_without_a_tpm_says_so(lab: &Lab) -> Result<()> {
-    let mut guest = lab.boot(Build::Release, &lab.disk()?)?;
+    let mut guest = lab.start(&lab.config_with(Build::Release, &lab.disk()?))?;
+    is_green(&mut guest, "plain")?;
     guest.machine.send_line("reseal")?;
     guest.says("reseal: FAIL: /persist is no vault; next: see docs/VAULT.md")?;
     guest.power_off()?;
     let disk = made(lab)?;
     let mut guest = with_tpm(lab, Build::Release, &disk, "tpm")?;
     unlock(&mut guest)?;
-    guest.expect(r"validate: YELLOW \(.* vault YELLOW$")?;
+    is_green(&mut guest, "passphrase")?;
     guest.machine.send_line("reseal")?;
     guest.says(UNSEALABLE)?;
     guest.never(RECOVERY)?;
@@ -501,14 +512,14 @@ pub fn a02_a_tpm_without_a_sha_256_bank_is_refused_before_the_vault_is_made(
     guest.expect("^vault: TPM: its SHA-256 bank is off in the firmware; the passphrase alone opens it; next: go on, or see docs/VAULT.md$")?;
     confirm(&mut guest)?;
     guest.says("vault: /dev/vda is a new one")?;
-    guest.expect(r"vault YELLOW$")?;
+    is_green(&mut guest, "passphrase")?;
     guest.never("recovery key|FAIL")?;
     guest.power_off()?;
     // By the passphrase that was typed, with this TPM and without one.
     let mut guest = with_tpm(lab, Build::Release, &disk, "tpm")?;
     unlock(&mut guest)?;
     guest.says(UNLOCKED)?;
-    guest.expect(r"vault YELLOW$")?;
+    is_green(&mut guest, "passphrase")?;
     guest.machine.send_line("reseal")?;
     guest.says(UNSEALABLE)?;
     guest.never(RECOVERY)?;
