@@ -121,6 +121,11 @@ pub const ROOM_IMPORT: &str = "Examples:
 
 What is refused, what is left out: docs/ROOMS.md";
 
+pub const ROOM_NEW: &str = "Example:
+  docker save app -o app.tar && cargo xtask room new app --from app.tar
+  cargo xtask qemu                    then at its prompt: start p://app, enter p://app
+Writes bay0-persona/policies/p__app.toml from the image's command, environment, folder and ports: docs/ROOMS.md";
+
 pub const ROOM_REPIN: &str = "Example:
   cargo xtask room repin dev          on Debian 12: xtask/rooms/dev.lock with today's versions
 Then: cargo xtask room build dev, and commit the lock";

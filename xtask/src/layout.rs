@@ -86,6 +86,11 @@ impl Layout {
         self.build().join("rooms.img")
     }
 
+    /// Which images the machines of this clone get: a person's choice.
+    pub fn rooms_set(&self) -> PathBuf {
+        self.build().join("rooms.set")
+    }
+
     /// Policies that the test build has beside the shipped ones.
     pub fn test_policies(&self) -> PathBuf {
         self.root.join("xtask/src/vm/policies")

@@ -233,7 +233,7 @@ struct QemuArgs {
 
 #[derive(Args, Clone, Debug)]
 struct Rooms {
-    /// Images of rooms: a list like busybox,dev or none [default: those of the last time, at first busybox]
+    /// Images of rooms: a list like busybox,dev or none, remembered in build/rooms.set [default: those of that set, at first busybox]
     #[arg(long, value_name = "LIST", value_parser = Set::parse)]
     rooms: Option<Set>,
 }

@@ -4,6 +4,7 @@
 mod debian;
 mod json;
 mod layer;
+mod new;
 mod oci;
 mod pack;
 mod recipe;
@@ -23,6 +24,7 @@ use crate::help;
 use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::pins::{self, Apt};
+use crate::roomdisk;
 use crate::spine;
 use crate::turn;
 pub use debian::{control, member};
@@ -57,7 +59,16 @@ pub enum Task {
         #[arg(long)]
         force: bool,
     },
-    /// Print all images with size and SHA-256; fail if one is not what it was when it was made
+    /// Make a room of an image archive: its image, its policy, and a place among the machines' images
+    #[command(after_help = help::ROOM_NEW)]
+    New {
+        /// The room: p://NAME
+        name: String,
+        /// What `docker save` or `podman save` wrote, or an OCI layout
+        #[arg(long, value_name = "ARCHIVE")]
+        from: PathBuf,
+    },
+    /// Print all images with size and SHA-256, and which of them machines get; fail if one is not what it was when it was made
     List,
     /// Pin the packages of a recipe anew, from this host's archive; rewrites its lock
     #[command(after_help = help::ROOM_REPIN)]
@@ -117,7 +128,8 @@ pub fn command(layout: &Layout, task: &Task) -> Result<u8> {
                 .with_context(|| format!("import {}; nothing was made", file.display()))?;
             made(&shelf, &row);
         }
-        Task::List => return list(&shelf),
+        Task::New { name, from } => new::command(layout, &places, &shelf, name, from)?,
+        Task::List => return list(layout, &shelf),
         Task::Repin { name } => repin(&places, name)?,
     }
     Ok(0)
@@ -312,6 +324,16 @@ fn import_name(
 
 /// Makes an image of an archive.
 fn import(shelf: &Shelf, file: &Path, name: &str) -> Result<Row> {
+    import_with(shelf, file, name, |_, _| Ok(()))
+}
+
+/// The same; nothing is made if `look` finds something wrong with it.
+fn import_with(
+    shelf: &Shelf,
+    file: &Path,
+    name: &str,
+    look: impl FnOnce(&oci::Image, &Tree) -> Result<()>,
+) -> Result<Row> {
     let source = source::Source::open(file, shelf.dir())?;
     let image = oci::find(&source)?;
     let (mut tree, mut spool) = (Tree::default(), Spool::new(shelf.dir())?);
@@ -321,7 +343,12 @@ fn import(shelf: &Shelf, file: &Path, name: &str) -> Result<Row> {
         layer.read(&source, &mut tree, &mut spool, &mut left_out)?;
     }
     tell(&left_out);
-    eprintln!("room: its maker meant it to run {}", image.meant);
+    look(&image, &tree)?;
+    let meant = &image.meant;
+    eprintln!(
+        "room: its maker meant it to run {:?} as {:?} in {:?} with {:?}",
+        meant.command, meant.user, meant.folder, meant.environment
+    );
     finish(
         shelf,
         name,
@@ -361,7 +388,7 @@ fn tell(left_out: &LeftOut) {
     }
 }
 
-fn list(shelf: &Shelf) -> Result<u8> {
+fn list(layout: &Layout, shelf: &Shelf) -> Result<u8> {
     let mut bad = 0;
     for row in shelf.rows()? {
         let wrong = shelf.wrong(&row)?;
@@ -369,6 +396,9 @@ fn list(shelf: &Shelf) -> Result<u8> {
         let wrong = wrong.map_or(String::new(), |wrong| format!(" {wrong}"));
         println!("{}{wrong}", row.line().trim_end());
     }
+    let there = roomdisk::last(layout).map_or("nothing yet".to_owned(), |it| it.to_string());
+    let set = roomdisk::wanted(layout, roomdisk::SMALL)?;
+    println!("machines get: {set}; build/rooms.img has: {there}");
     Ok(bad)
 }
 

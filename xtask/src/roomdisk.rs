@@ -1,8 +1,9 @@
 //! `build/rooms.img`: the disk of room images, which a machine gets read-only beside `/persist`. GPT, one partition for each image, named
 //! like it: the SquashFS filled up to whole blocks, then its hash tree without a superblock. The same images make the same bytes.
 //!
-//! Which images is a choice, and the disk's stamp remembers it: a command that is not told goes on with the disk that is there if that
-//! has what the command needs, so that `qemu` and `qemu --smoke` by turns redo nothing.
+//! Which images is a person's choice, and `build/rooms.set` remembers it: no command makes a disk without one of them. What a command
+//! needs besides (the tests' image) comes with them, and a disk that has enough stays as it is, so that `qemu` and `qemu --smoke` by
+//! turns redo nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -32,7 +33,7 @@ pub const TESTED: &str = "busybox,hostile";
 /// The large one for a person, fetched and put together when it is asked for: no first boot waits for it.
 pub const WORKSHOP: &str = "dev";
 /// No image at all.
-const NONE: &str = "none";
+pub const NONE: &str = "none";
 /// What places in a partition table count in.
 pub const SECTOR: u64 = 512;
 /// Where partitions begin, and what is left behind the last one for the second table.
@@ -88,14 +89,57 @@ impl fmt::Display for Set {
     }
 }
 
-/// The images of a command: those asked for; else those of the disk that is there, if it has at least `least`; else `least`.
+/// The images of a command: those asked for, which are the set from then on; else those of the set and `least`, with what the disk that is
+/// there has besides.
+///
+/// # Errors
+/// An image of the set is not among those asked for.
 pub fn choose(layout: &Layout, asked: Option<&Set>, least: &str) -> Result<Set> {
-    if let Some(set) = asked {
-        return Ok(set.clone());
+    if let Some(asked) = asked {
+        let set = set(layout)?;
+        let dropped = Set(&set.0 - &asked.0);
+        ensure!(
+            dropped.0.is_empty(),
+            "--rooms {asked} would drop {dropped}, which the machines of this clone have; next: --rooms {}, or take it out of {} first",
+            Set(&set.0 | &asked.0),
+            layout.rooms_set().display()
+        );
+        remember(layout, asked)?;
+        return Ok(asked.clone());
     }
-    let least = Set::parse(least)?;
-    let kept = last(layout).filter(|last| last.0.is_superset(&least.0));
-    Ok(kept.unwrap_or(least))
+    let least = wanted(layout, least)?;
+    let there = last(layout).filter(|last| last.0.is_superset(&least.0));
+    Ok(there.unwrap_or(least))
+}
+
+/// The images that a machine gets at least: those of the set, and `least`.
+pub fn wanted(layout: &Layout, least: &str) -> Result<Set> {
+    Ok(Set(&set(layout)?.0 | &Set::parse(least)?.0))
+}
+
+/// The set: the images that were asked for, none at first.
+pub fn set(layout: &Layout) -> Result<Set> {
+    let path = layout.rooms_set();
+    match fs::read_to_string(&path) {
+        Ok(text) => Set::parse(text.trim()).with_context(|| format!("read {}", path.display())),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(Set::default()),
+        Err(why) => Err(why).with_context(|| format!("read {}", path.display())),
+    }
+}
+
+/// Has machines get this image too.
+pub fn add(layout: &Layout, name: &str) -> Result<()> {
+    let mut set = set(layout)?;
+    set.0.extend([SMALL.to_owned(), name.to_owned()]);
+    remember(layout, &set)
+}
+
+/// Makes these the set.
+fn remember(layout: &Layout, set: &Set) -> Result<()> {
+    let path = layout.rooms_set();
+    fs::create_dir_all(layout.build())
+        .and_then(|()| fs::write(&path, format!("{set}\n")))
+        .with_context(|| format!("write {}", path.display()))
 }
 
 /// The images that the disk was last made of.

@@ -107,10 +107,13 @@ pub fn command(layout: &Layout, args: &PolicyArgs) -> Result<u8> {
             _ => return Ok(refused(&loaded)),
         },
         Which::Compile { out, rooms } if loaded.findings.is_empty() => {
-            let rooms = rooms.clone().or_else(|| roomdisk::last(layout));
+            let there = roomdisk::last(layout).is_some();
             let images = match rooms {
-                Some(rooms) => roomdisk::make(layout, &rooms)?,
-                None => Vec::new(),
+                None if !there => Vec::new(),
+                rooms => roomdisk::make(
+                    layout,
+                    &roomdisk::choose(layout, rooms.as_ref(), roomdisk::NONE)?,
+                )?,
             };
             let default = layout.policy_db(false);
             let out = out.as_deref().unwrap_or(&default);
@@ -153,6 +156,15 @@ fn chosen<'a>(loaded: &'a Loaded, name: &PersonaName) -> Result<Option<&'a Polic
     }
     let there: Vec<_> = loaded.policies.keys().map(ToString::to_string).collect();
     bail!("no policy of {name}; next: one of {}", there.join(", "))
+}
+
+/// Fails, with every finding, unless this is the text of a policy.
+pub fn check_text(file: &str, text: &str) -> Result<()> {
+    let Err(findings) = file::parse(file, text) else {
+        return Ok(());
+    };
+    let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    bail!("{}", findings.join("; "))
 }
 
 /// The database of a Spine with these images: the shipped policies, and those of the tests for a test build.

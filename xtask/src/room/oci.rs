@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::json::{Descriptor, Platform, field, list, strings, text};
 use super::layer::{self, LeftOut};
+use super::new::Meant;
 use super::source::Source;
 use super::spool::{Hashed, Passed, Spool, unpacked};
 use super::tree::Tree;
@@ -22,8 +23,8 @@ pub struct Image {
     pub id: String,
     /// From the lowest up.
     pub layers: Vec<Layer>,
-    /// What its maker meant it to run, for people: a room's policy says what runs.
-    pub meant: String,
+    /// What its maker meant it to run: a room's policy says what runs.
+    pub meant: Meant,
 }
 
 /// What the archive names of a layer as it is packed.
@@ -271,19 +272,8 @@ fn image(id: String, config: &Value, layers: Vec<Part>) -> Result<Image> {
     Ok(Image {
         id,
         layers: layers.collect(),
-        meant: meant(config),
+        meant: Meant::of(config),
     })
-}
-
-fn meant(config: &Value) -> String {
-    let Some(config) = field(config, "config").filter(|config| !config.is_null()) else {
-        return "nothing".to_owned();
-    };
-    let words = [strings(config, "Entrypoint"), strings(config, "Cmd")].concat();
-    let user = text(config, "User").unwrap_or_default();
-    let folder = text(config, "WorkingDir").unwrap_or_default();
-    let env = strings(config, "Env");
-    format!("{words:?} as {user:?} in {folder:?} with {env:?}")
 }
 
 impl Layer {

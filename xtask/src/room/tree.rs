@@ -156,6 +156,12 @@ impl Tree {
         self.nodes.get(place)
     }
 
+    /// Whether there is something at a path, its folders' links followed.
+    pub fn leads(&self, place: &Place) -> bool {
+        self.resolved(place)
+            .is_ok_and(|at| self.nodes.contains_key(&at))
+    }
+
     /// Adds an entry in the current layer; whiteouts are done, not added.
     pub fn add(&mut self, place: Place, meta: Meta, kind: Kind) -> Result<()> {
         if self.whiteout(&place)? {

@@ -139,8 +139,45 @@ fn k05_without_a_choice_the_disk_that_is_there_stays_if_it_has_enough() {
     place.make("web,busybox").unwrap();
     assert_eq!(chosen(None, SMALL), "busybox,web");
     assert_eq!(chosen(None, TESTED), "busybox,hostile");
-    assert_eq!(chosen(Some("dev"), SMALL), "dev");
     assert_eq!(chosen(Some("none"), SMALL), "none");
+    assert_eq!(chosen(Some("dev"), SMALL), "dev");
+}
+
+#[test]
+fn k06_no_command_drops_an_image_of_the_set() {
+    let place = place(&[
+        ("busybox", b"b"),
+        ("dev", b"d"),
+        ("web", b"w"),
+        ("hostile", b"h"),
+    ]);
+    let chosen = |asked: Option<&str>, least: &str| {
+        let asked = asked.map(|asked| Set::parse(asked).unwrap());
+        let set = choose(&place.layout, asked.as_ref(), least);
+        set.map(|set| set.to_string())
+            .map_err(|why| why.to_string())
+    };
+    let is = |set: &str| Ok(set.to_owned());
+    assert_eq!(chosen(Some("busybox,dev"), SMALL), is("busybox,dev"));
+    // The tests and what is built for elsewhere make disks of their own choice, and the next command has the set again.
+    assert_eq!(chosen(None, TESTED), is("busybox,dev,hostile"));
+    place.make(SMALL).unwrap();
+    assert_eq!(chosen(None, SMALL), is("busybox,dev"));
+    let path = place.layout.rooms_set();
+    let refused = format!(
+        "--rooms busybox,web would drop dev, which the machines of this clone have; next: --rooms busybox,dev,web, or take it out of {} first",
+        path.display()
+    );
+    assert_eq!(chosen(Some("busybox,web"), SMALL), Err(refused));
+    assert_eq!(chosen(None, SMALL), is("busybox,dev"));
+    assert_eq!(
+        chosen(Some("busybox,dev,web"), SMALL),
+        is("busybox,dev,web")
+    );
+    fs::write(&path, "busybox\n").unwrap();
+    assert_eq!(chosen(Some("busybox,web"), SMALL), is("busybox,web"));
+    fs::write(&path, "Dev").unwrap();
+    assert!(chosen(None, SMALL).unwrap_err().contains("rooms.set"));
 }
 
 #[test]

@@ -271,8 +271,8 @@ pub struct VmArgs {
     /// Build nothing, boot the Spines that the last run built
     #[arg(long)]
     pub as_built: bool,
-    /// Images of rooms, like busybox,dev; a scenario that needs another one is not run, and that is said [default: those there
-    /// are, if they have at least busybox and hostile]
+    /// Images of rooms beside those of build/rooms.set, like busybox,dev; a scenario that needs another one is not run, and that is said
+    /// [default: busybox and hostile]
     #[arg(long, value_name = "LIST", value_parser = Set::parse)]
     pub rooms: Option<Set>,
     /// What executes the guests; auto believes KVM only after a guest ran on it
@@ -310,7 +310,8 @@ pub fn built(layout: &Layout, soil: Soil, accel: Choice, rooms: Option<&Set>) ->
         host::TOOL_CC,
         host::TOOL_SWTPM,
     ])?;
-    let rooms = roomdisk::choose(layout, rooms, TESTED)?;
+    let least = rooms.map_or(TESTED.to_owned(), Set::to_string);
+    let rooms = roomdisk::choose(layout, None, &least)?;
     uefi::keys(layout).ensure()?;
     spine::build(layout, soil, false, &rooms)?;
     spine::build(layout, soil, true, &rooms)?;

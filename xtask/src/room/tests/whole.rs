@@ -227,6 +227,103 @@ fn t09_an_import_replaces_nothing_unasked() {
     );
 }
 
+/// A clone with nothing in it, and an archive of an image that is meant so.
+fn clone(config: &Value) -> (tempfile::TempDir, Layout, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().to_owned();
+    let layout = Layout { root };
+    for folder in [layout.policies(), layout.recipes(), layout.rooms()] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    fs::copy(Layout::find().lock(), layout.lock()).unwrap();
+    let plain = tar(&[
+        ("bin -> /usr/bin", ""),
+        ("usr/bin/serve", "x"),
+        ("srv/run.sh", "x"),
+    ]);
+    let whole = json!({
+        "architecture": "amd64", "os": "linux", "config": config,
+        "rootfs": {"type": "layers", "diff_ids": [sha(&plain)]},
+    });
+    let manifest = json!([{"Config": "config.json", "Layers": ["layer.tar"]}]);
+    let archive = dir.path().join("app.tar");
+    let members = Members::from([
+        ("config.json".to_owned(), whole.to_string().into_bytes()),
+        (
+            "manifest.json".to_owned(),
+            manifest.to_string().into_bytes(),
+        ),
+        ("layer.tar".to_owned(), plain),
+    ]);
+    write_tar(&members, &archive, Plain);
+    (dir, layout, archive)
+}
+
+fn new(layout: &Layout, name: &str, from: &Path) -> Result<u8> {
+    let (name, from) = (name.to_owned(), from.to_owned());
+    command(layout, &Task::New { name, from })
+}
+
+#[test]
+fn k06_a_new_room_has_the_images_command_environment_folder_and_ports() {
+    let config = json!({
+        "Entrypoint": ["serve"], "Cmd": ["-d", "a \"b\""], "WorkingDir": "/srv", "User": "me",
+        "Env": ["PATH=/nowhere:/bin", "A=1=2", "A=2=3"], "ExposedPorts": {"80/tcp": {}},
+    });
+    let (_dir, layout, archive) = clone(&config);
+    assert_eq!(new(&layout, "app", &archive).unwrap(), 0);
+    let text = fs::read_to_string(layout.policies().join("p__app.toml")).unwrap();
+    crate::policy::check_text("p__app.toml", &text).unwrap();
+    for line in [
+        r#"image = "app""#,
+        r#"command = ["/bin/serve", "-d", "a \"b\""]"#,
+        r#"environment = { "A" = "2=3", "HOME" = "/srv", "PATH" = "/nowhere:/bin", "TERM" = "linux" }"#,
+        "# It was meant to serve 80/tcp.",
+        r#"network = "via sys://net""#,
+        r#"background = "run""#,
+    ] {
+        assert!(text.lines().any(|it| it == line), "no {line} in\n{text}");
+    }
+    assert!(!text.contains("exit = "));
+    let set = crate::roomdisk::set(&layout).unwrap();
+    assert_eq!(set.to_string(), "app,busybox");
+    assert!(layout.rooms().join("app.sqfs").is_file());
+}
+
+#[test]
+fn k06_a_new_room_replaces_nothing_and_is_made_whole_or_not_at_all() {
+    let (_dir, layout, archive) = clone(&json!({"Cmd": ["./run.sh"], "WorkingDir": "/srv"}));
+    let refused = |name: &str, from: &Path| format!("{:#}", new(&layout, name, from).unwrap_err());
+    new(&layout, "app", &archive).unwrap();
+    let policy = layout.policies().join("p__app.toml");
+    let text = fs::read_to_string(&policy).unwrap();
+    assert!(text.contains(r#"command = ["/srv/run.sh"]"#), "{text}");
+    let there = format!(
+        "new: there is a room p://app: {}; next: another NAME",
+        policy.display()
+    );
+    assert_eq!(refused("app", &archive), there);
+    fs::remove_file(&policy).unwrap();
+    assert!(refused("app", &archive).starts_with("new: there is an image app; "));
+    assert!(refused("../x", &archive).contains("is no name of an image"));
+    // Nothing is left of one whose program is not there, or whose texts no policy takes.
+    for config in [
+        json!({"Cmd": ["gone"]}),
+        json!({}),
+        json!({"Cmd": ["/bin/serve", "a\tb"]}),
+    ] {
+        let (_dir, layout, archive) = clone(&config);
+        let why = format!("{:#}", new(&layout, "app", &archive).unwrap_err());
+        assert!(
+            why.contains("nothing was made; next: cargo xtask room import "),
+            "{why}"
+        );
+        assert_eq!(fs::read_dir(layout.policies()).unwrap().count(), 0);
+        assert!(!layout.rooms().join("images").exists());
+        assert_eq!(crate::roomdisk::set(&layout).unwrap().to_string(), "none");
+    }
+}
+
 #[test]
 #[ignore = "needs root: apt fetches the package"]
 fn h01_busybox_built_in_two_folders_is_the_same_with_a_link_for_each_applet() {
