@@ -18,9 +18,15 @@ use crate::wire::{Persona, Reply, decode_reply, encode};
 const READ_DEADLINE: Duration = Duration::from_millis(200);
 /// How long it may take until the disk is there, mounted, checked and migrated, and a first look into the image.
 const OPEN_DEADLINE: Duration = Duration::from_secs(8);
-/// How long everything else may take: a busy disk flushes slowly.
+/// How long a disk may complete nothing until a keeper in operation is given up. Linux gives a command of a SCSI disk 30 s and five
+/// more tries (`SD_TIMEOUT`, `SD_MAX_RETRIES` of `drivers/scsi/sd.h`), 180 s together; a command of NVMe has 30 s and as long again
+/// for its abort. By then a disk has completed the command, or the kernel has failed it; the rest is for what lies between.
+pub const STUCK: Duration = Duration::from_secs(300);
+/// How long everything else may take; a posted request that takes longer is slow.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(2);
 
+/// The request that waits for a person.
+const UNLOCK: Op = "unlock";
 /// Longer than any tick of a kernel's clock.
 const TICK: Duration = Duration::from_millis(11);
 
@@ -38,8 +44,21 @@ pub struct Keeper {
     /// A packet socket, which the standard library has under no name of its own. Readable when a reply to a
     /// [`Keeper::post`] has come, or the keeper has closed its end.
     pub socket: UnixDatagram,
-    /// The request that waits for its reply, and since when; there is never more than one.
-    flight: Option<(Op, Instant)>,
+    /// How long nothing may move while a posted request waits: [`STUCK`], unless a test shortens it.
+    pub patience: Duration,
+    /// The request that waits for its reply; there is never more than one.
+    flight: Option<Flight>,
+}
+
+/// A request that waits for its reply.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    op: Op,
+    since: Instant,
+    /// When the disk has completed something last.
+    moved: Instant,
+    /// How long it may complete nothing.
+    limit: Duration,
 }
 
 impl Keeper {
@@ -51,7 +70,7 @@ impl Keeper {
 
     /// Sends a request and waits for the values it is answered, at most its deadline in all.
     pub fn call(&mut self, op: Op, args: &[&str]) -> io::Result<Vec<String>> {
-        self.post(op, args)?;
+        self.send(op, args, None, deadline(op))?;
         self.wait()?.map_err(io::Error::other)
     }
 
@@ -64,29 +83,64 @@ impl Keeper {
 
     /// As [`Keeper::post`], with a descriptor.
     pub fn hand(&mut self, op: Op, args: &[&str], given: Option<&OwnedFd>) -> io::Result<()> {
+        // A person is asked; whatever else takes time in it has a deadline of its own there.
+        let limit = if op == UNLOCK {
+            Duration::MAX
+        } else {
+            self.patience
+        };
+        self.send(op, args, given, limit)
+    }
+
+    fn send(
+        &mut self,
+        op: Op,
+        args: &[&str],
+        given: Option<&OwnedFd>,
+        limit: Duration,
+    ) -> io::Result<()> {
         self.expired().map_or(Ok(()), Err)?;
         let request = encode(op, args);
         let sent = packet::send(&self.socket, &[&request], given, MsgFlags::empty());
         sent.map_err(|_| died(op))?;
-        let flight = (op, Instant::now());
-        if self.flight.replace(flight).is_some() {
+        let now = Instant::now();
+        let flight = |limit| Flight {
+            op,
+            since: now,
+            moved: now,
+            limit,
+        };
+        if self.flight.replace(flight(deadline(op))).is_some() {
             let _ = self.wait()?;
-            self.flight = Some(flight);
         }
+        self.flight = Some(flight(limit));
         Ok(())
     }
 
     /// What is left of the posted request's time, zero when it is over; `None` when nothing is in flight.
     pub fn time_left(&self) -> Option<Duration> {
-        let (op, since) = self.flight?;
-        Some(deadline(op).saturating_sub(since.elapsed()))
+        let flight = self.flight?;
+        Some(flight.limit.saturating_sub(flight.moved.elapsed()))
+    }
+
+    /// The request that waits for the disk, and for how long it has; a person at the prompt of the vault is no disk.
+    pub fn waits(&self) -> Option<(Op, Duration)> {
+        let flight = self.flight.filter(|it| it.op != UNLOCK)?;
+        Some((flight.op, flight.since.elapsed()))
+    }
+
+    /// The disk has completed something: the posted request has all its time again.
+    pub fn moved(&mut self) {
+        if let Some(flight) = self.flight.as_mut() {
+            flight.moved = Instant::now();
+        }
     }
 
     /// The time-out to report when the posted request has had its time.
     pub fn expired(&self) -> Option<io::Error> {
-        let (late, left) = (self.flight?.0, self.time_left()?);
-        let text = format!("no answer in {} ms; {DIRTY}", deadline(late).as_millis());
-        left.is_zero().then(|| said(late, text))
+        let (late, left) = (self.flight?, self.time_left()?);
+        let text = format!("no answer in {} ms; {DIRTY}", late.limit.as_millis());
+        left.is_zero().then(|| said(late.op, text))
     }
 
     /// Lists the recorded personas, sorted by name.
@@ -100,13 +154,16 @@ impl Keeper {
         let (ours, theirs) = packet::pair()?;
         let keep = [theirs.as_raw_fd()];
         let run = || body(theirs.into());
-        let child = spawn(None, CloneFlags::empty(), &keep, run)?;
-        let (socket, flight) = (UnixDatagram::from(ours), None);
+        // First process of a PID namespace: its end is reported when every process of the rooms' gates is gone as well, and none of
+        // them holds /persist any more (`pid_namespaces(7)`).
+        let child = spawn(None, CloneFlags::CLONE_NEWPID, &keep, run)?;
+        let socket = UnixDatagram::from(ours);
         socket.set_write_timeout(Some(READ_DEADLINE))?;
         Ok(Self {
             child,
             socket,
-            flight,
+            patience: STUCK,
+            flight: None,
         })
     }
 
@@ -129,7 +186,7 @@ impl Keeper {
 
     /// Takes the reply to what is in flight, and what that was, if it comes within `limit`. When the socket is readable it is there.
     pub fn receive(&mut self, limit: Duration) -> io::Result<Option<(Op, Reply)>> {
-        let op = self.flight.map_or("idle", |(op, _)| op);
+        let op = self.flight.map_or("idle", |it| it.op);
         // The kernel counts in ticks and may be one early; and no time at all would mean no time-out.
         let limit = limit.saturating_add(TICK);
         let reply = match self.packet(limit) {
@@ -147,8 +204,6 @@ fn deadline(op: Op) -> Duration {
     match op {
         "personas" | "nack-get" => READ_DEADLINE,
         "open" | "baked" => OPEN_DEADLINE,
-        // A person is asked; whatever else takes time in it has a deadline of its own there.
-        "unlock" => Duration::MAX,
         _ => WRITE_DEADLINE,
     }
 }

@@ -37,7 +37,7 @@ mod tpm;
 mod vault;
 pub mod wire;
 
-pub use client::{Keeper, Op, WRITE_DEADLINE, last_words};
+pub use client::{Keeper, Op, STUCK, WRITE_DEADLINE, last_words};
 pub use genesis::{Summary, verify_log};
 pub use keeper::{Config, SPINE};
 pub use sha256::{hex, sha256};

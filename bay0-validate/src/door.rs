@@ -10,8 +10,8 @@ use bay0_umbilical::call;
 
 use crate::finding;
 
-/// How long bay0 may take: longer than PID 1 waits for its keeper (2 s), whose own words are better than our silence.
-const LIMIT: Duration = Duration::from_secs(3);
+/// How long bay0 may take: longer than two requests of its keeper may be late (2 s each), whose own words are better than our silence.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// Asks bay0. If it cannot be asked, that is the one finding, and as bad as knowing the worst of the rest.
 pub(crate) fn feel(socket: &Path, server_uid: u32) -> Vec<String> {

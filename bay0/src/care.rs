@@ -5,9 +5,10 @@
 //! | --- | --- |
 //! | it cannot mount or open | dirty boot: it is killed, every report is RED, the machine goes on |
 //! | it dies | started again, at most [`RESTARTS`] times a boot, then dirty |
-//! | it misses a deadline | killed, dirty: a disk that hangs would hang the next keeper too |
+//! | it misses a deadline of the boot | killed, dirty: a disk that hangs would hang the next keeper too |
+//! | it is slow, or stands still, in operation | see [`crate::link`]: nothing is killed before nothing has moved for [`bay0_state::STUCK`] |
 //!
-//! Only starting it waits, within the open deadline. After that one request is in flight at a time, and its reply is an
+//! Only the boot waits for it, within the open deadline. After that one request is in flight at a time, and its reply is an
 //! event.
 
 use std::fs;
@@ -18,10 +19,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bay0_persona::{Teller, spawn_teller};
-use bay0_state::{Keeper, Reply, SPINE, reseal};
+use bay0_state::{Keeper, Op, Reply, SPINE, WRITE_DEADLINE, reseal};
 
 use crate::boot::{KEEPER, OPENED, PATIENCE, raise_clock, unix_seconds};
 use crate::last_words;
+use crate::link::{CALM, Counts, Link};
 use crate::log::boot_ms;
 use crate::pid1::{Bay0, Event};
 use crate::shutdown::POWER_OFF;
@@ -32,7 +34,7 @@ const RESTARTS: u32 = 3;
 /// How often the last-known-good time is written, in milliseconds.
 const FLOOR_MS: u64 = 60_000;
 /// Longest that a validation may take. A healthy one takes well under a second.
-const VALIDATION_DEADLINE: Duration = Duration::from_secs(6);
+const VALIDATION_DEADLINE: Duration = Duration::from_secs(8);
 const UNENCRYPTED: &str = "/persist is no vault; booting dirty; next: attach one, or an empty disk";
 /// Work of a child; dropping it ends it.
 pub struct Job {
@@ -42,11 +44,18 @@ pub struct Job {
 }
 
 impl Bay0 {
-    /// Starts a keeper and asks it to unlock the disk. What follows, follows its reply.
+    /// Starts a keeper and asks it to unlock the disk, or in operation to open the one that is unlocked already. What follows, follows
+    /// its reply.
     pub fn start_keeper(&mut self) {
-        let profile = self.fact("profile=").unwrap_or("release");
-        let asked = Keeper::start(&SPINE).and_then(|mut keeper| {
-            keeper.post("unlock", &[profile])?;
+        let profile = self.fact("profile=").unwrap_or("release").to_owned();
+        let (op, args) = match self.operator_ms {
+            Some(_) => ("open", self.to_open()),
+            None => ("unlock", Ok(vec![profile])),
+        };
+        let asked = args.and_then(|args| {
+            let mut keeper = Keeper::start(&SPINE)?;
+            let args: Vec<_> = args.iter().map(String::as_str).collect();
+            keeper.post(op, &args)?;
             Ok(keeper)
         });
         match asked {
@@ -137,11 +146,19 @@ impl Bay0 {
             }
             self.trouble.push(error.to_string());
         }
-        let opened = opened?;
-        let [floor, seq, note, previous, worn, trouble @ ..] = opened.as_slice() else {
+        self.opened(&opened?)
+    }
+
+    /// Goes on with what the keeper has opened.
+    fn opened(&mut self, opened: &[String]) -> Result<String> {
+        let [floor, seq, note, previous, worn, trouble @ ..] = opened else {
             bail!("keeper open: {opened:?}; not understood; next: report this text");
         };
         self.wear(worn);
+        let disk = self.vault.iter().flatten().flatten().nth(1);
+        let counts = disk.map(|disk| Counts::read(disk)).unwrap_or_default();
+        self.marked = self.marked.take().map(|_| counts.text(false));
+        (self.counts, self.read_only) = (Some(counts), false);
         for text in trouble {
             self.log.say(format!("keeper: FAIL: {text}"));
             self.trouble.push(text.clone());
@@ -161,17 +178,36 @@ impl Bay0 {
     }
 
     fn mount_persist(&mut self) -> io::Result<Vec<String>> {
+        let args = self.to_open()?;
+        let keeper = self.keeper.as_mut().ok_or(ErrorKind::BrokenPipe)?;
+        keeper.call("open", &args.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// What the keeper is told to open: the kernel's id of this boot (`random(4)`), and the disk.
+    fn to_open(&self) -> io::Result<Vec<String>> {
         let told = self.vault.clone().unwrap_or_else(|| Ok(vec![]));
         let told = told.map_err(io::Error::other)?;
         if self.is_release() && !self.is_vault() {
             return Err(io::Error::other(UNENCRYPTED));
         }
-        // The kernel's id of this boot (`random(4)`).
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
         let boot_id = boot_id.as_deref().unwrap_or("unknown").trim_end();
         let disk = told.get(1).map_or("", String::as_str);
-        let keeper = self.keeper.as_mut().ok_or(ErrorKind::BrokenPipe)?;
-        keeper.call("open", &[boot_id, disk])
+        Ok([boot_id, disk].map(str::to_owned).into())
+    }
+
+    /// A keeper in operation has opened `/persist`, or could not.
+    fn reopened(&mut self, reply: Reply) {
+        let opened = reply.map_err(io::Error::other);
+        let opened = opened.and_then(|values| self.opened(&values).map_err(io::Error::other));
+        match opened {
+            Ok(text) => {
+                self.log.say(format!("keeper: {text}"));
+                self.link = Link::Quick;
+                self.stale |= self.verdict != "GREEN";
+            }
+            Err(error) => self.lose_keeper(&error),
+        }
     }
 
     /// Puts another keeper, or none, in the place of the one that was, which dies with that; the panic hook gets a socket of
@@ -185,6 +221,10 @@ impl Bay0 {
     /// Notices a missed deadline, then gives an idle keeper its next request: a probe before the floor before states before the log, so
     /// that no flood of lines delays a validation. Without a keeper, validations are answered at once.
     pub fn pump(&mut self) {
+        let waits = self.keeper.as_ref().and_then(Keeper::waits);
+        if let Some((op, waited)) = waits.filter(|(_, waited)| *waited >= WRITE_DEADLINE) {
+            self.follow(op, waited, false);
+        }
         if let Some(error) = self.keeper.as_ref().and_then(Keeper::expired) {
             self.lose_keeper(&error);
         }
@@ -192,11 +232,19 @@ impl Bay0 {
             return self.answer_validations(Err(String::new()));
         };
         if keeper.time_left().is_some() {
+            if !matches!(self.link, Link::Quick) {
+                self.answer_validations(Err(String::new()));
+            }
             return;
         }
+        // A slow disk is asked for something, or nobody would see when it is quick.
+        let floor_ms = match self.link {
+            Link::Slow(_) => CALM.as_millis().try_into().unwrap_or(FLOOR_MS),
+            _ => FLOOR_MS,
+        };
         let posted = if !self.asked.is_empty() {
             keeper.post("probe", &[])
-        } else if boot_ms().saturating_sub(self.floor_ms) >= FLOOR_MS {
+        } else if boot_ms().saturating_sub(self.floor_ms) >= floor_ms {
             self.floor_ms = boot_ms();
             keeper.post("clock", &[&unix_seconds().to_string()])
         } else if let Some((fields, room)) = self.wishes.pop_front() {
@@ -215,16 +263,85 @@ impl Bay0 {
         }
     }
 
+    /// A request has waited for so long, and its reply has come or not: the verdict follows how the disk answers.
+    fn follow(&mut self, op: Op, waited: Duration, came: bool) {
+        let was = self.link.slow_ms().is_some();
+        if let Some(line) = self.link.took(op, waited, came, Instant::now()) {
+            self.log.say(format!("persist: {line}"));
+        }
+        let slow = self.link.slow_ms().is_some();
+        self.stale |= slow != was;
+        if slow && self.verdict == "GREEN" {
+            self.verdict = "YELLOW".to_owned();
+        }
+    }
+
+    /// Each second: looks whether the disk moves, and at the kernel's counters of its errors; starts a keeper when the one before has
+    /// ended; and has the verdict found again.
+    pub fn tend_keeper(&mut self) {
+        if self.operator_ms.is_none() || self.end.is_some() {
+            return;
+        }
+        self.succeed();
+        self.look_at_disk();
+        if self.stale && !self.is_at("validate") {
+            self.stale = false;
+            self.start_validator();
+        }
+    }
+
+    /// Starts a keeper when the one before is gone, and may be followed.
+    fn succeed(&mut self) {
+        let over = self.link.is_over(Instant::now());
+        if over && self.keeper.is_none() && self.end.is_none() {
+            self.log
+                .say("keeper: the one before has ended, another opens /persist");
+            self.start_keeper();
+        }
+    }
+
+    fn look_at_disk(&mut self) {
+        let disk = self.vault.iter().flatten().flatten().nth(1);
+        let (Some(keeper), Some(disk)) = (self.keeper.as_mut(), disk) else {
+            return;
+        };
+        let counts = Counts::read(disk);
+        let before = self.counts.replace(counts.clone()).unwrap_or_default();
+        if counts.completed != before.completed {
+            keeper.moved();
+        }
+        if counts.marks() > before.marks() {
+            let fell = counts.errors > before.errors && !self.read_only;
+            self.read_only |= fell;
+            let text = counts.text(self.read_only);
+            if fell || counts.marks() >= self.reported.saturating_mul(2) {
+                self.reported = counts.marks();
+                self.log.say(format!("disk: FAIL: {text}"));
+                self.stale = true;
+            }
+            self.marked = Some(text);
+        }
+    }
+
     /// The keeper's reply, or its end.
     pub fn on_keeper(&mut self) {
+        if self.keeper.is_none() {
+            return self.succeed();
+        }
+        let waited = self.keeper.as_ref().and_then(Keeper::waits);
         let take = |keeper: &mut Keeper| keeper.receive(Duration::ZERO);
         let (op, reply) = match self.keeper.as_mut().map(take) {
             Some(Ok(Some(reply))) => reply,
             Some(Err(error)) => return self.lose_keeper(&error),
             _ => return,
         };
-        if op == "unlock" {
-            return self.unlocked(reply);
+        if let Some((op, waited)) = waited {
+            self.follow(op, waited, true);
+        }
+        match op {
+            "unlock" => return self.unlocked(reply),
+            "open" => return self.reopened(reply),
+            _ => {}
         }
         // Only what was recorded is answered with a value, the number of the last record.
         let seq = reply.iter().flatten().find_map(|seq| seq.parse().ok());
@@ -252,13 +369,28 @@ impl Bay0 {
         }
     }
 
-    /// The keeper died or hangs: see the table above.
+    /// The keeper died, hangs, or cannot open `/persist`: see the table above.
     fn lose_keeper(&mut self, error: &io::Error) {
+        let old = self.keeper.take().map(|keeper| keeper.child);
         self.install(None);
-        if self.may_restart(error) {
+        let restarts = self.may_restart(error);
+        let operating = self.operator_ms.is_some() && self.end.is_none();
+        if restarts && !operating {
             return self.start_keeper();
         }
-        self.log.say(format!("keeper: FAIL: {error}"));
+        if !restarts {
+            self.log.say(format!("keeper: FAIL: {error}"));
+            self.refuse_wishes();
+            (self.verdict, self.stale) = ("RED".to_owned(), operating);
+        }
+        let died = error.kind() == ErrorKind::BrokenPipe;
+        if operating && (restarts || !died || self.link.cause().is_some()) {
+            let pause = self.link.lose(error.to_string(), old, Instant::now());
+            let seconds = pause.as_secs();
+            let text = "keeper: another is started when this one has ended, not before";
+            self.log.say(format!("{text} {seconds} s from now"));
+            return;
+        }
         self.trouble.push(error.to_string());
         if self.operator_ms.is_none() {
             self.failed.push("keeper");
@@ -363,12 +495,17 @@ impl Bay0 {
     }
 }
 
-/// Whether nothing is wrong that could be the Spine's fault. What its disk had before is not, nor that a vault is sealed to the Spine
-/// before it: an update moves what the TPM compares.
+/// Whether nothing is wrong that could be the Spine's fault. What its disk had before is not, nor how slow it is, nor that a vault is
+/// sealed to the Spine before it: an update moves what the TPM compares.
 fn is_well(report: &str) -> bool {
     let mut lines = report.lines().rev();
     let judged = lines.next().is_some_and(|last| !last.starts_with("RED"));
-    let old = ["YELLOW vault: ", "YELLOW disk: "];
+    let old = [
+        "YELLOW vault: ",
+        "YELLOW disk: ",
+        "YELLOW persist: ",
+        "YELLOW log: ",
+    ];
     judged && lines.all(|line| old.iter().any(|it| line.starts_with(it)))
 }
 

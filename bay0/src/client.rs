@@ -22,6 +22,8 @@ use nix::sys::socket::MsgFlags;
 
 /// How long an answer may take: longer than bay0 needs to work off whatever others in the room have asked.
 const PATIENCE: Duration = Duration::from_secs(5);
+const UNKEPT: &str =
+    "no answer, so it is not sure to be kept; next: try again, then ask the operator";
 const UNHEARD: &str = "no answer; next: try again, then ask the operator";
 const USAGE: &str = "usage: bay0 VERB
   hello, status, rooms       ask bay0
@@ -167,10 +169,10 @@ fn hear(gate: &OwnedFd, out: &mut File, most: u64, end: &[u8]) -> Result<()> {
     let (mut buffer, mut had) = (vec![0; PACKET], 0);
     let shown = stderr().is_terminal() && !stdout().is_terminal();
     for _ in 0..most {
-        // A keeper that ends with something unread resets, and else closes.
-        let (length, _) = packet::receive(gate, &mut buffer, NONE).unwrap_or_default();
+        // Whoever serves it may have ended with something unread (ECONNRESET).
+        let length = packet::receive(gate, &mut buffer, NONE).map_or(0, |(length, _)| length);
         let told = buffer.get(..length).unwrap_or_default().split_first();
-        let (tag, data) = told.context(UNHEARD)?;
+        let (tag, data) = told.context(UNKEPT)?;
         match *tag {
             DATA => out.write_all(&[data, end].concat())?,
             DONE => {
@@ -178,7 +180,7 @@ fn hear(gate: &OwnedFd, out: &mut File, most: u64, end: &[u8]) -> Result<()> {
                 return Ok(out.write_all(data)?);
             }
             NOT => bail!("{}", String::from_utf8_lossy(data)),
-            _ => bail!(UNHEARD),
+            _ => bail!(UNKEPT),
         }
         progress(&mut had, length, shown);
     }

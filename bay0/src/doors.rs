@@ -17,6 +17,7 @@ use crate::watchdog::Watchdog;
 pub const PER_SECOND: u32 = 128;
 /// The answer to `hello`.
 pub const HELLO: &str = concat!("bay0 ", env!("CARGO_PKG_VERSION"), "\n");
+const SLOW: &str = "others wait; next: see what else uses the disk";
 /// A vault that its recovery key has opened (A02).
 const UNSEALED: &str = "YELLOW vault: not sealed to this Spine; next: reseal";
 
@@ -79,7 +80,19 @@ impl Bay0 {
             Err(text) => (Err(text), untried),
         };
         // A boot that began dirty stays dirty, whatever works by now.
-        let persist = self.trouble.first().cloned().map_or(persist, Err);
+        let dirty = self.dirty().next().cloned();
+        let dirty = dirty.or(self.marked.clone().filter(|_| self.read_only));
+        // Slow is not dead: a probe that waits, or has its reply, is no failure.
+        let slow = self.link.slow_ms().filter(|_| dirty.is_none());
+        let slow = slow.filter(|_| persist.as_ref().map_or_else(String::is_empty, |_| true));
+        let persist = match slow {
+            Some(ms) => format!("YELLOW persist: requests take {ms} ms; {SLOW}"),
+            None => finding("persist", dirty.map_or(persist, Err)),
+        };
+        let log = match (slow, log) {
+            (Some(_), Err(text)) => format!("YELLOW log: {text}"),
+            (_, log) => finding("log", log),
+        };
         let none = "none is armed; next: add a watchdog device, then reboot";
         let dog = self.watchdog.as_ref().map(Watchdog::counting);
         let dog = dog.unwrap_or(Err(none.to_owned()));
@@ -94,12 +107,13 @@ impl Bay0 {
         let root = root::prove(self).map_err(|why| format!("{why:#}; next: reboot"));
         let lines = [
             finding("root", root),
-            finding("persist", persist),
-            finding("log", log),
+            persist,
+            log,
             finding("watchdog", dog),
             finding("boot", boot),
         ];
-        let disk = self.worn.first().map(|why| format!("YELLOW disk: {why}"));
+        let disk = self.marked.as_ref().or(self.worn.first());
+        let disk = disk.map(|why| format!("YELLOW disk: {why}"));
         let lines: Vec<_> = lines.into_iter().chain(vault).chain(disk).collect();
         let report = lines.join("\n") + "\n";
         if let Some(server) = self.umbilical.as_mut() {
@@ -107,6 +121,11 @@ impl Bay0 {
                 server.reply(id, Ok(&report), None);
             }
         }
+    }
+
+    /// Why nothing is kept: since the boot, or until there is a keeper again.
+    fn dirty(&self) -> impl Iterator<Item = &String> {
+        self.trouble.iter().chain(self.link.cause())
     }
 
     /// Which build runs, and where from: `key=value` lines.
@@ -120,11 +139,15 @@ impl Bay0 {
     /// What the factory baked in, and figures about PID 1 and its keeper: `key=value` lines, in milliseconds and kB.
     pub fn status(&self) -> String {
         let since = |ms: Option<u64>| ms.unwrap_or(0).saturating_sub(self.exec_ms);
-        let up = if self.keeper.is_some() { "up" } else { "down" };
+        let up = match self.keeper {
+            Some(_) if self.link.slow_ms().is_some() => "slow",
+            Some(_) if self.link.cause().is_none() => "up",
+            _ => "down",
+        };
         let keeper = self.keeper.as_ref().map_or(0, |keeper| keeper.child.pid);
         let addresses = told("/proc/net/fib_trie") + &told("/proc/net/if_inet6");
         let (uptime, date) = (boot_ms() / 1000, utc(unix_seconds()));
-        let rows: [(&str, &dyn Display); 17] = [
+        let rows: [(&str, &dyn Display); 18] = [
             ("date", &date),
             ("uptime_s", &uptime),
             ("verdict", &self.verdict),
@@ -136,6 +159,7 @@ impl Bay0 {
             ("pss_kb", &figure(1, "smaps_rollup", "Pss:")),
             ("anon_kb", &figure(1, "smaps_rollup", "Pss_Anon:")),
             ("keeper", &up),
+            ("keeper_ms", &self.link.slow_ms().unwrap_or(0)),
             ("keeper_pss_kb", &figure(keeper, "smaps_rollup", "Pss:")),
             ("keeper_restarts", &self.restarts),
             ("log_seq", &self.log_seq),
@@ -145,7 +169,7 @@ impl Bay0 {
             ("console_lost", &self.log.lost),
         ];
         let rows = rows.map(|(key, value)| format!("{key}={value}\n"));
-        let dirty = self.trouble.iter().map(|text| format!("dirty={text}\n"));
+        let dirty = self.dirty().map(|text| format!("dirty={text}\n"));
         self.version() + &rows.concat() + &dirty.collect::<String>()
     }
 }

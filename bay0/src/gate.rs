@@ -1,17 +1,24 @@
 //! What rooms wish to keep (T02): PID 1 decides who may ask, and hands the room one end of a connection and the keeper the other
 //! (decision 9). What goes through it, PID 1 never sees.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result, ensure};
 use bay0_persona::{Grant, Wish, packet};
+
+use bay0_state::gate::NOT;
+use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 
 use crate::pid1::Bay0;
 
 /// Wishes that wait for the keeper.
 const MOST: usize = 64;
+/// Packets that a room may have sent before its wish is refused: more than the kernel holds for one (`net.core.wmem_default`).
+const UNREAD: usize = 1024;
 const UNGRANTED: &str = "this room may keep nothing; next: write persist in its policy";
-const BUSY: &str = "not now: the boot is dirty, or too many wait; next: try again, see status";
+const DIRTY: &str = "not now: /persist is not open; next: try again, see status";
+const FULL: &str = "not now: 64 wishes wait for the disk; next: try again, see status";
+const LOST: &str = "not done: the keeper was given up; next: try again, see status";
 
 /// A wish for the keeper: the fields of the request, and the room's connection.
 pub type Waiting = (Vec<String>, OwnedFd);
@@ -25,8 +32,8 @@ impl Bay0 {
         let room = self.rooms.get(&slot);
         let room = room.filter(|room| room.policy.may(Grant::PersistBytes));
         let policy = &room.context(UNGRANTED)?.policy;
-        let open = self.keeper.is_some() && self.end.is_none() && self.wishes.len() < MOST;
-        ensure!(open, BUSY);
+        ensure!(self.keeper.is_some() && self.end.is_none(), DIRTY);
+        ensure!(self.wishes.len() < MOST, FULL);
         let limits = [
             Grant::PersistBytes,
             Grant::PersistRecords,
@@ -41,5 +48,39 @@ impl Bay0 {
         self.wishes
             .push_back((fields.chain(limits).collect(), theirs));
         Ok(ours)
+    }
+
+    /// Answers every wish that waits: none of it is done. Closed with something unread, the kernel would take the answer away from the
+    /// room (`unix(7)`, ECONNRESET).
+    pub fn refuse_wishes(&mut self) {
+        let now = MsgFlags::MSG_DONTWAIT;
+        for (_, room) in self.wishes.drain(..) {
+            let fd = room.as_raw_fd();
+            let _ = shutdown(fd, Shutdown::Read);
+            (0..UNREAD).find(|_| !matches!(recv(fd, &mut [0], now), Ok(1..)));
+            let _ = packet::send(&room, &[&[NOT], LOST.as_bytes()], None, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h06_a_wish_that_waits_for_a_keeper_that_is_given_up_is_refused_and_says_so() {
+        let (room, theirs) = packet::pair().unwrap();
+        // What it has sent already does not take the answer away.
+        for _ in 0..3 {
+            packet::send(&room, &[b"d", b"data"], None, MsgFlags::empty()).unwrap();
+        }
+        let mut bay = Bay0::default();
+        bay.wishes.push_back((vec![], theirs));
+        bay.refuse_wishes();
+        let mut answer = [0; 256];
+        let (length, _) = packet::receive(&room, &mut answer, MsgFlags::empty()).unwrap();
+        let text = "nnot done: the keeper was given up; next: try again, see status";
+        assert_eq!(str::from_utf8(&answer[..length]), Ok(text));
+        assert!(bay.wishes.is_empty());
     }
 }

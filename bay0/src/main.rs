@@ -18,6 +18,7 @@ mod gate;
 #[path = "../host/mod.rs"]
 mod host;
 mod line;
+mod link;
 mod log;
 mod operator;
 mod pid1;

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use bay0_persona::reap;
-use bay0_state::{Keeper, Op, Reply, State};
+use bay0_state::{Keeper, Op, Reply, State, WRITE_DEADLINE};
 use bay0_umbilical::{ConnId, Server};
 use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -18,6 +18,7 @@ use crate::boot::{PHASES, Phase, open_device, told};
 use crate::care::Job;
 use crate::gate::Waiting;
 use crate::line::Line;
+use crate::link::{Counts, Link};
 use crate::log::{Log, boot_ms};
 use crate::rooms::{Baked, Running};
 use crate::shutdown::{self, End, POWER_OFF, REBOOT};
@@ -80,6 +81,17 @@ pub struct Bay0 {
     pub facts: String,
     /// None while the boot is dirty.
     pub keeper: Option<Keeper>,
+    /// How it answers.
+    pub link: Link,
+    /// The verdict is to be found again.
+    pub stale: bool,
+    /// What the kernel has counted of the disk of `/persist`.
+    pub counts: Option<Counts>,
+    /// Its errors since the boot, as they are said, and how many were said.
+    pub marked: Option<String>,
+    pub reported: u64,
+    /// The kernel writes nothing to it any more.
+    pub read_only: bool,
     /// How often the keeper was started again.
     pub restarts: u32,
     /// Why this boot is dirty, in the house form; empty when it is not.
@@ -246,7 +258,12 @@ impl Bay0 {
         let reply = self.keeper.as_ref().and_then(Keeper::time_left);
         let retry = self.log.is_behind().then_some(CONSOLE_RETRY);
         let reap = |until: Instant| until.saturating_duration_since(Instant::now());
-        let all = [reply, retry, self.late.map(reap)].into_iter().flatten();
+        // That a request is slow is noticed when it is.
+        let slow = self.keeper.as_ref().and_then(Keeper::waits);
+        let slow = slow.and_then(|(_, waited)| WRITE_DEADLINE.checked_sub(waited));
+        let all = [reply, retry, self.late.map(reap), slow]
+            .into_iter()
+            .flatten();
         let wait = all.fold(TICK, Duration::min);
         // Rounded up, or a fraction of a millisecond would make the loop spin.
         let limit = EpollTimeout::try_from(wait.saturating_add(Duration::from_micros(999)));

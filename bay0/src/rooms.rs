@@ -362,6 +362,9 @@ impl Bay0 {
     /// Remembers a state for the database.
     pub fn record(&mut self, name: &PersonaName, state: State) {
         let values = [name.to_string(), state.tag().to_owned()];
+        // While the disk is slow each room has one state that waits, its last.
+        self.records
+            .retain(|(op, [known, _])| *op != "set-state" || *known != values[0]);
         self.records.push_back(("set-state", values));
     }
 

@@ -255,6 +255,7 @@ impl Bay0 {
             // Without a console there is nobody to tell either.
             let _ = boot::operator(self);
         }
+        self.tend_keeper();
         let (now, front) = (boot_ms(), self.front);
         let awake = self.rooms.iter().filter(|(_, room)| room.awake(front));
         let doors = awake.map(|(slot, _)| slot.saturating_add(1)).chain([0]);

@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::libc;
+use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::Pid;
 
@@ -72,6 +73,11 @@ impl Bay0 {
             ("memory", _) => memory(),
             ("used", _) => used(),
             ("kill-keeper", _) => format!("{:?}", keeper.map(|keeper| keeper.child.kill())),
+            ("patience", seconds) => {
+                let patience = Duration::from_secs(seconds.parse().unwrap_or(1));
+                format!("{:?}", keeper.map(|it| it.patience = patience))
+            }
+            ("ext4-error", _) => format!("{:?}", ext4_error()),
             ("slow-keeper", _) => {
                 // A stopped keeper is as slow as a disk can be; the line is what it is then asked to record.
                 self.log.say("fault: slow keeper");
@@ -221,6 +227,18 @@ fn mounts() -> String {
         Some(format!("mount {at} {kind} {made:?}\n"))
     });
     tried.collect()
+}
+
+/// Has the kernel find an error in the only ext4 there is (kernel doc: `ABI/testing/sysfs-fs-ext4`).
+fn ext4_error() -> std::io::Result<()> {
+    let (none, remount) = (None::<&str>, MsFlags::MS_REMOUNT);
+    mount(none, "/sys", none, remount, none)?;
+    let disks = entries("/sys/fs/ext4").into_iter();
+    let mut done =
+        disks.filter_map(|disk| fs::write(disk.join("trigger_fs_error"), "asked for").ok());
+    let done = done.next().ok_or(std::io::ErrorKind::NotFound);
+    mount(none, "/sys", none, remount | MsFlags::MS_RDONLY, none)?;
+    Ok(done?)
 }
 
 /// What the kernel says to a module: it must be that loading is sealed.

@@ -274,6 +274,56 @@ fn h06_a_keeper_that_hangs_costs_the_deadline_and_no_more() {
 }
 
 #[test]
+fn h06_a_posted_request_is_given_up_when_nothing_has_moved_for_so_long() {
+    let mut keeper = fake(|_| {
+        loop {
+            nix::unistd::pause();
+        }
+    });
+    assert_eq!(keeper.patience, Duration::from_secs(300));
+    keeper.post("unlock", &[]).unwrap();
+    assert!(keeper.waits().is_none(), "a person");
+    keeper.flight = None;
+    keeper.patience = 2 * READ_DEADLINE;
+    keeper.post("append", &[]).unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < 3 * READ_DEADLINE {
+        keeper.moved();
+        assert!(keeper.expired().is_none(), "the disk moves");
+    }
+    let (op, waited) = keeper.waits().unwrap();
+    assert!(op == "append" && waited >= 3 * READ_DEADLINE, "{waited:?}");
+    while keeper.expired().is_none() {}
+    let text =
+        "keeper append: no answer in 400 ms; state is dirty; next: check the disk, then reboot";
+    assert_eq!(keeper.expired().unwrap().to_string(), text);
+}
+
+#[test]
+fn h06_the_end_of_a_keeper_is_the_end_of_every_process_it_has_made() {
+    let keeper = Keeper::start_with(|socket| {
+        let keep = [socket.as_raw_fd()];
+        let gate = spawn(None, CloneFlags::empty(), &keep, || {
+            loop {
+                nix::unistd::pause();
+            }
+        });
+        let _ = socket.send(b"made");
+        std::mem::forget(gate);
+        loop {
+            nix::unistd::pause();
+        }
+    });
+    let keeper = keeper.unwrap();
+    assert_eq!(keeper.socket.recv(&mut [0; 4]).unwrap(), 4);
+    keeper.child.kill().unwrap();
+    assert_eq!(ended(&keeper), Some(128 + 9));
+    // The process it made had the other end as well: it is gone at once, or it would time out.
+    keeper.socket.set_read_timeout(Some(TICK)).unwrap();
+    assert_eq!(keeper.socket.recv(&mut [0]).unwrap(), 0);
+}
+
+#[test]
 fn h06_a_keeper_that_dies_is_noticed_at_once() {
     let mut keeper = Keeper::start_with(|_socket| 0).unwrap();
     assert_eq!(ended(&keeper), Some(0));

@@ -100,6 +100,17 @@ impl Disk {
         Ok(bytes)
     }
 
+    /// The block of the disk that holds a block of a file in the root directory.
+    pub fn place(&self, name: &str, block: usize) -> Result<u64> {
+        let said = self.debugfs(&["-R", &format!("bmap /{name} {block}")])?;
+        let place = said
+            .trim()
+            .parse()
+            .with_context(|| format!("bmap: {said}"))?;
+        ensure!(place > 0, "block {block} of {name} is a hole");
+        Ok(place)
+    }
+
     /// Puts `bytes` into the root directory as `name`, replacing what is there.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let input = self.path.with_extension(format!("in-{name}"));

@@ -1,4 +1,4 @@
-//! Disks that are missing, hang, cannot be written, are full or were never formatted (H05, H06).
+//! Disks that are missing, hang from the start, cannot be written, are full or were never formatted (H05, H06).
 
 use std::fs;
 
@@ -25,9 +25,6 @@ pub(super) const LOST: &str = "shutdown: FAIL: no keeper; seed, time and log of 
 /// The summary of a boot that cannot keep anything.
 const NOTHING_KEPT: &str = "validate: RED (N ms): freezer GREEN, umbilical GREEN, root GREEN, persist RED, log RED, watchdog GREEN, boot RED";
 
-/// The same, but the boot itself went well.
-const LOST_LATER: &str = "validate: RED (N ms): freezer GREEN, umbilical GREEN, root GREEN, persist RED, log RED, watchdog GREEN, boot GREEN";
-
 /// The boot is dirty because of `cause`, says so on every side, and the operator line still works to the end.
 pub(super) fn dirty_but_alive(guest: &mut Guest, cause: &str) -> Result<()> {
     guest.says_all(&[
@@ -45,7 +42,7 @@ pub(super) fn dirty_but_alive(guest: &mut Guest, cause: &str) -> Result<()> {
 }
 
 /// A validation says `cause`.
-fn red(guest: &mut Guest, cause: &str) -> Result<()> {
+pub(super) fn red(guest: &mut Guest, cause: &str) -> Result<()> {
     guest.says_all(&[
         &format!("validate: RED persist: {cause}"),
         "validate: RED log: not tried; next: see persist",
@@ -53,7 +50,7 @@ fn red(guest: &mut Guest, cause: &str) -> Result<()> {
 }
 
 /// `status` says `cause`.
-fn alive(guest: &mut Guest, cause: &str) -> Result<()> {
+pub(super) fn alive(guest: &mut Guest, cause: &str) -> Result<()> {
     let status = guest.status()?;
     for (key, value) in [("verdict", "RED"), ("keeper", "down"), ("dirty", cause)] {
         ensure!(
@@ -109,55 +106,19 @@ pub fn h06_disk_that_hangs_from_the_start_is_a_dirty_boot(lab: &Lab) -> Result<(
 }
 
 /// The keeper's line about a disk that does not answer, without its component and time.
-fn hung(line: &str) -> Result<String> {
-    let pattern = r"keeper: FAIL: (keeper [a-z]+: no answer in \d+ ms; state is dirty; next: check the disk, then reboot)( \(\d+ ms\))?$";
+pub(super) fn hung(line: &str) -> Result<String> {
+    let pattern = r"keeper: FAIL: (keeper [a-z-]+: no answer in \d+ ms; state is dirty; next: check the disk, then reboot)( \(\d+ ms\))?$";
     let found = Regex::new(pattern)?.captures(line);
     let found = found.with_context(|| format!("no hung disk in {line:?}"))?;
     Ok(found[1].to_owned())
 }
 
-pub fn h06_disk_that_hangs_later_makes_the_state_dirty(lab: &Lab) -> Result<()> {
-    let mut guest = lab.boot(Build::Release, &lab.disk()?)?;
-    guest.throttle(1)?;
-    guest.ask("validate")?;
-    dirty_after_hang(&mut guest)?;
-    ends_though_the_disk_hangs(&mut guest)
-}
-
-fn dirty_after_hang(guest: &mut Guest) -> Result<()> {
-    let cause = hung(&guest.expect("keeper: FAIL: ")?)?;
-    red(guest, &cause)?;
-    guest.says(LOST_LATER)?;
-    alive(guest, &cause)?;
-    // PID 1 keeps serving: a second question has its answer too.
-    guest.ask("validate")?;
-    red(guest, &cause)?;
-    guest.says(LOST_LATER)?;
-    alive(guest, &cause)
-}
-
 /// The operator's word still ends the machine: bay0's own steps are bounded, and the kernel's are watched by the watchdog.
-fn ends_though_the_disk_hangs(guest: &mut Guest) -> Result<()> {
+pub(super) fn ends_though_the_disk_hangs(guest: &mut Guest) -> Result<()> {
     guest.machine.send_line("poweroff")?;
     guest.says_all(&[LOST, "shutdown: power off"])?;
     ensure!(guest.ended()?.success(), "qemu did not end cleanly");
     Ok(())
-}
-
-pub fn h06_disk_that_recovers_is_kept_again_after_a_reboot(lab: &Lab) -> Result<()> {
-    let disk = lab.disk()?;
-    let mut guest = lab.boot(Build::Release, &disk)?;
-    guest.throttle(1)?;
-    guest.ask("validate")?;
-    dirty_after_hang(&mut guest)?;
-    guest.throttle(0)?;
-    guest.machine.send_line("reboot")?;
-    guest.expect(" is PID 1 ")?;
-    guest.says("previous: ended unclean: power cut, reset or kernel panic")?;
-    guest.verdict("GREEN")?;
-    guest.power_off()?;
-    disk.settle()?;
-    lab.verify_log(&disk)
 }
 
 pub fn h15_read_only_disk_is_red_and_says_attach_it_writable(lab: &Lab) -> Result<()> {

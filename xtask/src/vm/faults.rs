@@ -15,8 +15,6 @@ const LEAST_BYTES: u64 = 8;
 /// What a sum of a process's memory may be off by: it is kept in batches of 32 pages, and read before and after.
 const BATCH_KB: u64 = 2 * 32 * 4;
 const UNCLEAN: &str = "previous: ended unclean: power cut, reset or kernel panic$";
-const STALLED: &str =
-    "keeper append: no answer in N ms; state is dirty; next: check the disk, then reboot";
 
 pub fn c03_hung_loop_is_reset_by_the_watchdog(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
@@ -122,14 +120,6 @@ fn died(guest: &mut Guest) -> Result<String> {
     )?;
     let cause = line.split_once("FAIL: ").context("no failure in it")?.1;
     Ok(cause.to_owned())
-}
-
-pub fn h06_keeper_that_is_slow_is_killed_and_the_state_dirty(lab: &Lab) -> Result<()> {
-    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
-    let done = guest.ask("fault slow-keeper")?;
-    ensure!(done.contains("Ok"), "the keeper was not stopped: {done}");
-    guest.says(&format!("keeper: FAIL: {STALLED}"))?;
-    red_and_ends(&mut guest, STALLED)
 }
 
 fn red_and_ends(guest: &mut Guest, cause: &str) -> Result<()> {

@@ -159,9 +159,9 @@ pub fn s04_a_keeper_that_is_killed_loses_nothing_that_a_room_was_told(lab: &Lab)
     guest.expect("keeper: /persist open: ")?;
     let mut a = guest.enter("p://a")?;
     let said = a.run("while kill -0 $(cat /pid); do :; done 2>/dev/null; cat /why; tail -n 1 /told; bay0 read | tail -n 1; bay0 list")?;
-    let mut words = said
-        .lines()
-        .skip_while(|line| !line.contains("no answer; next: try again"));
+    let mut words = said.lines().skip_while(|line| {
+        !line.contains("no answer, so it is not sure to be kept; next: try again")
+    });
     words
         .next()
         .with_context(|| format!("it was told nothing: {said}"))?;

@@ -378,7 +378,7 @@ impl Guest {
 }
 
 /// The pattern of a whole line of bay0's in which `N` stands for any number.
-fn whole(line: &str) -> Result<String> {
+pub fn whole(line: &str) -> Result<String> {
     let line = regex::escape(line);
     let line = regex(r"\bN\b")?.replace_all(&line, r"\d+");
     Ok(format!(r"^bay0 \d+\.\d{{3}} {line}$"))

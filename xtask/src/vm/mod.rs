@@ -32,6 +32,7 @@ mod roomends;
 mod rooms;
 mod root;
 mod siege;
+mod slow;
 mod state;
 mod vault;
 
@@ -96,7 +97,6 @@ scenarios! {
     faults::a12_the_watchdog_of_the_chipset_counts_and_resets_a_hung_loop: "that of a PC: its driver tells what is left, and it bites",
     faults::h07_ten_thousand_orphans_are_reaped_while_the_line_answers: "10,000 orphans end at once, status answers meanwhile, none is left, PID 1 has not grown",
     faults::h06_keeper_that_dies_is_restarted_a_bounded_number_of_times: "three restarts, then dirty, and the machine goes on",
-    faults::h06_keeper_that_is_slow_is_killed_and_the_state_dirty: "a missed deadline kills the keeper, and the machine goes on",
     faults::c03_panic_of_bay0_reboots_and_is_named: "a panic reboots, and the next boot names its place",
     faults::c03_exit_of_bay0_reboots: "PID 1 that exits is a reboot",
     state::h11_corrupt_database_is_set_aside_and_red: "garbage for a database is set aside, RED, and GREEN one boot later",
@@ -108,8 +108,13 @@ scenarios! {
     state::h16_floor_is_written_every_minute: "a power cut takes a minute of the last known good time at most",
     state::h16_clock_in_the_past_never_starts_behind_the_floor: "a clock set back is moved forward to the last known good time",
     disks::h06_disk_that_hangs_from_the_start_is_a_dirty_boot: "a disk that never answers costs a deadline, not the boot",
-    disks::h06_disk_that_hangs_later_makes_the_state_dirty: "a disk that stops answering costs the keeper, not PID 1",
-    disks::h06_disk_that_recovers_is_kept_again_after_a_reboot: "after the hang is over a reboot is GREEN again",
+    slow::h06_slow_again_and_again_is_yellow_and_green_with_the_same_keeper: "a disk that stands still for a while costs nothing; a save that waited for it is there after a power cut",
+    slow::h06_five_seconds_for_each_block_start_and_save_all_the_same: "a room starts and saves on a disk of 819 bytes a second, and the machine ends in time",
+    slow::h06_keeper_that_is_given_up_is_followed_without_a_reboot: "a disk that comes back after the keeper was given up is GREEN without a reboot",
+    slow::h06_disk_that_never_comes_back_is_red_to_the_end: "a disk that stops answering costs the keeper, not PID 1",
+    slow::h06_keeper_that_stands_still_is_replaced: "a keeper that does nothing while its disk would is replaced",
+    slow::h15_file_system_that_falls_read_only_is_said_with_the_kernels_counters: "an error of ext4 in operation is RED at once, and says what the kernel has counted",
+    slow::h15_one_error_of_the_disk_is_said_with_the_kernels_counters: "one write that fails is said, and costs nothing that was acknowledged",
     disks::h06_missing_disk_is_a_dirty_boot: "no disk: RED with the reason, operator line, power-off",
     disks::h15_read_only_disk_is_red_and_says_attach_it_writable: "a read-only disk is RED and stays as it is",
     disks::h15_full_disk_at_first_boot_is_red_and_names_enospc: "no room for the first log and database",

@@ -1,0 +1,341 @@
+//! How the keeper answers in operation (H06): slow is not dead. The state is here; `care` carries out what follows from it.
+//!
+//! | state | a request waits for over 2 s, or a reply took that | a reply in time | the keeper is lost | /persist is open again |
+//! | --- | --- | --- | --- | --- |
+//! | quick | slow, said | quick | lost | quick |
+//! | slow | slow; said if it took twice as long as was said before | quick, said, if no request was slow for [`CALM`]; else slow | lost | quick |
+//! | lost | lost | lost | lost, with a pause | quick |
+//!
+//! Lost: the process was killed. Another one is started when the kernel reports its end, and with it the end of every process that
+//! held `/persist`: not earlier, since a process that waits for the disk ends when the disk answers or the kernel fails the command.
+//! Where another one cannot open `/persist` either, the next one follows after a pause, which doubles.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use bay0_persona::Child;
+use bay0_state::{Op, WRITE_DEADLINE};
+use nix::sys::stat::{major, minor};
+
+use crate::boot::told;
+
+/// How long no request may be slow until the disk counts as quick; as often the keeper of a slow one is asked for something.
+pub const CALM: Duration = Duration::from_secs(10);
+/// The first pause before `/persist` is opened once more, and the longest.
+const PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+/// The completed reads, writes, discards and flushes among the numbers of a disk (kernel doc: `block/stat`).
+const COMPLETED: [usize; 4] = [0, 4, 11, 15];
+
+/// How the keeper answers.
+#[derive(Debug, Default)]
+pub enum Link {
+    /// Within [`WRITE_DEADLINE`].
+    #[default]
+    Quick,
+    /// Not always.
+    Slow(Slow),
+    /// Not at all: there is none, or one that opens `/persist`.
+    Lost(Lost),
+}
+
+/// Since it was quick.
+#[derive(Debug)]
+pub struct Slow {
+    /// Requests that were replied to, and took too long.
+    replies: u64,
+    longest: Duration,
+    /// The longest that was said.
+    reported: Duration,
+    /// When a request was slow last.
+    last: Instant,
+}
+
+/// Since `/persist` was open.
+#[derive(Debug)]
+pub struct Lost {
+    cause: String,
+    /// The process, until its end is proven.
+    old: Option<Child>,
+    /// When another one may be started.
+    due: Instant,
+    pause: Duration,
+}
+
+impl Link {
+    /// A request has waited for so long until `now`, and its reply has come or not; what is to be said.
+    #[must_use]
+    pub fn took(&mut self, op: Op, took: Duration, came: bool, now: Instant) -> Option<String> {
+        let late = took >= WRITE_DEADLINE;
+        match self {
+            Self::Slow(slow) if late => {
+                slow.replies = slow.replies.saturating_add(u64::from(came));
+                (slow.longest, slow.last) = (slow.longest.max(took), now);
+                if took < slow.reported.saturating_mul(2) {
+                    return None;
+                }
+                slow.reported = took;
+            }
+            Self::Slow(slow) => {
+                let calm = now.saturating_duration_since(slow.last) >= CALM;
+                let (replies, ms) = (slow.replies, slow.longest.as_millis());
+                return (came && calm).then(|| {
+                    *self = Self::Quick;
+                    format!(
+                        "the disk is quick again after {replies} slow replies, the longest {ms} ms"
+                    )
+                });
+            }
+            Self::Quick if late => {
+                *self = Self::Slow(Slow {
+                    replies: u64::from(came),
+                    longest: took,
+                    reported: took,
+                    last: now,
+                });
+            }
+            _ => return None,
+        }
+        let (ms, so_far) = (took.as_millis(), if came { "" } else { " so far" });
+        let text = format!("YELLOW: keeper {op} takes {ms} ms{so_far}");
+        Some(format!(
+            "{text}; requests wait; next: see what else uses the disk"
+        ))
+    }
+
+    /// The keeper is lost, for this reason; how long it takes at least until the next one.
+    pub fn lose(&mut self, cause: String, old: Option<Child>, now: Instant) -> Duration {
+        let pause = match self {
+            Self::Lost(lost) => lost.pause.saturating_mul(2).clamp(PAUSE, LONGEST_PAUSE),
+            _ => Duration::ZERO,
+        };
+        let due = now.checked_add(pause).unwrap_or(now);
+        // An end that is not proven yet is still waited for.
+        let before = match std::mem::take(self) {
+            Self::Lost(lost) => lost.old,
+            _ => None,
+        };
+        let old = old.or(before);
+        let _ = old.as_ref().map(Child::kill);
+        *self = Self::Lost(Lost {
+            cause,
+            old,
+            due,
+            pause,
+        });
+        pause
+    }
+
+    /// Whether another keeper may be started now.
+    pub fn is_over(&mut self, now: Instant) -> bool {
+        let Self::Lost(lost) = self else {
+            return false;
+        };
+        lost.old.take_if(|old| old.wait_exit(Duration::ZERO));
+        lost.old.is_none() && lost.due <= now
+    }
+
+    /// Why there is no keeper.
+    pub fn cause(&self) -> Option<&String> {
+        match self {
+            Self::Lost(lost) => Some(&lost.cause),
+            _ => None,
+        }
+    }
+
+    /// The longest that a request has taken, while the disk is slow.
+    pub fn slow_ms(&self) -> Option<u128> {
+        match self {
+            Self::Slow(slow) => Some(slow.longest.as_millis()),
+            _ => None,
+        }
+    }
+}
+
+/// What the kernel counts of a file system's disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// What the disk has completed.
+    pub completed: Vec<u64>,
+    /// Errors of ext4, those of former mounts included, and warnings since it was mounted.
+    pub errors: u64,
+    warnings: u64,
+    /// The last error: Unix second and function.
+    last: (u64, String),
+}
+
+impl Counts {
+    /// Reads them; no disk is asked for it.
+    pub fn read(device: &str) -> Self {
+        let rdev = fs::metadata(device).map_or(0, |it| it.rdev());
+        let block = format!("/sys/dev/block/{}:{}", major(rdev), minor(rdev));
+        let name = fs::read_link(&block).unwrap_or_default();
+        let name = name.file_name().unwrap_or_default().display().to_string();
+        let ext4 = |key: &str| told(format!("/sys/fs/ext4/{name}/{key}")).trim().to_owned();
+        let number = |key: &str| ext4(key).parse().unwrap_or(0);
+        Self {
+            completed: completed(&told(format!("{block}/stat"))),
+            errors: number("errors_count"),
+            warnings: number("warning_count"),
+            last: (number("last_error_time"), ext4("last_error_func")),
+        }
+    }
+
+    /// Errors and warnings.
+    pub fn marks(&self) -> u64 {
+        self.errors.saturating_add(self.warnings)
+    }
+
+    /// As it is said. With `errors=remount-ro`, as the keeper mounts it, ext4 writes nothing any more once it has found an error; the
+    /// kernel's table of mounts does not say so in every version.
+    pub fn text(&self, read_only: bool) -> String {
+        let (errors, warnings, (second, function)) = (self.errors, self.warnings, &self.last);
+        let mut text = format!("{errors} errors and {warnings} warnings of ext4");
+        if errors > 0 {
+            text += &format!(", the last error at Unix second {second} in {function}()");
+        }
+        if read_only {
+            text += "; /persist is read-only since, nothing is kept";
+        }
+        text + "; next: copy the disk, then run e2fsck on another machine"
+    }
+}
+
+fn completed(stat: &str) -> Vec<u64> {
+    let all: Vec<&str> = stat.split_whitespace().collect();
+    let number = |at: usize| all.get(at)?.parse().ok();
+    COMPLETED.into_iter().filter_map(number).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+    use bay0_persona::{CloneFlags, spawn};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn slow(now: Instant) -> Link {
+        let mut link = Link::Quick;
+        let line = link.took("append", 2000 * MS, false, now).unwrap();
+        let rest = "requests wait; next: see what else uses the disk";
+        assert_eq!(
+            line,
+            format!("YELLOW: keeper append takes 2000 ms so far; {rest}")
+        );
+        assert_eq!(link.slow_ms(), Some(2000));
+        link
+    }
+
+    fn lost(now: Instant) -> Link {
+        let mut link = Link::Quick;
+        assert_eq!(link.lose("why".to_owned(), None, now), Duration::ZERO);
+        link
+    }
+
+    #[test]
+    fn h06_a_quick_disk_is_slow_once_a_request_takes_two_seconds() {
+        let now = Instant::now();
+        let mut link = Link::Quick;
+        for came in [false, true] {
+            assert_eq!(link.took("append", 1999 * MS, came, now), None);
+            assert!(matches!(link, Link::Quick));
+        }
+        slow(now);
+        let line = link.took("clock", 5000 * MS, true, now).unwrap();
+        assert!(
+            line.starts_with("YELLOW: keeper clock takes 5000 ms; "),
+            "{line}"
+        );
+        assert!(link.cause().is_none() && !link.is_over(now));
+    }
+
+    #[test]
+    fn h06_a_slow_disk_is_said_again_when_it_takes_twice_as_long() {
+        let now = Instant::now();
+        let mut link = slow(now);
+        assert_eq!(link.took("append", 3999 * MS, false, now), None);
+        assert!(link.took("append", 4000 * MS, false, now).is_some());
+        assert_eq!(link.took("append", 7999 * MS, true, now), None);
+        assert_eq!(link.slow_ms(), Some(7999));
+    }
+
+    #[test]
+    fn h06_a_slow_disk_is_quick_after_ten_seconds_without_a_slow_request() {
+        let now = Instant::now();
+        let mut link = slow(now);
+        assert_eq!(link.took("append", 3000 * MS, true, now), None);
+        let calm = now + CALM;
+        assert_eq!(link.took("clock", MS, true, calm - MS), None);
+        assert_eq!(link.took("clock", MS, false, calm), None, "no reply yet");
+        let line = link.took("clock", 1999 * MS, true, calm);
+        let text = "the disk is quick again after 1 slow replies, the longest 3000 ms";
+        assert_eq!(line.as_deref(), Some(text));
+        assert!(matches!(link, Link::Quick));
+    }
+
+    #[test]
+    fn h06_a_lost_keeper_is_followed_at_once_the_first_time_and_after_a_pause_that_doubles() {
+        let now = Instant::now();
+        let mut link = lost(now);
+        assert!(link.is_over(now));
+        for took in [MS, 2000 * MS] {
+            assert_eq!(link.took("open", took, true, now), None);
+        }
+        for pause in [60, 120, 240, 480, 960, 1920, 3600, 3600] {
+            let pause = Duration::from_secs(pause);
+            assert_eq!(link.lose("again".to_owned(), None, now), pause);
+            assert!(!link.is_over(now + pause - MS));
+            assert!(link.is_over(now + pause));
+        }
+        assert_eq!(link.cause().map(String::as_str), Some("again"));
+        let mut link = slow(now);
+        assert_eq!(link.lose("why".to_owned(), None, now), Duration::ZERO);
+        assert_eq!(link.slow_ms(), None);
+    }
+
+    #[test]
+    fn h06_no_keeper_follows_before_the_old_process_is_gone() {
+        let now = Instant::now();
+        let old = spawn(None, CloneFlags::empty(), &[], || {
+            loop {
+                nix::unistd::pause();
+            }
+        });
+        let mut link = Link::Lost(Lost {
+            cause: String::new(),
+            old: old.ok(),
+            due: now,
+            pause: Duration::ZERO,
+        });
+        assert!(!link.is_over(now + PAUSE), "it lives");
+        assert_eq!(link.lose("why".to_owned(), None, now), PAUSE);
+        while !link.is_over(now + PAUSE) {}
+    }
+
+    #[test]
+    fn h06_what_a_disk_has_completed_is_read_from_its_counters() {
+        let stat = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n";
+        assert_eq!(completed(stat), [1, 5, 12, 16]);
+        assert_eq!(completed(""), [0; 0]);
+        assert_eq!(Counts::read("/nonexistent"), Counts::default());
+    }
+
+    #[test]
+    fn h15_errors_of_ext4_are_said_with_the_counters_of_the_kernel() {
+        let mut counts = Counts {
+            warnings: 2,
+            ..Counts::default()
+        };
+        let next = "; next: copy the disk, then run e2fsck on another machine";
+        assert_eq!(
+            counts.text(false),
+            format!("0 errors and 2 warnings of ext4{next}")
+        );
+        (counts.errors, counts.last) = (3, (17, "ext4_lookup".to_owned()));
+        let text = "3 errors and 2 warnings of ext4, the last error at Unix second 17 in ext4_lookup(); /persist is read-only since, nothing is kept";
+        assert_eq!(counts.text(true), format!("{text}{next}"));
+        assert_eq!(counts.marks(), 5);
+    }
+}
