@@ -586,4 +586,12 @@ mod tests {
                 .contains("RED validate: no report; next: try again, then reboot")
         );
     }
+
+    #[test]
+    fn h06_a_slow_disk_is_no_fault_of_a_spine_on_trial() {
+        let slow = "YELLOW persist: requests take 2000 ms\nYELLOW log: not tried\n";
+        assert!(is_well(&format!("{slow}YELLOW (9 ms): persist YELLOW")));
+        assert!(!is_well(&format!("{slow}RED (9 ms): root RED")));
+        assert!(!is_well("YELLOW freezer: not tried\nYELLOW (9 ms)"));
+    }
 }

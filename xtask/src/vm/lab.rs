@@ -325,7 +325,12 @@ impl Guest {
 
     /// Lets the disk transfer `bps` bytes a second; 1 hangs it, 0 is no limit.
     pub fn throttle(&mut self, bps: u64) -> Result<()> {
-        let all = json!({ "device": "persist", "bps": bps, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0 });
+        self.limit_disk(bps, 0)
+    }
+
+    /// The same, and so many operations a second.
+    pub fn limit_disk(&mut self, bps: u64, iops: u64) -> Result<()> {
+        let all = json!({ "device": "persist", "bps": bps, "bps_rd": 0, "bps_wr": 0, "iops": iops, "iops_rd": 0, "iops_wr": 0 });
         self.machine.qmp("block_set_io_throttle", all).map(drop)
     }
 

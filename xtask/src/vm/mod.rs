@@ -111,6 +111,8 @@ scenarios! {
     slow::h06_slow_again_and_again_is_yellow_and_green_with_the_same_keeper: "a disk that stands still for a while costs nothing; a save that waited for it is there after a power cut",
     slow::h06_five_seconds_for_each_block_start_and_save_all_the_same: "a room starts and saves on a disk of 819 bytes a second, and the machine ends in time",
     slow::h06_keeper_that_is_given_up_is_followed_without_a_reboot: "a disk that comes back after the keeper was given up is GREEN without a reboot",
+    slow::h06_keeper_whose_disk_moves_is_not_given_up: "a request takes longer than a keeper may stand still, and the disk moves: it is waited for",
+    updates::h06_an_update_on_a_slow_disk_is_taken_and_loses_nothing: "megabytes for the slot on a disk of one a second: the keeper waits, the update is taken and tried",
     slow::h06_disk_that_never_comes_back_is_red_to_the_end: "a disk that stops answering costs the keeper, not PID 1",
     slow::h06_keeper_that_stands_still_is_replaced: "a keeper that does nothing while its disk would is replaced",
     slow::h15_file_system_that_falls_read_only_is_said_with_the_kernels_counters: "an error of ext4 in operation is RED at once, and says what the kernel has counted",

@@ -180,6 +180,35 @@ pub fn h06_keeper_that_is_given_up_is_followed_without_a_reboot(lab: &Lab) -> Re
     lab.verify_log(&disk)
 }
 
+pub fn h06_keeper_whose_disk_moves_is_not_given_up(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.start_room("p://a")?;
+    guest.ask(&format!("fault patience {STUCK_S}"))?;
+    guest.limit_disk(0, 1)?;
+    let mut a = guest.enter("p://a")?;
+    // What the room writes goes before what the keeper does.
+    a.run("((head -c 3000000 /dev/urandom | bay0 save big >/told 2>&1; echo $? >>/told) &)")?;
+    a.leave()?;
+    let begun = Instant::now();
+    while guest.figure("keeper_ms")? < u64::from(STUCK_S + 2) * 1000 {
+        ensure!(begun.elapsed() < PATIENCE, "no request takes so long");
+        guest.machine.send_line("validate")?;
+        guest.expect(crate::smoke::SUMMARY)?;
+    }
+    guest.never("keeper: FAIL")?;
+    is_quick(&mut guest)?;
+    let mut a = guest.enter("p://a")?;
+    let said = a.run("until [ -s /told ]; do sleep 1; done; cat /told")?;
+    ensure!(
+        said.split_whitespace().eq(["3000000", "0"]),
+        "told {said:?}"
+    );
+    a.leave()?;
+    ensure!(guest.figure("keeper_restarts")? == 0, "another keeper");
+    guest.never("keeper: FAIL")?;
+    guest.power_off()
+}
+
 pub fn h06_disk_that_never_comes_back_is_red_to_the_end(lab: &Lab) -> Result<()> {
     let (mut guest, cause) = given_up(lab, &lab.disk()?)?;
     for _ in 0..2 {

@@ -30,6 +30,8 @@ const NEWEST: u32 = i32::MAX as u32;
 /// Longest that the power stays on once an update has begun: it takes about as long.
 const CUT_MS: u64 = 6000;
 const ROUNDS: u64 = 3;
+/// Bytes a second of a slow disk: an update takes some seconds.
+const SLOW: u64 = 1 << 20;
 
 /// A machine's disk and its firmware's memory, over all its boots.
 pub(super) struct Farm<'a> {
@@ -191,6 +193,24 @@ pub fn a13_an_update_is_tried_once_and_then_first_five_times_over(lab: &Lab) -> 
     }
     let mut guest = farm.start(None)?;
     settled(&mut guest, "B")?;
+    guest.power_off()
+}
+
+pub fn h06_an_update_on_a_slow_disk_is_taken_and_loses_nothing(lab: &Lab) -> Result<()> {
+    let mut farm = Farm::new(lab)?;
+    let update = farm.update("quiet")?;
+    let mut guest = farm.start(Some(&update))?;
+    settled(&mut guest, "A")?;
+    guest.throttle(SLOW)?;
+    guest.machine.send_line("update")?;
+    // Its megabytes go before what the keeper writes.
+    guest.said("persist: YELLOW: keeper [a-z-]+ takes ")?;
+    guest.said("update: [0-9a-f]{64} is tried at the next boot; next: reboot$")?;
+    guest.never("keeper: FAIL")?;
+    guest.throttle(0)?;
+    guest.machine.send_line("reboot")?;
+    proves_itself(&mut guest, "B")?;
+    mended(&mut guest)?;
     guest.power_off()
 }
 
