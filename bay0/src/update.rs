@@ -22,14 +22,13 @@ use std::ptr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use bay0_persona::disks::{self, Lost, VARS};
+use bay0_persona::disks::{self, APPEARS, Lost, VARS};
 use bay0_persona::policy::SLOT;
 use bay0_persona::spawn_teller;
 use bay0_state::{hex, sha256};
 use nix::errno::Errno;
 use nix::libc;
 
-use crate::boot::PATIENCE;
 use crate::care::hear;
 use crate::pid1::Bay0;
 use crate::shutdown::REBOOT;
@@ -315,7 +314,8 @@ fn mend(slots: &Slots, refused: &[String], fired: bool) -> Result<String> {
 fn booted_name() -> Result<String> {
     let name = || disks::booted_name().unwrap_or_else(|lost| format!("FAIL: {:#}", told(lost)));
     let child = spawn_teller(&[], name).context("start a child")?;
-    let text = hear(&child, PATIENCE).context("a disk hangs")?;
+    // Another disk that hangs is given up before that.
+    let text = hear(&child, APPEARS).context("a disk hangs")?;
     let lost = text
         .strip_prefix("FAIL: ")
         .map(|why| anyhow!(why.to_owned()));
