@@ -109,7 +109,7 @@ scenarios! {
     state::h16_clock_in_the_past_never_starts_behind_the_floor: "a clock set back is moved forward to the last known good time",
     disks::h06_disk_that_hangs_from_the_start_is_a_dirty_boot: "a disk that never answers costs a deadline, not the boot",
     slow::h06_slow_again_and_again_is_yellow_and_green_with_the_same_keeper: "a disk that stands still for a while costs nothing; a save that waited for it is there after a power cut",
-    slow::h06_five_seconds_for_each_block_start_and_save_all_the_same: "a room starts and saves on a disk of 819 bytes a second, and the machine ends in time",
+    slow::h06_seconds_for_each_block_and_a_room_starts_and_saves_all_the_same: "a room starts and saves on a disk of 2048 bytes a second, and the machine ends in time",
     slow::h06_keeper_that_is_given_up_is_followed_without_a_reboot: "a disk that comes back after the keeper was given up is GREEN without a reboot",
     slow::h06_keeper_whose_disk_moves_is_not_given_up: "a request takes longer than a keeper may stand still, and the disk moves: it is waited for",
     updates::h06_an_update_on_a_slow_disk_is_taken_and_loses_nothing: "megabytes for the slot on a disk of one a second: the keeper waits, the update is taken and tried",
