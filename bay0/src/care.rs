@@ -23,7 +23,7 @@ use bay0_state::{Keeper, Op, Reply, SPINE, WRITE_DEADLINE, reseal};
 
 use crate::boot::{KEEPER, OPENED, PATIENCE, raise_clock, unix_seconds};
 use crate::last_words;
-use crate::link::{CALM, Counts, Link};
+use crate::link::{Counts, Link};
 use crate::log::boot_ms;
 use crate::pid1::{Bay0, Event};
 use crate::shutdown::POWER_OFF;
@@ -31,8 +31,8 @@ use crate::update::DEADLINE;
 
 /// How often a keeper that died is started again within one boot.
 const RESTARTS: u32 = 3;
-/// How often the last-known-good time is written, in milliseconds.
-const FLOOR_MS: u64 = 60_000;
+/// How often the last-known-good time is written.
+const FLOOR: Duration = Duration::from_secs(60);
 /// Longest that a validation may take. A healthy one takes well under a second.
 const VALIDATION_DEADLINE: Duration = Duration::from_secs(8);
 const UNENCRYPTED: &str = "/persist is no vault; booting dirty; next: attach one, or an empty disk";
@@ -237,14 +237,10 @@ impl Bay0 {
             }
             return;
         }
-        // A slow disk is asked for something, or nobody would see when it is quick.
-        let floor_ms = match self.link {
-            Link::Slow(_) => CALM.as_millis().try_into().unwrap_or(FLOOR_MS),
-            _ => FLOOR_MS,
-        };
+        let floor = self.link.again(FLOOR).as_millis();
         let posted = if !self.asked.is_empty() {
             keeper.post("probe", &[])
-        } else if boot_ms().saturating_sub(self.floor_ms) >= floor_ms {
+        } else if u128::from(boot_ms().saturating_sub(self.floor_ms)) >= floor {
             self.floor_ms = boot_ms();
             keeper.post("clock", &[&unix_seconds().to_string()])
         } else if let Some((fields, room)) = self.wishes.pop_front() {

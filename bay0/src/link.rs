@@ -20,8 +20,11 @@ use nix::sys::stat::{major, minor};
 
 use crate::boot::told;
 
-/// How long no request may be slow until the disk counts as quick; as often the keeper of a slow one is asked for something.
-pub const CALM: Duration = Duration::from_secs(10);
+/// How long no request may be slow until the disk counts as quick.
+const CALM: Duration = Duration::from_secs(10);
+/// A slow disk is asked for something after so many times what it took last, or nobody would see when it is quick: three parts of its
+/// time are for others.
+const SPARING: u32 = 4;
 /// The first pause before `/persist` is opened once more, and the longest.
 const PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
@@ -46,6 +49,8 @@ pub struct Slow {
     /// Requests that were replied to, and took too long.
     replies: u64,
     longest: Duration,
+    /// What the last one took.
+    newest: Duration,
     /// The longest that was said.
     reported: Duration,
     /// When a request was slow last.
@@ -71,13 +76,14 @@ impl Link {
         match self {
             Self::Slow(slow) if late => {
                 slow.replies = slow.replies.saturating_add(u64::from(came));
-                (slow.longest, slow.last) = (slow.longest.max(took), now);
+                (slow.longest, slow.newest, slow.last) = (slow.longest.max(took), took, now);
                 if took < slow.reported.saturating_mul(2) {
                     return None;
                 }
                 slow.reported = took;
             }
             Self::Slow(slow) => {
+                slow.newest = took;
                 let calm = now.saturating_duration_since(slow.last) >= CALM;
                 let (replies, ms) = (slow.replies, slow.longest.as_millis());
                 return (came && calm).then(|| {
@@ -91,6 +97,7 @@ impl Link {
                 *self = Self::Slow(Slow {
                     replies: u64::from(came),
                     longest: took,
+                    newest: took,
                     reported: took,
                     last: now,
                 });
@@ -141,6 +148,14 @@ impl Link {
         match self {
             Self::Lost(lost) => Some(&lost.cause),
             _ => None,
+        }
+    }
+
+    /// How soon a disk that is slow is asked for something, at the latest after `longest`.
+    pub fn again(&self, longest: Duration) -> Duration {
+        match self {
+            Self::Slow(slow) => slow.newest.saturating_mul(SPARING).max(CALM).min(longest),
+            _ => longest,
         }
     }
 
@@ -218,7 +233,9 @@ mod tests {
 
     fn slow(now: Instant) -> Link {
         let mut link = Link::Quick;
+        assert_eq!(link.again(60_000 * MS), 60_000 * MS);
         let line = link.took("append", 2000 * MS, false, now).unwrap();
+        assert_eq!(link.again(60_000 * MS), CALM);
         let rest = "requests wait; next: see what else uses the disk";
         assert_eq!(
             line,
@@ -259,6 +276,9 @@ mod tests {
         assert!(link.took("append", 4000 * MS, false, now).is_some());
         assert_eq!(link.took("append", 7999 * MS, true, now), None);
         assert_eq!(link.slow_ms(), Some(7999));
+        // It is asked sparingly, but as often as any.
+        assert_eq!(link.again(60_000 * MS), 4 * 7999 * MS);
+        assert_eq!(link.again(20_000 * MS), 20_000 * MS);
     }
 
     #[test]
