@@ -38,6 +38,13 @@ use shelf::{Row, Shelf};
 use spool::Spool;
 use tree::{Kind, Meta, Place, Tree};
 
+/// Whether an image has the client of Debian's archive, and where that one's sources stand.
+const APT: &[u8] = b"usr/bin/apt-get";
+const SOURCES: &str = "etc/apt/sources.list";
+const UNKNOWN: &str = "# The host that built this image knew no archive of this release that a room can use.
+# Until a line `deb ADDRESS RELEASE main` stands here, apt update finds nothing and says that all is up to date.
+";
+
 /// What to do with images.
 #[derive(Debug, Subcommand)]
 pub enum Task {
@@ -254,6 +261,16 @@ fn build(places: &Places, shelf: &Shelf, name: &str) -> Result<Row> {
     for program in &recipe.programs {
         install(&compiled(places, program)?, program, &mut tree, &mut spool)?;
     }
+    if tree.leads(&Place::parse(APT)?) {
+        // A host whose packages were brought to it may have no apt.
+        let sources = Apt::default().sources(&recipe.release).unwrap_or_default();
+        let text = if sources.is_empty() {
+            UNKNOWN
+        } else {
+            &sources
+        };
+        file(SOURCES, text, &mut tree, &mut spool)?;
+    }
     furnish(&recipe, &mut tree, &mut spool).with_context(|| format!("room {name}"))?;
     tree.clamp(places.epoch);
     tell(&left_out);
@@ -287,16 +304,19 @@ fn furnish(recipe: &Recipe, tree: &mut Tree, spool: &mut Spool) -> Result<()> {
     for folder in &recipe.folders {
         tree.add_missing_folder(Place::parse(folder.as_bytes())?, 0o755)?;
     }
-    for (path, text) in &recipe.files {
-        let content = spool.take(&mut text.as_bytes(), text.len() as u64)?;
-        let mode = 0o644;
-        let meta = Meta {
-            mode,
-            ..Meta::PLAIN
-        };
-        tree.add(Place::parse(path.as_bytes())?, meta, Kind::File(content))?;
-    }
-    Ok(())
+    let mut files = recipe.files.iter();
+    files.try_for_each(|(path, text)| file(path, text, tree, spool))
+}
+
+/// A file that everybody may read.
+fn file(path: &str, text: &str, tree: &mut Tree, spool: &mut Spool) -> Result<()> {
+    let content = spool.take(&mut text.as_bytes(), text.len() as u64)?;
+    let mode = 0o644;
+    let meta = Meta {
+        mode,
+        ..Meta::PLAIN
+    };
+    tree.add(Place::parse(path.as_bytes())?, meta, Kind::File(content))
 }
 
 /// The name an import gets, refused where that would replace something unasked.

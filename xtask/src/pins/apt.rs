@@ -1,5 +1,6 @@
 //! The host's apt client: what its lists say, and files fetched through it. It checks signatures and hashes; no file is fetched around it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,6 +17,9 @@ const HELPER: &str = "/usr/lib/apt/apt-helper";
 /// One list of packages per line: its file, its archive's name for the release, whose it is, whether its signature was good, and the
 /// entry of the sources that it is of.
 const FORMAT: &str = "$(FILENAME)|$(CODENAME)|$(ORIGIN)|$(TRUSTED)|$(SOURCESENTRY)";
+/// The same with where the archive is, what it is called there, and which part of it, before that.
+const SOURCES: &str =
+    "$(REPO_URI)|$(RELEASE)|$(COMPONENT)||$(CODENAME)|$(ORIGIN)|$(TRUSTED)|$(SOURCESENTRY)";
 /// The archive whose versions may stand in for pinned ones.
 const ORIGIN: &str = "Debian";
 
@@ -116,6 +120,19 @@ impl Apt {
             .collect())
     }
 
+    /// Lines of a `sources.list` (`sources.list(5)`) with the archives of this release that the host's apt knows. None of one that is
+    /// believed unsigned, is not reached over a network, or has a password in its address: a room cannot use it, or must not know it.
+    pub fn sources(&self, release: &str) -> Result<String> {
+        let output = self
+            .command("apt-get")?
+            .args(["indextargets", "--format", SOURCES, "Created-By: Packages"])
+            .output()
+            .context("run apt-get indextargets")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let lines = text.lines().filter_map(|line| source(line, release));
+        Ok(lines.collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
     /// Fetches these, as apt names them, and leaves in `dir` what came. An error is why not all did.
     pub fn download(&self, wanted: &[String], what: &str, bytes: u64, dir: &Path) -> Result<()> {
         let log = dir.join("apt.log");
@@ -149,6 +166,19 @@ fn list(line: &str, release: &str) -> Option<List> {
         file: file.to_owned(),
         signed: origin == ORIGIN && trusted == "yes" && !believed(entry),
     })
+}
+
+/// A line of [`SOURCES`] as a line of a `sources.list`, if it is of this release's archive and a room may know it.
+fn source(line: &str, release: &str) -> Option<String> {
+    let (place, rest) = line.split_once("||")?;
+    let known = list(&format!("|{rest}"), release)?;
+    let fields: Vec<&str> = place.split('|').collect();
+    let [uri, suite, component] = fields[..] else {
+        return None;
+    };
+    let remote = ["http://", "https://"].iter().any(|it| uri.starts_with(it));
+    let fits = known.signed && remote && !uri.contains('@');
+    fits.then(|| format!("deb {uri} {suite} {component}\n"))
 }
 
 /// True where the host's sources tell apt to believe an archive without its signature.
@@ -216,6 +246,35 @@ mod tests {
         );
         assert_eq!(signed("bookworm-backports", "Debian", "yes", &plain), None);
         assert_eq!(signed("trixie", "Debian", "yes", &plain), None);
+    }
+
+    #[test]
+    fn u01_a_room_is_told_of_signed_archives_on_the_network_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let entry = dir.path().join("list");
+        fs::write(&entry, "deb http://a.example/debian bookworm main\n").unwrap();
+        let told = |uri: &str, codename: &str, trusted: &str| {
+            let entry = entry.display();
+            let line = format!("{uri}|{codename}|main||{codename}|Debian|{trusted}|{entry}:1");
+            source(&line, "bookworm")
+        };
+        let http = "http://a.example/debian/";
+        let line = |suite: &str| Some(format!("deb {http} {suite} main\n"));
+        assert_eq!(told(http, "bookworm", "yes"), line("bookworm"));
+        assert_eq!(
+            told(http, "bookworm-security", "yes"),
+            line("bookworm-security")
+        );
+        assert_eq!(told(http, "bookworm", "no"), None);
+        assert_eq!(told(http, "trixie", "yes"), None);
+        for uri in [
+            "copy:/a",
+            "file:/a",
+            "cdrom:a",
+            "https://me:word@a.example/debian/",
+        ] {
+            assert_eq!(told(uri, "bookworm", "yes"), None, "{uri}");
+        }
     }
 
     #[test]
