@@ -4,7 +4,7 @@
 //! stream that ends without a trailer; so fields and extensions are read here. What an extension may cost is bounded. A global
 //! header says nothing of an entry here, as in the readers of the engines that write layers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::num::IntErrorKind;
@@ -15,7 +15,9 @@ use anyhow::{Context, Result, bail, ensure};
 const BLOCK: u64 = 512;
 /// Bytes of one extension: names, owners and attributes of one entry.
 const MAX_EXTENSION: u64 = 1 << 20;
-const SPARSE: &str = "a file with holes (GNU sparse); next: make the archive without --sparse";
+/// Where a header of GNU's sparse kind has its map, and how many pieces of 24 bytes each are there and in a block behind it.
+const MAP: (usize, usize, usize) = (386, 4, 21);
+const BROKEN_MAP: &str = "a file with holes whose map does not fit it: a damaged archive";
 
 /// One entry, with what extensions say of it.
 #[derive(Clone, Debug, Default)]
@@ -34,11 +36,16 @@ pub struct Entry {
     pub gid: u64,
     /// Seconds since 1970, or before it.
     pub mtime: i64,
-    /// Bytes of data behind the header.
+    /// Bytes of its data, those of holes included.
     pub bytes: u64,
     /// It has extended attributes.
     pub attributes: bool,
+    /// It is a file with holes, of which the archive has nothing: they are read as zeros.
+    pub holes: bool,
 }
+
+/// Offset and bytes of a part of a file that is no hole.
+type Piece = (u64, u64);
 
 /// A stream that can pass over bytes.
 pub trait Skip: Read + Sized {
@@ -87,6 +94,19 @@ pub struct Records<R> {
     /// Data of the current entry that nobody has read.
     left: u64,
     padding: u64,
+    /// The holes of the current entry.
+    holes: Option<Holes>,
+}
+
+/// The pieces of a file with holes, where they do not stand before its data, and its size.
+type Map = (Option<VecDeque<Piece>>, u64);
+
+/// A file with holes that is being read: how far it is, its size, and what is still to come.
+#[derive(Debug)]
+struct Holes {
+    at: u64,
+    size: u64,
+    pieces: VecDeque<Piece>,
 }
 
 impl<R: Skip> Records<R> {
@@ -98,6 +118,7 @@ impl<R: Skip> Records<R> {
             at,
             left,
             padding,
+            holes: None,
         }
     }
 
@@ -125,8 +146,16 @@ impl<R: Skip> Records<R> {
                 b'L' => said.path = Some(upto_zero(&self.extension(&entry)?).to_vec()),
                 b'K' => said.link = Some(upto_zero(&self.extension(&entry)?).to_vec()),
                 _ => {
-                    let entry = said.of(entry)?;
+                    let mut map = said.map()?;
+                    if entry.kind == b'S' {
+                        map = Some(self.old_map(&header)?);
+                    }
+                    let mut entry = said.of(entry)?;
                     self.begin(entry.bytes);
+                    if let Some(map) = map {
+                        self.sparse(&mut entry, map)
+                            .with_context(|| shown(&entry.path))?;
+                    }
                     return Ok(Some(entry));
                 }
             }
@@ -147,7 +176,7 @@ impl<R: Skip> Records<R> {
             self.left
         );
         self.at += skipped + self.from.skip(self.padding).context("read tar")?;
-        (self.left, self.padding) = (0, 0);
+        (self.left, self.padding, self.holes) = (0, 0, None);
         let mut zeros = 0;
         loop {
             let mut block = [0; BLOCK as usize];
@@ -162,6 +191,75 @@ impl<R: Skip> Records<R> {
                 (_, false, 0) => return Ok(Some(block)),
                 (_, false, _) => bail!("goes on behind an empty block, which is no trailer"),
             }
+        }
+    }
+
+    /// The map of a file with holes as GNU tar wrote it before there was pax: in the header, and in blocks behind it (GNU tar's manual,
+    /// "Storing Sparse Files").
+    fn old_map(&mut self, header: &[u8; BLOCK as usize]) -> Result<Map> {
+        let size = number(&header[483..495])?.try_into()?;
+        let (mut block, (mut at, mut count, more)) = (*header, MAP);
+        let mut pieces = VecDeque::new();
+        loop {
+            for piece in block[at..].chunks_exact(24).take(count) {
+                let (offset, bytes) = piece.split_at(12);
+                if upto_zero(offset).is_empty() && upto_zero(bytes).is_empty() {
+                    break;
+                }
+                pieces.push_back((number(offset)?.try_into()?, number(bytes)?.try_into()?));
+            }
+            if block[at + 24 * count] == 0 {
+                return Ok((Some(pieces), size));
+            }
+            (at, count) = (0, more);
+            let length = fill(&mut self.from, &mut block).context("read tar")?;
+            self.at += length as u64;
+            ensure!(length == block.len(), "ends inside a header");
+        }
+    }
+
+    /// Goes on with a file of which only some pieces are in the archive.
+    fn sparse(&mut self, entry: &mut Entry, (pieces, size): Map) -> Result<()> {
+        let pieces = match pieces {
+            Some(pieces) => pieces,
+            None => self.map_in_data()?,
+        };
+        let pieces: VecDeque<Piece> = pieces.into_iter().filter(|it| it.1 > 0).collect();
+        let mut end = 0;
+        for (at, bytes) in &pieces {
+            ensure!(*at >= end, BROKEN_MAP);
+            end = at.checked_add(*bytes).context(BROKEN_MAP)?;
+        }
+        let stored: u64 = pieces.iter().map(|(_, bytes)| bytes).sum();
+        ensure!(end <= size && stored == self.left, BROKEN_MAP);
+        (entry.kind, entry.bytes, entry.holes) = (b'0', size, true);
+        let at = 0;
+        self.holes = Some(Holes { at, size, pieces });
+        Ok(())
+    }
+
+    /// The map that stands before the data, in whole blocks: how many pieces, then offset and bytes of each, a line for each number.
+    fn map_in_data(&mut self) -> Result<VecDeque<Piece>> {
+        let (mut text, mut wanted) = (Vec::new(), 1);
+        loop {
+            let numbers: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+            // What is behind the last end of a line is no number yet.
+            let numbers = &numbers[..numbers.len() - 1];
+            if let Some(first) = numbers.first() {
+                let pieces: u64 = whole(first)?;
+                wanted = usize::try_from(pieces)?
+                    .checked_mul(2)
+                    .context(BROKEN_MAP)?
+                    + 1;
+            }
+            if numbers.len() >= wanted {
+                return pairs(&numbers[1..wanted]);
+            }
+            ensure!((text.len() as u64) < MAX_EXTENSION, BROKEN_MAP);
+            let mut block = [0; BLOCK as usize];
+            let length = fill(self, &mut block).context("read tar")?;
+            ensure!(length == block.len(), BROKEN_MAP);
+            text.extend(block);
         }
     }
 
@@ -183,9 +281,31 @@ impl<R: Skip> Records<R> {
 /// The data of the current entry.
 impl<R: Read> Read for Records<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = (&mut self.from).take(self.left).read(buffer)?;
-        self.left -= count as u64;
-        self.at += count as u64;
+        let mut limit = self.left;
+        if let Some(holes) = &mut self.holes {
+            let (next, bytes) = holes.pieces.front().copied().unwrap_or((holes.size, 0));
+            if holes.at < next {
+                let hole = usize::try_from(next - holes.at).unwrap_or(usize::MAX);
+                let count = hole.min(buffer.len());
+                buffer[..count].fill(0);
+                holes.at += count as u64;
+                return Ok(count);
+            }
+            limit = bytes;
+        }
+        let count = (&mut self.from).take(limit).read(buffer)?;
+        let read = count as u64;
+        if let Some(holes) = &mut self.holes {
+            holes.at += read;
+            if let Some(piece) = holes.pieces.front_mut() {
+                *piece = (piece.0 + read, piece.1 - read);
+            }
+            if holes.pieces.front().is_some_and(|piece| piece.1 == 0) {
+                holes.pieces.pop_front();
+            }
+        }
+        self.left -= read;
+        self.at += read;
         Ok(count)
     }
 }
@@ -254,6 +374,7 @@ fn parse(header: &[u8; BLOCK as usize]) -> Result<Entry> {
             bytes: positive(124, 12, "size")?,
             mtime: number(field(136, 12)).context("mtime")?,
             attributes: false,
+            holes: false,
             path,
         })
     };
@@ -305,14 +426,37 @@ fn pax(mut text: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 impl Said {
+    /// What pax says of holes, in each of GNU tar's three ways.
+    fn map(&self) -> Result<Option<Map>> {
+        let all = |name: &str| {
+            let key = format!("GNU.sparse.{name}").into_bytes();
+            let records = self.pax.iter().filter(move |record| record.0 == key);
+            records.map(|record| record.1.as_slice())
+        };
+        let last = |name| all(name).next_back();
+        let Some(size) = last("realsize").or(last("size")) else {
+            return Ok(None);
+        };
+        let size = whole(size)?;
+        if last("major").is_some() {
+            return Ok(Some((None, size)));
+        }
+        let numbers: Vec<&[u8]> = match last("map") {
+            Some(b"") => Vec::new(),
+            Some(map) => map.split(|byte| *byte == b',').collect(),
+            None => {
+                let both = all("offset").zip(all("numbytes"));
+                both.flat_map(|(offset, bytes)| [offset, bytes]).collect()
+            }
+        };
+        Ok(Some((Some(pairs(&numbers)?), size)))
+    }
+
     /// The entry with all that was said of it. The last record of a key counts, an empty value takes it back; GNU's long names come
     /// before pax.
     fn of(self, mut entry: Entry) -> Result<Entry> {
         let last: BTreeMap<_, _> = self.pax.into_iter().collect();
         for (key, value) in &last {
-            if key.starts_with(b"GNU.sparse.") {
-                bail!("{}: {SPARSE}", shown(&entry.path));
-            }
             if key.starts_with(b"SCHILY.xattr.") || key.starts_with(b"LIBARCHIVE.xattr.") {
                 entry.attributes = true;
             }
@@ -320,7 +464,7 @@ impl Said {
                 continue;
             }
             match key.as_slice() {
-                b"path" => entry.path.clone_from(value),
+                b"path" | b"GNU.sparse.name" => entry.path.clone_from(value),
                 b"linkpath" => entry.link.clone_from(value),
                 b"uid" => entry.uid = whole(value)?,
                 b"gid" => entry.gid = whole(value)?,
@@ -331,9 +475,6 @@ impl Said {
         }
         entry.path = self.path.unwrap_or(entry.path);
         entry.link = self.link.unwrap_or(entry.link);
-        if entry.kind == b'S' {
-            bail!("{}: {SPARSE}", shown(&entry.path));
-        }
         // Only files have data, whatever the field says.
         if !matches!(entry.kind, b'0' | b'7') && entry.kind.is_ascii_digit() {
             entry.bytes = 0;
@@ -344,6 +485,14 @@ impl Said {
 
 fn shown(path: &[u8]) -> String {
     format!("/{}", String::from_utf8_lossy(path))
+}
+
+/// Numbers as offset and bytes, two by two.
+fn pairs(numbers: &[&[u8]]) -> Result<VecDeque<Piece>> {
+    let (pairs, rest) = numbers.as_chunks::<2>();
+    ensure!(rest.is_empty(), BROKEN_MAP);
+    let piece = |[at, bytes]: &[&[u8]; 2]| Ok((whole(at)?, whole(bytes)?));
+    pairs.iter().map(piece).collect()
 }
 
 fn whole(text: &[u8]) -> Result<u64> {

@@ -18,6 +18,7 @@ const MAX_JSON: u64 = 4 << 20;
 const HEADER: u64 = 512;
 /// Bytes that say how something is packed.
 const MAGIC: u64 = 8;
+const SPARSE: &str = "a member with holes (GNU sparse); next: make the archive without --sparse";
 const NO_ARCHIVE: &str = "no image archive; next: a tar file that docker save, podman save, skopeo or umoci wrote, packed by gzip, zstd or xz or not at all, or the folder of an OCI layout";
 
 /// An archive, opened.
@@ -104,6 +105,7 @@ impl Source {
             let name = Place::parse(&entry.path)?;
             match entry.kind {
                 b'0' => {
+                    ensure!(!entry.holes, "{name}: {SPARSE}");
                     let end = records.position().saturating_add(entry.bytes);
                     ensure!(end <= length, "ends inside {name}: it is cut short");
                     links.remove(&name);

@@ -1,5 +1,7 @@
 //! Odd records, and any bytes.
 
+use std::os::unix::fs::FileExt;
+
 use proptest::prelude::*;
 use tar::{EntryType, Header};
 
@@ -239,5 +241,105 @@ proptest! {
         let text = [record(key.as_bytes(), &value), record(b"path", b"p")].concat();
         let found = super::pax(&text).unwrap();
         prop_assert_eq!(found, [(key.into_bytes(), value), (b"path".to_vec(), b"p".to_vec())]);
+    }
+}
+
+/// What GNU tar makes of a file in each of its ways to leave holes out.
+fn with_holes(contents: &[u8], options: &[&str]) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = std::fs::File::create(dir.path().join("f")).unwrap();
+    file.set_len(contents.len() as u64).unwrap();
+    for (at, block) in contents.chunks(4096).enumerate() {
+        // GNU tar looks for holes where a file has fewer blocks than its size.
+        if block.iter().any(|byte| *byte != 0) {
+            file.write_all_at(block, 4096 * at as u64).unwrap();
+        }
+    }
+    let mut tar = std::process::Command::new("tar");
+    tar.args(["--sparse", "--hole-detection=raw", "-cf", "-", "-C"]);
+    let output = tar.arg(dir.path()).args(options).arg("f").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    output.stdout
+}
+
+const WAYS: [&[&str]; 5] = [
+    &["--format=gnu"],
+    &["--format=oldgnu"],
+    &["--format=posix", "--sparse-version=0.0"],
+    &["--format=posix", "--sparse-version=0.1"],
+    &["--format=posix", "--sparse-version=1.0"],
+];
+
+#[test]
+fn a16_holes_that_gnu_tar_left_out_are_zeros_again() {
+    // Four pieces are in a header, 21 in each block behind it; the map before the data is of several blocks with the last one.
+    for count in [1usize, 4, 5, 25, 26, 120] {
+        for (before, behind) in [(0, 0), (8192, 0), (0, 8192), (12288, 4096)] {
+            let mut contents = vec![0; before];
+            for piece in 0..count {
+                contents.extend(std::iter::repeat_n(b'a' + (piece % 26) as u8, 700));
+                contents.resize(contents.len().next_multiple_of(4096) + 4096, 0);
+            }
+            contents.resize(contents.len() + behind, 0);
+            for options in WAYS {
+                let stream = with_holes(&contents, options);
+                assert!(
+                    stream.len() < contents.len() + 10240,
+                    "no holes: {options:?}"
+                );
+                let found = all(&stream).unwrap();
+                let [(entry, data)] = &found[..] else {
+                    panic!("{options:?}: {} entries", found.len());
+                };
+                assert!(
+                    entry.holes && entry.kind == b'0',
+                    "{count} {before} {behind} {options:?} {entry:?}"
+                );
+                assert_eq!(entry.path, b"f", "{options:?}");
+                assert_eq!(entry.bytes, contents.len() as u64, "{options:?}");
+                assert!(*data == contents, "{count} {before} {behind} {options:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a16_a_file_of_nothing_but_a_hole_is_as_long_as_it_was() {
+    let contents = vec![0; 65536];
+    for options in WAYS {
+        let found = all(&with_holes(&contents, options)).unwrap();
+        assert!(found.len() == 1 && found[0].1 == contents, "{options:?}");
+    }
+}
+
+#[test]
+fn t09_a_map_of_holes_that_does_not_fit_is_refused() {
+    let map = |map: &str, size: &str, data: &[u8]| {
+        let said = [
+            ("GNU.sparse.size", size.as_bytes()),
+            ("GNU.sparse.map", map.as_bytes()),
+        ];
+        [pax(&said), file("f", data)].concat()
+    };
+    let (_, data) = one(&[map("2,3", "7", b"abc")]);
+    assert_eq!(data, b"\0\0abc\0\0");
+    for (pieces, size) in [
+        ("2,3", "4"),
+        ("2,2", "7"),
+        ("3,1,2,2", "7"),
+        ("2,3,9", "7"),
+        ("18446744073709551615,3", "7"),
+    ] {
+        let why = refused(&map(pieces, size, b"abc"));
+        assert!(why.contains("whose map does not fit it"), "{pieces}: {why}");
+    }
+    let claims = [
+        ("GNU.sparse.major", &b"1"[..]),
+        ("GNU.sparse.realsize", b"9"),
+    ];
+    for begin in ["9999999\n0\n", "x\n", ""] {
+        let mut data = begin.as_bytes().to_vec();
+        data.resize(512, b'1');
+        refused(&[pax(&claims), file("f", &data)].concat());
     }
 }
