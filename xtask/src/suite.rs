@@ -98,7 +98,7 @@ fn steps(layout: &Layout) -> Vec<Step> {
         Step::skipped("the same bytes in a container", NOT_ROOT)
     });
     steps.push(Step::own("a boot to GREEN", &["qemu", "--smoke"]));
-    steps.push(Step::own("VM scenarios", &["vm"]));
+    steps.push(Step::own("VM scenarios", &["vm", "--jobs", "3"]));
     // All scenarios on both would take twice as long: here whether the other one, with modules and without lockdown, boots.
     steps.push(Step::own(
         "boots of Debian's kernel",
