@@ -114,7 +114,7 @@ scenarios! {
     slow::h06_keeper_whose_disk_moves_is_not_given_up: "a request takes longer than a keeper may stand still, and the disk moves: it is waited for",
     updates::h06_an_update_on_a_slow_disk_is_taken_and_loses_nothing: "megabytes for the slot on a disk of one a second: the keeper waits, the update is taken and tried",
     slow::h06_disk_that_never_comes_back_is_red_to_the_end: "a disk that stops answering costs the keeper, not PID 1",
-    slow::h06_keeper_that_stands_still_is_replaced: "a keeper that does nothing while its disk would is replaced",
+    slow::h06_keeper_that_stands_still_is_replaced: "a keeper that stands still, on a disk that does too, is replaced",
     slow::h15_file_system_that_falls_read_only_is_said_with_the_kernels_counters: "an error of ext4 in operation is RED at once, and says what the kernel has counted",
     slow::h15_one_error_of_the_disk_is_said_with_the_kernels_counters: "one write that fails is said, and costs nothing that was acknowledged",
     disks::h06_missing_disk_is_a_dirty_boot: "no disk: RED with the reason, operator line, power-off",
