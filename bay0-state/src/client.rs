@@ -57,8 +57,8 @@ struct Flight {
     since: Instant,
     /// When the disk has completed something last.
     moved: Instant,
-    /// How long it may complete nothing.
-    limit: Duration,
+    /// How long it may complete nothing, if not for as long as the keeper is waited for in operation.
+    limit: Option<Duration>,
 }
 
 impl Keeper {
@@ -70,7 +70,7 @@ impl Keeper {
 
     /// Sends a request and waits for the values it is answered, at most its deadline in all.
     pub fn call(&mut self, op: Op, args: &[&str]) -> io::Result<Vec<String>> {
-        self.send(op, args, None, deadline(op))?;
+        self.send(op, args, None, Some(deadline(op)))?;
         self.wait()?.map_err(io::Error::other)
     }
 
@@ -84,11 +84,7 @@ impl Keeper {
     /// As [`Keeper::post`], with a descriptor.
     pub fn hand(&mut self, op: Op, args: &[&str], given: Option<&OwnedFd>) -> io::Result<()> {
         // A person is asked; whatever else takes time in it has a deadline of its own there.
-        let limit = if op == UNLOCK {
-            Duration::MAX
-        } else {
-            self.patience
-        };
+        let limit = (op == UNLOCK).then_some(Duration::MAX);
         self.send(op, args, given, limit)
     }
 
@@ -97,7 +93,7 @@ impl Keeper {
         op: Op,
         args: &[&str],
         given: Option<&OwnedFd>,
-        limit: Duration,
+        limit: Option<Duration>,
     ) -> io::Result<()> {
         self.expired().map_or(Ok(()), Err)?;
         let request = encode(op, args);
@@ -110,7 +106,7 @@ impl Keeper {
             moved: now,
             limit,
         };
-        if self.flight.replace(flight(deadline(op))).is_some() {
+        if self.flight.replace(flight(Some(deadline(op)))).is_some() {
             let _ = self.wait()?;
         }
         self.flight = Some(flight(limit));
@@ -120,7 +116,8 @@ impl Keeper {
     /// What is left of the posted request's time, zero when it is over; `None` when nothing is in flight.
     pub fn time_left(&self) -> Option<Duration> {
         let flight = self.flight?;
-        Some(flight.limit.saturating_sub(flight.moved.elapsed()))
+        let limit = flight.limit.unwrap_or(self.patience);
+        Some(limit.saturating_sub(flight.moved.elapsed()))
     }
 
     /// The request that waits for the disk, and for how long it has; a person at the prompt of the vault is no disk.
@@ -139,7 +136,8 @@ impl Keeper {
     /// The time-out to report when the posted request has had its time.
     pub fn expired(&self) -> Option<io::Error> {
         let (late, left) = (self.flight?, self.time_left()?);
-        let text = format!("no answer in {} ms; {DIRTY}", late.limit.as_millis());
+        let limit = late.limit.unwrap_or(self.patience);
+        let text = format!("no answer in {} ms; {DIRTY}", limit.as_millis());
         left.is_zero().then(|| said(late.op, text))
     }
 
