@@ -25,7 +25,8 @@ pub struct Wanted {
 }
 
 /// What bay0 loads. `watchdog`: the hardware watchdog, before anything that can fail. `softdog`: only where that brought none.
-/// `root`: what the root and the rooms' images need, SquashFS on dm-verity, which asks the kernel for SHA-256 by name.
+/// `root`: what the root and the rooms' images need, SquashFS on dm-verity, which asks the kernel for SHA-256 by name, and the firmware's variables,
+/// where each start is counted before anything else.
 /// `early`: the power button, its events and the panic notifier, and what else rooms are made of: their network (IPv6), and the keyboard that stands in for their hardware. `disk`: what `/persist` is on, and the vault's cipher. A module may stand in several lists; loading
 /// it again is no error.
 pub const WANTED: [Wanted; 5] = [
@@ -42,12 +43,12 @@ pub const WANTED: [Wanted; 5] = [
     Wanted {
         list: "root",
         needed: &["loop", "squashfs", "dm-mod", "dm-verity"],
-        optional: &["sha256_generic"],
+        optional: &["sha256_generic", "efivarfs"],
     },
     Wanted {
         list: "early",
         needed: &["button", "evdev", "overlay", "veth", "virtio_net", "bridge"],
-        optional: &["pvpanic-pci", "ipv6", "virtio_input", "efivarfs"],
+        optional: &["pvpanic-pci", "ipv6", "virtio_input"],
     },
     Wanted {
         list: "disk",
