@@ -10,11 +10,11 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 apt-get -q download linux-image-$version=6.12.117-1~deb12u1 busybox-static=1:1.35.0-4+deb12u1+b1 2>/dev/null >&2
-for package in ./*.deb; do dpkg -x "$package" root; done
+for package in ./*.deb; do dpkg -x "$package" unpacked; done
 command -v qemu-system-x86_64 >/dev/null || apt-get -q install -y qemu-system-x86 >/dev/null
 mkdir -p initrd/bin initrd/dev initrd/proc initrd/sys initrd/mnt
-cp root/bin/busybox initrd/bin/busybox
-xz -dc root/lib/modules/$version/kernel/drivers/block/virtio_blk.ko.xz >initrd/virtio_blk.ko
+cp unpacked/bin/busybox initrd/bin/busybox
+xz -dc unpacked/lib/modules/$version/kernel/drivers/block/virtio_blk.ko.xz >initrd/virtio_blk.ko
 cat >initrd/init <<'INIT'
 #!/bin/busybox sh
 export PATH=/bin
@@ -36,11 +36,11 @@ echo "SEEN write: $write"
 poweroff -f
 INIT
 chmod +x initrd/init
-(cd initrd && find . | "$dir"/root/bin/busybox cpio -o -H newc 2>/dev/null) >initrd.img
+(cd initrd && find . | "$dir"/unpacked/bin/busybox cpio -o -H newc 2>/dev/null) >initrd.img
 truncate -s 64M disk.img
 /sbin/mke2fs -q -t ext4 disk.img
 timeout 120 qemu-system-x86_64 -M q35 -accel tcg -cpu max -m 512 -nographic -nodefaults -serial stdio -no-reboot \
-    -kernel root/boot/vmlinuz-$version -initrd initrd.img -append "console=ttyS0 quiet" \
+    -kernel unpacked/boot/vmlinuz-$version -initrd initrd.img -append "console=ttyS0 quiet" \
     -drive file=disk.img,format=raw,if=virtio </dev/null | tr -d '\r' | grep -ao 'SEEN .*' | tee seen
 echo "Linux $version"
 grep -q 'SEEN after: /dev/vda /mnt ext4 rw,' seen && grep -q 'SEEN errors_count: 1' seen && grep -q 'SEEN write: .*Input/output error' seen

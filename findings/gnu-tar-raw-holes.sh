@@ -8,8 +8,8 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 apt-get -q download tar=1.34+dfsg-1.2+deb12u1 2>/dev/null >&2
-dpkg -x ./*.deb root
-tar=$PWD/root/bin/tar
+dpkg -x ./*.deb unpacked
+tar=$PWD/unpacked/bin/tar
 "$tar" --version | head -1
 head -c 1048576 /dev/zero >full
 cp --sparse=never full almost
