@@ -256,6 +256,9 @@ mod tests {
         thread::spawn(move || {
             let (sender, mut console) = console(b"first\n");
             let talks = thread::spawn(move || while sender.send(b"ack\n".to_vec()).is_ok() {});
+            // On a busy host the other thread may take its time until it begins.
+            let begun = console.wait_for(&line("^ack$"), PATIENCE);
+            assert_eq!(begun, Found::Line("ack".to_owned()));
             console.typed("never heard");
             let found = console.wait_for(&line("^never$"), Duration::from_millis(1));
             assert_eq!(found, Found::TooLate);
