@@ -108,27 +108,25 @@ impl Apt {
     }
 
     fn lists(&self, release: &str) -> Result<Vec<List>> {
+        let text = self.targets(FORMAT)?;
+        let lists = text.lines().filter_map(|line| list(line, release));
+        Ok(lists.collect())
+    }
+
+    /// What apt says of each of its lists of packages, a line each (`apt-get(8)`, `indextargets`).
+    fn targets(&self, format: &str) -> Result<String> {
         let output = self
             .command("apt-get")?
-            .args(["indextargets", "--format", FORMAT, "Created-By: Packages"])
+            .args(["indextargets", "--format", format, "Created-By: Packages"])
             .output()
             .context("run apt-get indextargets")?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        Ok(text
-            .lines()
-            .filter_map(|line| list(line, release))
-            .collect())
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Lines of a `sources.list` (`sources.list(5)`) with the archives of this release that the host's apt knows. None of one that is
     /// believed unsigned, is not reached over a network, or has a password in its address: a room cannot use it, or must not know it.
     pub fn sources(&self, release: &str) -> Result<String> {
-        let output = self
-            .command("apt-get")?
-            .args(["indextargets", "--format", SOURCES, "Created-By: Packages"])
-            .output()
-            .context("run apt-get indextargets")?;
-        let text = String::from_utf8_lossy(&output.stdout);
+        let text = self.targets(SOURCES)?;
         let lines = text.lines().filter_map(|line| source(line, release));
         Ok(lines.collect::<BTreeSet<_>>().into_iter().collect())
     }
