@@ -104,8 +104,7 @@ pub fn c05_a_room_reads_its_own_limits_where_runtimes_look(lab: &Lab) -> Result<
 
 pub fn t07_a_room_hears_its_own_echo_and_knows_its_name(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
-    guest.start_room("p://hostile")?;
-    let mut room = guest.enter("p://hostile")?;
+    let mut room = guest.start_and_enter("p://hostile")?;
     let said = room.run("hostile echo")?;
     ensure!(
         said.contains("127.0.0.1 answers") && said.contains("::1 answers"),
@@ -130,8 +129,7 @@ pub fn t07_a_room_hears_its_own_echo_and_knows_its_name(lab: &Lab) -> Result<()>
 /// Every file of `/proc` that tells of the machine's devices or of what others do with them is empty, and every folder.
 pub fn t03_what_proc_tells_of_devices_is_covered(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
-    guest.start_room("p://a")?;
-    let mut room = guest.enter("p://a")?;
+    let mut room = guest.start_and_enter("p://a")?;
     let said = room.run("cat /proc/interrupts /proc/softirqs /proc/diskstats /proc/partitions; find /proc/bus /proc/fs /proc/irq /proc/driver /proc/acpi -mindepth 1; true")?;
     ensure!(said.trim().is_empty(), "{said}");
     // What ordinary programs read is there.
@@ -143,8 +141,7 @@ pub fn t03_what_proc_tells_of_devices_is_covered(lab: &Lab) -> Result<()> {
 pub fn t08_the_kernels_switches_are_set_before_a_room_starts(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
     ensure!(guest.count("switches: [67] set and read back")? == 1);
-    guest.start_room("p://a")?;
-    let mut room = guest.enter("p://a")?;
+    let mut room = guest.start_and_enter("p://a")?;
     let said = room.run("cd /proc/sys && cat kernel/kptr_restrict kernel/dmesg_restrict fs/protected_symlinks fs/protected_hardlinks fs/protected_fifos fs/protected_regular")?;
     let values: Vec<&str> = said.split_whitespace().collect();
     ensure!(values == ["2", "1", "1", "1", "2", "2"], "{values:?}");
@@ -155,8 +152,7 @@ pub fn t08_the_kernels_switches_are_set_before_a_room_starts(lab: &Lab) -> Resul
 pub fn c06_a_signal_to_a_rooms_init_reaches_its_program(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
     for number in [37, 64] {
-        guest.start_room("p://a")?;
-        let room = guest.enter("p://a")?;
+        let room = guest.start_and_enter("p://a")?;
         room.guest.machine.send_line(&format!("kill -{number} 1"))?;
         guest.says(&format!("room: p://a ended: signal {number}"))?;
     }

@@ -69,8 +69,7 @@ fn lost(room: &mut Inside<'_>) -> Result<()> {
 
 pub fn t05_the_device_goes_with_the_focus_and_with_the_end(lab: &Lab) -> Result<()> {
     let mut guest = with_keyboard(lab)?;
-    guest.start_room("p://a")?;
-    let mut a = guest.enter("p://a")?;
+    let mut a = guest.start_and_enter("p://a")?;
     hold(&mut a)?;
     // Not the power button, whatever is typed.
     a.guest.press(&["power"])?;
@@ -157,8 +156,7 @@ pub fn t05_a_room_is_refused_what_it_may_not_have(lab: &Lab) -> Result<()> {
 pub fn t05_a_device_that_cannot_be_taken_back_costs_its_room(lab: &Lab) -> Result<()> {
     let mut guest = with_keyboard(lab)?;
     guest.start_room("p://b")?;
-    guest.start_room("p://a")?;
-    let mut a = guest.enter("p://a")?;
+    let mut a = guest.start_and_enter("p://a")?;
     hold(&mut a)?;
     a.leave()?;
     let said = guest.ask("fault stuck-device")?;

@@ -17,11 +17,6 @@ const WRITERS: [&str; 4] = ["p://a", "p://a/kid", "sys://serves", "sys://brings"
 /// Longest that they write before the power goes.
 const LOAD_MS: u64 = 1500;
 
-fn start(guest: &mut Guest) -> Result<Inside<'_>> {
-    guest.start_room("p://a")?;
-    guest.enter("p://a")
-}
-
 /// Fails unless this ends with 1 and says that.
 fn refused(room: &mut Inside<'_>, command: &str, why: &str) -> Result<()> {
     let (said, code) = room.try_run(command)?;
@@ -32,7 +27,7 @@ fn refused(room: &mut Inside<'_>, command: &str, why: &str) -> Result<()> {
 pub fn c07_what_a_room_saved_is_there_after_a_power_cut(lab: &Lab) -> Result<()> {
     let disk = lab.disk()?;
     let mut guest = lab.boot(Build::Fault, &disk)?;
-    let mut a = start(&mut guest)?;
+    let mut a = guest.start_and_enter("p://a")?;
     a.run("head -c 3000000 /dev/urandom >/f; echo a note >/n; sha256sum </f")?;
     let sum = a.run("sha256sum </f")?;
     let said =
@@ -44,8 +39,7 @@ pub fn c07_what_a_room_saved_is_there_after_a_power_cut(lab: &Lab) -> Result<()>
     a.leave()?;
 
     // Nobody else's.
-    guest.start_room("p://b")?;
-    let mut b = guest.enter("p://b")?;
+    let mut b = guest.start_and_enter("p://b")?;
     let said = b.run("bay0 list")?;
     ensure!(said.trim() == "records 0", "p://b has {said}");
     refused(
@@ -63,7 +57,7 @@ pub fn c07_what_a_room_saved_is_there_after_a_power_cut(lab: &Lab) -> Result<()>
     guest.machine.kill()?;
 
     let mut guest = lab.boot(Build::Fault, &disk)?;
-    let mut a = start(&mut guest)?;
+    let mut a = guest.start_and_enter("p://a")?;
     let said = a.run("bay0 load big | sha256sum")?;
     ensure!(said == sum, "not as it was saved: {said} {sum}");
     let said =
@@ -72,8 +66,7 @@ pub fn c07_what_a_room_saved_is_there_after_a_power_cut(lab: &Lab) -> Result<()>
     let want = "another|a note|1\tone|2\ttwo|big 3000000|notes.txt 8|@1|records 2|big 3000000|empty 0|notes.txt 7";
     ensure!(lines.join("|") == want, "{said}");
     a.leave()?;
-    guest.start_room("p://b")?;
-    let mut b = guest.enter("p://b")?;
+    let mut b = guest.start_and_enter("p://b")?;
     let said = b.run("bay0 load notes.txt")?;
     ensure!(said.trim() == "of b", "{said}");
     b.leave()?;
@@ -86,7 +79,7 @@ pub fn c07_what_a_room_saved_is_there_after_a_power_cut(lab: &Lab) -> Result<()>
 
 pub fn t02_a_room_keeps_no_more_than_its_policy_says(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
-    let mut a = start(&mut guest)?;
+    let mut a = guest.start_and_enter("p://a")?;
     let full = "bay0: full: it may keep 4194304 bytes and 100000 pieces, and has ";
     refused(&mut a, "head -c 5000000 /dev/zero | bay0 save big", full)?;
     let said = a.run("bay0 list")?;
@@ -100,8 +93,7 @@ pub fn t02_a_room_keeps_no_more_than_its_policy_says(lab: &Lab) -> Result<()> {
     // A room that hangs up has saved nothing: there is no end to what it sends.
     a.run("((head -c 100000 /dev/zero; exec sleep 100) | bay0 save half & echo $! >/pid); kill $(cat /pid); killall sleep; ! bay0 list | grep half")?;
     a.leave()?;
-    guest.start_room("p://tiny")?;
-    let mut tiny = guest.enter("p://tiny")?;
+    let mut tiny = guest.start_and_enter("p://tiny")?;
     let why = "bay0: this room may keep nothing; next: write persist in its policy";
     refused(&mut tiny, "echo x | bay0 save x", why)?;
     tiny.leave()?;
@@ -113,7 +105,7 @@ pub fn t02_a_room_keeps_no_more_than_its_policy_says(lab: &Lab) -> Result<()> {
 
 pub fn u06_a_room_that_fills_its_quota_leaves_the_others_theirs(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
-    let mut a = start(&mut guest)?;
+    let mut a = guest.start_and_enter("p://a")?;
     // At a terminal: the file of that name, and nothing of what is typed.
     refused(
         &mut a,
@@ -134,8 +126,7 @@ pub fn u06_a_room_that_fills_its_quota_leaves_the_others_theirs(lab: &Lab) -> Re
     }
     refused(&mut a, "(echo r | bay0 append)", full)?;
     a.leave()?;
-    guest.start_room("p://b")?;
-    let mut b = guest.enter("p://b")?;
+    let mut b = guest.start_and_enter("p://b")?;
     b.run("head -c 3800000 /dev/zero | bay0 save mine; bay0 list | grep 'mine 3800000'")?;
     b.leave()?;
     guest.machine.send_line("validate")?;
@@ -150,7 +141,7 @@ pub fn u06_a_room_that_fills_its_quota_leaves_the_others_theirs(lab: &Lab) -> Re
 
 pub fn s04_a_keeper_that_is_killed_loses_nothing_that_a_room_was_told(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
-    let mut a = start(&mut guest)?;
+    let mut a = guest.start_and_enter("p://a")?;
     // Not by a child of the shell, which takes the end of one for the end of its input.
     a.run("(i=0; while :; do i=$((i+1)); echo $i; done | bay0 append >/told 2>/why & echo $! >/pid); until [ -s /told ]; do :; done")?;
     a.leave()?;
@@ -180,7 +171,7 @@ pub fn s04_a_keeper_that_is_killed_loses_nothing_that_a_room_was_told(lab: &Lab)
 pub fn h10_the_keeper_has_no_right_no_network_and_sees_only_its_disk(lab: &Lab) -> Result<()> {
     let disk = lab.disk()?;
     let mut guest = lab.boot(Build::Fault, &disk)?;
-    let mut a = start(&mut guest)?;
+    let mut a = guest.start_and_enter("p://a")?;
     a.run("echo x | bay0 save x; echo y | bay0 append")?;
     a.leave()?;
     let said = guest.ask("fault walls")?;

@@ -41,6 +41,12 @@ impl Guest {
             .to_owned())
     }
 
+    /// Starts a room and enters it.
+    pub fn start_and_enter(&mut self, name: &str) -> Result<Inside<'_>> {
+        self.start_room(name)?;
+        self.enter(name)
+    }
+
     /// Enters a room whose program is a shell, and makes that neither echo nor prompt.
     pub fn enter(&mut self, name: &str) -> Result<Inside<'_>> {
         self.machine.send_line(&format!("enter {name}"))?;

@@ -7,8 +7,7 @@ use super::rooms::{figure, until};
 
 pub fn c05_a_room_at_a_limit_is_said_with_its_figures(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
-    guest.start_room("p://tiny")?;
-    let room = guest.enter("p://tiny")?;
+    let room = guest.start_and_enter("p://tiny")?;
     // Nothing is waited for but bay0's lines: they come between those of the room, as soon as the kernel has told of it.
     room.guest.machine.send_line("tail /dev/zero")?;
     room.guest
@@ -43,8 +42,7 @@ pub fn c05_a_room_at_a_limit_is_said_with_its_figures(lab: &Lab) -> Result<()> {
     guest.machine.send_line("validate")?;
     guest.verdict("GREEN")?;
     guest.stop_room("p://tiny")?;
-    guest.start_room("p://tiny")?;
-    let mut room = guest.enter("p://tiny")?;
+    let mut room = guest.start_and_enter("p://tiny")?;
     ensure!(room.run("echo well")?.trim() == "well");
     room.leave()?;
     guest.never("FAIL")?;
@@ -66,8 +64,7 @@ pub fn c05_a_room_that_ends_at_a_limit_names_it_in_the_same_line(lab: &Lab) -> R
         ("kill -9 $$", "SIGKILL"),
         ("exit $((1+2))", "exit 3"),
     ] {
-        guest.start_room("p://tiny")?;
-        let room = guest.enter("p://tiny")?;
+        let room = guest.start_and_enter("p://tiny")?;
         room.guest.machine.send_line(typed)?;
         let line = format!("room: p://tiny ended: {ended}");
         room.guest.says(&line)?;

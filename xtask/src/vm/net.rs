@@ -109,8 +109,7 @@ pub fn t07_the_network_is_only_where_a_policy_says(lab: &Lab) -> Result<()> {
     ensure!(links(&mut guest)? == 2, "the machine has no card");
     guest.start_room("sys://net")?;
     spine_has_only_its_loopback(&mut guest)?;
-    guest.start_room("p://a")?;
-    let mut room = guest.enter("p://a")?;
+    let mut room = guest.start_and_enter("p://a")?;
     let sees = room.run(LINKS)?;
     ensure!(
         sees.trim() == "lo: <LOOPBACK,UP,LOWER_UP>",

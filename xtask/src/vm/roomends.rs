@@ -125,8 +125,7 @@ pub fn c06_a_room_that_ends_by_any_signal_says_which(lab: &Lab) -> Result<()> {
         (37, "signal 37"),
         (64, "signal 64"),
     ] {
-        guest.start_room("p://b")?;
-        let room = guest.enter("p://b")?;
+        let room = guest.start_and_enter("p://b")?;
         let typed = format!("exec sh -c 'kill -{number} $$'");
         room.guest.machine.send_line(&typed)?;
         room.guest.says(&format!("room: p://b ended: {name}"))?;
@@ -140,8 +139,7 @@ pub fn c06_a_room_that_ends_by_any_signal_says_which(lab: &Lab) -> Result<()> {
 
 pub fn c06_a_shell_that_is_left_is_there_again_in_the_same_room(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
-    guest.start_room("p://lasts")?;
-    let mut room = guest.enter("p://lasts")?;
+    let mut room = guest.start_and_enter("p://lasts")?;
     let home = room.run("pwd")?;
     ensure!(home.trim() == "/root", "a shell begins in {home:?}");
     room.run("echo mine >note; sleep 1")?;
@@ -213,8 +211,7 @@ pub fn c06_a_start_that_never_ends_is_given_up_and_its_stage_named(lab: &Lab) ->
 pub fn c08_nothing_that_a_room_wrote_outlives_a_reboot(lab: &Lab) -> Result<()> {
     let disk = lab.disk()?;
     let mut guest = lab.boot(Build::Fault, &disk)?;
-    guest.start_room("p://a")?;
-    let mut room = guest.enter("p://a")?;
+    let mut room = guest.start_and_enter("p://a")?;
     // Put together inside: what was typed is not what is looked for.
     room.run(&format!(
         "for f in {WRITTEN}; do echo out$((40+2))lives >$f || exit; done; sync"
@@ -228,8 +225,7 @@ pub fn c08_nothing_that_a_room_wrote_outlives_a_reboot(lab: &Lab) -> Result<()> 
     ensure!(!kept, "it is on the disk");
     let mut guest = lab.boot(Build::Fault, &disk)?;
     stands(&mut guest, "p://a stopped")?;
-    guest.start_room("p://a")?;
-    let mut room = guest.enter("p://a")?;
+    let mut room = guest.start_and_enter("p://a")?;
     let left = room.run(&format!("ls {WRITTEN} 2>/dev/null; true"))?;
     ensure!(left.trim().is_empty(), "left: {left:?}");
     room.leave()?;
@@ -238,8 +234,7 @@ pub fn c08_nothing_that_a_room_wrote_outlives_a_reboot(lab: &Lab) -> Result<()> 
 
 /// A thousand programs that wait, the shell they belong to, and the room's init.
 fn crowd(guest: &mut Guest) -> Result<()> {
-    guest.start_room("p://crowd")?;
-    let mut room = guest.enter("p://crowd")?;
+    let mut room = guest.start_and_enter("p://crowd")?;
     room.run("mkdir -p /tmp; mkfifo /tmp/gate")?;
     room.run("i=0; while [ $i -lt 1000 ]; do (read x </tmp/gate) & i=$((i+1)); done 2>/dev/null")?;
     room.leave()?;

@@ -42,16 +42,14 @@ pub fn stands(guest: &mut Guest, line: &str) -> Result<()> {
 
 pub fn t09_a_wrecked_room_starts_as_new(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
-    guest.start_room("p://a")?;
-    let mut room = guest.enter("p://a")?;
+    let mut room = guest.start_and_enter("p://a")?;
     let before = room.run("find / -xdev -type f | grep -v '^/run' | sort | md5sum")?;
     room.run("echo mine >/note; echo broken >/etc/passwd; rm -rf /usr /sbin /etc/group 2>/dev/null; true")?;
     let (_, code) = room.try_run("test -d /sbin")?;
     ensure!(code == 1, "/sbin could not be removed");
     room.leave()?;
     guest.stop_room("p://a")?;
-    guest.start_room("p://a")?;
-    let mut room = guest.enter("p://a")?;
+    let mut room = guest.start_and_enter("p://a")?;
     let after = room.run("find / -xdev -type f | grep -v '^/run' | sort | md5sum")?;
     ensure!(
         before == after,
@@ -91,8 +89,7 @@ fn shown(paths: &str, hardened: bool) -> String {
 /// The answer of a terminal comes in two pieces, with keys around it.
 pub fn c04_a_rooms_terminal_is_as_large_as_the_console(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
-    guest.start_room("p://a")?;
-    let mut room = guest.enter("p://a")?;
+    let mut room = guest.start_and_enter("p://a")?;
     // An answer that comes too late is taken for typed keys, as on any terminal: the next one is not.
     let mut size = String::new();
     for _ in 0..5 {
@@ -118,14 +115,12 @@ pub fn c04_a_rooms_terminal_is_as_large_as_the_console(lab: &Lab) -> Result<()> 
 
 pub fn c04_two_rooms_see_neither_each_other_nor_the_spine(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
-    guest.start_room("p://b")?;
-    let mut b = guest.enter("p://b")?;
+    let mut b = guest.start_and_enter("p://b")?;
     let of_b = looks(&mut b)?;
     ensure!(b.run("hostname")?.trim() == "b");
     b.run("sleep 54321 & echo b >/tmp/of-b")?;
     b.leave()?;
-    guest.start_room("p://a")?;
-    let mut a = guest.enter("p://a")?;
+    let mut a = guest.start_and_enter("p://a")?;
     let of_a = looks(&mut a)?;
     ensure!(a.run("hostname")?.trim() == "a");
     ensure!(of_a.0.is_disjoint(&of_b.0), "shared: {of_a:?} {of_b:?}");
@@ -296,8 +291,7 @@ pub fn a08_a_room_asks_bay0_about_itself_only(lab: &Lab) -> Result<()> {
 
 pub fn t03_a_room_reaches_the_console_only_while_somebody_is_inside(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
-    guest.start_room("p://a")?;
-    let mut room = guest.enter("p://a")?;
+    let mut room = guest.start_and_enter("p://a")?;
     room.run("echo bay0 9.999 terminal: left p://a\\; mark 0000")?;
     // Typed, and not waited for: it is done when nobody is inside.
     let typed = "sleep 2; seq 1000 3000; echo be\"\"hind; sleep 1000 & sleep 1000";

@@ -230,8 +230,7 @@ pub fn t03_a_machine_with_stress_ng_in_a_room_stays_well(lab: &Lab) -> Result<()
     let mut guest = large(lab)?;
     worst_wait(&mut guest)?;
     guest.start_room(OTHER)?;
-    guest.start_room("p://dev")?;
-    let mut room = guest.enter("p://dev")?;
+    let mut room = guest.start_and_enter("p://dev")?;
     room.run(
         "stress-ng --quiet --cpu 4 --vm 2 --vm-bytes 64M --fork 4 --timeout 20 & sleep 1; true",
     )?;

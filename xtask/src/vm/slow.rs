@@ -81,8 +81,7 @@ pub fn h06_slow_again_and_again_is_yellow_and_green_with_the_same_keeper(lab: &L
     guest.never("FAIL")?;
     guest.machine.kill()?;
     let mut guest = lab.boot(Build::Fault, &disk)?;
-    guest.start_room("p://a")?;
-    let mut a = guest.enter("p://a")?;
+    let mut a = guest.start_and_enter("p://a")?;
     let said = a.run("bay0 load x0; bay0 load x1")?;
     ensure!(said.split_whitespace().eq(["0", "1"]), "there is {said:?}");
     a.leave()?;
@@ -97,8 +96,7 @@ pub fn h06_seconds_for_each_block_and_a_room_starts_and_saves_all_the_same(
     let disk = lab.disk()?;
     let mut guest = lab.boot(Build::Fault, &disk)?;
     guest.throttle(SECONDS)?;
-    guest.start_room("p://a")?;
-    let mut a = guest.enter("p://a")?;
+    let mut a = guest.start_and_enter("p://a")?;
     a.run("((echo kept | bay0 save x >/told 2>&1; echo $? >>/told; echo >/done) &)")?;
     a.leave()?;
     guest.said("persist: YELLOW: keeper [a-z-]+ takes ")?;
@@ -118,8 +116,7 @@ pub fn h06_seconds_for_each_block_and_a_room_starts_and_saves_all_the_same(
     guest.says("shutdown: power off")?;
     ensure!(guest.ended()?.success(), "qemu did not end cleanly");
     let mut guest = lab.boot(Build::Fault, &disk)?;
-    guest.start_room("p://a")?;
-    let mut a = guest.enter("p://a")?;
+    let mut a = guest.start_and_enter("p://a")?;
     let said = a.run("bay0 load x")?;
     ensure!(said.trim() == "kept", "there is {said:?}");
     a.leave()?;

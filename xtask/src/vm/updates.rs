@@ -254,14 +254,12 @@ pub fn a13_a_room_sends_an_update_where_its_policy_says_so(lab: &Lab) -> Result<
     let before = settled(&mut guest, "A")?;
     let again = before.replace("whole", "made a copy");
     guest.start_room("sys://net")?;
-    guest.start_room("p://near")?;
-    let mut room = guest.enter("p://near")?;
+    let mut room = guest.start_and_enter("p://near")?;
     let (said, code) = room.try_run("bay0 update </dev/null")?;
     let why = "bay0: not in this room's policy; next: write it there";
     ensure!(code == 1 && said.trim() == why, "p://near: {code}: {said}");
     room.leave()?;
-    guest.start_room("sys://brings")?;
-    let mut room = guest.enter("sys://brings")?;
+    let mut room = guest.start_and_enter("sys://brings")?;
     room.run(&format!("until {ADDRESS} | grep -q :; do sleep 0.1; done"))?;
     let sent = |port| format!("nc {HOST} {port} </dev/null | bay0 update");
     let garbage = "head -c 9000 /dev/zero | bay0 update".to_owned();
