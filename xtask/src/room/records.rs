@@ -15,8 +15,14 @@ use anyhow::{Context, Result, bail, ensure};
 const BLOCK: u64 = 512;
 /// Bytes of one extension: names, owners and attributes of one entry.
 const MAX_EXTENSION: u64 = 1 << 20;
-/// Where a header of GNU's sparse kind has its map, and how many pieces of 24 bytes each are there and in a block behind it.
-const MAP: (usize, usize, usize) = (386, 4, 21);
+/// Where a header of GNU's sparse kind has its map, and how many pieces that holds; how many a block behind it does; bytes of each, an
+/// offset and a length.
+const MAP_AT: usize = 386;
+const MAP_PIECES: usize = 4;
+const BLOCK_PIECES: usize = 21;
+const PIECE: usize = 24;
+/// Where that header has the size of the whole file.
+const WHOLE: std::ops::Range<usize> = 483..495;
 const BROKEN_MAP: &str = "a file with holes whose map does not fit it: a damaged archive";
 
 /// One entry, with what extensions say of it.
@@ -197,21 +203,22 @@ impl<R: Skip> Records<R> {
     /// The map of a file with holes as GNU tar wrote it before there was pax: in the header, and in blocks behind it (GNU tar's manual,
     /// "Storing Sparse Files").
     fn old_map(&mut self, header: &[u8; BLOCK as usize]) -> Result<Map> {
-        let size = number(&header[483..495])?.try_into()?;
-        let (mut block, (mut at, mut count, more)) = (*header, MAP);
+        let size = number(&header[WHOLE])?.try_into()?;
+        let (mut block, mut at, mut count) = (*header, MAP_AT, MAP_PIECES);
         let mut pieces = VecDeque::new();
         loop {
-            for piece in block[at..].chunks_exact(24).take(count) {
-                let (offset, bytes) = piece.split_at(12);
+            for piece in block[at..].chunks_exact(PIECE).take(count) {
+                let (offset, bytes) = piece.split_at(PIECE / 2);
                 if upto_zero(offset).is_empty() && upto_zero(bytes).is_empty() {
                     break;
                 }
                 pieces.push_back((number(offset)?.try_into()?, number(bytes)?.try_into()?));
             }
-            if block[at + 24 * count] == 0 {
+            // Whether another block of the map follows stands behind the last piece.
+            if block[at + PIECE * count] == 0 {
                 return Ok((Some(pieces), size));
             }
-            (at, count) = (0, more);
+            (at, count) = (0, BLOCK_PIECES);
             let length = fill(&mut self.from, &mut block).context("read tar")?;
             self.at += length as u64;
             ensure!(length == block.len(), "ends inside a header");
