@@ -172,13 +172,13 @@ fn hear(gate: &OwnedFd, out: &mut File, most: u64, end: &[u8]) -> Result<()> {
         // Whoever serves it may have ended with something unread (ECONNRESET).
         let length = packet::receive(gate, &mut buffer, NONE).map_or(0, |(length, _)| length);
         let told = buffer.get(..length).unwrap_or_default().split_first();
+        if told.is_none_or(|(tag, _)| *tag != DATA) {
+            clear(had, shown);
+        }
         let (tag, data) = told.context(UNKEPT)?;
         match *tag {
             DATA => out.write_all(&[data, end].concat())?,
-            DONE => {
-                clear(had, shown);
-                return Ok(out.write_all(data)?);
-            }
+            DONE => return Ok(out.write_all(data)?),
             NOT => bail!("{}", String::from_utf8_lossy(data)),
             _ => bail!(UNKEPT),
         }
