@@ -17,7 +17,7 @@ use std::os::fd::RawFd;
 use std::panic::set_hook;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use bay0_persona::{Teller, spawn_teller};
 use bay0_state::{Keeper, Op, Reply, SPINE, WRITE_DEADLINE, reseal};
 
@@ -36,6 +36,11 @@ const FLOOR: Duration = Duration::from_secs(60);
 /// Longest that a validation may take. A healthy one takes well under a second.
 const VALIDATION_DEADLINE: Duration = Duration::from_secs(8);
 const UNENCRYPTED: &str = "/persist is no vault; booting dirty; next: attach one, or an empty disk";
+/// The places of what `unlock` is answered: what the disk is, what is to be mounted, the disk itself (`bay0_state::keeper`).
+const KIND: usize = 0;
+const MOUNTED: usize = 1;
+const DEVICE: usize = 2;
+
 /// Work of a child; dropping it ends it.
 pub struct Job {
     teller: Teller,
@@ -109,12 +114,12 @@ impl Bay0 {
 
     /// Whether the keeper has told this of the disk.
     pub fn disk_is(&self, word: &str) -> bool {
-        self.vault
-            .iter()
-            .flatten()
-            .flatten()
-            .next()
-            .is_some_and(|told| told == word)
+        self.unlocked_as(KIND).is_some_and(|found| found == word)
+    }
+
+    /// One of the values that the keeper has answered `unlock` with.
+    fn unlocked_as(&self, place: usize) -> Option<&String> {
+        self.vault.iter().flatten().flatten().nth(place)
     }
 
     /// What whoever has the disk needs to read it: nothing (`plain`), the passphrase, or the machine too; `none` without a disk.
@@ -155,7 +160,7 @@ impl Bay0 {
             bail!("keeper open: {opened:?}; not understood; next: report this text");
         };
         self.wear(worn);
-        let disk = self.vault.iter().flatten().flatten().nth(1);
+        let disk = self.unlocked_as(MOUNTED);
         let counts = disk.map(|disk| Counts::read(disk)).unwrap_or_default();
         self.marked = self.marked.take().map(|_| counts.text(false));
         (self.counts, self.read_only) = (Some(counts), false);
@@ -297,12 +302,11 @@ impl Bay0 {
     }
 
     fn look_at_disk(&mut self) {
-        let disk = self.vault.iter().flatten().flatten().nth(1);
-        let (Some(keeper), Some(disk)) = (self.keeper.as_mut(), disk) else {
+        let counts = self.unlocked_as(MOUNTED).map(|disk| Counts::read(disk));
+        let (Some(keeper), Some(counts)) = (self.keeper.as_mut(), counts) else {
             return;
         };
-        let counts = Counts::read(disk);
-        let before = self.counts.replace(counts.clone()).unwrap_or_default();
+        let before = self.counts.take().unwrap_or_default();
         if counts.completed != before.completed {
             keeper.moved();
         }
@@ -317,6 +321,7 @@ impl Bay0 {
             }
             self.marked = Some(text);
         }
+        self.counts = Some(counts);
     }
 
     /// The keeper's reply, or its end.
@@ -414,8 +419,7 @@ impl Bay0 {
                 .say("reseal: FAIL: /persist is no vault; next: see docs/VAULT.md");
         } else if self.end.is_none() && !self.is_at("reseal") {
             self.console = None;
-            let told = self.vault.iter().flatten().flatten().nth(2);
-            let disk = told.cloned().unwrap_or_default();
+            let disk = self.unlocked_as(DEVICE).cloned().unwrap_or_default();
             self.begin("reseal", &[], || match reseal(&disk) {
                 Ok(line) => line,
                 Err(why) => format!("FAIL: {why}"),
@@ -508,12 +512,29 @@ fn is_well(report: &str) -> bool {
 /// Has a child do what may hang on a disk. PID 1 waits for it no longer than [`PATIENCE`].
 ///
 /// # Errors
-/// What the child says, or `hung`.
+/// As [`answer_of_child`].
 pub fn by_child(work: impl FnOnce() -> Result<(), String>, hung: &'static str) -> Result<()> {
-    let child = spawn_teller(&[], || work().err().unwrap_or_default()).context("start a child")?;
-    let text = hear(&child, PATIENCE).context(hung)?;
-    ensure!(text.is_empty(), text);
-    Ok(())
+    answer_of_child(|| work().map(|()| String::new()), PATIENCE, hung).map(drop)
+}
+
+/// Has a child find out what may hang on a disk. PID 1 waits for it no longer than `limit`. Whether it succeeded is the first byte of
+/// what the child sends, never a word of its text.
+///
+/// # Errors
+/// What the child says, `hung`, or that it ended without an answer.
+pub fn answer_of_child(
+    work: impl FnOnce() -> Result<String, String>,
+    limit: Duration,
+    hung: &'static str,
+) -> Result<String> {
+    let answer = || work().map_or_else(|why| format!("-{why}"), |text| format!("+{text}"));
+    let child = spawn_teller(&[], answer).context("start a child")?;
+    let sent = hear(&child, limit).context(hung)?;
+    match (sent.strip_prefix('+'), sent.strip_prefix('-')) {
+        (Some(text), _) => Ok(text.to_owned()),
+        (_, Some(why)) => bail!("{why}"),
+        _ => bail!("its child ended without an answer"),
+    }
 }
 
 /// What a child told, once it has ended; waits for that at most `limit`.
@@ -581,6 +602,22 @@ mod tests {
                 .text()
                 .contains("RED validate: no report; next: try again, then reboot")
         );
+    }
+
+    #[test]
+    fn h06_what_a_child_answers_is_told_from_why_it_could_not_and_from_its_end() {
+        let asked = |work: fn() -> Result<String, String>| {
+            answer_of_child(work, PATIENCE, "hangs").map_err(|why| why.to_string())
+        };
+        // Whatever the text is: a partition may be called anything.
+        assert_eq!(
+            asked(|| Ok("FAIL: -x".to_owned())),
+            Ok("FAIL: -x".to_owned())
+        );
+        assert_eq!(asked(|| Ok(String::new())), Ok(String::new()));
+        assert_eq!(asked(|| Err("+no".to_owned())), Err("+no".to_owned()));
+        let died = "its child ended without an answer".to_owned();
+        assert_eq!(asked(|| std::process::abort()), Err(died));
     }
 
     #[test]

@@ -17,7 +17,6 @@ const MOST: usize = 64;
 const UNREAD: usize = 1024;
 const UNGRANTED: &str = "this room may keep nothing; next: write persist in its policy";
 const DIRTY: &str = "not now: /persist is not open; next: try again, see status";
-const FULL: &str = "not now: 64 wishes wait for the disk; next: try again, see status";
 const LOST: &str = "not done: the keeper was given up; next: try again, see status";
 
 /// A wish for the keeper: the fields of the request, and the room's connection.
@@ -33,7 +32,10 @@ impl Bay0 {
         let room = room.filter(|room| room.policy.may(Grant::PersistBytes));
         let policy = &room.context(UNGRANTED)?.policy;
         ensure!(self.keeper.is_some() && self.end.is_none(), DIRTY);
-        ensure!(self.wishes.len() < MOST, FULL);
+        ensure!(
+            self.wishes.len() < MOST,
+            "not now: {MOST} wishes wait for the disk; next: try again, see status"
+        );
         let limits = [
             Grant::PersistBytes,
             Grant::PersistRecords,

@@ -24,12 +24,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use bay0_persona::disks::{self, APPEARS, Lost, VARS};
 use bay0_persona::policy::SLOT;
-use bay0_persona::spawn_teller;
 use bay0_state::{hex, sha256};
 use nix::errno::Errno;
 use nix::libc;
 
-use crate::care::hear;
+use crate::care::answer_of_child;
 use crate::pid1::Bay0;
 use crate::shutdown::REBOOT;
 use crate::slots::Slots;
@@ -312,14 +311,9 @@ fn mend(slots: &Slots, refused: &[String], fired: bool) -> Result<String> {
 
 /// What the partition that was booted is called, by a child, which reads disks.
 fn booted_name() -> Result<String> {
-    let name = || disks::booted_name().unwrap_or_else(|lost| format!("FAIL: {:#}", told(lost)));
-    let child = spawn_teller(&[], name).context("start a child")?;
+    let name = || disks::booted_name().map_err(|lost| format!("{:#}", told(lost)));
     // Another disk that hangs is given up before that.
-    let text = hear(&child, APPEARS).context("a disk hangs")?;
-    let lost = text
-        .strip_prefix("FAIL: ")
-        .map(|why| anyhow!(why.to_owned()));
-    lost.map_or(Ok(text.clone()), Err)
+    answer_of_child(name, APPEARS, "a disk hangs")
 }
 
 /// Writes all but the head of the other slot, which the firmware starts no more by itself, and compares what the disk then has.
