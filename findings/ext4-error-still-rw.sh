@@ -3,7 +3,7 @@
 # ext4(5) says ("remount the filesystem read-only") and as kernels did for twenty years; monitoring looks for just that.
 # Happens: Linux 6.12 goes on showing `rw`, while a new file is refused with EIO, not EROFS. Only /sys/fs/ext4/DEV/errors_count and the
 # kernel's log tell.
-# Relies on it: bay0/src/link.rs, which takes the read-only state from the counters and not from the table of mounts.
+# Relies on it: bay0/src/pid1/link.rs, which takes the read-only state from the counters and not from the table of mounts.
 set -eu
 version=6.12.117+deb12-cloud-amd64
 dir=$(mktemp -d)

@@ -2,35 +2,20 @@
 //!
 //! In a room it is the client that asks it. On a plain host it is `--validate` and `verify-log` as well (feature `host`).
 
-mod boot;
-mod care;
 #[cfg(not(feature = "host"))]
 mod client;
-mod doors;
-mod entry;
 // The test build's damage: no part of what ships, so it neither lies in src nor counts as code of the Spine.
 #[cfg(feature = "fault")]
 #[path = "../testing/fault.rs"]
 mod fault;
-mod gate;
 // A program for plain hosts: nothing in a Spine starts it, so it is in none, like the damage.
 #[cfg(feature = "host")]
 #[path = "../host/mod.rs"]
 mod host;
-mod line;
-mod link;
-mod log;
-mod operator;
 mod pid1;
-mod rooms;
-mod root;
-mod shutdown;
-mod slots;
-mod starts;
-mod tend;
-mod terminal;
-mod update;
-mod watchdog;
+mod slot;
+mod stage1;
+mod sys;
 
 use bay0_persona::disks::VARS;
 use nix::libc;
@@ -43,9 +28,9 @@ use std::panic::PanicHookInfo;
 use std::path::Path;
 use std::process::ExitCode;
 
-use boot::{CONSOLE, open_device};
-use log::boot_ms;
 use pid1::Bay0;
+use slot::starts;
+use sys::{CONSOLE, boot_ms, open_device};
 
 fn main() -> ExitCode {
     let done = match getpid().as_raw() {
@@ -65,8 +50,8 @@ fn main() -> ExitCode {
 
 /// Boots, serves, ends; returns only if it could not even begin. A machine without a console is served all the same.
 fn init() -> anyhow::Result<ExitCode> {
-    if Path::new(root::PACKED).exists() {
-        let Err(error) = root::enter();
+    if Path::new(stage1::PACKED).exists() {
+        let Err(error) = stage1::enter();
         starts::fail(Path::new(VARS));
         anyhow::bail!("FAIL: root: {error:#}; the machine reboots");
     }
@@ -77,7 +62,7 @@ fn init() -> anyhow::Result<ExitCode> {
     // SAFETY: the bay0 of the initramfs has left this descriptor to this one, which holds none of its own yet.
     let left = |fd: u32| unsafe { File::from_raw_fd(fd.cast_signed()) };
     bay.left = told.next().map(left);
-    bay.facts = boot::told("/etc/spine");
+    bay.facts = sys::told("/etc/spine");
     bay.install(None);
     // By this name PID 1 is known to the kernel's own lines and to bay0 --validate.
     let _ = nix::sys::prctl::set_name(c"bay0");

@@ -21,9 +21,9 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::Pid;
 
-use crate::boot::{told, unix_seconds};
 use crate::pid1::Bay0;
-use crate::watchdog::Watchdog;
+use crate::pid1::watchdog::Watchdog;
+use crate::sys::{told, unix_seconds};
 
 /// What the factory looks for.
 const MARK: &str = "FAULT-INJECTION-BUILD";
@@ -177,7 +177,7 @@ pub fn step() {
 
 /// Leaves a way to the bytes of the root, for [`rot`]: a descriptor that lives through the exec.
 pub fn keep_root() {
-    let file = File::options().write(true).open(crate::root::PACKED);
+    let file = File::options().write(true).open(crate::stage1::PACKED);
     if let Ok(file) = file.map(ManuallyDrop::new) {
         let _ = fcntl(&*file, FcntlArg::F_SETFD(FdFlag::empty()));
     }

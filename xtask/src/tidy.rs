@@ -71,7 +71,7 @@ const ABSENCES: &[(&str, &[&str])] = &[
         "execve",
         &["bay0-persona/src/room.rs", "bay0-state/src/vault.rs"],
     ),
-    ("execv", &["bay0/src/root.rs"]),
+    ("execv", &["bay0/src/stage1.rs"]),
     ("Command", &[]),
     (
         "unshare",
@@ -80,8 +80,8 @@ const ABSENCES: &[(&str, &[&str])] = &[
     (
         "mount",
         &[
-            "bay0/src/boot.rs",
-            "bay0/src/root.rs",
+            "bay0/src/pid1/boot.rs",
+            "bay0/src/stage1.rs",
             "bay0-persona/src/furnish.rs",
             "bay0-persona/src/image.rs",
             "bay0-persona/src/place.rs",

@@ -12,10 +12,11 @@ use bay0_state::State;
 use nix::errno::Errno;
 use nix::libc;
 
-use crate::boot;
-use crate::log::boot_ms;
-use crate::pid1::{Bay0, inputs};
-use crate::rooms::{Running, socket};
+use crate::pid1::Bay0;
+use crate::pid1::boot;
+use crate::pid1::rooms::{Running, socket};
+use crate::sys::boot_ms;
+use crate::sys::inputs;
 
 /// Longest that a room may take to freeze or to thaw.
 const FOCUS_DEADLINE: Duration = Duration::from_millis(500);

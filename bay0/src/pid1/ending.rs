@@ -11,9 +11,9 @@ use bay0_persona::{Group, ROOMS};
 use bay0_state::WRITE_DEADLINE;
 use nix::sys::reboot::{RebootMode, reboot};
 
-use crate::boot::unix_seconds;
 use crate::pid1::{Bay0, CONSOLE_RETRY};
-use crate::starts;
+use crate::slot::starts;
+use crate::sys::unix_seconds;
 
 const UNSTOPPED: &str = "they end with the machine; next: none";
 const UNKEPT: &str = "seed, time and log of this boot are lost; next: see why above";

@@ -1,7 +1,23 @@
 //! PID 1 (A11): one thread, one `match` over a closed enum of events, and the only place that feeds the watchdog (A12).
 
+mod boot;
+mod console;
+mod doors;
+mod ending;
+mod jobs;
+mod keeper;
+mod line;
+mod link;
+mod operator;
+mod proof;
+mod rooms;
+mod say;
+mod slots;
+pub mod watchdog;
+mod wishes;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, DirEntry, File};
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -14,18 +30,20 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::{SIGCHLD, SIGINT, SIGTERM, SigSet, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::boot::{PHASES, Phase, open_device, told};
-use crate::care::Job;
-use crate::gate::Waiting;
-use crate::line::Line;
-use crate::link::{Counts, Link};
-use crate::log::{Log, boot_ms};
-use crate::rooms::{Baked, Running};
-use crate::shutdown::{self, End, POWER_OFF, REBOOT};
-use crate::slots::Slots;
-use crate::tend::Again;
-use crate::terminal::Attached;
-use crate::watchdog::Watchdog;
+use crate::pid1::boot::{PHASES, Phase};
+use crate::pid1::console::Attached;
+use crate::pid1::ending::{End, POWER_OFF, REBOOT};
+use crate::pid1::jobs::Job;
+use crate::pid1::line::Line;
+use crate::pid1::link::{Counts, Link};
+use crate::pid1::rooms::Again;
+use crate::pid1::rooms::{Baked, Running};
+use crate::pid1::say::Log;
+use crate::pid1::watchdog::Watchdog;
+use crate::pid1::wishes::Waiting;
+use crate::slot::firmware::Slots;
+use crate::sys::boot_ms;
+use crate::sys::{inputs, open_device};
 
 /// Most events handled in one turn; what is left is still ready in the next.
 const PER_TURN: usize = 32;
@@ -184,7 +202,7 @@ impl Bay0 {
             if let Some((end, since)) = self.end
                 && (idle || since.elapsed() > LAST_LINES)
             {
-                shutdown::run(self, end);
+                ending::run(self, end);
             }
         }
     }
@@ -350,14 +368,6 @@ impl Bay0 {
                 .say(format!("shutdown: {} requested by {by}", end.0));
         }
     }
-}
-
-/// The input devices of this name, which their driver gave them.
-pub fn inputs(name: &str) -> Vec<String> {
-    let all = fs::read_dir("/sys/class/input").into_iter().flatten();
-    let named = |it: &DirEntry| told(it.path().join("device/name")).trim_end() == name;
-    let node = |it: DirEntry| format!("/dev/input/{}", it.file_name().display());
-    all.flatten().filter(named).map(node).collect()
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ use std::io::Read;
 
 use bay0_umbilical::verb::{Verb, help, usage};
 
-use crate::doors::HELLO;
-use crate::line::Act;
-use crate::log::PROMPT;
 use crate::pid1::Bay0;
-use crate::shutdown::{POWER_OFF, REBOOT};
+use crate::pid1::doors::HELLO;
+use crate::pid1::ending::{POWER_OFF, REBOOT};
+use crate::pid1::line::Act;
+use crate::pid1::say::PROMPT;
 
 /// What `help` says after the table of verbs.
 const HELP: &str = "help VERB shows how one is used; Tab completes; in a room, Ctrl-] leaves it\n";

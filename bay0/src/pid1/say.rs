@@ -1,13 +1,11 @@
 //! Every line bay0 says, to everyone who may need it: the serial console first, the kernel ring, a bounded ring in memory
 //! (operator verb `log`), and through the keeper the genesis log (H04, H19).
 
+use crate::sys::boot_ms;
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::Write;
-use std::time::Duration;
-
-use nix::time::{ClockId, clock_gettime};
 
 /// Lines kept in memory. The oldest goes first, and how many went is said.
 const RING_LINES: usize = 512;
@@ -122,12 +120,6 @@ impl Log {
     pub fn taken(&mut self) {
         self.kept = self.handed;
     }
-}
-
-/// Milliseconds since the kernel started, suspended time included (`clock_gettime(2)`).
-pub fn boot_ms() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
-    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(0))
 }
 
 #[cfg(test)]

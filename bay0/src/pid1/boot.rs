@@ -3,30 +3,28 @@
 //! The watchdog comes before anything that can fail. Nothing touches a disk in PID 1 itself: even the driver that finds the
 //! disk is loaded by a child with a deadline, because probing a disk reads it, and a disk may hang (H06).
 
-use std::fs::{self, File};
+use std::fs::{self};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow};
 use bay0_persona::disks::{self, VARS};
 use bay0_persona::{PersonaName, ROOMS};
 use bay0_reconcile::native;
 use bay0_state::State;
 use bay0_umbilical::{SOCKET, Server};
-use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
-use nix::sys::time::TimeSpec;
-use nix::time::{ClockId, clock_settime};
 use nix::{errno::Errno, libc};
 
-use crate::care::by_child;
+use crate::pid1::jobs::by_child;
+use crate::pid1::proof;
+use crate::pid1::watchdog::{TIMEOUT_S, Watchdog};
 use crate::pid1::{Bay0, Event};
-use crate::root;
-use crate::watchdog::{TIMEOUT_S, Watchdog};
+use crate::stage1::{QUIET, SEALED};
+use crate::sys::{CONSOLE, load_list, open_device, raise_clock, set, told};
 
 /// A step: what it is called, what it does, and, for errors that do not say it themselves, what follows from its failure
 /// and what to do then. The body answers the sentence for the log.
@@ -40,7 +38,7 @@ pub const PHASES: [Phase; 8] = [
     ("oom", oom, MORTAL),
     ("modules", modules, UNSEALED),
     ("firmware", firmware, UNNAMED),
-    ("root", root::root, WRITABLE),
+    ("root", proof::root, WRITABLE),
     ("time", time, UNTIMED),
 ];
 
@@ -71,18 +69,12 @@ const UNREACHED: &str = "rooms cannot reach bay0; next: free that path and reboo
 const UNSTARTED: &str = "no room starts; next: see the keeper's line";
 const UNHEARD: &str = "no operator line; next: attach a serial line, then reboot";
 
-/// The serial console, or whatever else the kernel was told to use.
-pub const CONSOLE: &str = "/dev/console";
 /// Longest that finding the disks may take before the boot goes on without.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the kernel allows at most unless told otherwise (`fs.nr_open`).
 const MAX_FILES: u64 = 1 << 20;
 
-/// No set-id programs, and nothing to be executed.
-pub const QUIET: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
-/// No devices either.
-pub const SEALED: MsFlags = QUIET.union(MsFlags::MS_NODEV);
 const FROZEN: MsFlags = SEALED.union(MsFlags::MS_RDONLY);
 
 /// What is mounted where, in order, each with the flags that take away most.
@@ -96,15 +88,12 @@ pub const MOUNTS: [(&str, &str, MsFlags, &str); 7] = [
     ("securityfs", "/sys/kernel/security", SEALED, ""),
 ];
 
-/// Loads the watchdog's driver (the first module of all) and arms it; `softdog` where there is no hardware.
+/// Arms the watchdog.
 ///
 /// # Errors
 /// Nothing would reset a machine that is stuck.
-pub fn watchdog(bay: &mut Bay0) -> Result<String> {
-    let left = bay.left.take();
-    let hard = load_list("watchdog").and_then(|()| Watchdog::arm(left));
-    let soft = |_| load_list("softdog").and_then(|()| Watchdog::arm(None));
-    let dog = hard.or_else(soft)?;
+fn watchdog(bay: &mut Bay0) -> Result<String> {
+    let dog = Watchdog::arm(bay.left.take())?;
     let name = bay.watchdog.insert(dog).name.as_str();
     Ok(format!("armed {name}, time-out {TIMEOUT_S} s read back"))
 }
@@ -248,95 +237,4 @@ pub fn operator(bay: &mut Bay0) -> Result<String> {
     bay.log.console = console.try_clone().ok();
     bay.console = Some(console);
     Ok("ready, type help; Ctrl-] leaves a room".to_owned())
-}
-
-/// Moves the clock forward to `floor` (Unix seconds) if it stands before it; never backwards.
-///
-/// # Errors
-/// The clock could not be set.
-pub fn raise_clock(floor: u64) -> Result<String> {
-    let now = unix_seconds();
-    if now >= floor {
-        return Ok(format!("clock {now} is not behind the floor {floor}"));
-    }
-    let time = TimeSpec::new(libc::time_t::try_from(floor)?, 0);
-    clock_settime(ClockId::CLOCK_REALTIME, time).context("set the clock")?;
-    let text = format!("clock {now} was behind, moved forward to the floor {floor}");
-    Ok(text)
-}
-
-/// Wall-clock time in Unix seconds.
-pub fn unix_seconds() -> u64 {
-    UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs())
-}
-
-/// Opens a device so that no read or write of it can block.
-///
-/// # Errors
-/// Names the device and the reason.
-pub fn open_device(path: &str) -> Result<File> {
-    let mut options = File::options();
-    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-    let device = options.read(true).write(true).open(path);
-    device.with_context(|| format!("open {path}"))
-}
-
-/// What stands in a small file of the kernel; nothing if it cannot be read.
-pub fn told(path: impl AsRef<Path>) -> String {
-    fs::read_to_string(path).unwrap_or_default()
-}
-
-/// Writes a value to a file of the kernel and reads it back.
-fn set(path: &str, value: &str) -> Result<String> {
-    fs::write(path, value).with_context(|| format!("write {path}"))?;
-    let read = fs::read_to_string(path)?;
-    ensure!(read.trim_end() == value, "{path} reads back {read:?}");
-    Ok(format!("{value} read back"))
-}
-
-/// Loads the modules that `/lib/modules/LIST` names, one path a line, in order. No list: the kernel has them built in.
-/// One that fails does not keep the others from being tried.
-///
-/// # Errors
-/// The first one that the kernel did not take.
-pub fn load_list(list: &str) -> Result<()> {
-    let load = |path: &str| match finit_module(File::open(path)?, c"", ModuleInitFlags::empty()) {
-        Ok(()) | Err(Errno::EEXIST) => Ok(()),
-        Err(errno) => bail!("load {path}: {errno:?}"),
-    };
-    let paths = told(format!("/lib/modules/{list}"));
-    paths.lines().map(load).fold(Ok(()), Result::and)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn h09_a_value_that_reads_back_differently_is_a_failure() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let path = file.path().to_str().unwrap();
-        assert_eq!(set(path, "-1000").unwrap(), "-1000 read back");
-        let error = set("/dev/null", "-1000").unwrap_err();
-        assert_eq!(error.to_string(), "/dev/null reads back \"\"");
-        let error = set("/nonexistent/knob", "1").unwrap_err();
-        assert_eq!(
-            format!("{error:#}"),
-            "write /nonexistent/knob: No such file or directory (os error 2)"
-        );
-    }
-
-    #[test]
-    fn h16_a_clock_that_is_not_behind_is_left_alone() {
-        assert!(
-            raise_clock(1)
-                .unwrap()
-                .ends_with("is not behind the floor 1")
-        );
-    }
-
-    #[test]
-    fn a07_no_list_of_modules_means_a_monolithic_kernel() {
-        assert!(load_list("no-such-list").is_ok());
-    }
 }

@@ -15,24 +15,17 @@
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write, copy};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::ptr;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use bay0_persona::disks::{self, APPEARS, Lost, VARS};
-use bay0_persona::policy::SLOT;
+use bay0_persona::disks::{self, Lost};
 use bay0_state::{hex, sha256};
 use nix::errno::Errno;
 use nix::libc;
 
-use crate::care::answer_of_child;
-use crate::pid1::Bay0;
-use crate::shutdown::REBOOT;
-use crate::slots::Slots;
-use crate::starts;
+use crate::slot::firmware::Slots;
 
 /// The certificate of the key that signs updates, in the verified root.
 const MAKER: &str = "/lib/bay0/update.der";
@@ -43,161 +36,13 @@ const MIB: usize = 1 << 20;
 const HASHED_MIB: usize = 39;
 /// Where the head is.
 const HEAD_AT: u64 = 40 * MIB as u64 - HEAD as u64;
-/// Longest that work on the slots may take.
-pub const DEADLINE: Duration = Duration::from_secs(600);
-/// Longest that a room may send nothing.
-const SILENCE: Duration = Duration::from_secs(30);
 /// Before the hash of a Spine that has failed, in what a child tells.
-const NACK: &str = "nack ";
-const BUSY: &str =
-    "not now: the boot is dirty, on trial, or at work on the slots; next: see status";
-const UNSLOTTED: &str = "no firmware has started a slot; next: boot a disk that has them";
+pub const NACK: &str = "nack ";
 const UNSIGNED: &str = "its signature is not that of this Spine's maker; next: get another";
 
 nix::ioctl_none!(flush_buffers, 0x12, 97);
 
-impl Bay0 {
-    /// Finds out which slot runs.
-    ///
-    /// # Errors
-    /// The firmware or the database cannot be asked.
-    pub fn find_slots(&mut self) -> Result<String> {
-        let Some(slots) = Slots::find(booted_name)? else {
-            ensure!(!self.is_release(), "not started from a slot");
-            return Ok("none, no firmware has started one".to_owned());
-        };
-        let why = match slots.is_first() {
-            _ if slots.on_trial() => ", on trial",
-            true => "",
-            false if slots.is_instead() => ", because the first one came to no end three times",
-            false => ", because the firmware could not start the first one",
-        };
-        let text = format!("slot {}{why}", slots.here);
-        let secure = slots.is_secure();
-        self.slots = Some(slots);
-        ensure!(secure || !self.is_release(), "Secure Boot is off");
-        let keeper = self.keeper.as_mut().context("no database")?;
-        self.refused = keeper.call("nacks", &[])?;
-        Ok(text)
-    }
-
-    /// After the first validation: a Spine that is well becomes the first to be started, and one on trial that is not makes the
-    /// machine go back to the other (C11).
-    pub fn judge(&mut self, well: bool) {
-        #[cfg(feature = "fault")]
-        let well = self.on_trial() && well;
-        let Some(slots) = self.slots.clone() else {
-            return;
-        };
-        let here = slots.here;
-        let text = match well {
-            true => match slots.commit() {
-                Ok(false) => String::new(),
-                Ok(true) => format!("slot {here} is the first from now on"),
-                Err(error) => format!("FAIL: {error:#}; next: see the firmware's boot entries"),
-            },
-            false if slots.on_trial() => {
-                // That the images of rooms are not there is no fault of its own: whoever attaches them may try again.
-                if self.failed != ["rooms"] {
-                    starts::fail(Path::new(VARS));
-                }
-                self.shut_down(REBOOT, "a Spine on trial");
-                format!("FAIL: slot {here} is not well; next: see why above")
-            }
-            false => return,
-        };
-        if !text.is_empty() {
-            self.log.say(format!("slots: {text}"));
-        }
-        self.mend();
-    }
-
-    /// Looks after the slot that does not run.
-    pub fn mend(&mut self) {
-        let refused = self.refused.clone();
-        let fired = self.watchdog.as_ref().is_some_and(|dog| dog.fired);
-        if let Some(slots) = self.slots.clone().filter(|_| !self.is_updating()) {
-            self.begin("slots", &[], || tell(mend(&slots, &refused, fired)));
-        }
-    }
-
-    /// Takes an update: what a room sends, or what is attached.
-    ///
-    /// # Errors
-    /// Why not now.
-    pub fn update(&mut self, sent: Option<UnixStream>) -> Result<()> {
-        let slots = self.slots.clone().context(UNSLOTTED)?;
-        let judged = self.validated_ms.is_some() && !slots.on_trial();
-        let ready = self.keeper.is_some() && judged && !self.is_updating();
-        ensure!(ready, BUSY);
-        let (floor, refused) = (self.epoch().unwrap_or(u64::MAX), self.refused.clone());
-        let keep: Vec<_> = sent.iter().map(AsRawFd::as_raw_fd).collect();
-        self.begin("update", &keep, || {
-            let told = tell(install(&slots, floor, &refused, sent.as_ref()));
-            // The room hears what the console shows, if it still listens.
-            let _ = sent.map(|mut room| writeln!(room, "{told}"));
-            told
-        });
-        Ok(())
-    }
-
-    /// Has a room that may bring updates send one (A13): its end of a stream to the child that takes it.
-    ///
-    /// # Errors
-    /// Why it may not, or not now.
-    pub fn update_from(&mut self, slot: usize) -> Result<OwnedFd> {
-        self.granted(slot, SLOT)?;
-        let (ours, theirs) = UnixStream::pair()?;
-        ours.set_read_timeout(Some(SILENCE))?;
-        ours.set_write_timeout(Some(SILENCE))?;
-        self.update(Some(ours))?;
-        Ok(theirs.into())
-    }
-
-    fn is_updating(&self) -> bool {
-        self.end.is_some() || self.is_at("slots") || self.is_at("update")
-    }
-
-    /// What the factory has baked in behind a key.
-    pub fn fact(&self, key: &str) -> Option<&str> {
-        self.facts.lines().find_map(|line| line.strip_prefix(key))
-    }
-
-    /// Whether this is what ships: without operator line, on encrypted state and signed slots alone.
-    pub fn is_release(&self) -> bool {
-        self.fact("profile=") == Some("release")
-    }
-
-    /// When this Spine was made, in Unix seconds, which is its version as well.
-    pub fn epoch(&self) -> Option<u64> {
-        self.fact("epoch=")?.parse().ok()
-    }
-
-    /// Says what has become of work on the slots, and remembers a Spine that has failed (H17).
-    pub fn say_of(&mut self, what: &str, line: &str) {
-        let text = match line.strip_prefix(NACK) {
-            Some(failed) => {
-                let (hash, why) = failed.split_once(' ').unwrap_or((failed, ""));
-                let reason = format!("{why}, and the last boot on record {}", self.ended);
-                self.refused.push(hash.to_owned());
-                self.records
-                    .push_back(("nack-add", [hash.to_owned(), reason.clone()]));
-                format!("FAIL: {hash} is refused from now on: {reason}; next: get another")
-            }
-            None => line.to_owned(),
-        };
-        let text = text.replace(&format!("RED {what}"), "FAIL");
-        let bare = text.starts_with("FAIL: ") && !text.contains("; next: ");
-        let next = if bare { "; next: try again" } else { "" };
-        self.log.say(format!("{what}: {text}{next}"));
-        if what == "update" && text.starts_with("FAIL: ") {
-            // It may have been cut off while it was written.
-            self.mend();
-        }
-    }
-}
-
-fn tell(done: Result<String>) -> String {
+pub fn tell(done: Result<String>) -> String {
     done.unwrap_or_else(|error| format!("FAIL: {error:#}"))
 }
 
@@ -206,7 +51,7 @@ fn tell(done: Result<String>) -> String {
 ///
 /// # Errors
 /// Why it was not taken.
-fn install(
+pub fn install(
     slots: &Slots,
     floor: u64,
     refused: &[String],
@@ -262,12 +107,12 @@ fn put(slots: &Slots, from: impl Read, hash: &str, head: &[u8]) -> Result<String
     Ok(format!("{hash} is tried at the next boot; next: reboot"))
 }
 
-/// Looks at the slot that does not run: see the table in [`crate::slots`]. It is made a copy of the one that runs if it is not what its
+/// Looks at the slot that does not run: see the table in [`crate::slot::firmware`]. It is made a copy of the one that runs if it is not what its
 /// head says or is refused; a refusal is told first and remembered before it is overwritten. What was found or done.
 ///
 /// # Errors
 /// What could not be read or written.
-fn mend(slots: &Slots, refused: &[String], fired: bool) -> Result<String> {
+pub fn mend(slots: &Slots, refused: &[String], fired: bool) -> Result<String> {
     let mut slots = slots.clone();
     let made = slots.enter()?;
     let (there, trial) = (slots.there, slots.trial());
@@ -307,13 +152,6 @@ fn mend(slots: &Slots, refused: &[String], fired: bool) -> Result<String> {
     seal(&mut slot, &head)?;
     slots.readmit()?;
     Ok(format!("slot {there} is made a copy: {here}"))
-}
-
-/// What the partition that was booted is called, by a child, which reads disks.
-fn booted_name() -> Result<String> {
-    let name = || disks::booted_name().map_err(|lost| format!("{:#}", told(lost)));
-    // Another disk that hangs is given up before that.
-    answer_of_child(name, APPEARS, "a disk hangs")
 }
 
 /// Writes all but the head of the other slot, which the firmware starts no more by itself, and compares what the disk then has.

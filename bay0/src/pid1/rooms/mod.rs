@@ -9,6 +9,8 @@
 //!
 //! `sys://` rooms serve the others and are never frozen. A nested room is frozen with the room it is in, and dies with it.
 
+mod life;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -25,13 +27,14 @@ use bay0_reconcile::native;
 use bay0_state::State;
 use bay0_umbilical::Server;
 
-use crate::boot::told;
-use crate::care::by_child;
-use crate::doors::PER_SECOND;
-use crate::log::boot_ms;
+pub use self::life::Again;
+use self::life::{LIMITS, Met};
+use crate::pid1::doors::PER_SECOND;
+use crate::pid1::jobs::by_child;
 use crate::pid1::{Bay0, Event};
-use crate::slots::Slots;
-use crate::tend::{LIMITS, Met};
+use crate::slot::firmware::Slots;
+use crate::sys::boot_ms;
+use crate::sys::told;
 
 /// Where the rooms' umbilicals are.
 const SOCKETS: &str = "/run/bay0/rooms";

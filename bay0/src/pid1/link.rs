@@ -1,4 +1,4 @@
-//! How the keeper answers in operation (H06): slow is not dead. The state is here; `care` carries out what follows from it.
+//! How the keeper answers in operation (H06): slow is not dead. The state is here; `keeper` carries out what follows from it.
 //!
 //! | state | a request waits for over 2 s, or a reply took that | a reply in time | the keeper is lost | /persist is open again |
 //! | --- | --- | --- | --- | --- |
@@ -18,7 +18,7 @@ use bay0_persona::Child;
 use bay0_state::{Op, WRITE_DEADLINE};
 use nix::sys::stat::{major, minor};
 
-use crate::boot::told;
+use crate::sys::told;
 
 /// How long no request may be slow until the disk counts as quick.
 const CALM: Duration = Duration::from_secs(10);

@@ -10,29 +10,32 @@ use std::array;
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write, copy, sink, stderr};
+use std::io::{Write, copy, sink, stderr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use bay0_persona::disks::{self, VARS};
-use bay0_persona::image::{Image, is_intact, squashfs};
+use bay0_persona::image::{Image, squashfs};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, chroot, execv};
 
-use crate::boot::{MOUNTS, QUIET, SEALED, load_list, told, watchdog};
-use crate::log::boot_ms;
-use crate::pid1::Bay0;
-use crate::shutdown::REBOOT;
-use crate::starts;
+use crate::pid1::watchdog::Watchdog;
+use crate::slot::starts;
+use crate::sys::boot_ms;
+use crate::sys::load_list;
 
 /// The SquashFS with its tree. Where it is, this is the initramfs.
 pub const PACKED: &str = "/root.img";
 /// Where it is mounted first.
 const NEW: &str = "/mnt";
+/// No set-id programs, and nothing to be executed.
+pub const QUIET: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
+/// No devices either.
+pub const SEALED: MsFlags = QUIET.union(MsFlags::MS_NODEV);
 /// What is mounted in the initramfs.
 const OWN: [(&str, &str, MsFlags); 3] = [
     ("proc", "/proc", SEALED),
@@ -42,9 +45,9 @@ const OWN: [(&str, &str, MsFlags); 3] = [
 /// What else the initramfs has.
 const LEFT: [&str; 3] = ["/bay0", "/lib", "/sbin"];
 /// What its device is called.
-const NAME: &str = "spine";
+pub const NAME: &str = "spine";
 /// How the command line says what matches: `spine.root=BLOCKS,ROOTHASH,SALT`.
-const WORD: &str = "spine.root=";
+pub const WORD: &str = "spine.root=";
 const UNSAID: &str = "none on the command line; next: boot it with the line that was made for it";
 
 const GET_FREE: libc::c_ulong = 0x4c82;
@@ -56,9 +59,8 @@ const CONFIGURE: libc::c_ulong = 0x4c0a;
 /// # Errors
 /// What failed. The machine has no root then.
 pub fn enter() -> Result<Infallible> {
-    let (begun_ms, mut bay) = (boot_ms(), Bay0::default());
     // Armed before anything that can fail. If it is not, the next bay0 says why.
-    let _ = watchdog(&mut bay);
+    let (begun_ms, dog) = (boot_ms(), Watchdog::arm(None));
     let none = None::<&str>;
     for (kind, at, flags) in OWN {
         // The last one is not in every initramfs.
@@ -95,7 +97,7 @@ pub fn enter() -> Result<Infallible> {
     mount(Some("."), "/", none, MsFlags::MS_MOVE, none).context("move it to /")?;
     chroot(".")?;
     let mut words = vec![c"bay0".to_owned(), CString::new(begun_ms.to_string())?];
-    if let Some(dog) = &bay.watchdog {
+    if let Ok(dog) = &dog {
         fcntl(dog, FcntlArg::F_SETFD(FdFlag::empty()))?;
         words.push(CString::new(dog.as_fd().as_raw_fd().to_string())?);
     }
@@ -110,64 +112,6 @@ fn count() -> Result<()> {
     let (kind, none) = (Some("efivarfs"), None::<&str>);
     mount(kind, VARS, kind, SEALED, none).context("mount efivarfs")?;
     disks::booted().map_or(Ok(()), |booted| starts::begin(Path::new(VARS), booted))
-}
-
-/// As [`prove`]; in the release profile a machine of which that is not true ends (C01).
-///
-/// # Errors
-/// What is not so.
-pub fn root(bay: &mut Bay0) -> Result<String> {
-    let proven = prove(bay);
-    if proven.is_err() && bay.is_release() {
-        bay.shut_down(REBOOT, "a root that is not as it must be");
-    }
-    proven
-}
-
-/// Proves that the root and the kernel cannot be changed: it is the verified device, whatever else is mounted is the kernel's own or
-/// read-only, a write is refused, no module can be loaded. In the release profile the kernel is locked down, and its command line has
-/// no word more than was signed with it.
-///
-/// # Errors
-/// What is not so.
-pub fn prove(bay: &Bay0) -> Result<String> {
-    let intact = is_intact(NAME).context("no verified device")?;
-    ensure!(intact, "a block does not match its hash");
-    let mounts = told("/proc/self/mounts");
-    for line in mounts.lines() {
-        let words: Vec<_> = line.split(' ').collect();
-        let [_, at, kind, options, ..] = words.as_slice() else {
-            continue;
-        };
-        let own = MOUNTS.iter().any(|it| (it.0, it.1) == (*kind, *at)) || *at == VARS;
-        let fixed = own || options.starts_with("ro,");
-        ensure!(fixed, "{at} ({kind}) is mounted writable");
-    }
-    let count = mounts.lines().count();
-    match File::create("/.write-probe").map_err(|err| err.kind()) {
-        Err(ErrorKind::ReadOnlyFilesystem) => {}
-        other => bail!("write to /: {other:?}"),
-    }
-    let open = told("/proc/sys/kernel/modules_disabled") == "0\n";
-    ensure!(!open, "modules can be loaded");
-    let lockdown = told("/sys/kernel/security/lockdown");
-    let lockdown = lockdown.split(['[', ']']).nth(1).unwrap_or("unknown");
-    let (line, own) = (
-        told("/proc/cmdline"),
-        bay.fact("cmdline=").unwrap_or_default(),
-    );
-    let words = line.split_whitespace().filter(|it| !it.starts_with(WORD));
-    let more = words
-        .filter(|it| own.split(' ').all(|own| own != *it))
-        .count();
-    if bay.is_release() {
-        ensure!(lockdown != "none", "the kernel is not locked down");
-        ensure!(more == 0, "{more} words more on the command line");
-    }
-    let proven = format!("verified, {count} mounts as they must be, a write to / answers EROFS");
-    Ok(format!(
-        "{proven}, lockdown {lockdown}, {more} words more on the command line"
-    ))
 }
 
 /// The image that a word of the command line describes.
@@ -190,12 +134,4 @@ fn attach(file: &File) -> Result<String> {
     let done = unsafe { libc::ioctl(device.as_raw_fd(), CONFIGURE, &raw const config) };
     Errno::result(done)?;
     Ok(path)
-}
-
-/// Which Spine a command line belongs to: the first half of its root hash.
-pub fn build(line: &str) -> &str {
-    let words = line.split_whitespace();
-    let word = words.filter_map(|word| word.strip_prefix(WORD)).next();
-    let hash = word.and_then(|word| word.split(',').nth(1));
-    hash.and_then(|hash| hash.get(..32)).unwrap_or("unknown")
 }

@@ -1,7 +1,7 @@
 //! The slots (C09 to C11, U05, decisions 11 and 21): which Spine the firmware starts, and which one it tries once.
 //!
 //! What is to be started stands in the firmware's own variables (UEFI 2.10, 3.3), and what has not proven itself in one of ours
-//! ([`crate::starts`]). While a slot is being replaced, and until the Spine in it is GREEN, it is not in `BootOrder`: whatever happens
+//! ([`crate::slot::starts`]). While a slot is being replaced, and until the Spine in it is GREEN, it is not in `BootOrder`: whatever happens
 //! meanwhile, the firmware starts the other one.
 //!
 //! | on trial | started | what it means | what follows |
@@ -24,11 +24,11 @@ use anyhow::{Context, Result};
 use bay0_persona::disks::{self, VARS};
 use bay0_persona::gpt::{Guid, Part};
 
-use crate::entry;
-use crate::starts::{
+use crate::slot::entry;
+use crate::slot::install::told as lost;
+use crate::slot::starts::{
     GUID, MOST, NEXT, ORDER, Starts, Trial, change, finish, numbers, put, remove_next,
 };
-use crate::update::told as lost;
 
 /// How an entry that starts a slot is called, before the slot's letter.
 const ENTRY: &str = "Spine ";

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use anyhow::{Result, ensure};
 use nix::libc::c_int;
 
-use crate::boot::{open_device, told};
+use crate::sys::{load_list, open_device, told};
 
 /// Seconds without food after which the machine is reset. Longer than all boot deadlines together.
 pub const TIMEOUT_S: c_int = 20;
@@ -41,11 +41,21 @@ impl AsFd for Watchdog {
 }
 
 impl Watchdog {
+    /// Loads the driver of the hardware (the first module of all) and arms it, or `softdog` where there is none. `left`: it was left open.
+    ///
+    /// # Errors
+    /// Nothing would reset a machine that is stuck.
+    pub fn arm(left: Option<File>) -> Result<Watchdog> {
+        let hard = load_list("watchdog").and_then(|()| Watchdog::open(left));
+        let soft = |_| load_list("softdog").and_then(|()| Watchdog::open(None));
+        hard.or_else(soft)
+    }
+
     /// Opens `/dev/watchdog`, which arms it, unless it was `left` open; sets [`TIMEOUT_S`] and reads it back.
     ///
     /// # Errors
     /// What the driver answers; a time-out that reads back differently is an error too.
-    pub fn arm(left: Option<File>) -> Result<Watchdog> {
+    fn open(left: Option<File>) -> Result<Watchdog> {
         let file = left.map_or_else(|| open_device("/dev/watchdog"), Ok)?;
         let fd = file.as_raw_fd();
         let (mut info, mut timeout_s, mut status): (Info, _, _) = ([0; _], TIMEOUT_S, 0);

@@ -3,7 +3,7 @@
 #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
 use super::*;
-use crate::starts::begin;
+use crate::slot::starts::begin;
 
 /// What entries are called and which partition they start; a path is no longer than it must be here.
 const ENTRIES: [(u16, &str, u8); 4] = [

@@ -7,11 +7,11 @@ use bay0_umbilical::{Server, Verb};
 use bay0_validate::finding;
 use nix::libc;
 
-use crate::boot::{told, unix_seconds};
-use crate::log::boot_ms;
 use crate::pid1::Bay0;
-use crate::root;
-use crate::watchdog::Watchdog;
+use crate::pid1::proof;
+use crate::pid1::watchdog::Watchdog;
+use crate::sys::boot_ms;
+use crate::sys::{told, unix_seconds};
 
 /// Newcomers and requests that a room's umbilical takes in a second (T02): each costs PID 1 time that the room's limits do not see.
 pub const PER_SECOND: u32 = 128;
@@ -104,7 +104,7 @@ impl Bay0 {
             true => Some(UNSEALED.to_owned()),
             false => self.is_vault().then(|| "GREEN vault: open".to_owned()),
         };
-        let root = root::prove(self).map_err(|why| format!("{why:#}; next: reboot"));
+        let root = proof::prove(self).map_err(|why| format!("{why:#}; next: reboot"));
         let lines = [
             finding("root", root),
             persist,
@@ -131,7 +131,7 @@ impl Bay0 {
     /// Which build runs, and where from: `key=value` lines.
     pub fn version(&self) -> String {
         let line = told("/proc/cmdline");
-        let (build, slot) = (root::build(&line), self.slots.as_ref());
+        let (build, slot) = (proof::build(&line), self.slots.as_ref());
         let slot = slot.map_or("none", |slots| slots.here);
         format!("{}build={build}\nslot={slot}\n", self.facts)
     }

@@ -15,8 +15,8 @@ use nix::libc;
 use nix::sys::signal::{SIGCHLD, raise};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
-use crate::log::boot_ms;
 use crate::pid1::Bay0;
+use crate::sys::boot_ms;
 
 /// Control and `]`: leaves the room.
 const LEAVE: u8 = 0x1d;

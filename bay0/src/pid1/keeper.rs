@@ -1,52 +1,40 @@
-//! PID 1's care for its children: the keeper (H06, decision 3), which is started, fed the log and watched, and the validator
-//! (H15), which is `bay0 --validate` in a process of its own, so that a feeler that hangs costs a deadline and nothing else.
+//! The keeper (H06, decision 3), which is started, fed the log and watched; and what a validation says (H15).
 //!
 //! | what happens to the keeper | what follows |
 //! | --- | --- |
 //! | it cannot mount or open | dirty boot: it is killed, every report is RED, the machine goes on |
 //! | it dies | started again, at most [`RESTARTS`] times a boot, then dirty |
 //! | it misses a deadline of the boot | killed, dirty: a disk that hangs would hang the next keeper too |
-//! | it is slow, or stands still, in operation | see [`crate::link`]: nothing is killed before nothing has moved for [`bay0_state::STUCK`] |
+//! | it is slow, or stands still, in operation | see [`crate::pid1::link`]: nothing is killed before nothing has moved for [`bay0_state::STUCK`] |
 //!
 //! Only the boot waits for it, within the open deadline. After that one request is in flight at a time, and its reply is an
 //! event.
 
 use std::fs;
-use std::io::{self, ErrorKind, read_to_string};
-use std::os::fd::RawFd;
+use std::io::{self, ErrorKind};
 use std::panic::set_hook;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use bay0_persona::{Teller, spawn_teller};
+use anyhow::{Result, bail};
 use bay0_state::{Keeper, Op, Reply, SPINE, WRITE_DEADLINE, reseal};
 
-use crate::boot::{KEEPER, OPENED, PATIENCE, raise_clock, unix_seconds};
 use crate::last_words;
-use crate::link::{Counts, Link};
-use crate::log::boot_ms;
+use crate::pid1::boot::{KEEPER, OPENED};
+use crate::pid1::ending::POWER_OFF;
+use crate::pid1::link::{Counts, Link};
 use crate::pid1::{Bay0, Event};
-use crate::shutdown::POWER_OFF;
-use crate::update::DEADLINE;
+use crate::sys::boot_ms;
+use crate::sys::{raise_clock, unix_seconds};
 
 /// How often a keeper that died is started again within one boot.
 const RESTARTS: u32 = 3;
 /// How often the last-known-good time is written.
 const FLOOR: Duration = Duration::from_secs(60);
-/// Longest that a validation may take. A healthy one takes well under a second.
-const VALIDATION_DEADLINE: Duration = Duration::from_secs(8);
 const UNENCRYPTED: &str = "/persist is no vault; booting dirty; next: attach one, or an empty disk";
 /// The places of what `unlock` is answered: what the disk is, what is to be mounted, the disk itself (`bay0_state::keeper`).
 const KIND: usize = 0;
 const MOUNTED: usize = 1;
 const DEVICE: usize = 2;
-
-/// Work of a child; dropping it ends it.
-pub struct Job {
-    teller: Teller,
-    what: &'static str,
-    begun: Instant,
-}
 
 impl Bay0 {
     /// Starts a keeper and asks it to unlock the disk, or in operation to open the one that is unlocked already. What follows, follows
@@ -434,54 +422,8 @@ impl Bay0 {
         }
     }
 
-    /// Whether a child is at work on this.
-    pub fn is_at(&self, what: &str) -> bool {
-        self.jobs.iter().any(|job| job.what == what)
-    }
-
-    /// Has a child, which keeps these descriptors, do something and tell what became of it.
-    pub fn begin(&mut self, what: &'static str, keep: &[RawFd], work: impl FnOnce() -> String) {
-        match spawn_teller(keep, work) {
-            Ok(teller) => self.jobs.push(Job {
-                teller,
-                what,
-                begun: Instant::now(),
-            }),
-            Err(errno) => self.done(what, &format!("RED {what}: start: {errno:?}; next: again")),
-        }
-    }
-
-    /// Takes what a child has told that has ended, or whose deadline has come. Done in each turn: its end is a signal.
-    pub fn check_jobs(&mut self) {
-        let ended = |job: &Job| {
-            let told = hear(&job.teller, Duration::ZERO);
-            let limit = if job.what == "validate" {
-                VALIDATION_DEADLINE
-            } else {
-                DEADLINE
-            };
-            let late = (job.begun.elapsed() > limit).then(String::new);
-            told.or(late)
-        };
-        let mut all = self.jobs.iter().enumerate();
-        if let Some((at, told)) = all.find_map(|(at, job)| Some((at, ended(job)?))) {
-            let what = self.jobs.remove(at).what;
-            // Without a text it has died, or is late.
-            let none = || format!("RED {what}: no report; next: try again, then reboot");
-            let told = Some(told).filter(|told| !told.is_empty());
-            self.done(what, &told.unwrap_or_else(none));
-        }
-    }
-
-    fn done(&mut self, what: &str, told: &str) {
-        match what {
-            "validate" => self.validated(told),
-            _ => told.lines().for_each(|line| self.say_of(what, line)),
-        }
-    }
-
     /// A validation ended: says each finding, then the summary, whose first word is the verdict, then how the disk is protected.
-    fn validated(&mut self, report: &str) {
+    pub fn validated(&mut self, report: &str) {
         let last = report.lines().last().unwrap_or_default();
         self.verdict = last.split(' ').next().unwrap_or("RED").to_owned();
         let protection = format!("protection={}", self.protection());
@@ -509,40 +451,6 @@ fn is_well(report: &str) -> bool {
     judged && lines.all(|line| old.iter().any(|it| line.starts_with(it)))
 }
 
-/// Has a child do what may hang on a disk. PID 1 waits for it no longer than [`PATIENCE`].
-///
-/// # Errors
-/// As [`answer_of_child`].
-pub fn by_child(work: impl FnOnce() -> Result<(), String>, hung: &'static str) -> Result<()> {
-    answer_of_child(|| work().map(|()| String::new()), PATIENCE, hung).map(drop)
-}
-
-/// Has a child find out what may hang on a disk. PID 1 waits for it no longer than `limit`. Whether it succeeded is the first byte of
-/// what the child sends, never a word of its text.
-///
-/// # Errors
-/// What the child says, `hung`, or that it ended without an answer.
-pub fn answer_of_child(
-    work: impl FnOnce() -> Result<String, String>,
-    limit: Duration,
-    hung: &'static str,
-) -> Result<String> {
-    let answer = || work().map_or_else(|why| format!("-{why}"), |text| format!("+{text}"));
-    let child = spawn_teller(&[], answer).context("start a child")?;
-    let sent = hear(&child, limit).context(hung)?;
-    match (sent.strip_prefix('+'), sent.strip_prefix('-')) {
-        (Some(text), _) => Ok(text.to_owned()),
-        (_, Some(why)) => bail!("{why}"),
-        _ => bail!("its child ended without an answer"),
-    }
-}
-
-/// What a child told, once it has ended; waits for that at most `limit`.
-pub fn hear(teller: &Teller, limit: Duration) -> Option<String> {
-    let ended = teller.child.wait_exit(limit);
-    ended.then(|| read_to_string(&teller.pipe).ok())?
-}
-
 /// In the child. PID 1's own exemption from the kernel's memory killer is not for it.
 fn validate() -> String {
     let _ = fs::write("/proc/self/oom_score_adj", "0");
@@ -552,21 +460,6 @@ fn validate() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-
-    #[test]
-    fn h15_a_child_is_heard_once_it_has_ended_even_if_it_was_reaped_meanwhile() {
-        let long = Duration::from_secs(5);
-        let teller = spawn_teller(&[], || "GREEN".to_owned()).unwrap();
-        assert!(teller.child.wait_exit(long));
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
-        let reaped = waitid(Id::All, flags).unwrap();
-        assert!(matches!(reaped, WaitStatus::Exited(_, 0)));
-        let told = hear(&teller, Duration::ZERO);
-        assert_eq!(told.as_deref(), Some("GREEN"));
-        let teller = spawn_teller(&[], String::new).unwrap();
-        assert_eq!(hear(&teller, long).as_deref(), Some(""));
-    }
 
     #[test]
     fn c11_a_spine_is_well_whatever_the_machine_lacks_and_not_if_anything_else_is_wrong() {
@@ -580,44 +473,6 @@ mod tests {
             }
         }
         assert!(!is_well("") && !is_well("RED validate: no report; next: try again, then reboot"));
-    }
-
-    #[test]
-    fn h15_a_validator_that_dies_is_red_and_one_that_is_slow_is_waited_for() {
-        let mut bay = Bay0::default();
-        let forever = || {
-            loop {
-                nix::unistd::pause();
-            }
-        };
-        bay.begin("validate", &[], forever);
-        bay.check_jobs();
-        let slow = &bay.jobs.first().unwrap().teller;
-        slow.child.kill().unwrap();
-        assert!(slow.child.wait_exit(Duration::from_secs(5)));
-        bay.check_jobs();
-        assert!(bay.jobs.is_empty() && bay.verdict == "RED");
-        assert!(
-            bay.log
-                .text()
-                .contains("RED validate: no report; next: try again, then reboot")
-        );
-    }
-
-    #[test]
-    fn h06_what_a_child_answers_is_told_from_why_it_could_not_and_from_its_end() {
-        let asked = |work: fn() -> Result<String, String>| {
-            answer_of_child(work, PATIENCE, "hangs").map_err(|why| why.to_string())
-        };
-        // Whatever the text is: a partition may be called anything.
-        assert_eq!(
-            asked(|| Ok("FAIL: -x".to_owned())),
-            Ok("FAIL: -x".to_owned())
-        );
-        assert_eq!(asked(|| Ok(String::new())), Ok(String::new()));
-        assert_eq!(asked(|| Err("+no".to_owned())), Err("+no".to_owned()));
-        let died = "its child ended without an answer".to_owned();
-        assert_eq!(asked(|| std::process::abort()), Err(died));
     }
 
     #[test]

@@ -1,0 +1,174 @@
+//! Which slot runs, whether it is on trial, and which Spines were refused: what a child finds out and does, PID 1 says and remembers.
+
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bay0_persona::disks::{self, APPEARS, VARS};
+use bay0_persona::policy::SLOT;
+
+use super::Bay0;
+use super::ending::REBOOT;
+use super::jobs::answer_of_child;
+use crate::slot::firmware::Slots;
+use crate::slot::install::{NACK, install, mend, tell, told};
+use crate::slot::starts;
+
+/// Longest that work on the slots may take.
+pub const DEADLINE: Duration = Duration::from_secs(600);
+/// Longest that a room may send nothing.
+const SILENCE: Duration = Duration::from_secs(30);
+const BUSY: &str =
+    "not now: the boot is dirty, on trial, or at work on the slots; next: see status";
+const UNSLOTTED: &str = "no firmware has started a slot; next: boot a disk that has them";
+
+impl Bay0 {
+    /// Finds out which slot runs.
+    ///
+    /// # Errors
+    /// The firmware or the database cannot be asked.
+    pub fn find_slots(&mut self) -> Result<String> {
+        let Some(slots) = Slots::find(booted_name)? else {
+            ensure!(!self.is_release(), "not started from a slot");
+            return Ok("none, no firmware has started one".to_owned());
+        };
+        let why = match slots.is_first() {
+            _ if slots.on_trial() => ", on trial",
+            true => "",
+            false if slots.is_instead() => ", because the first one came to no end three times",
+            false => ", because the firmware could not start the first one",
+        };
+        let text = format!("slot {}{why}", slots.here);
+        let secure = slots.is_secure();
+        self.slots = Some(slots);
+        ensure!(secure || !self.is_release(), "Secure Boot is off");
+        let keeper = self.keeper.as_mut().context("no database")?;
+        self.refused = keeper.call("nacks", &[])?;
+        Ok(text)
+    }
+
+    /// After the first validation: a Spine that is well becomes the first to be started, and one on trial that is not makes the
+    /// machine go back to the other (C11).
+    pub fn judge(&mut self, well: bool) {
+        #[cfg(feature = "fault")]
+        let well = self.on_trial() && well;
+        let Some(slots) = self.slots.clone() else {
+            return;
+        };
+        let here = slots.here;
+        let text = match well {
+            true => match slots.commit() {
+                Ok(false) => String::new(),
+                Ok(true) => format!("slot {here} is the first from now on"),
+                Err(error) => format!("FAIL: {error:#}; next: see the firmware's boot entries"),
+            },
+            false if slots.on_trial() => {
+                // That the images of rooms are not there is no fault of its own: whoever attaches them may try again.
+                if self.failed != ["rooms"] {
+                    starts::fail(Path::new(VARS));
+                }
+                self.shut_down(REBOOT, "a Spine on trial");
+                format!("FAIL: slot {here} is not well; next: see why above")
+            }
+            false => return,
+        };
+        if !text.is_empty() {
+            self.log.say(format!("slots: {text}"));
+        }
+        self.mend();
+    }
+
+    /// Looks after the slot that does not run.
+    pub fn mend(&mut self) {
+        let refused = self.refused.clone();
+        let fired = self.watchdog.as_ref().is_some_and(|dog| dog.fired);
+        if let Some(slots) = self.slots.clone().filter(|_| !self.is_updating()) {
+            self.begin("slots", &[], || tell(mend(&slots, &refused, fired)));
+        }
+    }
+
+    /// Takes an update: what a room sends, or what is attached.
+    ///
+    /// # Errors
+    /// Why not now.
+    pub fn update(&mut self, sent: Option<UnixStream>) -> Result<()> {
+        let slots = self.slots.clone().context(UNSLOTTED)?;
+        let judged = self.validated_ms.is_some() && !slots.on_trial();
+        let ready = self.keeper.is_some() && judged && !self.is_updating();
+        ensure!(ready, BUSY);
+        let (floor, refused) = (self.epoch().unwrap_or(u64::MAX), self.refused.clone());
+        let keep: Vec<_> = sent.iter().map(AsRawFd::as_raw_fd).collect();
+        self.begin("update", &keep, || {
+            let told = tell(install(&slots, floor, &refused, sent.as_ref()));
+            // The room hears what the console shows, if it still listens.
+            let _ = sent.map(|mut room| writeln!(room, "{told}"));
+            told
+        });
+        Ok(())
+    }
+
+    /// Has a room that may bring updates send one (A13): its end of a stream to the child that takes it.
+    ///
+    /// # Errors
+    /// Why it may not, or not now.
+    pub fn update_from(&mut self, slot: usize) -> Result<OwnedFd> {
+        self.granted(slot, SLOT)?;
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_read_timeout(Some(SILENCE))?;
+        ours.set_write_timeout(Some(SILENCE))?;
+        self.update(Some(ours))?;
+        Ok(theirs.into())
+    }
+
+    fn is_updating(&self) -> bool {
+        self.end.is_some() || self.is_at("slots") || self.is_at("update")
+    }
+
+    /// What the factory has baked in behind a key.
+    pub fn fact(&self, key: &str) -> Option<&str> {
+        self.facts.lines().find_map(|line| line.strip_prefix(key))
+    }
+
+    /// Whether this is what ships: without operator line, on encrypted state and signed slots alone.
+    pub fn is_release(&self) -> bool {
+        self.fact("profile=") == Some("release")
+    }
+
+    /// When this Spine was made, in Unix seconds, which is its version as well.
+    pub fn epoch(&self) -> Option<u64> {
+        self.fact("epoch=")?.parse().ok()
+    }
+
+    /// Says what has become of work on the slots, and remembers a Spine that has failed (H17).
+    pub fn say_of(&mut self, what: &str, line: &str) {
+        let text = match line.strip_prefix(NACK) {
+            Some(failed) => {
+                let (hash, why) = failed.split_once(' ').unwrap_or((failed, ""));
+                let reason = format!("{why}, and the last boot on record {}", self.ended);
+                self.refused.push(hash.to_owned());
+                self.records
+                    .push_back(("nack-add", [hash.to_owned(), reason.clone()]));
+                format!("FAIL: {hash} is refused from now on: {reason}; next: get another")
+            }
+            None => line.to_owned(),
+        };
+        let text = text.replace(&format!("RED {what}"), "FAIL");
+        let bare = text.starts_with("FAIL: ") && !text.contains("; next: ");
+        let next = if bare { "; next: try again" } else { "" };
+        self.log.say(format!("{what}: {text}{next}"));
+        if what == "update" && text.starts_with("FAIL: ") {
+            // It may have been cut off while it was written.
+            self.mend();
+        }
+    }
+}
+
+/// What the partition that was booted is called, by a child, which reads disks.
+fn booted_name() -> Result<String> {
+    let name = || disks::booted_name().map_err(|lost| format!("{:#}", told(lost)));
+    // Another disk that hangs is given up before that.
+    answer_of_child(name, APPEARS, "a disk hangs")
+}

@@ -1,0 +1,120 @@
+//! The seam to the kernel: small files of it, its clocks, its devices, its modules. No state, and nothing of PID 1.
+
+use std::fs::{self, DirEntry, File};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
+use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::libc;
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime, clock_settime};
+
+/// The serial console, or whatever else the kernel was told to use.
+pub const CONSOLE: &str = "/dev/console";
+/// Milliseconds since the kernel started, suspended time included (`clock_gettime(2)`).
+pub fn boot_ms() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
+    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(0))
+}
+
+/// Moves the clock forward to `floor` (Unix seconds) if it stands before it; never backwards.
+///
+/// # Errors
+/// The clock could not be set.
+pub fn raise_clock(floor: u64) -> Result<String> {
+    let now = unix_seconds();
+    if now >= floor {
+        return Ok(format!("clock {now} is not behind the floor {floor}"));
+    }
+    let time = TimeSpec::new(libc::time_t::try_from(floor)?, 0);
+    clock_settime(ClockId::CLOCK_REALTIME, time).context("set the clock")?;
+    let text = format!("clock {now} was behind, moved forward to the floor {floor}");
+    Ok(text)
+}
+
+/// Wall-clock time in Unix seconds.
+pub fn unix_seconds() -> u64 {
+    UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs())
+}
+
+/// Opens a device so that no read or write of it can block.
+///
+/// # Errors
+/// Names the device and the reason.
+pub fn open_device(path: &str) -> Result<File> {
+    let mut options = File::options();
+    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    let device = options.read(true).write(true).open(path);
+    device.with_context(|| format!("open {path}"))
+}
+
+/// What stands in a small file of the kernel; nothing if it cannot be read.
+pub fn told(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// Writes a value to a file of the kernel and reads it back.
+pub fn set(path: &str, value: &str) -> Result<String> {
+    fs::write(path, value).with_context(|| format!("write {path}"))?;
+    let read = fs::read_to_string(path)?;
+    ensure!(read.trim_end() == value, "{path} reads back {read:?}");
+    Ok(format!("{value} read back"))
+}
+
+/// Loads the modules that `/lib/modules/LIST` names, one path a line, in order. No list: the kernel has them built in.
+/// One that fails does not keep the others from being tried.
+///
+/// # Errors
+/// The first one that the kernel did not take.
+pub fn load_list(list: &str) -> Result<()> {
+    let load = |path: &str| match finit_module(File::open(path)?, c"", ModuleInitFlags::empty()) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(errno) => bail!("load {path}: {errno:?}"),
+    };
+    let paths = told(format!("/lib/modules/{list}"));
+    paths.lines().map(load).fold(Ok(()), Result::and)
+}
+
+/// The input devices of this name, which their driver gave them.
+pub fn inputs(name: &str) -> Vec<String> {
+    let all = fs::read_dir("/sys/class/input").into_iter().flatten();
+    let named = |it: &DirEntry| told(it.path().join("device/name")).trim_end() == name;
+    let node = |it: DirEntry| format!("/dev/input/{}", it.file_name().display());
+    all.flatten().filter(named).map(node).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h09_a_value_that_reads_back_differently_is_a_failure() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        assert_eq!(set(path, "-1000").unwrap(), "-1000 read back");
+        let error = set("/dev/null", "-1000").unwrap_err();
+        assert_eq!(error.to_string(), "/dev/null reads back \"\"");
+        let error = set("/nonexistent/knob", "1").unwrap_err();
+        assert_eq!(
+            format!("{error:#}"),
+            "write /nonexistent/knob: No such file or directory (os error 2)"
+        );
+    }
+
+    #[test]
+    fn h16_a_clock_that_is_not_behind_is_left_alone() {
+        assert!(
+            raise_clock(1)
+                .unwrap()
+                .ends_with("is not behind the floor 1")
+        );
+    }
+
+    #[test]
+    fn a07_no_list_of_modules_means_a_monolithic_kernel() {
+        assert!(load_list("no-such-list").is_ok());
+    }
+}
