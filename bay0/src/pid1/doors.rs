@@ -165,7 +165,7 @@ impl Bay0 {
             ("log_seq", &self.log_seq),
             // Lines about addresses that the kernel holds for the Spine: none, always (T07).
             ("addresses", &addresses.lines().count()),
-            ("reaped", &self.reaped),
+            ("reaped", &self.reaper.count()),
             ("console_lost", &self.log.lost),
         ];
         let rows = rows.map(|(key, value)| format!("{key}={value}\n"));

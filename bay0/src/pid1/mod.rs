@@ -1,6 +1,7 @@
 //! PID 1 (A11): one thread, one `match` over a closed enum of events, and the only place that feeds the watchdog (A12).
 
 mod boot;
+mod buttons;
 mod console;
 mod doors;
 mod ending;
@@ -10,6 +11,7 @@ mod line;
 mod link;
 mod operator;
 mod proof;
+mod reaper;
 mod rooms;
 mod say;
 mod slots;
@@ -18,24 +20,24 @@ mod wishes;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use bay0_persona::reap;
 use bay0_state::{Keeper, Op, Reply, State, WRITE_DEADLINE};
 use bay0_umbilical::{ConnId, Server};
 use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::signal::{SIGCHLD, SIGINT, SIGTERM, SigSet, raise};
+use nix::sys::signal::{SIGCHLD, SIGINT, SIGTERM, SigSet};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::pid1::boot::{PHASES, Phase};
+use crate::pid1::buttons::Buttons;
 use crate::pid1::console::Attached;
 use crate::pid1::ending::{End, POWER_OFF, REBOOT};
 use crate::pid1::jobs::Job;
 use crate::pid1::line::Line;
 use crate::pid1::link::{Counts, Link};
+use crate::pid1::reaper::Reaper;
 use crate::pid1::rooms::Again;
 use crate::pid1::rooms::{Baked, Running};
 use crate::pid1::say::Log;
@@ -43,22 +45,15 @@ use crate::pid1::watchdog::Watchdog;
 use crate::pid1::wishes::Waiting;
 use crate::slot::firmware::Slots;
 use crate::sys::boot_ms;
-use crate::sys::{inputs, open_device};
 
 /// Most events handled in one turn; what is left is still ready in the next.
 const PER_TURN: usize = 32;
-/// Most zombies reaped before the loop looks at its other events again.
-const REAP_BATCH: usize = 256;
-/// How much longer it then rests than it has looked.
-const REST: u32 = 4;
 /// Longest that the log's last lines are waited for at the end, to the next tick.
 pub const LAST_LINES: Duration = Duration::from_secs(1);
 /// How long PID 1 sleeps at most.
 const TICK: Duration = Duration::from_secs(1);
 /// How soon a console that was full is tried again.
 pub const CONSOLE_RETRY: Duration = Duration::from_millis(10);
-/// How a press of the power button ends the 24 bytes of its record (`input-event-codes.h`): EV_KEY, KEY_POWER, 1.
-const POWER_PRESSED: [u8; 8] = [1, 0, 116, 0, 1, 0, 0, 0];
 
 /// Everything that can wake PID 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +125,8 @@ pub struct Bay0 {
     pub console: Option<File>,
     /// What he has typed.
     pub line: Line,
-    buttons: Vec<File>,
+    buttons: Buttons,
+    reaper: Reaper,
     /// What the factory has baked in about rooms.
     pub baked: Baked,
     /// The rooms that are there, by their numbers.
@@ -157,9 +153,6 @@ pub struct Bay0 {
     pub jobs: Vec<Job>,
     /// The last second, since the kernel started, in which there was a tick.
     second: u64,
-    /// Until when it looks for no zombies, and the same if it has been asked to meanwhile.
-    rest: Option<Instant>,
-    late: Option<Instant>,
     /// The last validation's verdict.
     pub verdict: String,
     /// How the machine is to go down, and since when, once somebody has asked for it.
@@ -172,8 +165,6 @@ pub struct Bay0 {
     pub operator_ms: Option<u64>,
     /// When the first validation ended.
     pub validated_ms: Option<u64>,
-    /// Children reaped since the loop began.
-    pub reaped: usize,
 }
 
 impl Bay0 {
@@ -260,7 +251,9 @@ impl Bay0 {
         if std::mem::replace(&mut self.second, second) != second {
             self.tend();
         }
-        self.reap();
+        for ended in self.reaper.reap() {
+            self.ended(ended);
+        }
         self.check_jobs();
         self.pump();
         if let Some(Err(err)) = self.watchdog.as_mut().map(Watchdog::feed) {
@@ -275,13 +268,11 @@ impl Bay0 {
     fn wait(&self) -> Vec<(Event, usize)> {
         let reply = self.keeper.as_ref().and_then(Keeper::time_left);
         let retry = self.log.is_behind().then_some(CONSOLE_RETRY);
-        let reap = |until: Instant| until.saturating_duration_since(Instant::now());
         // That a request is slow is noticed when it is.
         let slow = self.keeper.as_ref().and_then(Keeper::waits);
         let slow = slow.and_then(|(_, waited)| WRITE_DEADLINE.checked_sub(waited));
-        let all = [reply, retry, self.late.map(reap), slow]
-            .into_iter()
-            .flatten();
+        let all = [reply, retry, self.reaper.rests(), slow];
+        let all = all.into_iter().flatten();
         let wait = all.fold(TICK, Duration::min);
         // Rounded up, or a fraction of a millisecond would make the loop spin.
         let limit = EpollTimeout::try_from(wait.saturating_add(Duration::from_micros(999)));
@@ -307,45 +298,17 @@ impl Bay0 {
         }
     }
 
-    /// Reaps a batch of zombies, whoever's they were, in constant memory (H07). It is done in each turn, because a signal
-    /// can be lost among many; if there may be more, the next turn comes at once. The kernel looks through all children that live, each
-    /// time: after a look that found no more there is a rest of [`REST`] times as long, or PID 1, which comes before whoever is about
-    /// to end, would look for each of them.
-    fn reap(&mut self) {
-        let begun = Instant::now();
-        self.late = self.rest.filter(|until| *until > begun);
-        if self.late.is_some() {
-            return;
-        }
-        for _ in 0..REAP_BATCH {
-            match reap(None) {
-                Ok(Some(ended)) => {
-                    self.reaped = self.reaped.saturating_add(1);
-                    self.ended(ended);
-                }
-                _ => {
-                    self.rest = begun.checked_add(begun.elapsed().saturating_mul(REST));
-                    return;
-                }
-            }
-        }
-        let _ = raise(SIGCHLD);
-    }
-
-    /// Opens every ACPI power button, found by the name its driver gives it.
+    /// Watches every power button there is.
     fn watch_buttons(&mut self) {
-        for node in inputs("Power Button") {
-            if let Ok(button) = open_device(&node) {
-                self.watch(&button, Event::Button, self.buttons.len());
-                self.buttons.push(button);
-            }
+        let buttons = Buttons::open();
+        for (number, button) in buttons.all() {
+            self.watch(button, Event::Button, number);
         }
+        self.buttons = buttons;
     }
 
     fn on_button(&mut self, slot: usize) {
-        let mut record = [0; 24];
-        let read = self.buttons.get(slot).map(|mut it| it.read(&mut record));
-        if matches!(read, Some(Ok(_))) && record.ends_with(&POWER_PRESSED) {
+        if self.buttons.is_pressed(slot) {
             #[cfg(feature = "fault")]
             if self.kills_instead() {
                 return;
@@ -379,12 +342,6 @@ mod tests {
     fn source() -> (File, PipeWriter) {
         let (read, write) = pipe().unwrap();
         (File::from(OwnedFd::from(read)), write)
-    }
-
-    fn record(key: u8) -> [u8; 24] {
-        let mut record = [7; 24];
-        record[16..].copy_from_slice(&[1, 0, key, 0, 1, 0, 0, 0]);
-        record
     }
 
     fn waiting() -> Bay0 {
@@ -437,21 +394,6 @@ mod tests {
         bay.log.console = File::options().write(true).open("/dev/full").ok();
         bay.log.draw("nobody takes this yet");
         assert_eq!(bay.wait(), []);
-    }
-
-    #[test]
-    fn h08_only_a_press_of_the_power_key_ends_the_machine() {
-        let mut bay = Bay0::default();
-        let (button, mut keys) = source();
-        bay.buttons = vec![button];
-        keys.write_all(&record(30)).unwrap();
-        bay.on_button(0);
-        assert!(bay.end.is_none());
-        keys.write_all(&record(116)).unwrap();
-        bay.on_button(0);
-        assert!(bay.end.is_some_and(|((word, _), _)| word == "power off"));
-        let text = bay.log.text();
-        assert!(text.ends_with("shutdown: power off requested by power button\n"));
     }
 
     #[test]

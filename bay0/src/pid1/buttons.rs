@@ -1,0 +1,60 @@
+//! The power buttons (H08): found by the name that their ACPI driver gives them.
+
+use std::fs::File;
+use std::io::Read;
+
+use crate::sys::{inputs, open_device};
+
+/// Bytes of one record of an input device (`struct input_event` of `linux/input.h`).
+const RECORD: usize = 24;
+/// The end of the record of a press (`input-event-codes.h`): EV_KEY, KEY_POWER, 1.
+const PRESSED: [u8; 8] = [1, 0, 116, 0, 1, 0, 0, 0];
+
+/// Every power button that could be opened.
+#[derive(Default)]
+pub struct Buttons(Vec<File>);
+
+impl Buttons {
+    /// Opens all of them.
+    pub fn open() -> Self {
+        let nodes = inputs("Power Button").into_iter();
+        Self(nodes.filter_map(|it| open_device(&it).ok()).collect())
+    }
+
+    /// Each with its number.
+    pub fn all(&self) -> impl Iterator<Item = (usize, &File)> {
+        self.0.iter().enumerate()
+    }
+
+    /// Takes one record of a button; whether it was a press of the power key.
+    pub fn is_pressed(&self, number: usize) -> bool {
+        let mut record = [0; RECORD];
+        let read = self.0.get(number).map(|mut it| it.read(&mut record));
+        matches!(read, Some(Ok(_))) && record.ends_with(&PRESSED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Write, pipe};
+    use std::os::fd::OwnedFd;
+
+    fn record(key: u8) -> [u8; RECORD] {
+        let mut record = [7; RECORD];
+        record[16..].copy_from_slice(&[1, 0, key, 0, 1, 0, 0, 0]);
+        record
+    }
+
+    #[test]
+    fn h08_only_a_press_of_the_power_key_ends_the_machine() {
+        let (button, mut keys) = pipe().unwrap();
+        let buttons = Buttons(vec![File::from(OwnedFd::from(button))]);
+        assert_eq!(buttons.all().count(), 1);
+        keys.write_all(&record(30)).unwrap();
+        assert!(!buttons.is_pressed(0));
+        keys.write_all(&record(116)).unwrap();
+        assert!(buttons.is_pressed(0));
+        assert!(!buttons.is_pressed(1), "there is no such button");
+    }
+}
