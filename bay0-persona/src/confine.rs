@@ -1,8 +1,8 @@
-//! Walls around a process of the Spine itself: no capability, and of the kernel only what it needs (`seccomp(2)`).
+//! Walls around a process of the Spine itself: no capability that it does not use, and of the kernel only what it needs (`seccomp(2)`).
 
-use std::collections::BTreeMap;
 use std::io;
 
+use caps::Capability;
 use nix::libc::{self, c_long};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
@@ -88,17 +88,57 @@ const CALLS: [c_long; 75] = [
     libc::SYS_exit,
     libc::SYS_exit_group,
 ];
+/// The seed comes on a pipe, and goes to the kernel.
+const SEED: [c_long; 5] = [
+    libc::SYS_read,
+    libc::SYS_ioctl,
+    libc::SYS_close,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
 
-/// Gives up every capability, and every system call but those that keep files; of this there is no way back, and children inherit it.
-/// Another call answers EPERM, another machine's numbers end the process.
+/// What a process of the Spine still may, once it is confined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// Keeper and gates: files, and processes of their own.
+    Files,
+    /// The seed's child: one ioctl of `random(4)`, which takes CAP_SYS_ADMIN.
+    Seed,
+}
+
+impl Rights {
+    /// The capabilities that stay, as bits.
+    fn capabilities(self) -> u64 {
+        match self {
+            Self::Files => 0,
+            Self::Seed => Capability::CAP_SYS_ADMIN.bitmask(),
+        }
+    }
+
+    /// The system calls that stay.
+    fn calls(self) -> &'static [c_long] {
+        match self {
+            Self::Files => &CALLS,
+            Self::Seed => &SEED,
+        }
+    }
+}
+
+/// Gives up every capability and every system call but those of `rights`; of this there is no way back, and children inherit it.
+/// Another call answers EPERM, another machine's numbers end the process. Called before anything from outside is read.
 ///
 /// # Errors
 /// What the kernel refused.
-pub fn confine() -> io::Result<()> {
-    capabilities(0).map_err(io::Error::other)?;
-    let calls: BTreeMap<_, _> = CALLS.into_iter().map(|call| (call, vec![])).collect();
+pub fn confine(rights: Rights) -> io::Result<()> {
+    capabilities(rights.capabilities()).map_err(io::Error::other)?;
+    let calls = rights.calls().iter().map(|call| (*call, vec![]));
     let refused = SeccompAction::Errno(libc::EPERM.cast_unsigned());
-    let filter = SeccompFilter::new(calls, refused, SeccompAction::Allow, TargetArch::x86_64);
+    let filter = SeccompFilter::new(
+        calls.collect(),
+        refused,
+        SeccompAction::Allow,
+        TargetArch::x86_64,
+    );
     let program = filter.and_then(BpfProgram::try_from);
     let program = program.map_err(io::Error::other)?;
     apply_filter(&program).map_err(io::Error::other)

@@ -9,6 +9,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 
 nix::ioctl_read_bad!(
     sector_size,
@@ -188,12 +189,19 @@ fn is_ext4(bytes: &[u8]) -> bool {
     matches!(rest, Some([_, 0, _, 0, 0, 0, ..]))
 }
 
+/// Bytes of a superblock of ext4, which begins as many behind the disk's first.
+const SUPERBLOCK: usize = 1024;
+
+/// The superblock of a disk, as it is.
+pub(crate) fn superblock(device: &str) -> Option<[u8; SUPERBLOCK]> {
+    let mut block = [0; SUPERBLOCK];
+    let disk = File::open(device).ok()?;
+    disk.read_exact_at(&mut block, SUPERBLOCK as u64).ok()?;
+    Some(block)
+}
+
 /// What ext4 has noted of its own errors, if there is any, for a message (`Documentation/filesystems/ext4`).
-pub(crate) fn errors(device: &str) -> Option<String> {
-    let mut block = [0; 1024];
-    let mut disk = File::open(device).ok()?;
-    disk.seek(SeekFrom::Start(1024)).ok()?;
-    disk.read_exact(&mut block).ok()?;
+pub(crate) fn errors(block: &[u8; SUPERBLOCK]) -> Option<String> {
     let word = |at: usize| {
         block
             .get(at..)?

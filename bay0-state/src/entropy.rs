@@ -1,10 +1,13 @@
 //! The entropy seed (H16): what one boot gathered helps the next one, and no seed ever serves twice.
 
 use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
-use nix::{errno::Errno, libc, libc::c_int};
+use bay0_persona::confine::{Rights, confine};
+use bay0_persona::{Child, CloneFlags, End, reap, spawn};
+use nix::{errno::Errno, fcntl::OFlag, libc, libc::c_int, unistd::pipe2};
 
 use crate::db::Db;
 use crate::error::{Fault, at};
@@ -17,17 +20,59 @@ struct PoolInfo([c_int; 2], [u8; 32]);
 // RNDADDENTROPY of `random(4)`; its number is built from the size of the two integers alone.
 nix::ioctl_write_ptr!(add_entropy, b'R', 0x03, [c_int; 2]);
 
+/// Longest that the kernel may take for one seed.
+const CREDIT: Duration = Duration::from_secs(1);
+
+/// A child that may credit one seed to the kernel: the keeper that has read it may not any more.
+pub(crate) struct Crediter {
+    child: Child,
+    seed: File,
+}
+
+impl Crediter {
+    /// Starts it while there is a right to hand on.
+    pub(crate) fn start(pool: &File) -> io::Result<Self> {
+        let (theirs, ours) = pipe2(OFlag::O_CLOEXEC)?;
+        let keep = [pool.as_raw_fd(), theirs.as_raw_fd()];
+        let child = spawn(None, CloneFlags::empty(), &keep, || {
+            let (mut seed, mut theirs) = ([0; 32], File::from(theirs));
+            let read = confine(Rights::Seed).and_then(|()| theirs.read_exact(&mut seed));
+            let done = read.and_then(|()| credit(pool, seed));
+            // The errno is the exit code.
+            done.map_or_else(|why| why.raw_os_error().unwrap_or(libc::EIO), |()| 0)
+        })?;
+        let seed = File::from(ours);
+        Ok(Self { child, seed })
+    }
+
+    /// Has it credit the seed.
+    pub(crate) fn credit(mut self, seed: [u8; 32]) -> io::Result<()> {
+        self.seed.write_all(&seed)?;
+        if !self.child.wait_exit(CREDIT) {
+            return Err(Errno::ETIMEDOUT.into());
+        }
+        match reap(Some(self.child.pidfd.as_fd()))?.map(|ended| ended.end) {
+            Some(End::Exit(0)) => Ok(()),
+            Some(End::Exit(errno)) => Err(Errno::from_raw(errno).into()),
+            _ => Err(Errno::EIO.into()),
+        }
+    }
+}
+
 /// Replaces the stored seed, durably, then credits what the old one yields to the kernel; its fingerprint, or `none`.
 ///
 /// Replaced before use: a power cut at any instant can lose a seed, never repeat one. Both values are one-way
 /// derivatives, so the credited one does not reveal the stored one.
-pub(crate) fn restore(db: &Db, pool: &File) -> Result<String, Fault> {
+pub(crate) fn restore(
+    db: &Db,
+    credit: impl FnOnce([u8; 32]) -> io::Result<()>,
+) -> Result<String, Fault> {
     let old = replace(db)?;
     if old.is_empty() {
         return Ok("none".into());
     }
     let seed = sha256(&[old.as_bytes(), b"use"]);
-    credit(pool, seed).map_err(at("credit entropy seed"))?;
+    credit(seed).map_err(at("credit entropy seed"))?;
     Ok(format!("{:.16}", hex(&sha256(&[&seed]))))
 }
 
@@ -51,7 +96,7 @@ pub(crate) fn random() -> io::Result<[u8; 32]> {
 }
 
 /// Adds `seed` to the kernel's pool; without the right to credit it (a test on a plain host) it is mixed in uncredited.
-fn credit(mut file: &File, seed: [u8; 32]) -> io::Result<()> {
+pub(crate) fn credit(mut file: &File, seed: [u8; 32]) -> io::Result<()> {
     let pool = PoolInfo([256, 32], seed);
     // SAFETY: the kernel reads the two integers and then 32 bytes, all within `pool`, which outlives the call.
     match unsafe { add_entropy(file.as_raw_fd(), (&raw const pool).cast()) } {

@@ -6,7 +6,7 @@
 //! | request | what is done | values |
 //! | --- | --- | --- |
 //! | `unlock PROFILE` | find the disk and open the vault on it, which may take a person hours (C07) | `plain`, `passphrase`, `passphrase+tpm`, `recovered` (by its recovery key), `again` or `locked`, what is to be mounted, the disk, what is to be said or nothing; then what is not as it should be of any disk |
-//! | `open BOOT_ID DISK` | mount and open everything | last-known-good time, newest sequence number, what is in force, how the previous boot ended, what ext4 has noted of its errors or nothing; then what is wrong, each of which makes the whole boot RED |
+//! | `open BOOT_ID DISK` | mount, give up every right but files, then open everything | last-known-good time, newest sequence number, what is in force, how the previous boot ended, what ext4 has noted of its errors or nothing; then what is wrong, each of which makes the whole boot RED |
 //! | `append TEXT…` | append records to the genesis log | sequence number of the last |
 //! | `probe` | write, read back and remove a marker file, and append a record (H15) | its sequence number |
 //! | `close HOW NOW` | record how this boot ended, make everything durable; the end of this process unmounts it | |
@@ -30,7 +30,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bay0_persona::confine::confine;
+use bay0_persona::confine::{Rights, confine};
 use bay0_persona::disks::{self, Lost};
 use bay0_persona::packet::{pair, receive, send};
 use bay0_persona::room::enter;
@@ -43,7 +43,7 @@ use nix::unistd::{chdir, syncfs};
 
 use crate::content;
 use crate::db::{self, Db};
-use crate::entropy;
+use crate::entropy::{self, Crediter};
 use crate::error::{Fault, at, failed};
 use crate::gate;
 use crate::genesis::{Log, UNTOLD};
@@ -197,10 +197,15 @@ impl Store {
         let random = File::options().write(true).open("/dev/random");
         let random = random.map_err(at("open /dev/random"))?;
         let mut dir = Path::new(config.mountpoint);
-        let mut worn = None;
+        let (mut crediter, mut worn) = (None, None);
         if config.device.is_some() {
-            worn = content::errors(disk);
+            let started = Crediter::start(&random);
+            crediter = Some(started.map_err(at("start the seed's child"))?);
+            let block = content::superblock(disk);
             mount_persist(disk, dir)?;
+            // From here on everything that is read may be a gate's work of the boot before.
+            confine(Rights::Files).map_err(at("confine the keeper"))?;
+            worn = block.and_then(|block| content::errors(&block));
             dir = Path::new("/");
         }
         let mut trouble = Vec::new();
@@ -209,13 +214,14 @@ impl Store {
         let db = Db::open(dir, &mut trouble).and_then(|db| {
             schema = db::SCHEMA;
             floor = db.answer(&["floor"])?.concat();
-            seed = entropy::restore(&db, &random)?;
+            seed = entropy::restore(&db, |seed| match crediter {
+                Some(crediter) => crediter.credit(seed),
+                None => entropy::credit(&random, seed),
+            })?;
             Ok(db)
         });
         trouble.extend(log.as_ref().err().cloned());
         trouble.extend(db.as_ref().err().cloned());
-        let confined = config.device.map_or(Ok(()), |_| confine());
-        trouble.extend(confined.map_err(at("confine the keeper")).err());
         let told = |log: &Log| (log.tip.last, log.previous.clone());
         let (seq, previous) = log.as_ref().map_or((0, UNTOLD.to_owned()), told);
         let note = format!("schema {schema}, log verified to record {seq}, seed {seed}");
