@@ -17,8 +17,10 @@ mod slot;
 mod stage1;
 mod sys;
 
+use anyhow::anyhow;
 use bay0_persona::disks::VARS;
 use nix::libc;
+use nix::sys::signal::SigSet;
 use nix::unistd::getpid;
 use std::fs::File;
 use std::io::{Write, stderr};
@@ -29,6 +31,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use pid1::Bay0;
+use pid1::poll::Poll;
 use slot::starts;
 use sys::{CONSOLE, boot_ms, open_device};
 
@@ -55,7 +58,10 @@ fn init() -> anyhow::Result<ExitCode> {
         starts::fail(Path::new(VARS));
         anyhow::bail!("FAIL: root: {error:#}; the machine reboots");
     }
-    let mut bay = Bay0::default();
+    // Every signal is blocked: none can interrupt, and those that mean something arrive as events.
+    SigSet::all().thread_block()?;
+    let poll = Poll::new().map_err(|errno| anyhow!("FAIL: start: {errno}; the machine reboots"))?;
+    let mut bay = Bay0::new(poll);
     let words = std::env::args_os().skip(1);
     let mut told = words.filter_map(|word| word.to_str()?.parse::<u32>().ok());
     bay.exec_ms = told.next().map_or_else(boot_ms, u64::from);
@@ -73,8 +79,7 @@ fn init() -> anyhow::Result<ExitCode> {
     let kernel = name.release().display();
     let text = format!("bay0: version {version} is PID 1 (kernel {kernel})");
     bay.log.say(text);
-    let Err(errno) = bay.run();
-    anyhow::bail!("FAIL: start: {errno}; the machine reboots")
+    bay.run()
 }
 
 /// The panic hook: says where on the console and, through the keeper, in the genesis log; then ends PID 1, so that the

@@ -19,10 +19,12 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use nix::{errno::Errno, libc};
 
+use crate::pid1::Bay0;
+use crate::pid1::id::Door;
 use crate::pid1::jobs::by_child;
+use crate::pid1::poll::Source;
 use crate::pid1::proof;
 use crate::pid1::watchdog::{TIMEOUT_S, Watchdog};
-use crate::pid1::{Bay0, Event};
 use crate::stage1::{QUIET, SEALED};
 use crate::sys::{CONSOLE, load_list, open_device, raise_clock, set, told};
 
@@ -208,7 +210,7 @@ fn reconcile(bay: &mut Bay0) -> Result<String> {
 fn umbilical(bay: &mut Bay0) -> Result<String> {
     let bound = Server::bind(Path::new(SOCKET));
     let server = bound.with_context(|| format!("listen at {SOCKET}"))?;
-    bay.watch(&server, Event::Umbilical, 0);
+    bay.poll.watch(&server, Source::Umbilical(Door::Spine))?;
     bay.umbilical = Some(server);
     Ok(format!("listening on {SOCKET}"))
 }
@@ -233,7 +235,7 @@ pub fn operator(bay: &mut Bay0) -> Result<String> {
     let cooked = LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG | LocalFlags::IEXTEN;
     terminal.local_flags.remove(cooked);
     tcsetattr(&console, SetArg::TCSANOW, &terminal)?;
-    bay.watch(&console, Event::Operator, 0);
+    bay.poll.watch(&console, Source::Operator)?;
     bay.log.console = console.try_clone().ok();
     bay.console = Some(console);
     Ok("ready, type help; Ctrl-] leaves a room".to_owned())

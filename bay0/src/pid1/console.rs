@@ -16,6 +16,7 @@ use nix::sys::signal::{SIGCHLD, raise};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 use crate::pid1::Bay0;
+use crate::pid1::id::RoomId;
 use crate::sys::boot_ms;
 
 /// Control and `]`: leaves the room.
@@ -37,7 +38,7 @@ const READS: usize = 8;
 #[derive(Debug)]
 pub struct Attached {
     /// The room's number.
-    pub slot: usize,
+    pub id: RoomId,
     cooked: Termios,
     /// What is said when he leaves.
     last: String,
@@ -49,9 +50,9 @@ nix::ioctl_write_ptr_bad!(set_size, libc::TIOCSWINSZ, libc::winsize);
 
 impl Bay0 {
     /// Takes what a room has written, as far as the console takes it: a room that writes more has to wait.
-    pub fn on_terminal(&mut self, slot: usize) {
-        let inside = self.attached.as_ref().is_some_and(|at| at.slot == slot);
-        let Some(room) = self.rooms.get_mut(&slot) else {
+    pub fn on_terminal(&mut self, id: RoomId) {
+        let inside = self.attached.as_ref().is_some_and(|at| at.id == id);
+        let Some(room) = self.rooms.get_mut(&id) else {
             return;
         };
         let mut bytes = [0; TAIL];
@@ -77,7 +78,7 @@ impl Bay0 {
     /// # Errors
     /// It does not run, has no terminal, or cannot come forward.
     pub fn enter(&mut self, name: &PersonaName) -> Result<()> {
-        let (slot, room) = self.running(name)?;
+        let (id, room) = self.running(name)?;
         let has = room.policy.may(Grant::Terminal);
         ensure!(has, "it has no terminal; next: see its policy");
         self.focus(name)?;
@@ -91,7 +92,7 @@ impl Bay0 {
         raw.output_flags = cooked.output_flags;
         // The last step that can fail: after it the console is the room's.
         tcsetattr(console, SetArg::TCSANOW, &raw).context("set the console")?;
-        let room = self.rooms.get_mut(&slot);
+        let room = self.rooms.get_mut(&id);
         let tail = room.map(|room| std::mem::take(&mut room.tail));
         self.log
             .say(format!("terminal: inside {name} until Ctrl-]; mark {mark}"));
@@ -99,7 +100,7 @@ impl Bay0 {
         self.log.inside = true;
         let last = format!("terminal: left {name}; mark {mark}");
         self.attached = Some(Attached {
-            slot,
+            id,
             cooked,
             last,
             asked: None,
@@ -116,7 +117,7 @@ impl Bay0 {
     }
 
     /// Takes the console's answer about its size out of what was typed, and gives the room's terminal that size; what is left.
-    fn take_size(&mut self, slot: usize, bytes: &[u8]) -> Vec<u8> {
+    fn take_size(&mut self, id: RoomId, bytes: &[u8]) -> Vec<u8> {
         let asked = self.attached.as_mut().and_then(|at| at.asked.take());
         let Some((since, mut all)) = asked else {
             return bytes.to_vec();
@@ -128,7 +129,7 @@ impl Bay0 {
         let (rest, answer) = part(&all);
         match answer {
             Answer::Size(size) => {
-                if let Some(room) = self.rooms.get(&slot) {
+                if let Some(room) = self.rooms.get(&id) {
                     let fd = room.room.terminal.as_raw_fd();
                     // SAFETY: the descriptor is open as long as the file is, and the size is read during the call.
                     let _ = unsafe { set_size(fd, &raw const size) };
@@ -144,14 +145,14 @@ impl Bay0 {
     }
 
     /// Takes what is typed inside a room.
-    pub fn typed(&mut self, slot: usize, bytes: &[u8]) {
-        let bytes = self.take_size(slot, bytes);
+    pub fn typed(&mut self, id: RoomId, bytes: &[u8]) {
+        let bytes = self.take_size(id, bytes);
         let mut parts = bytes.split(|byte| *byte == LEAVE);
         let keys = parts.next().unwrap_or_default();
         if keys.contains(&DRAW) {
             self.ask_size();
         }
-        if let Some(room) = self.rooms.get_mut(&slot) {
+        if let Some(room) = self.rooms.get_mut(&id) {
             // A terminal that nobody reads is full at some time; what is typed then is lost, as on any terminal.
             let _ = room.room.terminal.write(keys);
         }

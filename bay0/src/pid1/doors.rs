@@ -8,6 +8,7 @@ use bay0_validate::finding;
 use nix::libc;
 
 use crate::pid1::Bay0;
+use crate::pid1::id::Door;
 use crate::pid1::proof;
 use crate::pid1::watchdog::Watchdog;
 use crate::sys::boot_ms;
@@ -22,14 +23,16 @@ const SLOW: &str = "others wait; next: see what else uses the disk";
 const UNSEALED: &str = "YELLOW vault: not sealed to this Spine; next: reseal";
 
 impl Bay0 {
-    /// Answers the clients of an umbilical: the Spine's is slot 0, a room's one more than its number. Who may say what was
+    /// Answers the clients of an umbilical. Who may say what was
     /// decided by the uid (`Verb::allowed`); a room is shown itself and what is nested in it, whatever it is called inside.
-    pub fn on_umbilical(&mut self, slot: usize) {
-        let calls = self.server(slot).map(Server::turn).unwrap_or_default();
+    pub fn on_umbilical(&mut self, door: Door) {
+        let calls = self.server(door).map(Server::turn).unwrap_or_default();
         for (id, verb) in calls {
-            let room = slot.checked_sub(1).and_then(|slot| self.rooms.get(&slot));
-            let room = room.map(|room| room.policy.name.clone());
-            let (number, mut given) = (slot.saturating_sub(1), None);
+            let room = match door {
+                Door::Spine => None,
+                Door::Room(id) => self.rooms.get(&id).map(|it| (id, it.policy.name.clone())),
+            };
+            let mut given = None;
             let mut give = |gift| {
                 given = Some(gift);
                 String::new()
@@ -38,10 +41,12 @@ impl Bay0 {
                 (Verb::Hello, _) => Ok(HELLO.to_owned()),
                 (Verb::Version, None) => Ok(self.version()),
                 (Verb::Status, None) => Ok(self.status()),
-                (Verb::Status | Verb::Rooms, _) => Ok(self.list(room.as_ref())),
-                (Verb::Device, Some(_)) => self.lend(number).map(&mut give),
-                (Verb::Update, Some(_)) => self.update_from(number).map(&mut give),
-                (Verb::Gate(wish), Some(_)) => self.wish(number, &wish).map(&mut give),
+                (Verb::Status | Verb::Rooms, _) => {
+                    Ok(self.list(room.as_ref().map(|(_, name)| name)))
+                }
+                (Verb::Device, Some((id, _))) => self.lend(*id).map(&mut give),
+                (Verb::Update, Some((id, _))) => self.update_from(*id).map(&mut give),
+                (Verb::Gate(wish), Some((id, _))) => self.wish(*id, &wish).map(&mut give),
                 (Verb::Validate, None) => {
                     self.asked.push(id);
                     continue;
@@ -49,24 +54,24 @@ impl Bay0 {
                 _ => Err(anyhow!("not at this door; next: use the operator line")),
             };
             let answer = answer.map_err(|why| why.to_string());
-            if let Some(server) = self.server(slot) {
+            if let Some(server) = self.server(door) {
                 server.reply(id, answer.as_deref().map_err(String::as_str), given);
             }
         }
     }
 
     /// Each second a room may ask again, and what had to wait is answered.
-    pub fn refill(&mut self, slot: usize) {
-        if let Some(server) = self.server(slot) {
-            server.credit = (slot > 0).then_some(PER_SECOND);
+    pub fn refill(&mut self, door: Door) {
+        if let Some(server) = self.server(door) {
+            server.credit = (door != Door::Spine).then_some(PER_SECOND);
         }
-        self.on_umbilical(slot);
+        self.on_umbilical(door);
     }
 
-    fn server(&mut self, slot: usize) -> Option<&mut Server> {
-        match slot.checked_sub(1) {
-            None => self.umbilical.as_mut(),
-            Some(room) => self.rooms.get_mut(&room).map(|room| &mut room.server),
+    fn server(&mut self, door: Door) -> Option<&mut Server> {
+        match door {
+            Door::Spine => self.umbilical.as_mut(),
+            Door::Room(id) => self.rooms.get_mut(&id).map(|room| &mut room.server),
         }
     }
 

@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn h15_a_validator_that_dies_is_red_and_one_that_is_slow_is_waited_for() {
-        let mut bay = Bay0::default();
+        let mut bay = Bay0::new(crate::pid1::poll::Poll::new().unwrap());
         let forever = || {
             loop {
                 nix::unistd::pause();

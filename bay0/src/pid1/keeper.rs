@@ -19,10 +19,11 @@ use anyhow::{Result, bail};
 use bay0_state::{Keeper, Op, Reply, SPINE, WRITE_DEADLINE, reseal};
 
 use crate::last_words;
+use crate::pid1::Bay0;
 use crate::pid1::boot::{KEEPER, OPENED};
 use crate::pid1::ending::POWER_OFF;
 use crate::pid1::link::{Counts, Link};
-use crate::pid1::{Bay0, Event};
+use crate::pid1::poll::Source;
 use crate::sys::boot_ms;
 use crate::sys::{raise_clock, unix_seconds};
 
@@ -49,14 +50,12 @@ impl Bay0 {
             let mut keeper = Keeper::start(&SPINE)?;
             let args: Vec<_> = args.iter().map(String::as_str).collect();
             keeper.post(op, &args)?;
+            self.poll.watch(&keeper.socket, Source::Keeper)?;
+            self.poll.watch(&keeper.child.pidfd, Source::Keeper)?;
             Ok(keeper)
         });
         match asked {
-            Ok(keeper) => {
-                self.watch(&keeper.socket, Event::Keeper, 0);
-                self.watch(&keeper.child.pidfd, Event::Keeper, 0);
-                self.install(Some(keeper));
-            }
+            Ok(keeper) => self.install(Some(keeper)),
             Err(error) => self.lose_keeper(&error),
         }
     }

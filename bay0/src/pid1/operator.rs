@@ -37,8 +37,8 @@ impl Bay0 {
         };
         let mut typed = typed.get(..length).unwrap_or_default();
         while let Some((byte, rest)) = typed.split_first() {
-            if let Some(slot) = self.attached.as_ref().map(|at| at.slot) {
-                return self.typed(slot, typed);
+            if let Some(id) = self.attached.as_ref().map(|at| at.id) {
+                return self.typed(id, typed);
             }
             self.invite();
             self.key(*byte);

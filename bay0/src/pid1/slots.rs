@@ -12,6 +12,7 @@ use bay0_persona::policy::SLOT;
 
 use super::Bay0;
 use super::ending::REBOOT;
+use super::id::RoomId;
 use super::jobs::answer_of_child;
 use crate::slot::firmware::Slots;
 use crate::slot::install::{NACK, install, mend, tell, told};
@@ -114,8 +115,8 @@ impl Bay0 {
     ///
     /// # Errors
     /// Why it may not, or not now.
-    pub fn update_from(&mut self, slot: usize) -> Result<OwnedFd> {
-        self.granted(slot, SLOT)?;
+    pub fn update_from(&mut self, id: RoomId) -> Result<OwnedFd> {
+        self.granted(id, SLOT)?;
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_read_timeout(Some(SILENCE))?;
         ours.set_write_timeout(Some(SILENCE))?;

@@ -10,6 +10,7 @@ use bay0_state::gate::NOT;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 
 use crate::pid1::Bay0;
+use crate::pid1::id::RoomId;
 
 /// Wishes that wait for the keeper.
 const MOST: usize = 64;
@@ -27,8 +28,8 @@ impl Bay0 {
     ///
     /// # Errors
     /// Why it may not, or not now.
-    pub fn wish(&mut self, slot: usize, wish: &Wish) -> Result<OwnedFd> {
-        let room = self.rooms.get(&slot);
+    pub fn wish(&mut self, id: RoomId, wish: &Wish) -> Result<OwnedFd> {
+        let room = self.rooms.get(&id);
         let room = room.filter(|room| room.policy.may(Grant::PersistBytes));
         let policy = &room.context(UNGRANTED)?.policy;
         ensure!(self.keeper.is_some() && self.end.is_none(), DIRTY);
@@ -76,7 +77,7 @@ mod tests {
         for _ in 0..3 {
             packet::send(&room, &[b"d", b"data"], None, MsgFlags::empty()).unwrap();
         }
-        let mut bay = Bay0::default();
+        let mut bay = Bay0::new(crate::pid1::poll::Poll::new().unwrap());
         bay.wishes.push_back((vec![], theirs));
         bay.refuse_wishes();
         let mut answer = [0; 256];

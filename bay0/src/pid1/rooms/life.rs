@@ -14,6 +14,7 @@ use nix::libc;
 
 use crate::pid1::Bay0;
 use crate::pid1::boot;
+use crate::pid1::id::{Door, RoomId};
 use crate::pid1::rooms::{Running, socket};
 use crate::sys::boot_ms;
 use crate::sys::inputs;
@@ -73,14 +74,14 @@ impl Bay0 {
     /// # Errors
     /// What failed; the room that was in front still is.
     pub fn focus(&mut self, name: &PersonaName) -> Result<()> {
-        let slot = self.running(name)?.1.top;
-        if name.is_system() || self.front == Some(slot) {
+        let id = self.running(name)?.1.top;
+        if name.is_system() || self.front == Some(id) {
             return Ok(());
         }
         let old = self.front.and_then(|old| self.rooms.get(&old));
         let old = old.filter(|old| !old.background);
         old.map_or(Ok(()), |old| old.group.freeze(FOCUS_DEADLINE))?;
-        let new = self.rooms.get(&slot);
+        let new = self.rooms.get(&id);
         let thawed = new.map_or(Ok(()), |new| new.group.thaw(FOCUS_DEADLINE));
         if let (Err(_), Some(old)) = (thawed, old) {
             let _ = old.group.thaw(FOCUS_DEADLINE);
@@ -93,7 +94,7 @@ impl Bay0 {
             bail!("the room in front kept its device: {errno:?}; that room is stopped");
         }
         self.lent = None;
-        self.front = Some(slot);
+        self.front = Some(id);
         self.log.say(format!("room: {name} is in front"));
         Ok(())
     }
@@ -103,8 +104,8 @@ impl Bay0 {
     ///
     /// # Errors
     /// Why the room may not have it now.
-    pub fn lend(&mut self, slot: usize) -> Result<OwnedFd> {
-        let room = self.granted(slot, STANDIN)?;
+    pub fn lend(&mut self, id: RoomId) -> Result<OwnedFd> {
+        let room = self.granted(id, STANDIN)?;
         let in_front = self.front == Some(room.top);
         ensure!(in_front, "this room is not in front; next: ask when it is");
         let none = "this machine has no such device; next: attach one";
@@ -113,7 +114,7 @@ impl Bay0 {
         let device = File::open(node).context(none)?;
         revoke(&self.lent).context("who has it keeps it; next: stop this room")?;
         let given = device.try_clone()?;
-        self.lent = Some((slot, device));
+        self.lent = Some((id, device));
         Ok(given.into())
     }
 
@@ -121,8 +122,8 @@ impl Bay0 {
     ///
     /// # Errors
     /// It does not.
-    pub fn granted(&self, slot: usize, kind: u64) -> Result<&Running> {
-        let room = self.rooms.get(&slot);
+    pub fn granted(&self, id: RoomId, kind: u64) -> Result<&Running> {
+        let room = self.rooms.get(&id);
         let room = room.filter(|it| it.policy.get(Grant::Devices) & kind != 0);
         room.context("not in this room's policy; next: write it there")
     }
@@ -131,9 +132,9 @@ impl Bay0 {
     ///
     /// # Errors
     /// It does not run.
-    pub fn running(&self, name: &PersonaName) -> Result<(usize, &Running)> {
+    pub fn running(&self, name: &PersonaName) -> Result<(RoomId, &Running)> {
         let found = self.baked.find(name);
-        let running = found.and_then(|(slot, _)| Some((slot, self.rooms.get(&slot)?)));
+        let running = found.and_then(|(id, _)| Some((id, self.rooms.get(&id)?)));
         let running = running.filter(|(_, room)| room.stop_ms.is_none() && room.status.is_none());
         running.context("it does not run; next: type rooms")
     }
@@ -144,9 +145,9 @@ impl Bay0 {
     /// It does not run, or the kernel refuses to kill it.
     pub fn stop(&mut self, name: &PersonaName) -> Result<()> {
         let found = self.baked.find(name);
-        let waited = found.and_then(|(slot, _)| self.again.remove(&slot));
-        match self.running(name).map(|(slot, _)| slot) {
-            Ok(slot) => self.kill(slot),
+        let waited = found.and_then(|(id, _)| self.again.remove(&id));
+        match self.running(name).map(|(id, _)| id) {
+            Ok(id) => self.kill(id),
             Err(error) => waited.map(drop).ok_or(error),
         }
     }
@@ -156,20 +157,20 @@ impl Bay0 {
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn kill(&mut self, slot: usize) -> Result<()> {
-        let Some(outer) = self.rooms.get(&slot) else {
+    pub fn kill(&mut self, id: RoomId) -> Result<()> {
+        let Some(outer) = self.rooms.get(&id) else {
             return Ok(());
         };
         outer.group.condemn()?;
-        self.front.take_if(|front| *front == slot);
+        self.front.take_if(|front| *front == id);
         let outer = outer.policy.name.clone();
-        for (slot, room) in &mut self.rooms {
+        for (id, room) in &mut self.rooms {
             let inside = room.policy.name.is_in(&outer);
             if inside && room.status.is_none() {
                 room.stop_ms.get_or_insert_with(boot_ms);
             }
             // A descriptor on its way between processes can outlive them all.
-            if let Some(lent) = self.lent.take_if(|(at, _)| inside && at == slot) {
+            if let Some(lent) = self.lent.take_if(|(at, _)| inside && at == id) {
                 let _ = revoke(&Some(lent));
             }
         }
@@ -180,12 +181,12 @@ impl Bay0 {
     pub fn ended(&mut self, ended: Ended) {
         let mut rooms = self.rooms.iter();
         let found = rooms.find(|(_, it)| it.room.child.pid == ended.pid);
-        if let Some(slot) = found.map(|(slot, _)| *slot) {
+        if let Some(id) = found.map(|(id, _)| *id) {
             // What it told last comes before its end: the stage that failed, or the rest of its output.
-            self.on_room(slot);
-            let room = self.rooms.get_mut(&slot);
+            self.on_room(id);
+            let room = self.rooms.get_mut(&id);
             let _ = room.and_then(|room| room.status.replace(ended.end.of_program()));
-            let _ = self.kill(slot);
+            let _ = self.kill(id);
             self.bury();
         }
     }
@@ -193,16 +194,16 @@ impl Bay0 {
     /// Takes away what is left of the rooms that have ended. The group around another room stays until that is gone.
     fn bury(&mut self) {
         let ended = self.rooms.iter().rev();
-        let ended = ended.filter_map(|(slot, room)| Some((*slot, room.status?)));
-        for (slot, status) in ended.collect::<Vec<_>>() {
-            let Some(room) = self.rooms.get_mut(&slot) else {
+        let ended = ended.filter_map(|(id, room)| Some((*id, room.status?)));
+        for (id, status) in ended.collect::<Vec<_>>() {
+            let Some(room) = self.rooms.get_mut(&id) else {
                 continue;
             };
             room.limits().iter().for_each(|line| self.log.say(line));
             let path = room.group.path.clone();
             let _ = fs::remove_dir(path.join(OWN));
             let gone = fs::remove_dir(path);
-            let Some(room) = gone.ok().and_then(|()| self.rooms.remove(&slot)) else {
+            let Some(room) = gone.ok().and_then(|()| self.rooms.remove(&id)) else {
                 continue;
             };
             let name = &room.policy.name;
@@ -211,28 +212,28 @@ impl Bay0 {
                 None => format!("ended: {status}{}", room.by_limit(status)),
             };
             self.log.say(format!("room: {name} {how}"));
-            if self.attached.as_ref().is_some_and(|at| at.slot == slot) {
+            if self.attached.as_ref().is_some_and(|at| at.id == id) {
                 self.leave();
             }
             let _ = fs::remove_file(socket(name));
             self.record(name, State::Stopped);
             if room.stop_ms.is_none() && status != End::Exit(0) {
-                self.retry(slot, &room);
+                self.retry(id, &room);
             }
         }
     }
 
     /// Plans another start of a room that has failed, if its policy wants one.
-    fn retry(&mut self, slot: usize, room: &Running) {
+    fn retry(&mut self, id: RoomId, room: &Running) {
         let recovered = boot_ms().saturating_sub(room.begun_ms) >= MAX_DELAY_MS;
-        let again = self.again.remove(&slot).filter(|_| !recovered);
+        let again = self.again.remove(&id).filter(|_| !recovered);
         let tries = again.map_or(0, |it| it.0);
         let (policy, most) = (&room.policy, room.policy.get(Grant::Tries));
         if tries < most {
             let delay = policy.get(Grant::DelayMs);
             let delay = delay.saturating_mul(1 << tries.min(16)).min(MAX_DELAY_MS);
             let (due, tries) = (boot_ms().saturating_add(delay), tries.saturating_add(1));
-            self.again.insert(slot, (tries, due));
+            self.again.insert(id, (tries, due));
             let when = format!("in {delay} ms, try {tries} of {most}");
             let text = format!("room: {} starts again {when}", policy.name);
             self.log.say(text);
@@ -240,8 +241,8 @@ impl Bay0 {
     }
 
     /// A room has come to a limit, or its last process has ended.
-    pub fn on_limit(&mut self, slot: usize) {
-        if let Some(room) = self.rooms.get_mut(&slot) {
+    pub fn on_limit(&mut self, id: RoomId) {
+        if let Some(room) = self.rooms.get_mut(&id) {
             room.limits().iter().for_each(|line| self.log.say(line));
         }
         self.bury();
@@ -259,9 +260,9 @@ impl Bay0 {
         self.tend_keeper();
         let (now, front) = (boot_ms(), self.front);
         let awake = self.rooms.iter().filter(|(_, room)| room.awake(front));
-        let doors = awake.map(|(slot, _)| slot.saturating_add(1)).chain([0]);
-        for slot in doors.collect::<Vec<_>>() {
-            self.refill(slot);
+        let doors = awake.map(|(id, _)| Door::Room(*id)).chain([Door::Spine]);
+        for door in doors.collect::<Vec<_>>() {
+            self.refill(door);
         }
         // The kernel gives the cards back a while after a room has ended, perhaps when the next one runs already.
         let net = self.with(NIC).next();
@@ -270,12 +271,12 @@ impl Bay0 {
             let _ = self.connect(&net.policy, &net.room);
         }
         let due = self.again.iter().filter(|(_, again)| again.1 <= now);
-        let mut due = due.map(|(slot, _)| *slot);
-        if let Some(slot) = due.find(|slot| self.may_return(*slot))
-            && let Some(policy) = self.baked.policies.get(slot).cloned()
+        let mut due = due.map(|(id, _)| *id);
+        if let Some(id) = due.find(|id| self.may_return(*id))
+            && let Some(policy) = self.baked.policy(id).cloned()
         {
             // Not again before it has ended again.
-            self.again.entry(slot).and_modify(|it| it.1 = u64::MAX);
+            self.again.entry(id).and_modify(|it| it.1 = u64::MAX);
             self.order("start", &policy.name, Bay0::start);
         }
         self.bury();
@@ -295,28 +296,28 @@ impl Bay0 {
     fn give_up(&mut self) {
         let front = self.front;
         let awake = self.rooms.iter_mut().filter(|(_, it)| it.awake(front));
-        let stuck = awake.filter_map(|(slot, room)| room.is_stuck().then_some(*slot));
-        for slot in stuck.collect::<Vec<_>>() {
-            if let Some(room) = self.rooms.get(&slot) {
+        let stuck = awake.filter_map(|(id, room)| room.is_stuck().then_some(*id));
+        for id in stuck.collect::<Vec<_>>() {
+            if let Some(room) = self.rooms.get(&id) {
                 let (name, stage) = (&room.policy.name, &room.stage);
                 let text = format!("still at stage {stage} after {STAGE_S} s");
                 self.fail(&format!(
                     "start {name}: {text}; next: check the disk of rooms, start it again"
                 ));
             }
-            let _ = self.kill(slot);
+            let _ = self.kill(id);
         }
     }
 
     /// A room that would take the focus from another one waits until nobody has it.
-    fn may_return(&self, slot: usize) -> bool {
-        let policy = self.baked.policies.get(slot);
+    fn may_return(&self, id: RoomId) -> bool {
+        let policy = self.baked.policy(id);
         let own = |front, it: &Policy| {
             let top = self.top(it);
             it.name.is_system() || top == front || self.goes_on(top)
         };
         let own = |front| policy.is_some_and(|it| own(front, it));
-        !self.rooms.contains_key(&slot) && self.end.is_none() && self.front.is_none_or(own)
+        !self.rooms.contains_key(&id) && self.end.is_none() && self.front.is_none_or(own)
     }
 }
 
@@ -369,7 +370,7 @@ impl Running {
 }
 
 /// Takes a device back: whoever has it open reads an error from now on. One that was unplugged is nobody's already.
-fn revoke(lent: &Option<(usize, File)>) -> nix::Result<()> {
+fn revoke(lent: &Option<(RoomId, File)>) -> nix::Result<()> {
     let fd = lent.as_ref().map(|(_, device)| device.as_raw_fd());
     // SAFETY: the call takes no memory of ours, and the descriptor is open as long as the file is.
     match fd.map(|fd| unsafe { evdev_revoke(fd, 0) }) {
@@ -385,7 +386,9 @@ mod tests {
     #[test]
     fn t05_what_cannot_be_taken_back_is_an_error_and_what_nobody_has_is_none() {
         assert_eq!(revoke(&None), Ok(()));
-        let file = File::open("/dev/null").ok().map(|file| (7, file));
+        let file = File::open("/dev/null")
+            .ok()
+            .map(|file| (RoomId::new(7), file));
         assert_eq!(revoke(&file), Err(Errno::ENOTTY));
     }
 }

@@ -29,9 +29,11 @@ use bay0_umbilical::Server;
 
 pub use self::life::Again;
 use self::life::{LIMITS, Met};
+use crate::pid1::Bay0;
 use crate::pid1::doors::PER_SECOND;
+use crate::pid1::id::{Door, RoomId};
 use crate::pid1::jobs::by_child;
-use crate::pid1::{Bay0, Event};
+use crate::pid1::poll::Source;
 use crate::slot::firmware::Slots;
 use crate::sys::boot_ms;
 use crate::sys::told;
@@ -63,7 +65,7 @@ pub struct Running {
     /// Its first process.
     pub room: Room,
     /// The number of the outermost room that this one is in: its own, if it is not nested. The focus is that one's.
-    pub top: usize,
+    pub top: RoomId,
     /// That one goes on while another room is in front, and this one with it.
     pub background: bool,
     /// Its group.
@@ -99,7 +101,7 @@ struct Made {
 
 impl Running {
     /// Whether it is not frozen while `front` has the focus: the system's own rooms serve the others, and who is killed runs to die.
-    pub fn awake(&self, front: Option<usize>) -> bool {
+    pub fn awake(&self, front: Option<RoomId>) -> bool {
         let serves = self.background || self.policy.name.is_system();
         front == Some(self.top) || serves || self.stop_ms.is_some()
     }
@@ -121,11 +123,16 @@ impl Baked {
         Some(())
     }
 
+    /// A room's policy.
+    pub fn policy(&self, id: RoomId) -> Option<&Rc<Policy>> {
+        self.policies.get(id.place())
+    }
+
     /// A room's number and policy.
-    pub fn find(&self, name: &PersonaName) -> Option<(usize, Rc<Policy>)> {
+    pub fn find(&self, name: &PersonaName) -> Option<(RoomId, Rc<Policy>)> {
         let mut all = self.policies.iter().enumerate();
-        let (slot, policy) = all.find(|(_, policy)| policy.name == *name)?;
-        Some((slot, Rc::clone(policy)))
+        let (id, policy) = all.find(|(_, policy)| policy.name == *name)?;
+        Some((RoomId::new(id), Rc::clone(policy)))
     }
 
     /// Bytes that all rooms which can start in this Spine may keep together; a policy without an image starts none (U06).
@@ -215,14 +222,14 @@ impl Bay0 {
         let ready = self.keeper.is_some() && self.end.is_none();
         ensure!(ready, "the boot is dirty, or ends; next: see status");
         let found = self.baked.find(name);
-        let (slot, policy) = found.context("it has no policy; next: type rooms")?;
+        let (id, policy) = found.context("it has no policy; next: type rooms")?;
         let top = self.top(&policy);
         let background = self.goes_on(top);
-        let there = self.rooms.contains_key(&slot);
+        let there = self.rooms.contains_key(&id);
         ensure!(!there, "it is there already; next: stop it");
         let within = self.within(&policy)?;
         let group = Group::create(&within, &name.internal())?;
-        let made = self.furnish(slot, &policy, &group);
+        let made = self.furnish(id, &policy, &group);
         let undo = |_: &Error| {
             group.remove(UNDO_DEADLINE).unwrap_or_default();
             let _ = fs::remove_file(socket(name));
@@ -245,12 +252,12 @@ impl Bay0 {
             met: Default::default(),
             _events: made.events,
         };
-        self.rooms.insert(slot, running);
+        self.rooms.insert(id, running);
         self.record(name, State::Starting);
         // One that goes on behind another is not brought forward from there by its start.
         let behind = background && self.front.is_some();
         let focus = if behind { Ok(()) } else { self.focus(name) };
-        focus.or_else(|error| self.kill(slot).and(Err(error)))
+        focus.or_else(|error| self.kill(id).and(Err(error)))
     }
 
     /// The group a room is made in: that of the room it is nested in, which must run and must not be exceeded (A05).
@@ -267,7 +274,7 @@ impl Bay0 {
     }
 
     /// Makes what is in a room's group: its image's files, its umbilical, its first process and the network.
-    fn furnish(&mut self, slot: usize, policy: &Policy, group: &Group) -> Result<Made> {
+    fn furnish(&mut self, id: RoomId, policy: &Policy, group: &Group) -> Result<Made> {
         let image = self.baked.image(&policy.image)?;
         group.limit(policy)?;
         let own = group.mirror(native::OWN, policy)?;
@@ -275,7 +282,7 @@ impl Bay0 {
         let mut server = Server::bind(&umbilical).context("umbilical")?;
         server.credit = Some(PER_SECOND);
         let filters = self.baked.filters.get(&policy.get(Grant::Seccomp));
-        let number = u32::try_from(slot)?.saturating_add(1);
+        let number = u32::try_from(id.place())?.saturating_add(1);
         let plan = Plan {
             policy,
             uid: number.saturating_mul(UIDS),
@@ -289,12 +296,13 @@ impl Bay0 {
             let text = "has no network: sys://net does not run";
             self.log.say(format!("room: {} {text}", policy.name));
         }
-        self.watch(&room.report, Event::Room, slot);
-        self.watch(&room.terminal, Event::Room, slot);
-        self.watch(&server, Event::Umbilical, slot.saturating_add(1));
         let events = group.events()?;
+        self.poll.watch(&room.report, Source::Room(id))?;
+        self.poll.watch(&room.terminal, Source::Room(id))?;
+        let umbilical = Source::Umbilical(Door::Room(id));
+        self.poll.watch(&server, umbilical)?;
         for file in &events {
-            self.watch(file, Event::Limit, slot);
+            self.poll.watch(file, Source::Limit(id))?;
         }
         #[cfg(feature = "fault")]
         let go = !crate::fault::holds_starts();
@@ -340,10 +348,10 @@ impl Bay0 {
     }
 
     /// A room tells of its start, or writes to its terminal.
-    pub fn on_room(&mut self, slot: usize) {
-        self.on_terminal(slot);
+    pub fn on_room(&mut self, id: RoomId) {
+        self.on_terminal(id);
         let starting = |room: &&mut Running| !room.runs && room.stop_ms.is_none();
-        let Some(room) = self.rooms.get_mut(&slot).filter(starting) else {
+        let Some(room) = self.rooms.get_mut(&id).filter(starting) else {
             return;
         };
         let name = room.policy.name.clone();
@@ -374,11 +382,11 @@ impl Bay0 {
     /// Every room that there is a policy of, or those only that are in one of them: a line each.
     pub fn list(&self, within: Option<&PersonaName>) -> String {
         let mut text = String::new();
-        for (slot, policy) in self.baked.policies.iter().enumerate() {
+        for (place, policy) in self.baked.policies.iter().enumerate() {
             if within.is_some_and(|outer| !policy.name.is_in(outer)) {
                 continue;
             }
-            let Some(room) = self.rooms.get(&slot) else {
+            let Some(room) = self.rooms.get(&RoomId::new(place)) else {
                 text += &format!("{} stopped\n", policy.name);
                 continue;
             };
@@ -402,17 +410,17 @@ impl Bay0 {
     }
 
     /// Whether the policy of the outermost room lets it go on behind another.
-    pub fn goes_on(&self, top: usize) -> bool {
-        let policy = self.baked.policies.get(top);
+    pub fn goes_on(&self, top: RoomId) -> bool {
+        let policy = self.baked.policy(top);
         policy.is_some_and(|it| it.may(Grant::Background))
     }
 
     /// See [`Running::top`].
-    pub fn top(&self, policy: &Policy) -> usize {
+    pub fn top(&self, policy: &Policy) -> RoomId {
         // By name, a room comes after those it is in.
         let mut all = self.baked.policies.iter();
         let top = all.position(|outer| policy.name.is_in(&outer.name));
-        top.unwrap_or(usize::MAX)
+        RoomId::new(top.unwrap_or(usize::MAX))
     }
 }
 
