@@ -31,7 +31,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use pid1::Bay0;
+use pid1::facts::Facts;
 use pid1::poll::Poll;
+use pid1::say::Log;
 use slot::starts;
 use sys::{CONSOLE, boot_ms, open_device};
 
@@ -68,13 +70,13 @@ fn init() -> anyhow::Result<ExitCode> {
     // SAFETY: the bay0 of the initramfs has left this descriptor to this one, which holds none of its own yet.
     let left = |fd: u32| unsafe { File::from_raw_fd(fd.cast_signed()) };
     bay.left = told.next().map(left);
-    bay.facts = sys::told("/etc/spine");
+    bay.facts = Facts::read();
     bay.install(None);
     // By this name PID 1 is known to the kernel's own lines and to bay0 --validate.
     let _ = nix::sys::prctl::set_name(c"bay0");
     // The image has these two devices before anything is mounted.
-    bay.log.console = open_device(CONSOLE).ok();
-    bay.log.kmsg = File::options().write(true).open("/dev/kmsg").ok();
+    let kmsg = File::options().write(true).open("/dev/kmsg").ok();
+    bay.log = Log::new(open_device(CONSOLE).ok(), kmsg);
     let (version, name) = (env!("CARGO_PKG_VERSION"), nix::sys::utsname::uname()?);
     let kernel = name.release().display();
     let text = format!("bay0: version {version} is PID 1 (kernel {kernel})");

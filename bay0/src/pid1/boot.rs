@@ -96,7 +96,7 @@ pub const MOUNTS: [(&str, &str, MsFlags, &str); 7] = [
 /// Nothing would reset a machine that is stuck.
 fn watchdog(bay: &mut Bay0) -> Result<String> {
     let dog = Watchdog::arm(bay.left.take())?;
-    let name = bay.watchdog.insert(dog).name.as_str();
+    let name = bay.watchdog.insert(dog).name();
     Ok(format!("armed {name}, time-out {TIMEOUT_S} s read back"))
 }
 
@@ -182,7 +182,7 @@ fn firmware(_: &mut Bay0) -> Result<String> {
 
 /// Puts the clock at or after the image's own build (H16).
 fn time(bay: &mut Bay0) -> Result<String> {
-    raise_clock(bay.epoch().context("no epoch in /etc/spine")?)
+    raise_clock(bay.facts.epoch().context("no epoch in /etc/spine")?)
 }
 
 /// Converges what the database wants and what is really there (H12).
@@ -221,14 +221,14 @@ fn umbilical(bay: &mut Bay0) -> Result<String> {
 /// # Errors
 /// There is a console, and it cannot be read.
 pub fn operator(bay: &mut Bay0) -> Result<String> {
-    if bay.is_release() {
+    if bay.facts.is_release() {
         return Ok("none in the release profile".to_owned());
     }
     let opened =
         open_device(CONSOLE).and_then(|it| Ok((tcgetattr(&it).map_err(io::Error::from)?, it)));
     let errno = |error: &anyhow::Error| error.downcast_ref::<io::Error>()?.raw_os_error();
     if let Some(libc::EIO | libc::ENODEV) = opened.as_ref().err().and_then(errno) {
-        bay.log.console = None;
+        bay.log.set_console(None);
         return Ok("none, this machine has no console".to_owned());
     }
     let (mut terminal, console) = opened?;
@@ -236,7 +236,7 @@ pub fn operator(bay: &mut Bay0) -> Result<String> {
     terminal.local_flags.remove(cooked);
     tcsetattr(&console, SetArg::TCSANOW, &terminal)?;
     bay.poll.watch(&console, Source::Operator)?;
-    bay.log.console = console.try_clone().ok();
+    bay.log.set_console(console.try_clone().ok());
     bay.console = Some(console);
     Ok("ready, type help; Ctrl-] leaves a room".to_owned())
 }

@@ -97,7 +97,7 @@ impl Bay0 {
         self.log
             .say(format!("terminal: inside {name} until Ctrl-]; mark {mark}"));
         self.log.draw(tail.unwrap_or_default());
-        self.log.inside = true;
+        self.log.set_inside(true);
         let last = format!("terminal: left {name}; mark {mark}");
         self.attached = Some(Attached {
             id,
@@ -169,7 +169,7 @@ impl Bay0 {
                 let _ = tcsetattr(console, SetArg::TCSANOW, &at.cooked);
             }
             self.log.say(at.last);
-            self.log.inside = false;
+            self.log.set_inside(false);
         }
     }
 }

@@ -86,7 +86,7 @@ impl Bay0 {
         };
         // A boot that began dirty stays dirty, whatever works by now.
         let dirty = self.dirty().next().cloned();
-        let dirty = dirty.or(self.marked.clone().filter(|_| self.read_only));
+        let dirty = dirty.or(self.disk.is_read_only().cloned());
         // Slow is not dead: a probe that waits, or has its reply, is no failure.
         let slow = self.link.slow_ms().filter(|_| dirty.is_none());
         let slow = slow.filter(|_| persist.as_ref().map_or_else(String::is_empty, |_| true));
@@ -117,7 +117,7 @@ impl Bay0 {
             finding("watchdog", dog),
             finding("boot", boot),
         ];
-        let disk = self.marked.as_ref().or(self.worn.first());
+        let disk = self.disk.marked().or(self.worn.first());
         let disk = disk.map(|why| format!("YELLOW disk: {why}"));
         let lines: Vec<_> = lines.into_iter().chain(vault).chain(disk).collect();
         let report = lines.join("\n") + "\n";
@@ -138,7 +138,7 @@ impl Bay0 {
         let line = told("/proc/cmdline");
         let (build, slot) = (proof::build(&line), self.slots.as_ref());
         let slot = slot.map_or("none", |slots| slots.here);
-        format!("{}build={build}\nslot={slot}\n", self.facts)
+        format!("{}build={build}\nslot={slot}\n", self.facts.text())
     }
 
     /// What the factory baked in, and figures about PID 1 and its keeper: `key=value` lines, in milliseconds and kB.
@@ -171,7 +171,7 @@ impl Bay0 {
             // Lines about addresses that the kernel holds for the Spine: none, always (T07).
             ("addresses", &addresses.lines().count()),
             ("reaped", &self.reaper.count()),
-            ("console_lost", &self.log.lost),
+            ("console_lost", &self.log.lost()),
         ];
         let rows = rows.map(|(key, value)| format!("{key}={value}\n"));
         let dirty = self.dirty().map(|text| format!("dirty={text}\n"));

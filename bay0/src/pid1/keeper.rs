@@ -22,8 +22,9 @@ use crate::last_words;
 use crate::pid1::Bay0;
 use crate::pid1::boot::{KEEPER, OPENED};
 use crate::pid1::ending::POWER_OFF;
-use crate::pid1::link::{Counts, Link};
+use crate::pid1::link::Link;
 use crate::pid1::poll::Source;
+use crate::pid1::watchdog::Watchdog;
 use crate::sys::boot_ms;
 use crate::sys::{raise_clock, unix_seconds};
 
@@ -41,7 +42,7 @@ impl Bay0 {
     /// Starts a keeper and asks it to unlock the disk, or in operation to open the one that is unlocked already. What follows, follows
     /// its reply.
     pub fn start_keeper(&mut self) {
-        let profile = self.fact("profile=").unwrap_or("release").to_owned();
+        let profile = self.facts.profile().to_owned();
         let (op, args) = match self.operator_ms {
             Some(_) => ("open", self.to_open()),
             None => ("unlock", Ok(vec![profile])),
@@ -147,17 +148,15 @@ impl Bay0 {
             bail!("keeper open: {opened:?}; not understood; next: report this text");
         };
         self.wear(worn);
-        let disk = self.unlocked_as(MOUNTED);
-        let counts = disk.map(|disk| Counts::read(disk)).unwrap_or_default();
-        self.marked = self.marked.take().map(|_| counts.text(false));
-        (self.counts, self.read_only) = (Some(counts), false);
+        let device = self.unlocked_as(MOUNTED).cloned();
+        self.disk.opened(device.as_deref());
         for text in trouble {
             self.log.say(format!("keeper: FAIL: {text}"));
             self.trouble.push(text.clone());
         }
         // How the boot before this one ended, and its last lines, which nobody could read then.
         if self.log_seq == 0 {
-            let fired = self.watchdog.as_ref().is_some_and(|dog| dog.fired);
+            let fired = self.watchdog.as_ref().is_some_and(Watchdog::has_fired);
             let cause = if fired { " (watchdog reset)" } else { "" };
             for line in format!("{previous}{cause}").lines() {
                 self.log.say(format!("previous: {line}"));
@@ -179,7 +178,7 @@ impl Bay0 {
     fn to_open(&self) -> io::Result<Vec<String>> {
         let told = self.vault.clone().unwrap_or_else(|| Ok(vec![]));
         let told = told.map_err(io::Error::other)?;
-        if self.is_release() && !self.is_vault() {
+        if self.facts.is_release() && !self.is_vault() {
             return Err(io::Error::other(UNENCRYPTED));
         }
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
@@ -289,26 +288,18 @@ impl Bay0 {
     }
 
     fn look_at_disk(&mut self) {
-        let counts = self.unlocked_as(MOUNTED).map(|disk| Counts::read(disk));
-        let (Some(keeper), Some(counts)) = (self.keeper.as_mut(), counts) else {
+        let device = self.unlocked_as(MOUNTED).cloned();
+        let (Some(keeper), Some(device)) = (self.keeper.as_mut(), device) else {
             return;
         };
-        let before = self.counts.take().unwrap_or_default();
-        if counts.completed != before.completed {
+        let look = self.disk.look(&device);
+        if look.moved {
             keeper.moved();
         }
-        if counts.marks() > before.marks() {
-            let fell = counts.errors > before.errors && !self.read_only;
-            self.read_only |= fell;
-            let text = counts.text(self.read_only);
-            if fell || counts.marks() >= self.reported.saturating_mul(2) {
-                self.reported = counts.marks();
-                self.log.say(format!("disk: FAIL: {text}"));
-                self.stale = true;
-            }
-            self.marked = Some(text);
+        if let Some(text) = look.worse {
+            self.log.say(format!("disk: FAIL: {text}"));
+            self.stale = true;
         }
-        self.counts = Some(counts);
     }
 
     /// The keeper's reply, or its end.

@@ -10,15 +10,10 @@
 //! held `/persist`: not earlier, since a process that waits for the disk ends when the disk answers or the kernel fails the command.
 //! Where another one cannot open `/persist` either, the next one follows after a pause, which doubles.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use bay0_persona::Child;
 use bay0_state::{Op, WRITE_DEADLINE};
-use nix::sys::stat::{major, minor};
-
-use crate::sys::told;
 
 /// How long no request may be slow until the disk counts as quick.
 const CALM: Duration = Duration::from_secs(10);
@@ -28,9 +23,6 @@ const SPARING: u32 = 4;
 /// The first pause before `/persist` is opened once more, and the longest.
 const PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
-/// The completed reads, writes, discards and flushes among the numbers of a disk (kernel doc: `block/stat`).
-const COMPLETED: [usize; 4] = [0, 4, 11, 15];
-
 /// How the keeper answers.
 #[derive(Debug, Default)]
 pub enum Link {
@@ -168,61 +160,6 @@ impl Link {
     }
 }
 
-/// What the kernel counts of a file system's disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// What the disk has completed.
-    pub completed: Vec<u64>,
-    /// Errors of ext4, those of former mounts included, and warnings since it was mounted.
-    pub errors: u64,
-    warnings: u64,
-    /// The last error: Unix second and function.
-    last: (u64, String),
-}
-
-impl Counts {
-    /// Reads them; no disk is asked for it.
-    pub fn read(device: &str) -> Self {
-        let rdev = fs::metadata(device).map_or(0, |it| it.rdev());
-        let block = format!("/sys/dev/block/{}:{}", major(rdev), minor(rdev));
-        let name = fs::read_link(&block).unwrap_or_default();
-        let name = name.file_name().unwrap_or_default().display().to_string();
-        let ext4 = |key: &str| told(format!("/sys/fs/ext4/{name}/{key}")).trim().to_owned();
-        let number = |key: &str| ext4(key).parse().unwrap_or(0);
-        Self {
-            completed: completed(&told(format!("{block}/stat"))),
-            errors: number("errors_count"),
-            warnings: number("warning_count"),
-            last: (number("last_error_time"), ext4("last_error_func")),
-        }
-    }
-
-    /// Errors and warnings.
-    pub fn marks(&self) -> u64 {
-        self.errors.saturating_add(self.warnings)
-    }
-
-    /// As it is said. With `errors=remount-ro`, as the keeper mounts it, ext4 writes nothing any more once it has found an error; the
-    /// kernel's table of mounts does not say so in every version.
-    pub fn text(&self, read_only: bool) -> String {
-        let (errors, warnings, (second, function)) = (self.errors, self.warnings, &self.last);
-        let mut text = format!("{errors} errors and {warnings} warnings of ext4");
-        if errors > 0 {
-            text += &format!(", the last error at Unix second {second} in {function}()");
-        }
-        if read_only {
-            text += "; /persist is read-only since, nothing is kept";
-        }
-        text + "; next: copy the disk, then run e2fsck on another machine"
-    }
-}
-
-fn completed(stat: &str) -> Vec<u64> {
-    let all: Vec<&str> = stat.split_whitespace().collect();
-    let number = |at: usize| all.get(at)?.parse().ok();
-    COMPLETED.into_iter().filter_map(number).collect()
-}
-
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests {
@@ -332,30 +269,5 @@ mod tests {
         assert!(!link.is_over(now + PAUSE), "it lives");
         assert_eq!(link.lose("why".to_owned(), None, now), PAUSE);
         while !link.is_over(now + PAUSE) {}
-    }
-
-    #[test]
-    fn h06_what_a_disk_has_completed_is_read_from_its_counters() {
-        let stat = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\n";
-        assert_eq!(completed(stat), [1, 5, 12, 16]);
-        assert_eq!(completed(""), [0; 0]);
-        assert_eq!(Counts::read("/nonexistent"), Counts::default());
-    }
-
-    #[test]
-    fn h15_errors_of_ext4_are_said_with_the_counters_of_the_kernel() {
-        let mut counts = Counts {
-            warnings: 2,
-            ..Counts::default()
-        };
-        let next = "; next: copy the disk, then run e2fsck on another machine";
-        assert_eq!(
-            counts.text(false),
-            format!("0 errors and 2 warnings of ext4{next}")
-        );
-        (counts.errors, counts.last) = (3, (17, "ext4_lookup".to_owned()));
-        let text = "3 errors and 2 warnings of ext4, the last error at Unix second 17 in ext4_lookup(); /persist is read-only since, nothing is kept";
-        assert_eq!(counts.text(true), format!("{text}{next}"));
-        assert_eq!(counts.marks(), 5);
     }
 }

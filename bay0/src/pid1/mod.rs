@@ -3,8 +3,10 @@
 mod boot;
 mod buttons;
 mod console;
+mod disk;
 mod doors;
 mod ending;
+pub mod facts;
 mod id;
 mod jobs;
 mod keeper;
@@ -15,7 +17,7 @@ pub mod poll;
 mod proof;
 mod reaper;
 mod rooms;
-mod say;
+pub mod say;
 mod slots;
 pub mod watchdog;
 mod wishes;
@@ -31,11 +33,13 @@ use nix::libc;
 use crate::pid1::boot::{PHASES, Phase};
 use crate::pid1::buttons::Buttons;
 use crate::pid1::console::Attached;
+use crate::pid1::disk::Disk;
 use crate::pid1::ending::{End, POWER_OFF, REBOOT};
+use crate::pid1::facts::Facts;
 use crate::pid1::id::RoomId;
 use crate::pid1::jobs::Job;
 use crate::pid1::line::Line;
-use crate::pid1::link::{Counts, Link};
+use crate::pid1::link::Link;
 use crate::pid1::poll::{Poll, Source};
 use crate::pid1::reaper::Reaper;
 use crate::pid1::rooms::Again;
@@ -63,20 +67,15 @@ pub struct Bay0 {
     /// None while nothing would reset a machine that is stuck.
     pub watchdog: Option<Watchdog>,
     /// What the factory baked in: `soil=`, `profile=`, `epoch=` lines.
-    pub facts: String,
+    pub facts: Facts,
     /// None while the boot is dirty.
     pub keeper: Option<Keeper>,
     /// How it answers.
     pub link: Link,
     /// The verdict is to be found again.
     pub stale: bool,
-    /// What the kernel has counted of the disk of `/persist`.
-    pub counts: Option<Counts>,
-    /// Its errors since the boot, as they are said, and how many were said.
-    pub marked: Option<String>,
-    pub reported: u64,
-    /// The kernel writes nothing to it any more.
-    pub read_only: bool,
+    /// The disk of `/persist`, as the kernel counts what it does.
+    pub disk: Disk,
     /// How often the keeper was started again.
     pub restarts: u32,
     /// Why this boot is dirty, in the house form; empty when it is not.
@@ -152,10 +151,7 @@ impl Bay0 {
             keeper: Default::default(),
             link: Default::default(),
             stale: Default::default(),
-            counts: Default::default(),
-            marked: Default::default(),
-            reported: Default::default(),
-            read_only: Default::default(),
+            disk: Default::default(),
             restarts: Default::default(),
             trouble: Default::default(),
             worn: Default::default(),
@@ -327,7 +323,7 @@ mod tests {
     fn a11_a_console_that_is_behind_bounds_the_wait() {
         let mut bay = Bay0::new(Poll::new().unwrap());
         assert_eq!(bay.longest(), TICK);
-        bay.log.console = File::options().write(true).open("/dev/full").ok();
+        bay.log = Log::new(File::options().write(true).open("/dev/full").ok(), None);
         bay.log.draw("nobody takes this yet");
         assert_eq!(bay.longest(), CONSOLE_RETRY);
     }

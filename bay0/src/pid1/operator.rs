@@ -8,7 +8,6 @@ use crate::pid1::Bay0;
 use crate::pid1::doors::HELLO;
 use crate::pid1::ending::{POWER_OFF, REBOOT};
 use crate::pid1::line::Act;
-use crate::pid1::say::PROMPT;
 
 /// What `help` says after the table of verbs.
 const HELP: &str = "help VERB shows how one is used; Tab completes; in a room, Ctrl-] leaves it\n";
@@ -19,10 +18,8 @@ impl Bay0 {
     /// Draws the prompt and what has been typed behind it, unless it is there.
     pub fn invite(&mut self) {
         let line = self.console.is_some() && self.attached.is_none();
-        if line && self.end.is_none() && !self.log.prompt {
-            self.log
-                .draw([PROMPT.as_bytes(), &self.line.shown()].concat());
-            self.log.prompt = true;
+        if line && self.end.is_none() {
+            self.log.invite(&self.line.shown());
         }
     }
 
@@ -52,13 +49,9 @@ impl Bay0 {
             Act::Echo(byte) => self.log.echo(&[byte]),
             Act::Redraw => self.log.draw(""),
             Act::Complete => self.complete(),
-            Act::Dropped => {
-                self.log.echo(b"^C\n");
-                self.log.prompt = false;
-            }
+            Act::Dropped => self.log.end_line("^C\n"),
             Act::Entered(text) => {
-                self.log.echo(b"\n");
-                self.log.prompt = false;
+                self.log.end_line("\n");
                 let line: Vec<_> = text.split_whitespace().collect();
                 let answer = self.answer(&line.join(" "));
                 self.log.draw(answer);

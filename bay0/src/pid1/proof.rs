@@ -19,7 +19,7 @@ use crate::sys::told;
 /// What is not so.
 pub fn root(bay: &mut Bay0) -> Result<String> {
     let proven = prove(bay);
-    if proven.is_err() && bay.is_release() {
+    if proven.is_err() && bay.facts.is_release() {
         bay.shut_down(REBOOT, "a root that is not as it must be");
     }
     proven
@@ -55,13 +55,13 @@ pub fn prove(bay: &Bay0) -> Result<String> {
     let lockdown = lockdown.split(['[', ']']).nth(1).unwrap_or("unknown");
     let (line, own) = (
         told("/proc/cmdline"),
-        bay.fact("cmdline=").unwrap_or_default(),
+        bay.facts.get("cmdline=").unwrap_or_default(),
     );
     let words = line.split_whitespace().filter(|it| !it.starts_with(WORD));
     let more = words
         .filter(|it| own.split(' ').all(|own| own != *it))
         .count();
-    if bay.is_release() {
+    if bay.facts.is_release() {
         ensure!(lockdown != "none", "the kernel is not locked down");
         ensure!(more == 0, "{more} words more on the command line");
     }

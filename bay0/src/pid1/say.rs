@@ -17,15 +17,15 @@ const BACKLOG_BYTES: usize = 256 * 1024;
 /// Lines handed to the keeper in one append; with [`LINE_BYTES`] this stays inside the keeper's batch.
 const BATCH_LINES: usize = 12;
 /// What invites the operator to type.
-pub const PROMPT: &str = "bay0> ";
+const PROMPT: &str = "bay0> ";
 
 /// The log. Lines are numbered from 0 and no number repeats within a boot.
 #[derive(Default)]
 pub struct Log {
     /// The console, which must not block.
-    pub console: Option<File>,
+    console: Option<File>,
     /// The kernel ring.
-    pub kmsg: Option<File>,
+    kmsg: Option<File>,
     ring: VecDeque<String>,
     /// Number of the oldest line in the ring.
     first: usize,
@@ -36,14 +36,48 @@ pub struct Log {
     /// Written, but not yet taken by the console.
     backlog: Vec<u8>,
     /// Writes that found no room in the backlog.
-    pub lost: u64,
+    lost: u64,
     /// The console is a room's terminal: a line of ours begins anew, wherever the room's own has come to.
-    pub inside: bool,
+    inside: bool,
     /// The prompt is shown: whatever comes next is drawn over it.
-    pub prompt: bool,
+    prompt: bool,
 }
 
 impl Log {
+    /// With a console and a kernel ring that do not block, where there are such.
+    pub fn new(console: Option<File>, kmsg: Option<File>) -> Self {
+        Self {
+            console,
+            kmsg,
+            ..Self::default()
+        }
+    }
+
+    /// Draws to another console from now on, or to none.
+    pub fn set_console(&mut self, console: Option<File>) {
+        self.console = console;
+    }
+
+    /// The console becomes a room's terminal, or the operator line again.
+    pub fn set_inside(&mut self, inside: bool) {
+        self.inside = inside;
+    }
+
+    /// Writes that found no room in the backlog.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Says that something failed; what to do is added where the text does not say it.
+    pub fn fail(&mut self, component: &str, text: &str) {
+        let next = if text.contains("; next: ") {
+            ""
+        } else {
+            "; next: try again"
+        };
+        self.say(format!("{component}: FAIL: {text}{next}"));
+    }
+
     /// Says a line: `COMPONENT: TEXT`, or `COMPONENT: FAIL: ` with operation, object, errno, consequence and next action.
     /// Everything but printable ASCII becomes `?`: no text can move the cursor or forge a second line.
     pub fn say(&mut self, text: impl Display) {
@@ -72,6 +106,20 @@ impl Log {
             _ => self.lost = self.lost.saturating_add(1),
         }
         self.flush();
+    }
+
+    /// Draws the prompt and what has been typed behind it, unless it is there.
+    pub fn invite(&mut self, typed: &[u8]) {
+        if !self.prompt {
+            self.draw([PROMPT.as_bytes(), typed].concat());
+            self.prompt = true;
+        }
+    }
+
+    /// Ends the line behind the prompt.
+    pub fn end_line(&mut self, text: &str) {
+        self.prompt = false;
+        self.draw(text);
     }
 
     /// Writes what was typed to the console, behind the prompt.
@@ -129,12 +177,7 @@ mod tests {
 
     fn log() -> (Log, File) {
         let file = tempfile::tempfile().unwrap();
-        let console = Some(file.try_clone().unwrap());
-        let log = Log {
-            console,
-            ..Log::default()
-        };
-        (log, file)
+        (Log::new(file.try_clone().ok(), None), file)
     }
 
     fn shown(mut file: File) -> String {
@@ -181,6 +224,18 @@ mod tests {
             text.starts_with("\r\x1b[Kbay0 ") && text.ends_with("x: y\n"),
             "{text:?}"
         );
+    }
+
+    #[test]
+    fn h19_a_failure_says_what_to_do_next() {
+        let (mut log, file) = log();
+        log.fail("room", "x: EIO");
+        log.fail("room", "x: EIO; next: y");
+        let text = shown(file);
+        let mut lines = text.lines();
+        let mut ends = |end| lines.next().is_some_and(|it| it.ends_with(end));
+        assert!(ends(" room: FAIL: x: EIO; next: try again"));
+        assert!(ends(" room: FAIL: x: EIO; next: y"));
     }
 
     #[test]

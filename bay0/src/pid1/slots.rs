@@ -14,6 +14,7 @@ use super::Bay0;
 use super::ending::REBOOT;
 use super::id::RoomId;
 use super::jobs::answer_of_child;
+use super::watchdog::Watchdog;
 use crate::slot::firmware::Slots;
 use crate::slot::install::{NACK, install, mend, tell, told};
 use crate::slot::starts;
@@ -33,7 +34,7 @@ impl Bay0 {
     /// The firmware or the database cannot be asked.
     pub fn find_slots(&mut self) -> Result<String> {
         let Some(slots) = Slots::find(booted_name)? else {
-            ensure!(!self.is_release(), "not started from a slot");
+            ensure!(!self.facts.is_release(), "not started from a slot");
             return Ok("none, no firmware has started one".to_owned());
         };
         let why = match slots.is_first() {
@@ -45,7 +46,7 @@ impl Bay0 {
         let text = format!("slot {}{why}", slots.here);
         let secure = slots.is_secure();
         self.slots = Some(slots);
-        ensure!(secure || !self.is_release(), "Secure Boot is off");
+        ensure!(secure || !self.facts.is_release(), "Secure Boot is off");
         let keeper = self.keeper.as_mut().context("no database")?;
         self.refused = keeper.call("nacks", &[])?;
         Ok(text)
@@ -85,7 +86,7 @@ impl Bay0 {
     /// Looks after the slot that does not run.
     pub fn mend(&mut self) {
         let refused = self.refused.clone();
-        let fired = self.watchdog.as_ref().is_some_and(|dog| dog.fired);
+        let fired = self.watchdog.as_ref().is_some_and(Watchdog::has_fired);
         if let Some(slots) = self.slots.clone().filter(|_| !self.is_updating()) {
             self.begin("slots", &[], || tell(mend(&slots, &refused, fired)));
         }
@@ -100,7 +101,7 @@ impl Bay0 {
         let judged = self.validated_ms.is_some() && !slots.on_trial();
         let ready = self.keeper.is_some() && judged && !self.is_updating();
         ensure!(ready, BUSY);
-        let (floor, refused) = (self.epoch().unwrap_or(u64::MAX), self.refused.clone());
+        let (floor, refused) = (self.facts.epoch().unwrap_or(u64::MAX), self.refused.clone());
         let keep: Vec<_> = sent.iter().map(AsRawFd::as_raw_fd).collect();
         self.begin("update", &keep, || {
             let told = tell(install(&slots, floor, &refused, sent.as_ref()));
@@ -126,21 +127,6 @@ impl Bay0 {
 
     fn is_updating(&self) -> bool {
         self.end.is_some() || self.is_at("slots") || self.is_at("update")
-    }
-
-    /// What the factory has baked in behind a key.
-    pub fn fact(&self, key: &str) -> Option<&str> {
-        self.facts.lines().find_map(|line| line.strip_prefix(key))
-    }
-
-    /// Whether this is what ships: without operator line, on encrypted state and signed slots alone.
-    pub fn is_release(&self) -> bool {
-        self.fact("profile=") == Some("release")
-    }
-
-    /// When this Spine was made, in Unix seconds, which is its version as well.
-    pub fn epoch(&self) -> Option<u64> {
-        self.fact("epoch=")?.parse().ok()
     }
 
     /// Says what has become of work on the slots, and remembers a Spine that has failed (H17).

@@ -29,9 +29,9 @@ mod ioctl {
 pub struct Watchdog {
     file: File,
     /// What the driver calls itself.
-    pub name: String,
+    name: String,
     /// The watchdog caused the reset before this boot.
-    pub fired: bool,
+    fired: bool,
 }
 
 impl AsFd for Watchdog {
@@ -70,6 +70,16 @@ impl Watchdog {
         let name = name.trim_end_matches('\0').to_owned();
         let fired = status & CARDRESET != 0;
         Ok(Watchdog { file, name, fired })
+    }
+
+    /// What its driver calls itself.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it caused the reset before this boot.
+    pub fn has_fired(&self) -> bool {
+        self.fired
     }
 
     /// That it counts, in the kernel's own words (`sysfs-class-watchdog`): its name, and what is left where its driver tells.

@@ -252,7 +252,8 @@ impl Bay0 {
     /// and says who came to a limit and who does not die.
     pub fn tend(&mut self) {
         // Not while a passphrase is typed there.
-        let booted = self.operator_ms.is_some() && !self.is_release() && !self.is_at("reseal");
+        let booted =
+            self.operator_ms.is_some() && !self.facts.is_release() && !self.is_at("reseal");
         if self.console.is_none() && booted {
             // Without a console there is nobody to tell either.
             let _ = boot::operator(self);
@@ -301,9 +302,10 @@ impl Bay0 {
             if let Some(room) = self.rooms.get(&id) {
                 let (name, stage) = (&room.policy.name, &room.stage);
                 let text = format!("still at stage {stage} after {STAGE_S} s");
-                self.fail(&format!(
-                    "start {name}: {text}; next: check the disk of rooms, start it again"
-                ));
+                self.log.fail(
+                    "room",
+                    &format!("start {name}: {text}; next: check the disk of rooms, start it again"),
+                );
             }
             let _ = self.kill(id);
         }

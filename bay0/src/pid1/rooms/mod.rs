@@ -190,7 +190,7 @@ impl Bay0 {
         let opened = needed.map(|it| self.baked.image(&it.name).map(drop));
         let opened = opened.collect::<Result<()>>().err();
         dead.extend(opened.map(|error| format!("{error:#}")));
-        dead.iter().for_each(|text| self.fail(text));
+        dead.iter().for_each(|text| self.log.fail("room", text));
         ensure!(
             dead.is_empty(),
             "{} cannot begin; next: see why above",
@@ -202,15 +202,8 @@ impl Bay0 {
     /// Does something with a room, and says why it could not be done.
     pub fn order(&mut self, verb: &str, name: &PersonaName, act: Act) {
         if let Err(error) = act(self, name) {
-            self.fail(&format!("{verb} {name}: {error:#}"));
+            self.log.fail("room", &format!("{verb} {name}: {error:#}"));
         }
-    }
-
-    /// Says that something about a room failed.
-    pub fn fail(&mut self, text: &str) {
-        let known = text.contains("; next: ");
-        let next = if known { "" } else { "; next: try again" };
-        self.log.say(format!("room: FAIL: {text}{next}"));
     }
 
     /// Starts a room and brings it forward.
@@ -365,7 +358,7 @@ impl Bay0 {
             }
             Some(Err(stage)) => {
                 room.stop_ms = Some(boot_ms());
-                self.fail(&format!("start {name}: {stage}"));
+                self.log.fail("room", &format!("start {name}: {stage}"));
             }
         }
     }
