@@ -84,12 +84,7 @@ impl Bay0 {
                 format!("{:?}", keeper.map(stop))
             }
             ("watchdog", _) => format!("{:?}", self.watchdog.as_ref().map(Watchdog::counting)),
-            ("stuck-device", _) => {
-                // Nothing can be taken back of a file that is no device.
-                let null = File::open("/dev/null").ok();
-                self.lent = self.lent.take().and_then(|lent| Some((lent.0, null?)));
-                format!("{:?}", self.lent)
-            }
+            ("stuck-device", _) => self.rooms.stick_device(),
             ("census", _) => census(),
             ("mounts", _) => mounts(),
             ("walls", _) => keeper.map_or(String::new(), |keeper| walls(keeper.child.pid)),

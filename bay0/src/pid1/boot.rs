@@ -4,7 +4,6 @@
 //! disk is loaded by a child with a deadline, because probing a disk reads it, and a disk may hang (H06).
 
 use std::fs::{self};
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,7 +15,6 @@ use bay0_state::State;
 use bay0_umbilical::{SOCKET, Server};
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
-use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use nix::{errno::Errno, libc};
 
 use crate::pid1::Bay0;
@@ -24,9 +22,11 @@ use crate::pid1::id::Door;
 use crate::pid1::jobs::by_child;
 use crate::pid1::poll::Source;
 use crate::pid1::proof;
+use crate::pid1::rooms;
 use crate::pid1::watchdog::{TIMEOUT_S, Watchdog};
+use crate::slot::firmware::Slots;
 use crate::stage1::{QUIET, SEALED};
-use crate::sys::{CONSOLE, load_list, open_device, raise_clock, set, told};
+use crate::sys::{load_list, raise_clock, set, told};
 
 /// A step: what it is called, what it does, and, for errors that do not say it themselves, what follows from its failure
 /// and what to do then. The body answers the sentence for the log.
@@ -52,7 +52,7 @@ pub const OPENED: [Phase; 5] = [
     ("reconcile", reconcile, UNTRUSTED),
     ("slots", Bay0::find_slots, UNSLOTTED),
     ("umbilical", umbilical, UNREACHED),
-    ("rooms", Bay0::open_rooms, UNSTARTED),
+    ("rooms", rooms, UNSTARTED),
     ("operator", operator, UNHEARD),
 ];
 
@@ -215,28 +215,17 @@ fn umbilical(bay: &mut Bay0) -> Result<String> {
     Ok(format!("listening on {SOCKET}"))
 }
 
-/// Offers the operator line. The terminal hands over each key as it is typed: `line` edits. A machine without a serial port is one
-/// that nobody types at, and well: it has no console, or one whose port answers [`Errno::EIO`].
-///
-/// # Errors
-/// There is a console, and it cannot be read.
-pub fn operator(bay: &mut Bay0) -> Result<String> {
+fn rooms(bay: &mut Bay0) -> Result<String> {
+    rooms::make_groups()?;
+    let keeper = bay.keeper.as_mut().context("no keeper")?;
+    let lines = keeper.call("baked", &[])?;
+    let on_trial = bay.slots.as_ref().is_some_and(Slots::on_trial);
+    bay.in_rooms(|rooms, poll| rooms.open(&lines, on_trial, poll))
+}
+
+fn operator(bay: &mut Bay0) -> Result<String> {
     if bay.facts.is_release() {
         return Ok("none in the release profile".to_owned());
     }
-    let opened =
-        open_device(CONSOLE).and_then(|it| Ok((tcgetattr(&it).map_err(io::Error::from)?, it)));
-    let errno = |error: &anyhow::Error| error.downcast_ref::<io::Error>()?.raw_os_error();
-    if let Some(libc::EIO | libc::ENODEV) = opened.as_ref().err().and_then(errno) {
-        bay.log.set_console(None);
-        return Ok("none, this machine has no console".to_owned());
-    }
-    let (mut terminal, console) = opened?;
-    let cooked = LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG | LocalFlags::IEXTEN;
-    terminal.local_flags.remove(cooked);
-    tcsetattr(&console, SetArg::TCSANOW, &terminal)?;
-    bay.poll.watch(&console, Source::Operator)?;
-    bay.log.set_console(console.try_clone().ok());
-    bay.console = Some(console);
-    Ok("ready, type help; Ctrl-] leaves a room".to_owned())
+    bay.console.open(&mut bay.poll, &mut bay.log)
 }

@@ -6,23 +6,22 @@
 //! is the room's, and a prompt without the mark is a forgery. The key that leaves never reaches the room.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::io::{self, Read};
 
-use anyhow::{Context, Result, ensure};
-use bay0_persona::{Grant, PersonaName};
+use anyhow::{Context, Result};
+use bay0_persona::PersonaName;
+use bay0_umbilical::verb::Verb;
 use nix::libc;
-use nix::sys::signal::{SIGCHLD, raise};
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
-use crate::pid1::Bay0;
-use crate::pid1::id::RoomId;
-use crate::sys::boot_ms;
+use super::id::RoomId;
+use super::line::{Act, Line};
+use super::poll::{Poll, Source};
+use super::say::Log;
+use crate::sys::{CONSOLE, boot_ms, open_device};
 
 /// Control and `]`: leaves the room.
 const LEAVE: u8 = 0x1d;
-/// What is kept of a room's output while nobody is inside, in bytes; also the most that is read at once.
-const TAIL: usize = 4096;
 /// Control and L: programs draw their screen again, and the size of the console is asked for again.
 const DRAW: u8 = 0x0c;
 /// Asks a terminal for its size: saves the cursor, moves it as far as it goes, asks where it is and restores it (`console_codes(4)`).
@@ -31,14 +30,21 @@ const ASK: &str = "\x1b7\x1b[999;999H\x1b[6n\x1b8";
 const LONGEST_ANSWER: usize = 12;
 /// How long the answer is waited for, in milliseconds: what is typed later is the room's, whatever it looks like.
 const ANSWER_MS: u64 = 5000;
-/// How often one room's terminal is read before the others have their turn.
-const READS: usize = 8;
+/// Most bytes taken from the console in one turn.
+const TYPED_BYTES: usize = 4096;
+
+/// The console: the terminal of whoever sits at the machine, and what is typed there.
+#[derive(Default)]
+pub struct Console {
+    /// None while there is none, or while a child has it.
+    device: Option<File>,
+    line: Line,
+    inside: Option<Inside>,
+}
 
 /// The operator is inside a room.
-#[derive(Debug)]
-pub struct Attached {
-    /// The room's number.
-    pub id: RoomId,
+struct Inside {
+    id: RoomId,
     cooked: Termios,
     /// What is said when he leaves.
     last: String,
@@ -46,130 +52,191 @@ pub struct Attached {
     asked: Option<(u64, Vec<u8>)>,
 }
 
-nix::ioctl_write_ptr_bad!(set_size, libc::TIOCSWINSZ, libc::winsize);
+/// What was typed inside a room.
+#[must_use]
+pub struct Typed {
+    /// What is the room's.
+    pub keys: Vec<u8>,
+    /// The console's size, if it has answered with it.
+    pub size: Option<libc::winsize>,
+}
 
-impl Bay0 {
-    /// Takes what a room has written, as far as the console takes it: a room that writes more has to wait.
-    pub fn on_terminal(&mut self, id: RoomId) {
-        let inside = self.attached.as_ref().is_some_and(|at| at.id == id);
-        let Some(room) = self.rooms.get_mut(&id) else {
-            return;
-        };
-        let mut bytes = [0; TAIL];
-        for _ in 0..READS {
-            if inside && self.log.is_behind() {
-                return;
-            }
-            let count = room.room.terminal.read(&mut bytes).unwrap_or(0);
-            match bytes.get(..count) {
-                Some(&[]) | None => return,
-                Some(told) if inside => self.log.draw(told),
-                Some(told) => room.tail.extend(told),
-            }
-            let over = room.tail.len().saturating_sub(TAIL);
-            room.tail.drain(..over);
-        }
-        // There may be more, of which nothing tells again: the next turn comes at once.
-        let _ = raise(SIGCHLD);
-    }
-
-    /// Connects the console with a room's terminal until [`LEAVE`] is typed.
+impl Console {
+    /// Offers the operator line. The terminal hands over each key as it is typed: `line` edits. A machine without a serial port is
+    /// one that nobody types at, and well: it has no console, or one whose port answers [`libc::EIO`].
     ///
     /// # Errors
-    /// It does not run, has no terminal, or cannot come forward.
-    pub fn enter(&mut self, name: &PersonaName) -> Result<()> {
-        let (id, room) = self.running(name)?;
-        let has = room.policy.may(Grant::Terminal);
-        ensure!(has, "it has no terminal; next: see its policy");
-        self.focus(name)?;
+    /// There is a console, and it cannot be read.
+    pub fn open(&mut self, poll: &mut Poll, log: &mut Log) -> Result<String> {
+        let opened =
+            open_device(CONSOLE).and_then(|it| Ok((tcgetattr(&it).map_err(io::Error::from)?, it)));
+        let errno = |error: &anyhow::Error| error.downcast_ref::<io::Error>()?.raw_os_error();
+        if let Some(libc::EIO | libc::ENODEV) = opened.as_ref().err().and_then(errno) {
+            log.set_console(None);
+            return Ok("none, this machine has no console".to_owned());
+        }
+        let (mut terminal, device) = opened?;
+        let cooked = LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG | LocalFlags::IEXTEN;
+        terminal.local_flags.remove(cooked);
+        tcsetattr(&device, SetArg::TCSANOW, &terminal)?;
+        poll.watch(&device, Source::Operator)?;
+        log.set_console(device.try_clone().ok());
+        self.device = Some(device);
+        Ok("ready, type help; Ctrl-] leaves a room".to_owned())
+    }
+
+    /// Nobody is listened to any more: a hang-up, or a child needs the console.
+    pub fn close(&mut self) {
+        self.device = None;
+    }
+
+    /// Whether somebody is listened to.
+    pub fn is_open(&self) -> bool {
+        self.device.is_some()
+    }
+
+    /// The room whose terminal the console is.
+    pub fn inside(&self) -> Option<RoomId> {
+        self.inside.as_ref().map(|it| it.id)
+    }
+
+    /// Draws the prompt and what has been typed behind it, unless somebody is inside a room.
+    pub fn invite(&self, log: &mut Log) {
+        if self.is_open() && self.inside.is_none() {
+            log.invite(&self.line.shown());
+        }
+    }
+
+    /// Takes what was typed; nothing after a hang-up or an error.
+    pub fn read(&mut self) -> Vec<u8> {
+        let mut typed = [0; TYPED_BYTES];
+        let count = self.device.as_mut().map(|it| it.read(&mut typed));
+        let count = count.and_then(Result::ok).unwrap_or(0);
+        typed.get(..count).unwrap_or_default().to_vec()
+    }
+
+    /// Takes one key of the operator line; the line, once it is entered. `rooms`: the names that a verb may have behind it.
+    pub fn key(
+        &mut self,
+        byte: u8,
+        rooms: impl FnOnce() -> Vec<String>,
+        log: &mut Log,
+    ) -> Option<String> {
+        match self.line.key(byte) {
+            Act::None => {}
+            Act::Echo(byte) => log.echo(&[byte]),
+            Act::Redraw => log.draw(""),
+            Act::Complete => self.complete(rooms, log),
+            Act::Dropped => log.end_line("^C\n"),
+            Act::Entered(text) => {
+                log.end_line("\n");
+                return Some(text.split_whitespace().collect::<Vec<_>>().join(" "));
+            }
+        }
+        None
+    }
+
+    /// Completes the line, or shows the words that it may go on with.
+    fn complete(&mut self, rooms: impl FnOnce() -> Vec<String>, log: &mut Log) {
+        let named = self.line.verb().and_then(Verb::form);
+        let lines: Vec<String> = match (self.line.verb(), named) {
+            (None, _) => Verb::words().collect(),
+            (Some(word), Some(true)) => rooms().iter().map(|it| format!("{word} {it}")).collect(),
+            _ => Vec::new(),
+        };
+        let choice = self.line.complete(lines.iter().map(String::as_str));
+        let last = |line: &&str| line.trim_end().rsplit(' ').next().map(str::to_owned);
+        let choice: Vec<_> = choice.iter().filter_map(last).collect();
+        log.draw("");
+        if !choice.is_empty() {
+            log.draw(choice.join("  ") + "\n");
+        }
+    }
+
+    /// Connects the console with a room's terminal until [`LEAVE`] is typed, and draws what the room had written before.
+    ///
+    /// # Errors
+    /// There is no console, or it cannot be set.
+    pub fn enter(
+        &mut self,
+        room: (RoomId, &PersonaName),
+        tail: impl FnOnce() -> Vec<u8>,
+        log: &mut Log,
+    ) -> Result<()> {
         let mut random = [0; 2];
         File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random))?;
         let mark = format!("{:04x}", u16::from_ne_bytes(random));
-        let console = self.console.as_ref().context("no console")?;
-        let cooked = tcgetattr(console).context("read the console's settings")?;
+        let device = self.device.as_ref().context("no console")?;
+        let cooked = tcgetattr(device).context("read the console's settings")?;
         let mut raw = cooked.clone();
         cfmakeraw(&mut raw);
         raw.output_flags = cooked.output_flags;
         // The last step that can fail: after it the console is the room's.
-        tcsetattr(console, SetArg::TCSANOW, &raw).context("set the console")?;
-        let room = self.rooms.get_mut(&id);
-        let tail = room.map(|room| std::mem::take(&mut room.tail));
-        self.log
-            .say(format!("terminal: inside {name} until Ctrl-]; mark {mark}"));
-        self.log.draw(tail.unwrap_or_default());
-        self.log.set_inside(true);
-        let last = format!("terminal: left {name}; mark {mark}");
-        self.attached = Some(Attached {
+        tcsetattr(device, SetArg::TCSANOW, &raw).context("set the console")?;
+        let (id, name) = room;
+        log.say(format!("terminal: inside {name} until Ctrl-]; mark {mark}"));
+        log.draw(tail());
+        log.set_inside(true);
+        self.inside = Some(Inside {
             id,
             cooked,
-            last,
+            last: format!("terminal: left {name}; mark {mark}"),
             asked: None,
         });
-        self.ask_size();
+        self.ask_size(log);
         Ok(())
     }
 
-    fn ask_size(&mut self) {
-        if let Some(at) = self.attached.as_mut() {
-            at.asked = Some((boot_ms(), Vec::new()));
-            self.log.draw(ASK);
+    fn ask_size(&mut self, log: &mut Log) {
+        if let Some(inside) = self.inside.as_mut() {
+            inside.asked = Some((boot_ms(), Vec::new()));
+            log.draw(ASK);
         }
     }
 
-    /// Takes the console's answer about its size out of what was typed, and gives the room's terminal that size; what is left.
-    fn take_size(&mut self, id: RoomId, bytes: &[u8]) -> Vec<u8> {
-        let asked = self.attached.as_mut().and_then(|at| at.asked.take());
-        let Some((since, mut all)) = asked else {
-            return bytes.to_vec();
+    /// Takes the console's answer about its size out of what was typed.
+    fn take_size(&mut self, bytes: &[u8]) -> Typed {
+        let asked = self.inside.as_mut().and_then(|it| it.asked.take());
+        let Some((since, begun)) = asked else {
+            let keys = bytes.to_vec();
+            return Typed { keys, size: None };
         };
-        all.extend(bytes);
-        if boot_ms().saturating_sub(since) > ANSWER_MS {
-            return all;
-        }
-        let (rest, answer) = part(&all);
-        match answer {
-            Answer::Size(size) => {
-                if let Some(room) = self.rooms.get(&id) {
-                    let fd = room.room.terminal.as_raw_fd();
-                    // SAFETY: the descriptor is open as long as the file is, and the size is read during the call.
-                    let _ = unsafe { set_size(fd, &raw const size) };
-                }
+        let (mut keys, mut size) = ([begun.as_slice(), bytes].concat(), None);
+        if boot_ms().saturating_sub(since) <= ANSWER_MS {
+            let (rest, answer) = part(&keys);
+            match (answer, self.inside.as_mut()) {
+                (Answer::Size(found), _) => size = Some(found),
+                (Answer::Begun(begun), Some(inside)) => inside.asked = Some((since, begun)),
+                _ => {}
             }
-            Answer::Begun(begun) => {
-                if let Some(at) = self.attached.as_mut() {
-                    at.asked = Some((since, begun));
-                }
-            }
+            keys = rest;
         }
-        rest
+        Typed { keys, size }
     }
 
-    /// Takes what is typed inside a room.
-    pub fn typed(&mut self, id: RoomId, bytes: &[u8]) {
-        let bytes = self.take_size(id, bytes);
-        let mut parts = bytes.split(|byte| *byte == LEAVE);
-        let keys = parts.next().unwrap_or_default();
+    /// Takes what is typed inside a room: what of it is the room's.
+    pub fn typed(&mut self, bytes: &[u8], log: &mut Log) -> Typed {
+        let Typed { keys, size } = self.take_size(bytes);
+        let mut parts = keys.split(|byte| *byte == LEAVE);
+        let keys = parts.next().unwrap_or_default().to_vec();
         if keys.contains(&DRAW) {
-            self.ask_size();
-        }
-        if let Some(room) = self.rooms.get_mut(&id) {
-            // A terminal that nobody reads is full at some time; what is typed then is lost, as on any terminal.
-            let _ = room.room.terminal.write(keys);
+            self.ask_size(log);
         }
         // The key was typed if it parts anything, even nothing from nothing.
         if parts.next().is_some() {
-            self.leave();
+            self.leave(log);
         }
+        Typed { keys, size }
     }
 
     /// Gives the console back to the operator line.
-    pub fn leave(&mut self) {
-        if let Some(at) = self.attached.take() {
-            if let Some(console) = &self.console {
-                let _ = tcsetattr(console, SetArg::TCSANOW, &at.cooked);
+    pub fn leave(&mut self, log: &mut Log) {
+        if let Some(inside) = self.inside.take() {
+            if let Some(device) = &self.device {
+                let _ = tcsetattr(device, SetArg::TCSANOW, &inside.cooked);
             }
-            self.log.say(at.last);
-            self.log.set_inside(false);
+            log.say(inside.last);
+            log.set_inside(false);
         }
     }
 }

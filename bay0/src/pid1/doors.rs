@@ -14,8 +14,6 @@ use crate::pid1::watchdog::Watchdog;
 use crate::sys::boot_ms;
 use crate::sys::{told, unix_seconds};
 
-/// Newcomers and requests that a room's umbilical takes in a second (T02): each costs PID 1 time that the room's limits do not see.
-pub const PER_SECOND: u32 = 128;
 /// The answer to `hello`.
 pub const HELLO: &str = concat!("bay0 ", env!("CARGO_PKG_VERSION"), "\n");
 const SLOW: &str = "others wait; next: see what else uses the disk";
@@ -30,7 +28,7 @@ impl Bay0 {
         for (id, verb) in calls {
             let room = match door {
                 Door::Spine => None,
-                Door::Room(id) => self.rooms.get(&id).map(|it| (id, it.policy.name.clone())),
+                Door::Room(id) => self.rooms.policy(id).map(|it| (id, it.name.clone())),
             };
             let mut given = None;
             let mut give = |gift| {
@@ -42,9 +40,9 @@ impl Bay0 {
                 (Verb::Version, None) => Ok(self.version()),
                 (Verb::Status, None) => Ok(self.status()),
                 (Verb::Status | Verb::Rooms, _) => {
-                    Ok(self.list(room.as_ref().map(|(_, name)| name)))
+                    Ok(self.rooms.list(room.as_ref().map(|(_, name)| name)))
                 }
-                (Verb::Device, Some((id, _))) => self.lend(*id).map(&mut give),
+                (Verb::Device, Some((id, _))) => self.rooms.lend(*id).map(&mut give),
                 (Verb::Update, Some((id, _))) => self.update_from(*id).map(&mut give),
                 (Verb::Gate(wish), Some((id, _))) => self.wish(*id, &wish).map(&mut give),
                 (Verb::Validate, None) => {
@@ -60,18 +58,10 @@ impl Bay0 {
         }
     }
 
-    /// Each second a room may ask again, and what had to wait is answered.
-    pub fn refill(&mut self, door: Door) {
-        if let Some(server) = self.server(door) {
-            server.credit = (door != Door::Spine).then_some(PER_SECOND);
-        }
-        self.on_umbilical(door);
-    }
-
     fn server(&mut self, door: Door) -> Option<&mut Server> {
         match door {
             Door::Spine => self.umbilical.as_mut(),
-            Door::Room(id) => self.rooms.get_mut(&id).map(|room| &mut room.server),
+            Door::Room(id) => self.rooms.server(id),
         }
     }
 

@@ -396,7 +396,7 @@ impl Bay0 {
             self.log
                 .say("reseal: FAIL: /persist is no vault; next: see docs/VAULT.md");
         } else if self.end.is_none() && !self.is_at("reseal") {
-            self.console = None;
+            self.console.close();
             let disk = self.unlocked_as(DEVICE).cloned().unwrap_or_default();
             self.begin("reseal", &[], || match reseal(&disk) {
                 Ok(line) => line,

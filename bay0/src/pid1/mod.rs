@@ -12,7 +12,6 @@ mod jobs;
 mod keeper;
 mod line;
 mod link;
-mod operator;
 pub mod poll;
 mod proof;
 mod reaper;
@@ -22,28 +21,29 @@ mod slots;
 pub mod watchdog;
 mod wishes;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::time::{Duration, Instant};
 
+use anyhow::{Result, ensure};
+use bay0_persona::PersonaName;
 use bay0_state::{Keeper, Op, Reply, State, WRITE_DEADLINE};
+use bay0_umbilical::verb::{Verb, help, usage};
 use bay0_umbilical::{ConnId, Server};
 use nix::libc;
 
 use crate::pid1::boot::{PHASES, Phase};
 use crate::pid1::buttons::Buttons;
-use crate::pid1::console::Attached;
+use crate::pid1::console::Console;
 use crate::pid1::disk::Disk;
 use crate::pid1::ending::{End, POWER_OFF, REBOOT};
 use crate::pid1::facts::Facts;
-use crate::pid1::id::RoomId;
+use crate::pid1::id::{Door, RoomId};
 use crate::pid1::jobs::Job;
-use crate::pid1::line::Line;
 use crate::pid1::link::Link;
 use crate::pid1::poll::{Poll, Source};
 use crate::pid1::reaper::Reaper;
-use crate::pid1::rooms::Again;
-use crate::pid1::rooms::{Baked, Running};
+use crate::pid1::rooms::{Effect, Rooms};
 use crate::pid1::say::Log;
 use crate::pid1::watchdog::Watchdog;
 use crate::pid1::wishes::Waiting;
@@ -52,6 +52,8 @@ use crate::sys::boot_ms;
 
 /// Longest that the log's last lines are waited for at the end, to the next tick.
 pub const LAST_LINES: Duration = Duration::from_secs(1);
+/// What `help` says after the table of verbs.
+const HELP: &str = "help VERB shows how one is used; Tab completes; in a room, Ctrl-] leaves it\n";
 /// How long PID 1 sleeps at most.
 const TICK: Duration = Duration::from_secs(1);
 /// How soon a console that was full is tried again.
@@ -92,24 +94,10 @@ pub struct Bay0 {
     pub umbilical: Option<Server>,
     /// Its clients whose validation waits for the keeper's probe.
     pub asked: Vec<ConnId>,
-    /// Where the operator types.
-    pub console: Option<File>,
-    /// What he has typed.
-    pub line: Line,
+    pub console: Console,
     buttons: Buttons,
     reaper: Reaper,
-    /// What the factory has baked in about rooms.
-    pub baked: Baked,
-    /// The rooms that are there, by their numbers.
-    pub rooms: BTreeMap<RoomId, Running>,
-    /// The room that is not frozen.
-    pub front: Option<RoomId>,
-    /// The device that a room holds, and which room: the one in front, or one inside it.
-    pub lent: Option<(RoomId, File)>,
-    /// The room whose terminal the console is.
-    pub attached: Option<Attached>,
-    /// The rooms that are started again when their time has come.
-    pub again: BTreeMap<RoomId, Again>,
+    pub rooms: Rooms,
     /// What the database does not have yet: states of personas, and Spines that failed.
     pub records: VecDeque<(Op, [String; 2])>,
     /// What rooms wish to keep and the keeper has not been asked yet.
@@ -161,15 +149,9 @@ impl Bay0 {
             umbilical: Default::default(),
             asked: Default::default(),
             console: Default::default(),
-            line: Default::default(),
             buttons: Default::default(),
             reaper: Default::default(),
-            baked: Default::default(),
             rooms: Default::default(),
-            front: Default::default(),
-            lent: Default::default(),
-            attached: Default::default(),
-            again: Default::default(),
             records: Default::default(),
             wishes: Default::default(),
             slots: Default::default(),
@@ -221,7 +203,9 @@ impl Bay0 {
     }
 
     fn turn(&mut self) {
-        self.invite();
+        if self.end.is_none() {
+            self.console.invite(&mut self.log);
+        }
         for source in self.poll.wait(self.longest()) {
             match source {
                 Source::Signal => self.on_signal(),
@@ -230,20 +214,24 @@ impl Bay0 {
                 Source::Operator => self.on_operator(),
                 Source::Button(number) => self.on_button(number),
                 Source::Room(id) => self.on_room(id),
-                Source::Limit(id) => self.on_limit(id),
+                Source::Limit(id) => self.in_rooms(|rooms, _| rooms.on_limit(id)),
             }
         }
         self.log.flush();
         // What it could not write while the console was behind.
-        if let Some(id) = self.attached.as_ref().map(|at| at.id) {
-            self.on_terminal(id);
+        if let Some(id) = self.console.inside() {
+            self.rooms.output(id, Some(&mut self.log));
         }
         let second = boot_ms() / 1000;
         if std::mem::replace(&mut self.second, second) != second {
             self.tend();
         }
         for ended in self.reaper.reap() {
-            self.ended(ended);
+            if let Some(id) = self.rooms.of_process(ended.pid) {
+                // What it told last comes before its end: the stage that failed, or the rest of its output.
+                self.on_room(id);
+                self.in_rooms(|rooms, _| rooms.end(id, ended));
+            }
         }
         self.check_jobs();
         self.pump();
@@ -299,14 +287,155 @@ impl Bay0 {
         }
     }
 
+    /// Has the rooms do something, and carries out what follows from it for others.
+    pub fn in_rooms<T>(&mut self, act: impl FnOnce(&mut Rooms, &mut Poll) -> T) -> T {
+        let done = act(&mut self.rooms, &mut self.poll);
+        for effect in self.rooms.effects() {
+            match effect {
+                Effect::Say(line) => self.log.say(line),
+                Effect::Fail(text) => self.log.fail("room", &text),
+                Effect::Record(name, state) => self.record(&name, state),
+                Effect::Gone(id) if self.console.inside() == Some(id) => {
+                    self.console.leave(&mut self.log);
+                }
+                Effect::Gone(_) => {}
+            }
+        }
+        done
+    }
+
+    /// A room tells of its start, or writes to its terminal.
+    fn on_room(&mut self, id: RoomId) {
+        let inside = self.console.inside() == Some(id);
+        self.rooms.output(id, inside.then_some(&mut self.log));
+        self.in_rooms(|rooms, _| rooms.progress(id));
+    }
+
+    /// Each second: opens a console that was closed, looks after the keeper and the rooms, and lets those ask again that are awake.
+    fn tend(&mut self) {
+        // Not while a passphrase is typed there.
+        let booted =
+            self.operator_ms.is_some() && !self.facts.is_release() && !self.is_at("reseal");
+        if booted && !self.console.is_open() {
+            // Without a console there is nobody to tell either.
+            let _ = self.console.open(&mut self.poll, &mut self.log);
+        }
+        self.tend_keeper();
+        for id in self.rooms.awake() {
+            self.rooms.refill(id);
+            self.on_umbilical(Door::Room(id));
+        }
+        self.on_umbilical(Door::Spine);
+        let may_start = self.end.is_none() && self.keeper.is_some();
+        self.in_rooms(|rooms, poll| rooms.tend(may_start, poll));
+    }
+
+    /// Takes what was typed: keys of the operator line, or of the room that the console is connected with.
+    fn on_operator(&mut self) {
+        let typed = self.console.read();
+        if typed.is_empty() {
+            // A hang-up or an error: opened again at the next tick, so that neither can make the loop spin.
+            self.console.leave(&mut self.log);
+            self.console.close();
+        }
+        let mut typed = typed.as_slice();
+        while let Some((byte, rest)) = typed.split_first() {
+            if let Some(id) = self.console.inside() {
+                let typed = self.console.typed(typed, &mut self.log);
+                return self.rooms.input(id, &typed);
+            }
+            self.console.invite(&mut self.log);
+            let names = || self.rooms.names();
+            if let Some(line) = self.console.key(*byte, names, &mut self.log) {
+                let answer = self.answer(&line);
+                self.log.draw(answer);
+            }
+            if self.end.is_none() {
+                self.console.invite(&mut self.log);
+            }
+            typed = rest;
+        }
+    }
+
+    /// Does what a line says; the answer to be shown, if there is one.
+    fn answer(&mut self, line: &str) -> String {
+        match Verb::parse(line) {
+            Ok(Verb::Help) => return help() + HELP,
+            Ok(Verb::Hello) => return doors::HELLO.to_owned(),
+            Ok(Verb::Version) => return self.version(),
+            Ok(Verb::Status) => return self.status(),
+            Ok(Verb::Log) => return self.log.text(),
+            Ok(Verb::Rooms) => return self.rooms.list(None),
+            Ok(Verb::Validate) => self.start_validator(),
+            Ok(Verb::Update) => {
+                if let Err(why) = self.update(None) {
+                    return format!("update: FAIL: {why}\n");
+                }
+            }
+            Ok(Verb::Reseal) => self.reseal(),
+            Ok(Verb::Poweroff) => self.shut_down(POWER_OFF, "operator"),
+            Ok(Verb::Reboot) => self.shut_down(REBOOT, "operator"),
+            Ok(Verb::Device | Verb::Gate(_)) => {
+                return "only a room has one; next: enter one\n".to_owned();
+            }
+            Ok(Verb::Start(name)) => self.order("start", &name, Bay0::start),
+            Ok(Verb::Stop(name)) => self.order("stop", &name, |bay, name| {
+                bay.in_rooms(|rooms, _| rooms.stop(name))
+            }),
+            Ok(Verb::Focus(name)) => self.order("focus", &name, |bay, name| {
+                bay.in_rooms(|rooms, _| rooms.focus(name))
+            }),
+            Ok(Verb::Enter(name)) => self.order("enter", &name, Bay0::enter),
+            #[cfg(feature = "fault")]
+            Err(_) if line.starts_with("fault ") => return self.inject(line),
+            Err(_) if line.is_empty() => {}
+            Err(error) => {
+                let usage = line.strip_prefix("help ").and_then(usage);
+                return usage.unwrap_or_else(|| format!("{error}\n"));
+            }
+        }
+        String::new()
+    }
+
+    /// Does something with a room, and says why it could not be done.
+    fn order(
+        &mut self,
+        verb: &str,
+        name: &PersonaName,
+        act: fn(&mut Bay0, &PersonaName) -> Result<()>,
+    ) {
+        if let Err(error) = act(self, name) {
+            self.log.fail("room", &format!("{verb} {name}: {error:#}"));
+        }
+    }
+
+    fn start(&mut self, name: &PersonaName) -> Result<()> {
+        let ready = self.keeper.is_some() && self.end.is_none();
+        ensure!(ready, "the boot is dirty, or ends; next: see status");
+        self.in_rooms(|rooms, poll| rooms.start(name, poll))
+    }
+
+    fn enter(&mut self, name: &PersonaName) -> Result<()> {
+        let id = self.in_rooms(|rooms, _| rooms.enter(name))?;
+        let tail = || self.rooms.take_tail(id);
+        self.console.enter((id, name), tail, &mut self.log)
+    }
+
+    /// Remembers a state for the database.
+    pub fn record(&mut self, name: &PersonaName, state: State) {
+        let values = [name.to_string(), state.tag().to_owned()];
+        // While the disk is slow each room has one state that waits, its last.
+        self.records
+            .retain(|(op, [known, _])| *op != "set-state" || *known != values[0]);
+        self.records.push_back(("set-state", values));
+    }
+
     /// Lets the loop end once the log is on the disk.
     pub fn shut_down(&mut self, end: End, by: &str) {
         if self.end.is_none() {
             self.end = Some((end, Instant::now()));
             // Rooms end with the machine; the database hears of it before it is closed.
-            let rooms = self.rooms.values();
-            let names: Vec<_> = rooms.map(|room| room.policy.name.clone()).collect();
-            for name in names {
+            for name in self.rooms.there().cloned().collect::<Vec<_>>() {
                 self.record(&name, State::Stopped);
             }
             self.log

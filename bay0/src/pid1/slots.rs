@@ -117,7 +117,7 @@ impl Bay0 {
     /// # Errors
     /// Why it may not, or not now.
     pub fn update_from(&mut self, id: RoomId) -> Result<OwnedFd> {
-        self.granted(id, SLOT)?;
+        self.rooms.granted(id, SLOT)?;
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_read_timeout(Some(SILENCE))?;
         ours.set_write_timeout(Some(SILENCE))?;

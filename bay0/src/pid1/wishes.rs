@@ -29,9 +29,9 @@ impl Bay0 {
     /// # Errors
     /// Why it may not, or not now.
     pub fn wish(&mut self, id: RoomId, wish: &Wish) -> Result<OwnedFd> {
-        let room = self.rooms.get(&id);
-        let room = room.filter(|room| room.policy.may(Grant::PersistBytes));
-        let policy = &room.context(UNGRANTED)?.policy;
+        let policy = self.rooms.policy(id);
+        let policy = policy.filter(|it| it.may(Grant::PersistBytes));
+        let policy = policy.context(UNGRANTED)?;
         ensure!(self.keeper.is_some() && self.end.is_none(), DIRTY);
         ensure!(
             self.wishes.len() < MOST,
@@ -42,7 +42,7 @@ impl Bay0 {
             Grant::PersistRecords,
             Grant::PersistRate,
         ];
-        let together = self.baked.persist_bytes();
+        let together = self.rooms.persist_bytes();
         let limits = limits.map(|grant| policy.get(grant));
         let limits = limits.into_iter().chain([together]);
         let limits = limits.map(|number| number.to_string());
