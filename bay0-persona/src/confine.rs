@@ -11,7 +11,7 @@ use crate::spawn::CLONE3;
 
 /// Files, the database's memory maps, packets with descriptors, and the processes of the gate. No socket can be made but pairs, no
 /// program started, nothing mounted, nobody traced.
-const CALLS: [c_long; 75] = [
+const CALLS: [c_long; 78] = [
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_writev,
@@ -69,6 +69,9 @@ const CALLS: [c_long; 75] = [
     libc::SYS_epoll_ctl,
     libc::SYS_epoll_wait,
     libc::SYS_epoll_pwait,
+    libc::SYS_landlock_create_ruleset,
+    libc::SYS_landlock_add_rule,
+    libc::SYS_landlock_restrict_self,
     CLONE3,
     libc::SYS_close_range,
     libc::SYS_setsid,

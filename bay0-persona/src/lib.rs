@@ -3,7 +3,7 @@
 //! One idea a file: [`name`] (the grammar nobody can step around), [`policy`] (what it may), [`cgroup`] (the cgroup v2
 //! directory that bounds, freezes and kills it), [`image`] (its files, verified), [`spawn`] (the one way this system makes a
 //! process), [`ends`] (how one ends, by any signal), [`room`] (how one becomes a room), [`tree`] (mounts that go into it), `furnish` and `place` (its files), [`link`] (its network), [`packet`] (how processes
-//! speak to each other), [`wish`] (what a room may ask to be kept), [`confine`] (the walls around the keeper), [`gpt`] and [`disks`] (which disk is which).
+//! speak to each other), [`wish`] (what a room may ask to be kept), [`confine`] and [`landlock`] (the walls around processes of the Spine), [`gpt`] and [`disks`] (which disk is which).
 
 pub mod cgroup;
 pub mod confine;
@@ -12,6 +12,7 @@ pub mod ends;
 mod furnish;
 pub mod gpt;
 pub mod image;
+pub mod landlock;
 pub mod link;
 pub mod name;
 pub mod packet;

@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
+use bay0_persona::landlock::stay_in;
 use bay0_persona::{Wish, packet};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -98,6 +99,8 @@ struct Gate<'a> {
     dir: &'a Path,
     epoll: Epoll,
     control: OwnedFd,
+    /// Whether it reaches nothing but its own place; tried again at the next wish.
+    walls: Result<(), String>,
     /// Opened at the first wish, and again after it failed.
     shelf: Option<Shelf>,
     channels: BTreeMap<u64, (OwnedFd, Work)>,
@@ -112,6 +115,18 @@ pub fn run(control: OwnedFd, dir: &Path) -> i32 {
     i32::from(served.is_err())
 }
 
+/// Makes the room's place and gives up everything else: that it keeps to it is the kernel's word.
+fn wall(dir: &Path) -> Result<(), String> {
+    Shelf::make(dir)?;
+    stay_in(dir).map_err(|why| {
+        let errno = Errno::try_from(why).unwrap_or(Errno::EIO);
+        format!(
+            "landlock {}: {errno:?}; next: boot a kernel with Landlock, Linux 6.12 or newer",
+            dir.display()
+        )
+    })
+}
+
 fn serve(control: OwnedFd, dir: &Path) -> nix::Result<()> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(&control, EpollEvent::new(EpollFlags::EPOLLIN, KEEPER))?;
@@ -119,6 +134,7 @@ fn serve(control: OwnedFd, dir: &Path) -> nix::Result<()> {
         dir,
         epoll,
         control,
+        walls: wall(dir),
         shelf: None,
         channels: BTreeMap::new(),
         newest: KEEPER,
@@ -207,7 +223,10 @@ impl Gate<'_> {
             rate: number(2).unwrap_or(0),
             together: number(3).unwrap_or(0),
         };
-        let wish = Wish::parse(wish);
+        if self.walls.is_err() {
+            self.walls = wall(self.dir);
+        }
+        let wish = self.walls.clone().and_then(|()| Wish::parse(wish));
         let work = wish.and_then(|wish| self.begin(limits, &wish));
         let work = work.unwrap_or_else(|text| once(outcome(Err(text))));
         let kind = match work {

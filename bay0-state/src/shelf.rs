@@ -88,7 +88,17 @@ impl From<Error> for String {
 }
 
 impl Shelf {
-    /// Opens what a room keeps; makes its place where there is none.
+    /// Makes the place of what a room keeps, and has the disk keep its name: what needs a right to more than the place itself.
+    ///
+    /// # Errors
+    /// The disk cannot be written.
+    pub fn make(dir: &Path) -> Result<()> {
+        let made = fs::create_dir_all(dir);
+        let synced = made.and_then(|()| disk::sync_dir(dir.parent().unwrap_or(dir)));
+        Ok(synced.map_err(at(dir.display()))?)
+    }
+
+    /// Opens what a room keeps, in its place.
     ///
     /// # Errors
     /// `ConcurrentModification`: another process serves this room. Else as [`Store::open`].
@@ -96,9 +106,7 @@ impl Shelf {
         for part in [OBJECTS, SNAPSHOTS] {
             fs::create_dir_all(dir.join(part)).map_err(at(dir.display()))?;
         }
-        let above = dir.parent().unwrap_or(dir);
-        let synced = disk::sync_dir(dir).and_then(|()| disk::sync_dir(above));
-        synced.map_err(at(dir.display()))?;
+        disk::sync_dir(dir).map_err(at(dir.display()))?;
         let _lock = store::lock(dir)?;
         let log = match Store::open(&dir.join(RECORDS)) {
             Err(error) if error.code == Code::NotFound => None,

@@ -410,6 +410,18 @@ fn s06_two_processes_for_one_room_do_not_write_both() {
 }
 
 #[test]
+fn t02_a_place_that_leads_to_another_rooms_is_refused_by_the_kernel() {
+    let (_dir, at) = place();
+    let other = at.with_file_name("p__other");
+    room(&other, WIDE).save("a", b"its own").unwrap();
+    // As a mistake in a name of ours, or on the disk, would have it.
+    fs::create_dir_all(&at).unwrap();
+    std::os::unix::fs::symlink(other.join("objects"), at.join("objects")).unwrap();
+    let why = room(&at, WIDE).ask("load a").unwrap_err();
+    assert!(why.contains("EACCES"), "{why}");
+}
+
+#[test]
 fn c07_leftovers_of_a_power_cut_are_gone_at_the_next_opening() {
     let (_dir, at) = place();
     drop(room(&at, WIDE).save("a", b"1"));
