@@ -9,96 +9,32 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_fi
 use crate::room::capabilities;
 use crate::spawn::CLONE3;
 
+/// System calls by their names.
+macro_rules! calls {
+    ($($name:ident)*) => {{ use libc::*; &[$($name),*] }};
+}
+
 /// Files, the database's memory maps, packets with descriptors, and the processes of the gate. No socket can be made but pairs, no
 /// program started, nothing mounted, nobody traced.
-const CALLS: [c_long; 78] = [
-    libc::SYS_read,
-    libc::SYS_write,
-    libc::SYS_writev,
-    libc::SYS_pread64,
-    libc::SYS_pwrite64,
-    libc::SYS_lseek,
-    libc::SYS_openat,
-    libc::SYS_close,
-    libc::SYS_fcntl,
-    libc::SYS_flock,
-    libc::SYS_stat,
-    libc::SYS_lstat,
-    libc::SYS_fstat,
-    libc::SYS_newfstatat,
-    libc::SYS_statx,
-    libc::SYS_statfs,
-    libc::SYS_fstatfs,
-    libc::SYS_access,
-    libc::SYS_readlink,
-    libc::SYS_getcwd,
-    libc::SYS_getdents64,
-    libc::SYS_mkdir,
-    libc::SYS_rmdir,
-    libc::SYS_rename,
-    libc::SYS_link,
-    libc::SYS_linkat,
-    libc::SYS_unlink,
-    libc::SYS_unlinkat,
-    libc::SYS_fchown,
-    libc::SYS_ftruncate,
-    libc::SYS_fsync,
-    libc::SYS_fdatasync,
-    libc::SYS_syncfs,
-    libc::SYS_sync_file_range,
-    libc::SYS_mmap,
-    libc::SYS_munmap,
-    libc::SYS_mremap,
-    libc::SYS_mprotect,
-    libc::SYS_madvise,
-    libc::SYS_brk,
-    libc::SYS_getrandom,
-    libc::SYS_clock_gettime,
-    libc::SYS_gettimeofday,
-    libc::SYS_clock_nanosleep,
-    libc::SYS_futex,
-    libc::SYS_socketpair,
-    libc::SYS_sendmsg,
-    libc::SYS_recvmsg,
-    libc::SYS_sendto,
-    libc::SYS_recvfrom,
-    libc::SYS_shutdown,
-    libc::SYS_poll,
-    libc::SYS_ppoll,
-    libc::SYS_epoll_create1,
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_wait,
-    libc::SYS_epoll_pwait,
-    libc::SYS_landlock_create_ruleset,
-    libc::SYS_landlock_add_rule,
-    libc::SYS_landlock_restrict_self,
-    CLONE3,
-    libc::SYS_close_range,
-    libc::SYS_setsid,
-    libc::SYS_prctl,
-    libc::SYS_wait4,
-    libc::SYS_waitid,
-    libc::SYS_pidfd_send_signal,
-    libc::SYS_getpid,
-    libc::SYS_gettid,
-    libc::SYS_geteuid,
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_rt_sigaction,
-    libc::SYS_rt_sigreturn,
-    libc::SYS_sigaltstack,
-    libc::SYS_restart_syscall,
-    libc::SYS_tgkill,
-    libc::SYS_exit,
-    libc::SYS_exit_group,
-];
+const FILES: &[c_long] = calls! {
+    SYS_read SYS_write SYS_writev SYS_pread64 SYS_pwrite64 SYS_lseek SYS_openat SYS_close SYS_fcntl SYS_flock
+    SYS_stat SYS_lstat SYS_fstat SYS_newfstatat SYS_statx SYS_statfs SYS_fstatfs SYS_access SYS_readlink SYS_getcwd SYS_getdents64
+    SYS_mkdir SYS_rmdir SYS_rename SYS_link SYS_linkat SYS_unlink SYS_unlinkat SYS_fchown SYS_ftruncate
+    SYS_fsync SYS_fdatasync SYS_syncfs SYS_sync_file_range
+    SYS_mmap SYS_munmap SYS_mremap SYS_mprotect SYS_madvise SYS_brk SYS_getrandom
+    SYS_clock_gettime SYS_gettimeofday SYS_clock_nanosleep SYS_futex
+    SYS_socketpair SYS_sendmsg SYS_recvmsg SYS_sendto SYS_recvfrom SYS_shutdown
+    SYS_poll SYS_ppoll SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_wait SYS_epoll_pwait
+    SYS_landlock_create_ruleset SYS_landlock_add_rule SYS_landlock_restrict_self
+    CLONE3 SYS_close_range SYS_setsid SYS_prctl SYS_wait4 SYS_waitid SYS_pidfd_send_signal SYS_getpid SYS_gettid SYS_geteuid
+    SYS_rt_sigprocmask SYS_rt_sigaction SYS_rt_sigreturn SYS_sigaltstack SYS_restart_syscall SYS_tgkill SYS_exit SYS_exit_group
+};
 /// The seed comes on a pipe, and goes to the kernel.
-const SEED: [c_long; 5] = [
-    libc::SYS_read,
-    libc::SYS_ioctl,
-    libc::SYS_close,
-    libc::SYS_exit,
-    libc::SYS_exit_group,
-];
+const SEED: &[c_long] = calls! { SYS_read SYS_ioctl SYS_close SYS_exit SYS_exit_group };
+/// A socket in a namespace, and what is said on it.
+const LINKS: &[c_long] = calls! {
+    SYS_setns SYS_socket SYS_sendto SYS_recvfrom SYS_close SYS_brk SYS_mmap SYS_munmap SYS_mremap SYS_exit SYS_exit_group
+};
 
 /// What a process of the Spine still may, once it is confined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +43,8 @@ pub enum Rights {
     Files,
     /// The seed's child: one ioctl of `random(4)`, which takes CAP_SYS_ADMIN.
     Seed,
+    /// Who makes a room's links: netlink sockets in rooms' namespaces, which takes CAP_SYS_ADMIN and CAP_NET_ADMIN.
+    Links,
 }
 
 impl Rights {
@@ -115,14 +53,18 @@ impl Rights {
         match self {
             Self::Files => 0,
             Self::Seed => Capability::CAP_SYS_ADMIN.bitmask(),
+            Self::Links => {
+                Capability::CAP_SYS_ADMIN.bitmask() | Capability::CAP_NET_ADMIN.bitmask()
+            }
         }
     }
 
     /// The system calls that stay.
     fn calls(self) -> &'static [c_long] {
         match self {
-            Self::Files => &CALLS,
-            Self::Seed => &SEED,
+            Self::Files => FILES,
+            Self::Seed => SEED,
+            Self::Links => LINKS,
         }
     }
 }

@@ -29,5 +29,5 @@ pub use name::PersonaName;
 pub use nix::sched::CloneFlags;
 pub use policy::{Grant, Policy};
 pub use room::{BpfProgram, Plan, Room, bpf_program};
-pub use spawn::{Child, Teller, spawn, spawn_teller};
+pub use spawn::{Child, Teller, errno, spawn, spawn_teller};
 pub use wish::Wish;

@@ -11,6 +11,7 @@ use std::fmt::Display;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -21,8 +22,12 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::Mode;
 
-use crate::room::Room;
+use crate::confine::{Rights, confine};
+use crate::room::{Room, stage};
+use crate::spawn::{errno, spawn};
 
+/// Longest that making a link may take; the kernel answers in less than a millisecond.
+const DEADLINE: Duration = Duration::from_secs(1);
 const NET_NS_FD: u16 = 28;
 const INFO_PEER: u16 = 1;
 const INFO_SLAVE_KIND: u16 = 4;
@@ -37,42 +42,58 @@ const SWITCH: i32 = i32::MAX;
 /// Moves the cards of the Spine into a room and makes them ports of its switch, which is made if it is not there.
 ///
 /// # Errors
-/// The errno of the kernel's answer.
+/// The errno of the kernel's answer, or [`by_child`]'s.
 pub fn switch(net: &Room) -> nix::Result<()> {
-    let net = space(net.child.pid)?;
-    let switch = info(libc::IFLA_INFO_KIND, b"bridge", &[]);
-    let switch = [interface(SWITCH, libc::IFF_UP), switch].concat();
-    request(&net, libc::NLM_F_CREATE, &switch)?;
-    let within = attribute(NET_NS_FD, &net.as_raw_fd().to_ne_bytes());
-    let master = attribute(libc::IFLA_MASTER, &SWITCH.to_ne_bytes());
-    let there = [interface(0, libc::IFF_UP), within, master].concat();
-    for card in cards() {
-        let name = card.file_name().unwrap_or_default().as_encoded_bytes();
-        let port = [&there, &*attribute(libc::IFLA_IFNAME, name)];
-        request(&space("self")?, 0, &port.concat())?;
-    }
-    Ok(())
+    let (net, own, cards) = (space(net.child.pid)?, space("self")?, cards());
+    by_child(&[&net, &own], || {
+        let switch = info(libc::IFLA_INFO_KIND, b"bridge", &[]);
+        let switch = [interface(SWITCH, libc::IFF_UP), switch].concat();
+        request(&net, libc::NLM_F_CREATE, &switch)?;
+        let within = attribute(NET_NS_FD, &net.as_raw_fd().to_ne_bytes());
+        let master = attribute(libc::IFLA_MASTER, &SWITCH.to_ne_bytes());
+        let there = [interface(0, libc::IFF_UP), within, master].concat();
+        cards.iter().try_for_each(|card| {
+            let name = card.file_name().unwrap_or_default().as_encoded_bytes();
+            let port = [&there, &*attribute(libc::IFLA_IFNAME, name)];
+            request(&own, 0, &port.concat())
+        })
+    })
 }
 
 /// Joins a room to the switch of another; its `eth0` comes up.
 ///
 /// # Errors
-/// The errno of the kernel's answer; EEXIST: it is joined already, or the kernel still takes its last link away.
+/// The errno of the kernel's answer, or [`by_child`]'s; EEXIST: it is joined already, or the kernel still takes its last link away.
 pub fn join(room: &Room, net: &Room) -> nix::Result<()> {
     let (port, net) = (room.child.pid, space(net.child.pid)?);
     let room = space(port)?;
-    let name = attribute(libc::IFLA_IFNAME, b"eth0");
-    let within = attribute(NET_NS_FD, &room.as_raw_fd().to_ne_bytes());
-    let peer = [interface(ETH0, 0), name, within].concat();
-    let pair = info(libc::IFLA_INFO_KIND, b"veth", &attribute(INFO_PEER, &peer));
-    let master = attribute(libc::IFLA_MASTER, &SWITCH.to_ne_bytes());
-    let pair = [interface(port, 0), master, pair].concat();
-    request(&net, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &pair)?;
-    // Up only when it is isolated: at no moment is it a port like any other.
-    let isolated = info(INFO_SLAVE_KIND, b"bridge", &attribute(PORT_ISOLATED, &[1]));
-    let up = [interface(port, libc::IFF_UP), isolated].concat();
-    request(&net, 0, &up)?;
-    request(&room, 0, &interface(ETH0, libc::IFF_UP))
+    by_child(&[&room, &net], || {
+        let name = attribute(libc::IFLA_IFNAME, b"eth0");
+        let within = attribute(NET_NS_FD, &room.as_raw_fd().to_ne_bytes());
+        let peer = [interface(ETH0, 0), name, within].concat();
+        let pair = info(libc::IFLA_INFO_KIND, b"veth", &attribute(INFO_PEER, &peer));
+        let master = attribute(libc::IFLA_MASTER, &SWITCH.to_ne_bytes());
+        let pair = [interface(port, 0), master, pair].concat();
+        request(&net, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &pair)?;
+        // Up only when it is isolated: at no moment is it a port like any other.
+        let isolated = info(INFO_SLAVE_KIND, b"bridge", &attribute(PORT_ISOLATED, &[1]));
+        let up = [interface(port, libc::IFF_UP), isolated].concat();
+        request(&net, 0, &up)?;
+        request(&room, 0, &interface(ETH0, libc::IFF_UP))
+    })
+}
+
+/// Has a child make links in these namespaces: PID 1 itself never leaves its own, so that no failure can keep it in a room's.
+///
+/// # Errors
+/// The child's; ETIMEDOUT: it took longer than [`DEADLINE`].
+fn by_child(spaces: &[&OwnedFd; 2], work: impl FnOnce() -> nix::Result<()>) -> nix::Result<()> {
+    let keep = spaces.map(AsRawFd::as_raw_fd);
+    let child = spawn(None, CloneFlags::empty(), &keep, || {
+        stage(c"bay0-links");
+        errno(confine(Rights::Links).and_then(|()| Ok(work()?)))
+    })?;
+    child.done(DEADLINE)
 }
 
 /// Brings up the loopback of this process's network.
@@ -116,15 +137,13 @@ fn attribute(kind: u16, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Sends an RTM_NEWLINK to the kernel as it is in a namespace, and hears its answer, which comes before the call returns.
+/// Sends an RTM_NEWLINK to the kernel as it is in a namespace, and hears its answer, which comes before the call returns. This
+/// process is in that namespace from then on.
 fn request(space: &OwnedFd, flags: i32, body: &[u8]) -> nix::Result<()> {
     let (flag, route) = (SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute);
-    // A socket belongs to the namespace in which it is made. Between the two moves nothing else is done.
-    let own = self::space("self")?;
+    // A socket belongs to the namespace in which it is made.
     setns(space, CloneFlags::CLONE_NEWNET)?;
-    let kernel = socket(AddressFamily::Netlink, SockType::Raw, flag, route);
-    setns(&own, CloneFlags::CLONE_NEWNET)?;
-    let kernel = kernel?;
+    let kernel = socket(AddressFamily::Netlink, SockType::Raw, flag, route)?;
     let length = u32::try_from(body.len()).unwrap_or(0).saturating_add(16);
     let flags = (flags | libc::NLM_F_REQUEST | libc::NLM_F_ACK).unsigned_abs();
     // struct nlmsghdr: length, type and flags, sequence number, sender.

@@ -5,7 +5,7 @@
 //! PID 1 scan it quadratically.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
@@ -15,6 +15,8 @@ use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::{pipe2, setsid};
 use nix::{errno::Errno, fcntl::OFlag, libc};
+
+use crate::ends::{self, End};
 
 /// `clone3(2)`; the constant of the libc crate is too narrow for its value and reads as 0.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -59,6 +61,27 @@ impl Child {
         let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
         matches!(poll(&mut fds, timeout), Ok(1))
     }
+
+    /// Waits for a child whose exit code is an errno ([`errno`]), at most `limit`, and reaps it.
+    ///
+    /// # Errors
+    /// Its errno; ETIMEDOUT: it runs on, until it is dropped; EIO: it was killed.
+    pub fn done(&self, limit: Duration) -> nix::Result<()> {
+        if !self.wait_exit(limit) {
+            return Err(Errno::ETIMEDOUT);
+        }
+        match ends::reap(Some(self.pidfd.as_fd()))?.map(|ended| ended.end) {
+            Some(End::Exit(0)) => Ok(()),
+            Some(End::Exit(code)) => Err(Errno::from_raw(code)),
+            _ => Err(Errno::EIO),
+        }
+    }
+}
+
+/// The exit code of a child that is asked with [`Child::done`].
+pub fn errno<E: Into<io::Error>>(done: Result<(), E>) -> i32 {
+    let code = |why: E| why.into().raw_os_error().unwrap_or(libc::EIO);
+    done.map_or_else(code, |()| 0)
 }
 
 /// Starts a child that runs `body` and exits with what it returns.
@@ -144,7 +167,6 @@ fn close_all_but(keep: &[RawFd]) {
 #[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
-    use crate::ends;
     use std::io::Read;
 
     impl Child {
@@ -192,6 +214,27 @@ mod tests {
             (text.as_str(), teller.child.reap()),
             ("all is well", Some(0))
         );
+    }
+
+    #[test]
+    fn a10_a_childs_errno_is_its_exit_code() {
+        let child = |done: fn() -> io::Result<()>| {
+            spawn(None, CloneFlags::empty(), &[], || errno(done())).unwrap()
+        };
+        let limit = Duration::from_secs(5);
+        assert_eq!(child(|| Ok(())).done(limit), Ok(()));
+        let refused = child(|| Err(Errno::ENOTTY.into()));
+        assert_eq!(refused.done(limit), Err(Errno::ENOTTY));
+        let odd = child(|| Err(io::ErrorKind::UnexpectedEof.into()));
+        assert_eq!(odd.done(limit), Err(Errno::EIO));
+        let slow = child(|| {
+            loop {
+                nix::unistd::pause();
+            }
+        });
+        assert_eq!(slow.done(Duration::from_millis(1)), Err(Errno::ETIMEDOUT));
+        slow.kill().unwrap();
+        assert_eq!(slow.done(limit), Err(Errno::EIO));
     }
 
     #[test]

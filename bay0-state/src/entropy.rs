@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use bay0_persona::confine::{Rights, confine};
-use bay0_persona::{Child, CloneFlags, End, reap, spawn};
+use bay0_persona::{Child, CloneFlags, errno, spawn};
 use nix::{errno::Errno, fcntl::OFlag, libc, libc::c_int, unistd::pipe2};
 
 use crate::db::Db;
@@ -37,9 +37,7 @@ impl Crediter {
         let child = spawn(None, CloneFlags::empty(), &keep, || {
             let (mut seed, mut theirs) = ([0; 32], File::from(theirs));
             let read = confine(Rights::Seed).and_then(|()| theirs.read_exact(&mut seed));
-            let done = read.and_then(|()| credit(pool, seed));
-            // The errno is the exit code.
-            done.map_or_else(|why| why.raw_os_error().unwrap_or(libc::EIO), |()| 0)
+            errno(read.and_then(|()| credit(pool, seed)))
         })?;
         let seed = File::from(ours);
         Ok(Self { child, seed })
@@ -48,14 +46,7 @@ impl Crediter {
     /// Has it credit the seed.
     pub(crate) fn credit(mut self, seed: [u8; 32]) -> io::Result<()> {
         self.seed.write_all(&seed)?;
-        if !self.child.wait_exit(CREDIT) {
-            return Err(Errno::ETIMEDOUT.into());
-        }
-        match reap(Some(self.child.pidfd.as_fd()))?.map(|ended| ended.end) {
-            Some(End::Exit(0)) => Ok(()),
-            Some(End::Exit(errno)) => Err(Errno::from_raw(errno).into()),
-            _ => Err(Errno::EIO.into()),
-        }
+        Ok(self.child.done(CREDIT)?)
     }
 }
 
