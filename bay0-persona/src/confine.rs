@@ -1,9 +1,11 @@
 //! Walls around a process of the Spine itself: no capability that it does not use, and of the kernel only what it needs (`seccomp(2)`).
 
+use std::ffi::CStr;
 use std::io;
 
 use caps::Capability;
 use nix::libc::{self, c_long};
+use nix::sys::prctl::set_name;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
 use crate::room::capabilities;
@@ -30,11 +32,16 @@ const FILES: &[c_long] = calls! {
     SYS_rt_sigprocmask SYS_rt_sigaction SYS_rt_sigreturn SYS_sigaltstack SYS_restart_syscall SYS_tgkill SYS_exit SYS_exit_group
 };
 /// The seed comes on a pipe, and goes to the kernel.
-const SEED: &[c_long] = calls! { SYS_read SYS_ioctl SYS_close SYS_exit SYS_exit_group };
+const SEED: &[c_long] = calls! { SYS_read SYS_ioctl SYS_close SYS_prctl SYS_exit SYS_exit_group };
 /// A socket in a namespace, and what is said on it.
 const LINKS: &[c_long] = calls! {
-    SYS_setns SYS_socket SYS_sendto SYS_recvfrom SYS_close SYS_brk SYS_mmap SYS_munmap SYS_mremap SYS_exit SYS_exit_group
+    SYS_setns SYS_socket SYS_sendto SYS_recvfrom SYS_close SYS_prctl SYS_brk SYS_mmap SYS_munmap SYS_mremap SYS_exit SYS_exit_group
 };
+
+/// Device mapper, mounts, partitions; and walls of their own for children.
+const DISKS: &[c_long] = calls! { SYS_ioctl SYS_mount SYS_capget SYS_capset SYS_seccomp };
+/// The connection to PID 1's socket.
+const FEEL: &[c_long] = calls! { SYS_socket SYS_connect SYS_getsockopt SYS_setsockopt SYS_getuid };
 
 /// What a process of the Spine still may, once it is confined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,26 +52,44 @@ pub enum Rights {
     Seed,
     /// Who makes a room's links: netlink sockets in rooms' namespaces, which takes CAP_SYS_ADMIN and CAP_NET_ADMIN.
     Links,
+    /// Who reads a disk's table or its content, or asks the TPM: files, and what a device tells of itself.
+    Look,
+    /// Who opens an image, or finds a partition: CAP_SYS_ADMIN, and CAP_SETPCAP for its children's walls.
+    Disks,
+    /// Who loads modules: CAP_SYS_MODULE.
+    Modules,
+    /// The validator: PID 1's socket, and a group, which nobody makes in the kernel's root of them without CAP_DAC_OVERRIDE.
+    Feel,
 }
 
 impl Rights {
-    /// The capabilities that stay, as bits.
-    fn capabilities(self) -> u64 {
+    /// What the kernel calls the process once it is confined; keeper and gates name themselves.
+    fn name(self) -> Option<&'static CStr> {
         match self {
-            Self::Files => 0,
-            Self::Seed => Capability::CAP_SYS_ADMIN.bitmask(),
-            Self::Links => {
-                Capability::CAP_SYS_ADMIN.bitmask() | Capability::CAP_NET_ADMIN.bitmask()
-            }
+            Self::Files => None,
+            Self::Seed => Some(c"bay0-seed"),
+            Self::Links => Some(c"bay0-links"),
+            Self::Look => Some(c"bay0-look"),
+            Self::Disks => Some(c"bay0-disks"),
+            Self::Modules => Some(c"bay0-modules"),
+            Self::Feel => Some(c"bay0-validate"),
         }
     }
 
-    /// The system calls that stay.
-    fn calls(self) -> &'static [c_long] {
+    /// The capabilities that stay, as bits, and the system calls.
+    fn kept(self) -> (u64, [&'static [c_long]; 2]) {
+        let admin = Capability::CAP_SYS_ADMIN.bitmask();
+        let (net, walls) = (Capability::CAP_NET_ADMIN, Capability::CAP_SETPCAP);
+        let module = Capability::CAP_SYS_MODULE.bitmask();
+        let files = Capability::CAP_DAC_OVERRIDE.bitmask();
         match self {
-            Self::Files => FILES,
-            Self::Seed => SEED,
-            Self::Links => LINKS,
+            Self::Files => (0, [FILES, &[]]),
+            Self::Seed => (admin, [SEED, &[]]),
+            Self::Links => (admin | net.bitmask(), [LINKS, &[]]),
+            Self::Look => (0, [FILES, &[libc::SYS_ioctl]]),
+            Self::Disks => (admin | walls.bitmask(), [FILES, DISKS]),
+            Self::Modules => (module, [FILES, &[libc::SYS_finit_module]]),
+            Self::Feel => (files, [FILES, FEEL]),
         }
     }
 }
@@ -75,8 +100,9 @@ impl Rights {
 /// # Errors
 /// What the kernel refused.
 pub fn confine(rights: Rights) -> io::Result<()> {
-    capabilities(rights.capabilities()).map_err(io::Error::other)?;
-    let calls = rights.calls().iter().map(|call| (*call, vec![]));
+    let (kept, calls) = rights.kept();
+    capabilities(kept).map_err(io::Error::other)?;
+    let calls = calls.into_iter().flatten().map(|call| (*call, vec![]));
     let refused = SeccompAction::Errno(libc::EPERM.cast_unsigned());
     let filter = SeccompFilter::new(
         calls.collect(),
@@ -86,5 +112,6 @@ pub fn confine(rights: Rights) -> io::Result<()> {
     );
     let program = filter.and_then(BpfProgram::try_from);
     let program = program.map_err(io::Error::other)?;
-    apply_filter(&program).map_err(io::Error::other)
+    apply_filter(&program).map_err(io::Error::other)?;
+    Ok(rights.name().map_or(Ok(()), set_name)?)
 }

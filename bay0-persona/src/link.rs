@@ -23,7 +23,7 @@ use nix::sys::socket::{
 use nix::sys::stat::Mode;
 
 use crate::confine::{Rights, confine};
-use crate::room::{Room, stage};
+use crate::room::Room;
 use crate::spawn::{errno, spawn};
 
 /// Longest that making a link may take; the kernel answers in less than a millisecond.
@@ -90,7 +90,6 @@ pub fn join(room: &Room, net: &Room) -> nix::Result<()> {
 fn by_child(spaces: &[&OwnedFd; 2], work: impl FnOnce() -> nix::Result<()>) -> nix::Result<()> {
     let keep = spaces.map(AsRawFd::as_raw_fd);
     let child = spawn(None, CloneFlags::empty(), &keep, || {
-        stage(c"bay0-links");
         errno(confine(Rights::Links).and_then(|()| Ok(work()?)))
     })?;
     child.done(DEADLINE)

@@ -38,6 +38,7 @@ use bay0_persona::{Child, PersonaName, reap, spawn};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::set_name;
 use nix::sys::socket::MsgFlags;
 use nix::unistd::{chdir, syncfs};
 
@@ -72,10 +73,10 @@ pub const SPINE: Config<'_> = Config {
     policies: "/lib/bay0/policy.db",
 };
 
-/// The keeper process from its first instruction to its exit code. It ends when PID 1's end of the socket does.
+/// The keeper process from its first instruction to its exit code, the opener until it is confined. It ends when PID 1's end of the socket does.
 pub fn run(socket: &UnixDatagram, config: &Config) -> i32 {
     // Best effort, both: a keeper with the wrong name or score still keeps.
-    let _ = nix::sys::prctl::set_name(c"bay0-keeper");
+    let _ = set_name(c"bay0-opener");
     let _ = fs::write("/proc/self/oom_score_adj", "-900");
     let (mut store, mut gates) = (None::<Store>, Gates::default());
     let mut packet = vec![0; MAX_MESSAGE];
@@ -205,6 +206,7 @@ impl Store {
             mount_persist(disk, dir)?;
             // From here on everything that is read may be a gate's work of the boot before.
             confine(Rights::Files).map_err(at("confine the keeper"))?;
+            let _ = set_name(c"bay0-keeper");
             worn = block.and_then(|block| content::errors(&block));
             dir = Path::new("/");
         }

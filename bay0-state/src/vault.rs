@@ -27,6 +27,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use bay0_persona::confine::{Rights, confine};
 use bay0_persona::{Child, CloneFlags, End, Ended, reap, spawn, spawn_teller};
 use nix::fcntl::OFlag;
 use nix::sys::prctl::set_pdeathsig;
@@ -332,9 +333,17 @@ fn unseal(token: &str) -> io::Result<String> {
     Tpm::open()?.unseal(token).map(|part| hex(&part))
 }
 
+/// In a child that reads what anybody may have written: it has no right but to files and devices from here on. Unit tests have none.
+fn alone() -> io::Result<()> {
+    if cfg!(test) {
+        return Ok(());
+    }
+    confine(Rights::Look)
+}
+
 /// Has a child ask the TPM, which may hang; what it told, or why it could not.
 fn by_tpm(work: impl FnOnce() -> io::Result<String>) -> Result<Secret, String> {
-    let tell = || match work() {
+    let tell = || match alone().and_then(|()| work()) {
         Ok(told) => format!("+{told}"),
         Err(why) => format!("-{why}"),
     };
@@ -377,7 +386,8 @@ fn is_recovery(typed: &Secret) -> bool {
 /// What is on a disk, by a child that reads it.
 fn look(device: &str) -> Result<Kind, Fault> {
     for (limit, deep) in [(LOOK, false), (SEARCH, true)] {
-        let looked = spawn_teller(&[], || Kind::tell(content::look(device, deep))).ok();
+        let look = || Kind::tell(alone().and_then(|()| content::look(device, deep)));
+        let looked = spawn_teller(&[], look).ok();
         let told = looked.filter(|teller| ended(&teller.child, limit).is_some());
         let told = told.and_then(|teller| read_to_string(&teller.pipe).ok());
         let kind = Kind::told(told.as_deref().unwrap_or_default());

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::confine::{Rights, confine};
 use crate::gpt::{self, Damage, Found, Part};
 use crate::{Teller, reap, spawn_teller};
 
@@ -71,7 +72,7 @@ pub(super) fn survey(names: &[String]) -> Vec<Disk> {
     let begun = Instant::now();
     let asked: Vec<_> = names
         .iter()
-        .map(|name| (name, spawn_teller(&[], || tell(name)).ok()))
+        .map(|name| (name, spawn_teller(&[], || confined(name)).ok()))
         .collect();
     let answer = |(name, teller): (&String, Option<Teller>)| {
         let left = ANSWERS.saturating_sub(begun.elapsed());
@@ -85,6 +86,11 @@ pub(super) fn survey(names: &[String]) -> Vec<Disk> {
         understood(name, &told)
     };
     asked.into_iter().map(answer).collect()
+}
+
+/// In the child, which reads what anybody may have written: it has no right but to files by then, or says nothing.
+fn confined(name: &str) -> String {
+    confine(Rights::Look).map_or_else(|_| String::new(), |()| tell(name))
 }
 
 /// In the child: a word, then what is damaged, then the partitions.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use bay0_persona::confine::{Rights, confine};
 use bay0_persona::disks::{self, VARS};
 use bay0_persona::{PersonaName, ROOMS};
 use bay0_reconcile::native;
@@ -157,7 +158,10 @@ fn oom(_: &mut Bay0) -> Result<String> {
 /// Loads the rest of the drivers, then seals module loading for good (A07). The disk's are loaded by a child with a deadline: a
 /// disk that hangs while it is probed holds that up, not PID 1.
 fn modules(_: &mut Bay0) -> Result<String> {
-    let disk = || load_list("disk").map_err(|error| error.to_string());
+    let disk = || {
+        confine(Rights::Modules).map_err(|error| format!("confine who loads: {error}"))?;
+        load_list("disk").map_err(|error| error.to_string())
+    };
     let loaded = load_list("early").and(by_child(disk, HUNG));
     let seal = "/proc/sys/kernel/modules_disabled";
     if !Path::new(seal).exists() {

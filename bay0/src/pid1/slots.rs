@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use bay0_persona::confine::{Rights, confine};
 use bay0_persona::disks::{self, APPEARS, VARS};
 use bay0_persona::policy::SLOT;
 
@@ -155,7 +156,10 @@ impl Bay0 {
 
 /// What the partition that was booted is called, by a child, which reads disks.
 fn booted_name() -> Result<String> {
-    let name = || disks::booted_name().map_err(|lost| format!("{:#}", told(lost)));
+    let name = || {
+        confine(Rights::Disks).map_err(|error| format!("confine who looks: {error}"))?;
+        disks::booted_name().map_err(|lost| format!("{:#}", told(lost)))
+    };
     // Another disk that hangs is given up before that.
     answer_of_child(name, APPEARS, "a disk hangs")
 }
