@@ -1,9 +1,13 @@
 //! `cargo xtask budget`: the sizes and the dependencies the design allows, against what is there (K01, K02, K04, A09, decision 2).
 //!
-//! A crate that has not reached its budget yet may declare a `ceiling` beside it: what it has now, which CI holds, so that it can
-//! only fall. Every line over a budget is printed, and a ceiling that could be lower fails.
+//! What is bounded is each kind of process (decision 19, [`processes`]). One that has not reached its bound yet declares a `ceiling`
+//! beside it: what it has now, so that it can only fall; a ceiling that could be lower fails.
 //!
-//! The checks are pure over [`Facts`]; tests feed them made ones, so each is known to be able to fail.
+//! The checks are pure over [`Facts`] and over sources; tests feed them made ones, so each is known to be able to fail.
+
+mod graph;
+mod processes;
+pub mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,11 +15,10 @@ use std::fmt::Write as _;
 use anyhow::{Context, Result};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
-use crate::count;
+use self::graph::Graph;
+use self::sources::Source;
 use crate::layout::Layout;
 
-/// Code lines of everything that ships, over all runtime crates (A09).
-const TOTAL_LINES: usize = 3000;
 /// Crates of others in what ships, everything they pull in included (decision 2).
 const TREE_CRATES: usize = 39;
 /// The only crates of others that what ships may name (K02).
@@ -70,8 +73,6 @@ pub struct Crate {
     pub lines: usize,
     /// `package.metadata.budget.lines`; none when the crate declares no budget.
     pub budget: Option<usize>,
-    /// `package.metadata.budget.ceiling`: what CI holds while the budget is not reached.
-    pub ceiling: Option<usize>,
     /// `package.metadata.budget.dependencies`.
     pub declared: BTreeSet<String>,
 }
@@ -81,19 +82,31 @@ pub struct Crate {
 pub struct Facts {
     /// The runtime crates by name.
     pub crates: BTreeMap<String, Crate>,
-    /// `workspace.metadata.budget.ceiling`, the same for all runtime crates together.
-    pub ceiling: Option<usize>,
     /// What each package names (normal and build dependencies), for every package of the graph.
     pub edges: BTreeMap<String, BTreeSet<String>>,
     /// Names at the top of the repository that are not ignored by git.
     pub top_level: BTreeSet<String>,
 }
 
-/// Prints the table and the findings; 0 when there are none.
-pub fn command(layout: &Layout) -> Result<u8> {
-    let facts = gather(layout)?;
+/// Prints the tables and the findings; 0 when there are none. With `items`, what there is of one process, or in none.
+pub fn command(layout: &Layout, items: Option<&str>) -> Result<u8> {
+    let metadata = metadata(layout)?;
+    let sources = FLOORS
+        .iter()
+        .map(|(name, _)| sources::read(&layout.root, name))
+        .collect::<Result<Vec<_>>>()?
+        .concat();
+    let facts = gather(layout, &metadata, &sources)?;
+    let graph = Graph::new(&sources);
+    let declared = processes::declared(&metadata.workspace_metadata)?;
+    let count = processes::count(&graph, &declared);
+    if let Some(name) = items {
+        print!("{}", processes::items(&graph, &declared, &count, name));
+        return Ok(0);
+    }
     print!("{}", table(&facts));
-    let findings = check(&facts);
+    print!("\n{}", processes::table(&count, &declared));
+    let findings = [check(&facts), processes::check(&count, &declared)].concat();
     for finding in &findings {
         println!("budget: FAIL: {finding}");
     }
@@ -114,18 +127,13 @@ pub fn check(facts: &Facts) -> Vec<String> {
 }
 
 fn lines(facts: &Facts) -> Vec<String> {
-    let mut findings = Vec::new();
-    for (name, krate) in &facts.crates {
-        match krate.budget {
-            Some(budget) => findings.extend(over(name, krate.lines, budget, krate.ceiling)),
-            None => findings.push(format!(
-                "{name}: no package.metadata.budget in its Cargo.toml"
-            )),
-        }
-    }
-    let (all, total) = ("all runtime crates", total(facts));
-    findings.extend(over(all, total, TOTAL_LINES, facts.ceiling));
-    findings
+    let wrong = |(name, krate): (&String, &Crate)| match krate.budget {
+        Some(budget) => over(name, krate.lines, budget, None),
+        None => Some(format!(
+            "{name}: no package.metadata.budget in its Cargo.toml"
+        )),
+    };
+    facts.crates.iter().filter_map(wrong).collect()
 }
 
 /// What is wrong with a size: over its budget, or over the ceiling that holds until the budget is reached, or under a
@@ -263,8 +271,8 @@ fn table(facts: &Facts) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "{:<16} {:>6} {:>7} {:>6} {:>7} {:>6}  direct dependencies of others",
-        "crate", "lines", "budget", "over", "direct", "tree"
+        "{:<16} {:>6} {:>7} {:>7} {:>6}  direct dependencies of others",
+        "crate", "lines", "budget", "direct", "tree"
     );
     for (name, krate) in &facts.crates {
         let direct: Vec<&str> = facts
@@ -276,10 +284,9 @@ fn table(facts: &Facts) -> String {
             .filter(|d| floor(d).is_none())
             .collect();
         let budget = krate.budget.map_or("none".into(), |b| b.to_string());
-        let over = excess(krate.lines, krate.budget.unwrap_or(0));
         let _ = writeln!(
             text,
-            "{name:<16} {:>6} {budget:>7} {over:>6} {:>7} {:>6}  {}",
+            "{name:<16} {:>6} {budget:>7} {:>7} {:>6}  {}",
             krate.lines,
             direct.len(),
             others(facts, name),
@@ -287,35 +294,19 @@ fn table(facts: &Facts) -> String {
         );
     }
     let (total, shipped) = (total(facts), others(facts, "bay0"));
-    let over = excess(total, TOTAL_LINES);
     let _ = writeln!(
         text,
-        "{:<16} {total:>6} {TOTAL_LINES:>7} {over:>6} {:>7} {shipped:>6}  tree cap {TREE_CRATES}",
-        "together", ""
+        "{:<16} {total:>6} {:>7} {:>7} {shipped:>6}  tree cap {TREE_CRATES}",
+        "together", "", ""
     );
-    if total > TOTAL_LINES {
-        let _ = writeln!(
-            text,
-            "NOT MET: A09 allows {TOTAL_LINES} lines; the ceilings hold what is there until it is."
-        );
-    }
     text
 }
 
-fn excess(lines: usize, budget: usize) -> String {
-    match lines.saturating_sub(budget) {
-        0 => "-".to_owned(),
-        over => format!("+{over}"),
-    }
-}
-
 /// Asks cargo, git and the sources.
-fn gather(layout: &Layout) -> Result<Facts> {
-    let metadata = metadata(layout)?;
+fn gather(layout: &Layout, metadata: &Metadata, sources: &[Source]) -> Result<Facts> {
     let mut facts = Facts {
-        edges: edges(&metadata),
+        edges: edges(metadata),
         top_level: tracked(layout)?,
-        ceiling: number(&metadata.workspace_metadata["budget"]["ceiling"]),
         ..Facts::default()
     };
     for package in metadata.workspace_packages() {
@@ -330,15 +321,12 @@ fn gather(layout: &Layout) -> Result<Facts> {
             .into_iter()
             .flatten()
             .filter_map(|d| d.as_str());
-        let folder = package
-            .manifest_path
-            .parent()
-            .context("a manifest has a folder")?
-            .join("src");
+        let own = sources
+            .iter()
+            .filter(|it| it.path.starts_with(&format!("{name}/")));
         let krate = Crate {
-            lines: count::folder(folder.as_std_path())?,
+            lines: own.map(|it| sources::lines(&it.file).len()).sum(),
             budget: number(&budget["lines"]),
-            ceiling: number(&budget["ceiling"]),
             declared: declared.map(str::to_owned).collect(),
         };
         facts.crates.insert(name, krate);

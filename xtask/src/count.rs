@@ -1,62 +1,35 @@
 //! Code lines (decision 15): a line counts when a token of code stands on it. Blank lines, comments, doc comments and everything under
-//! `#[cfg(test)]` do not; neither do `tests.rs` files and `tests` folders. Counted on tokens, not text, so that neither formatting nor a
+//! `#[cfg(test)]` do not, nor what is compiled for plain hosts or for damage on demand alone. Counted on tokens, not text, so that neither formatting nor a
 //! comment sign in a string can cheat.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
 use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
 
-/// Items of these kinds end with a semicolon even when braces come first.
-const END_WITH_SEMICOLON: [&str; 5] = ["use", "const", "static", "type", "let"];
-
-/// Code lines below a folder of sources.
-pub fn folder(dir: &Path) -> Result<usize> {
-    let mut lines = 0;
-    for entry in fs::read_dir(dir).with_context(|| format!("read {}", dir.display()))? {
-        let path = entry?.path();
-        let name = path
-            .file_name()
-            .and_then(|n| n.to_str())
-            .unwrap_or_default();
-        if path.is_dir() && name != "tests" {
-            lines += folder(&path)?;
-        } else if name.ends_with(".rs") && name != "tests.rs" {
-            let text =
-                fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-            lines += source(&text).with_context(|| format!("count {}", path.display()))?;
-        }
-    }
-    Ok(lines)
-}
+use crate::budget::sources;
 
 /// Code lines of one source text.
 pub fn source(text: &str) -> Result<usize> {
-    let tokens: TokenStream = text.parse().map_err(|e| anyhow!("not Rust: {e}"))?;
+    Ok(sources::lines(&sources::compiled(text)?).len())
+}
+
+/// The numbers of the lines on which a token of code stands.
+pub fn lines(tokens: TokenStream) -> BTreeSet<usize> {
     let mut lines = BTreeSet::new();
     mark(tokens, &mut lines);
-    Ok(lines.len())
+    lines
 }
 
 fn mark(tokens: TokenStream, lines: &mut BTreeSet<usize>) {
     let mut rest = tokens.into_iter().peekable();
     while let Some(token) = rest.next() {
         if is_punct(&token, '#') {
-            let inner = rest.next_if(|t| is_punct(t, '!'));
-            match rest.peek().and_then(attribute) {
-                Some(Attribute::Doc) => {
-                    rest.next();
-                    continue;
-                }
-                Some(Attribute::Test) => {
-                    rest.next();
-                    skip_item(&mut rest);
-                    continue;
-                }
-                _ => lines.extend(inner.iter().flat_map(|t| span(t.span()))),
+            let inner = rest.next_if(|it| is_punct(it, '!'));
+            if rest.next_if(is_doc).is_some() {
+                continue;
             }
+            lines.extend(inner.iter().flat_map(|it| span(it.span())));
         }
         match token {
             TokenTree::Group(group) => {
@@ -68,42 +41,14 @@ fn mark(tokens: TokenStream, lines: &mut BTreeSet<usize>) {
     }
 }
 
-enum Attribute {
-    Doc,
-    Test,
-    Other,
-}
-
-fn attribute(token: &TokenTree) -> Option<Attribute> {
+/// Whether this is `[doc = "…"]`, which is what a doc comment is to the compiler.
+fn is_doc(token: &TokenTree) -> bool {
     let TokenTree::Group(group) = token else {
-        return None;
+        return false;
     };
-    if group.delimiter() != Delimiter::Bracket {
-        return None;
-    }
-    // Written with one space where tokens must be apart, whatever the source looked like.
-    let text = group.stream().to_string();
-    Some(match text.replace(' ', "").as_str() {
-        "cfg(test)" => Attribute::Test,
-        other if other.starts_with("doc=") => Attribute::Doc,
-        _ => Attribute::Other,
-    })
-}
-
-fn skip_item(rest: &mut impl Iterator<Item = TokenTree>) {
-    let mut until_semicolon = false;
-    for token in rest {
-        match &token {
-            TokenTree::Punct(p) if p.as_char() == ';' => return,
-            TokenTree::Group(g) if g.delimiter() == Delimiter::Brace && !until_semicolon => return,
-            TokenTree::Ident(i) if END_WITH_SEMICOLON.iter().any(|k| i == k) => {
-                until_semicolon = true
-            }
-            // `const fn` is a function after all.
-            TokenTree::Ident(i) if i == "fn" => until_semicolon = false,
-            _ => {}
-        }
-    }
+    let first = group.stream().into_iter().next();
+    group.delimiter() == Delimiter::Bracket
+        && matches!(first, Some(TokenTree::Ident(it)) if it == "doc")
 }
 
 fn is_punct(token: &TokenTree, sign: char) -> bool {
@@ -154,25 +99,26 @@ mod tests {
     }
 
     #[test]
-    fn k04_other_cfg_is_code() {
-        assert_eq!(lines("#[cfg(not(test))]\nfn f() {}\n"), 2);
-        assert_eq!(lines("#[cfg(feature = \"fault\")]\nmod fault;\n"), 2);
+    fn k04_what_no_released_spine_has_compiled_in_does_not_count() {
+        for feature in ["fault", "host", "podman"] {
+            assert_eq!(
+                lines(&format!(
+                    "#[cfg(feature = \"{feature}\")]\nmod a;\nfn f() {{\n    #[cfg(feature = \"{feature}\")]\n    g();\n}}\n"
+                )),
+                2
+            );
+        }
+        let arms = "fn f() {\n match 1 {\n#[cfg(feature = \"host\")]\n1 => a(),\n_ => b(),\n}\n}\n";
+        assert_eq!(lines(arms), 5);
+        let any = "#[cfg(any(test, feature = \"host\"))]\nfn f() {}\n";
+        assert_eq!(lines(any), 0);
     }
 
     #[test]
-    fn k04_test_files_and_folders_do_not_count() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir_all(dir.path().join("name/tests")).unwrap();
-        for file in [
-            "lib.rs",
-            "tests.rs",
-            "name/tests.rs",
-            "name/tests/a.rs",
-            "name/sys.rs",
-            "notes.txt",
-        ] {
-            fs::write(dir.path().join(file), "fn f() {}\n").unwrap();
-        }
-        assert_eq!(folder(dir.path()).unwrap(), 2);
+    fn k04_other_cfg_is_code() {
+        assert_eq!(lines("#[cfg(not(test))]\nfn f() {}\n"), 2);
+        assert_eq!(lines("#[cfg(not(feature = \"host\"))]\nmod client;\n"), 2);
+        assert_eq!(lines("#[cfg(any(test, unix))]\nfn f() {}\n"), 2);
+        assert_eq!(lines("#[cfg(feature = \"other\")]\nmod other;\n"), 2);
     }
 }

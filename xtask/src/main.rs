@@ -125,8 +125,12 @@ enum Task {
     /// Set everything up and boot on the serial console
     #[command(after_help = help::QEMU)]
     Qemu(QemuArgs),
-    /// Print code lines and dependencies against what the design allows; fail when over
-    Budget,
+    /// Print code lines by crate and by process, and dependencies, against what the design allows; fail when over
+    Budget {
+        /// Show what this process consists of instead, or with `none` what is in no process
+        #[arg(long, value_name = "PROCESS")]
+        items: Option<String>,
+    },
     /// Check that the documents say what the code does, and every requirement has its test
     Tidy,
     /// Check, explain, compare and compile what each room may
@@ -317,7 +321,7 @@ fn run(task: Task) -> Result<u8> {
         Task::Soak(args) => return soak::command(&layout, &args),
         Task::Fuzz(args) => return fuzz::command(&layout, &args),
         Task::Bench(args) => return bench::command(&layout, &args),
-        Task::Budget => return budget::command(&layout),
+        Task::Budget { items } => return budget::command(&layout, items.as_deref()),
         Task::Tidy => return tidy::command(&layout),
         Task::Policy(args) => return policy::command(&layout, &args),
         Task::Test => return suite::command(&layout),
