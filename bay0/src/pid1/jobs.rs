@@ -1,5 +1,5 @@
 //! Children that do one thing, with a deadline each: a validation (H15), what reads a disk, work on the slots. A child that hangs costs
-//! that deadline and nothing else.
+//! that deadline and nothing else. What a child sends is decoded here; how its work ended is a value.
 
 use std::io::read_to_string;
 use std::os::fd::RawFd;
@@ -10,62 +10,153 @@ use bay0_persona::{Teller, spawn_teller};
 
 use super::Bay0;
 use super::boot::PATIENCE;
-use super::slots::DEADLINE;
+use crate::slot::report::{Report, failure};
 
 /// Longest that a validation may take. A healthy one takes well under a second.
 const VALIDATION_DEADLINE: Duration = Duration::from_secs(8);
+/// Longest that work on the slots may take, and somebody at the console to seal the vault.
+const DEADLINE: Duration = Duration::from_secs(600);
+/// A child has died, has sent what is no report, or is late.
+const NO_REPORT: &str = "no report; next: try again, then reboot";
 
-/// Work of a child; dropping it ends it.
-pub struct Job {
+/// What a child is at work on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// The machine's health.
+    Validate,
+    /// The slot that does not run.
+    Slots,
+    /// A new Spine for it.
+    Update,
+    /// The vault's seal to this Spine.
+    Reseal,
+}
+
+impl Job {
+    fn limit(self) -> Duration {
+        match self {
+            Self::Validate => VALIDATION_DEADLINE,
+            Self::Slots | Self::Update | Self::Reseal => DEADLINE,
+        }
+    }
+
+    /// How the work ended; `sent`: what the child has sent, or why there is nothing.
+    fn outcome(self, sent: Result<String, String>) -> Outcome {
+        let decoded = |sent: String| Report::decode(&sent).ok_or(NO_REPORT.to_owned());
+        let report = |sent: Result<String, String>| match sent.and_then(decoded) {
+            Ok(report) => report,
+            Err(why) => Report::Failed { why },
+        };
+        let answer = |sent: String| decode(&sent).unwrap_or(Err(NO_REPORT.to_owned()));
+        match self {
+            Self::Validate => Outcome::Validated(sent),
+            Self::Slots => Outcome::Mended(report(sent)),
+            Self::Update => Outcome::Updated(report(sent)),
+            Self::Reseal => Outcome::Resealed(sent.and_then(answer)),
+        }
+    }
+}
+
+/// How it ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The validator's report, or why there is none.
+    Validated(Result<String, String>),
+    /// What was found of the slot that does not run.
+    Mended(Report),
+    /// What became of an update.
+    Updated(Report),
+    /// The line to show, or why the vault is not sealed.
+    Resealed(Result<String, String>),
+}
+
+/// All children that are at work; dropping one ends it.
+#[derive(Default)]
+pub struct Jobs(Vec<Running>);
+
+struct Running {
     teller: Teller,
-    what: &'static str,
+    job: Job,
     begun: Instant,
 }
 
-impl Bay0 {
+impl Jobs {
     /// Whether a child is at work on this.
-    pub fn is_at(&self, what: &str) -> bool {
-        self.jobs.iter().any(|job| job.what == what)
+    pub fn is_at(&self, job: Job) -> bool {
+        self.0.iter().any(|it| it.job == job)
     }
 
-    /// Has a child, which keeps these descriptors, do something and tell what became of it.
-    pub fn begin(&mut self, what: &'static str, keep: &[RawFd], work: impl FnOnce() -> String) {
-        match spawn_teller(keep, work) {
-            Ok(teller) => self.jobs.push(Job {
-                teller,
-                what,
-                begun: Instant::now(),
-            }),
-            Err(errno) => self.done(what, &format!("RED {what}: start: {errno:?}; next: again")),
-        }
+    /// Has a child, which keeps these descriptors, do something and send what became of it.
+    ///
+    /// # Errors
+    /// It could not be started, which is an outcome too.
+    pub fn begin(
+        &mut self,
+        job: Job,
+        keep: &[RawFd],
+        work: impl FnOnce() -> String,
+    ) -> Result<(), Outcome> {
+        let begun = Instant::now();
+        let teller = spawn_teller(keep, work);
+        let unstarted = |errno| job.outcome(Err(format!("start: {errno:?}; next: again")));
+        let teller = teller.map_err(unstarted)?;
+        self.0.push(Running { teller, job, begun });
+        Ok(())
     }
 
-    /// Takes what a child has told that has ended, or whose deadline has come. Done in each turn: its end is a signal.
-    pub fn check_jobs(&mut self) {
-        let ended = |job: &Job| {
-            let told = hear(&job.teller, Duration::ZERO);
-            let limit = if job.what == "validate" {
-                VALIDATION_DEADLINE
-            } else {
-                DEADLINE
-            };
-            let late = (job.begun.elapsed() > limit).then(String::new);
-            told.or(late)
+    /// How the work of one child ended that has ended, or whose deadline has come. Asked in each turn: its end is a signal.
+    pub fn ended(&mut self) -> Option<Outcome> {
+        let sent = |it: &Running| {
+            let late = (it.begun.elapsed() > it.job.limit()).then(String::new);
+            hear(&it.teller, Duration::ZERO).or(late)
         };
-        let mut all = self.jobs.iter().enumerate();
-        if let Some((at, told)) = all.find_map(|(at, job)| Some((at, ended(job)?))) {
-            let what = self.jobs.remove(at).what;
-            // Without a text it has died, or is late.
-            let none = || format!("RED {what}: no report; next: try again, then reboot");
-            let told = Some(told).filter(|told| !told.is_empty());
-            self.done(what, &told.unwrap_or_else(none));
+        let mut all = self.0.iter().enumerate();
+        let (at, sent) = all.find_map(|(at, it)| Some((at, sent(it)?)))?;
+        let sent = Some(sent).filter(|sent| !sent.is_empty());
+        let job = self.0.remove(at).job;
+        Some(job.outcome(sent.ok_or(NO_REPORT.to_owned())))
+    }
+
+    /// Ends them all.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Bay0 {
+    /// As [`Jobs::begin`].
+    pub fn begin(&mut self, job: Job, keep: &[RawFd], work: impl FnOnce() -> String) {
+        if let Err(outcome) = self.jobs.begin(job, keep, work) {
+            self.done(outcome);
         }
     }
 
-    fn done(&mut self, what: &str, told: &str) {
-        match what {
-            "validate" => self.validated(told),
-            _ => told.lines().for_each(|line| self.say_of(what, line)),
+    /// Goes on with what a child has done.
+    pub fn check_jobs(&mut self) {
+        if let Some(outcome) = self.jobs.ended() {
+            self.done(outcome);
+        }
+    }
+
+    fn done(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Validated(sent) => {
+                let none = |why| format!("RED validate: {why}");
+                self.validated(&sent.unwrap_or_else(none));
+            }
+            Outcome::Mended(report) => self.reported("slots", report),
+            Outcome::Updated(report) => {
+                let failed = matches!(report, Report::Failed { .. });
+                self.reported("update", report);
+                if failed {
+                    // It may have been cut off while it was written.
+                    self.mend();
+                }
+            }
+            Outcome::Resealed(sealed) => {
+                let text = sealed.unwrap_or_else(|why| failure(&why));
+                self.log.say(format!("reseal: {text}"));
+            }
         }
     }
 }
@@ -78,8 +169,7 @@ pub fn by_child(work: impl FnOnce() -> Result<(), String>, hung: &'static str) -
     answer_of_child(|| work().map(|()| String::new()), PATIENCE, hung).map(drop)
 }
 
-/// Has a child find out what may hang on a disk. PID 1 waits for it no longer than `limit`. Whether it succeeded is the first byte of
-/// what the child sends, never a word of its text.
+/// Has a child find out what may hang on a disk. PID 1 waits for it no longer than `limit`.
 ///
 /// # Errors
 /// What the child says, `hung`, or that it ended without an answer.
@@ -88,14 +178,25 @@ pub fn answer_of_child(
     limit: Duration,
     hung: &'static str,
 ) -> Result<String> {
-    let answer = || work().map_or_else(|why| format!("-{why}"), |text| format!("+{text}"));
-    let child = spawn_teller(&[], answer).context("start a child")?;
-    let sent = hear(&child, limit).context(hung)?;
-    match (sent.strip_prefix('+'), sent.strip_prefix('-')) {
-        (Some(text), _) => Ok(text.to_owned()),
-        (_, Some(why)) => bail!("{why}"),
-        _ => bail!("its child ended without an answer"),
+    let child = spawn_teller(&[], || encode(&work())).context("start a child")?;
+    match decode(&hear(&child, limit).context(hung)?) {
+        Some(Ok(text)) => Ok(text),
+        Some(Err(why)) => bail!("{why}"),
+        None => bail!("its child ended without an answer"),
     }
+}
+
+/// What a child sends of work that is a text or a reason: which of them is its first byte, never a word of it.
+pub fn encode(answer: &Result<String, String>) -> String {
+    match answer {
+        Ok(text) => format!("+{text}"),
+        Err(why) => format!("-{why}"),
+    }
+}
+
+fn decode(sent: &str) -> Option<Result<String, String>> {
+    let ok = sent.strip_prefix('+').map(|text| Ok(text.to_owned()));
+    ok.or_else(|| Some(Err(sent.strip_prefix('-')?.to_owned())))
 }
 
 /// What a child told, once it has ended; waits for that at most `limit`.
@@ -107,7 +208,49 @@ pub fn hear(teller: &Teller, limit: Duration) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slot::report::Done;
     use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a18_an_answer_is_decoded_as_it_was_encoded(answer: Result<String, String>, sent: String) {
+            prop_assert_eq!(decode(&encode(&answer)), Some(answer));
+            // What is taken for an answer is one: no two texts are the same.
+            if let Some(answer) = decode(&sent) {
+                prop_assert_eq!(encode(&answer), sent);
+            }
+        }
+    }
+
+    #[test]
+    fn h15_each_job_ends_in_an_outcome_of_its_own_kind_whatever_its_child_sends() {
+        let none = || NO_REPORT.to_owned();
+        let failed = || Report::Failed { why: none() };
+        let sent = |text: &str| Ok(text.to_owned());
+        for lost in [Err(none()), sent("it is well"), sent("-")] {
+            assert_eq!(Job::Slots.outcome(lost.clone()), Outcome::Mended(failed()));
+            assert_eq!(Job::Update.outcome(lost), Outcome::Updated(failed()));
+        }
+        assert_eq!(
+            Job::Reseal.outcome(Err(none())),
+            Outcome::Resealed(Err(none()))
+        );
+        assert_eq!(
+            Job::Reseal.outcome(sent("sealed")),
+            Outcome::Resealed(Err(none()))
+        );
+        assert_eq!(
+            Job::Reseal.outcome(sent("+sealed")),
+            Outcome::Resealed(Ok("sealed".to_owned()))
+        );
+        let (done, hash) = (Done::Copied, "ab".repeat(32));
+        let copied = Report::Done { done, hash };
+        assert_eq!(
+            Job::Slots.outcome(Ok(copied.encode())),
+            Outcome::Mended(copied)
+        );
+    }
 
     #[test]
     fn h15_a_child_is_heard_once_it_has_ended_even_if_it_was_reaped_meanwhile() {
@@ -131,13 +274,13 @@ mod tests {
                 nix::unistd::pause();
             }
         };
-        bay.begin("validate", &[], forever);
+        bay.begin(Job::Validate, &[], forever);
         bay.check_jobs();
-        let slow = &bay.jobs.first().unwrap().teller;
+        let slow = &bay.jobs.0.first().unwrap().teller;
         slow.child.kill().unwrap();
         assert!(slow.child.wait_exit(Duration::from_secs(5)));
         bay.check_jobs();
-        assert!(bay.jobs.is_empty() && bay.verdict == "RED");
+        assert!(bay.jobs.0.is_empty() && bay.verdict == "RED");
         assert!(
             bay.log
                 .text()

@@ -22,6 +22,7 @@ use crate::last_words;
 use crate::pid1::Bay0;
 use crate::pid1::boot::{KEEPER, OPENED};
 use crate::pid1::ending::POWER_OFF;
+use crate::pid1::jobs::{Job, encode};
 use crate::pid1::link::Link;
 use crate::pid1::poll::Source;
 use crate::pid1::watchdog::Watchdog;
@@ -271,7 +272,7 @@ impl Bay0 {
         }
         self.succeed();
         self.look_at_disk();
-        if self.stale && !self.is_at("validate") {
+        if self.stale && !self.jobs.is_at(Job::Validate) {
             self.stale = false;
             self.start_validator();
         }
@@ -395,20 +396,17 @@ impl Bay0 {
         if !self.is_vault() {
             self.log
                 .say("reseal: FAIL: /persist is no vault; next: see docs/VAULT.md");
-        } else if self.end.is_none() && !self.is_at("reseal") {
+        } else if self.end.is_none() && !self.jobs.is_at(Job::Reseal) {
             self.console.close();
             let disk = self.unlocked_as(DEVICE).cloned().unwrap_or_default();
-            self.begin("reseal", &[], || match reseal(&disk) {
-                Ok(line) => line,
-                Err(why) => format!("FAIL: {why}"),
-            });
+            self.begin(Job::Reseal, &[], || encode(&reseal(&disk)));
         }
     }
 
     /// Starts a validation, unless one is under way.
     pub fn start_validator(&mut self) {
-        if !self.is_at("validate") {
-            self.begin("validate", &[], validate);
+        if !self.jobs.is_at(Job::Validate) {
+            self.begin(Job::Validate, &[], validate);
         }
     }
 

@@ -39,7 +39,7 @@ use crate::pid1::disk::Disk;
 use crate::pid1::ending::{End, POWER_OFF, REBOOT};
 use crate::pid1::facts::Facts;
 use crate::pid1::id::{Door, RoomId};
-use crate::pid1::jobs::Job;
+use crate::pid1::jobs::{Job, Jobs};
 use crate::pid1::link::Link;
 use crate::pid1::poll::{Poll, Source};
 use crate::pid1::reaper::Reaper;
@@ -109,7 +109,7 @@ pub struct Bay0 {
     /// Spines that failed here.
     pub refused: Vec<String>,
     /// What children are at work on: a validation, the slots.
-    pub jobs: Vec<Job>,
+    pub jobs: Jobs,
     /// The last second, since the kernel started, in which there was a tick.
     second: u64,
     /// The last validation's verdict.
@@ -315,7 +315,7 @@ impl Bay0 {
     fn tend(&mut self) {
         // Not while a passphrase is typed there.
         let booted =
-            self.operator_ms.is_some() && !self.facts.is_release() && !self.is_at("reseal");
+            self.operator_ms.is_some() && !self.facts.is_release() && !self.jobs.is_at(Job::Reseal);
         if booted && !self.console.is_open() {
             // Without a console there is nobody to tell either.
             let _ = self.console.open(&mut self.poll, &mut self.log);

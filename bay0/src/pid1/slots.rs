@@ -14,14 +14,13 @@ use bay0_persona::policy::SLOT;
 use super::Bay0;
 use super::ending::REBOOT;
 use super::id::RoomId;
-use super::jobs::answer_of_child;
+use super::jobs::{Job, answer_of_child};
 use super::watchdog::Watchdog;
 use crate::slot::firmware::Slots;
-use crate::slot::install::{NACK, install, mend, tell, told};
+use crate::slot::install::{install, mend, report, told};
+use crate::slot::report::Report;
 use crate::slot::starts;
 
-/// Longest that work on the slots may take.
-pub const DEADLINE: Duration = Duration::from_secs(600);
 /// Longest that a room may send nothing.
 const SILENCE: Duration = Duration::from_secs(30);
 const BUSY: &str =
@@ -89,7 +88,8 @@ impl Bay0 {
         let refused = self.refused.clone();
         let fired = self.watchdog.as_ref().is_some_and(Watchdog::has_fired);
         if let Some(slots) = self.slots.clone().filter(|_| !self.is_updating()) {
-            self.begin("slots", &[], || tell(mend(&slots, &refused, fired)));
+            let work = || report(mend(&slots, &refused, fired)).encode();
+            self.begin(Job::Slots, &[], work);
         }
     }
 
@@ -104,11 +104,11 @@ impl Bay0 {
         ensure!(ready, BUSY);
         let (floor, refused) = (self.facts.epoch().unwrap_or(u64::MAX), self.refused.clone());
         let keep: Vec<_> = sent.iter().map(AsRawFd::as_raw_fd).collect();
-        self.begin("update", &keep, || {
-            let told = tell(install(&slots, floor, &refused, sent.as_ref()));
+        self.begin(Job::Update, &keep, || {
+            let report = report(install(&slots, floor, &refused, sent.as_ref()));
             // The room hears what the console shows, if it still listens.
-            let _ = sent.map(|mut room| writeln!(room, "{told}"));
-            told
+            let _ = sent.map(|mut room| writeln!(room, "{}", report.text(slots.there)));
+            report.encode()
         });
         Ok(())
     }
@@ -127,30 +127,19 @@ impl Bay0 {
     }
 
     fn is_updating(&self) -> bool {
-        self.end.is_some() || self.is_at("slots") || self.is_at("update")
+        self.end.is_some() || self.jobs.is_at(Job::Slots) || self.jobs.is_at(Job::Update)
     }
 
     /// Says what has become of work on the slots, and remembers a Spine that has failed (H17).
-    pub fn say_of(&mut self, what: &str, line: &str) {
-        let text = match line.strip_prefix(NACK) {
-            Some(failed) => {
-                let (hash, why) = failed.split_once(' ').unwrap_or((failed, ""));
-                let reason = format!("{why}, and the last boot on record {}", self.ended);
-                self.refused.push(hash.to_owned());
-                self.records
-                    .push_back(("nack-add", [hash.to_owned(), reason.clone()]));
-                format!("FAIL: {hash} is refused from now on: {reason}; next: get another")
-            }
-            None => line.to_owned(),
-        };
-        let text = text.replace(&format!("RED {what}"), "FAIL");
-        let bare = text.starts_with("FAIL: ") && !text.contains("; next: ");
-        let next = if bare { "; next: try again" } else { "" };
-        self.log.say(format!("{what}: {text}{next}"));
-        if what == "update" && text.starts_with("FAIL: ") {
-            // It may have been cut off while it was written.
-            self.mend();
+    pub fn reported(&mut self, by: &str, mut report: Report) {
+        if let Report::Refused { hash, why } = &mut report {
+            *why = format!("{why}, and the last boot on record {}", self.ended);
+            self.refused.push(hash.clone());
+            self.records
+                .push_back(("nack-add", [hash.clone(), why.clone()]));
         }
+        let there = self.slots.as_ref().map_or("", |slots| slots.there);
+        self.log.say(format!("{by}: {}", report.text(there)));
     }
 }
 

@@ -26,6 +26,7 @@ use nix::errno::Errno;
 use nix::libc;
 
 use crate::slot::firmware::Slots;
+use crate::slot::report::{Done, Report};
 
 /// The certificate of the key that signs updates, in the verified root.
 const MAKER: &str = "/lib/bay0/update.der";
@@ -36,14 +37,20 @@ const MIB: usize = 1 << 20;
 const HASHED_MIB: usize = 39;
 /// Where the head is.
 const HEAD_AT: u64 = 40 * MIB as u64 - HEAD as u64;
-/// Before the hash of a Spine that has failed, in what a child tells.
-pub const NACK: &str = "nack ";
 const UNSIGNED: &str = "its signature is not that of this Spine's maker; next: get another";
 
 nix::ioctl_none!(flush_buffers, 0x12, 97);
 
-pub fn tell(done: Result<String>) -> String {
-    done.unwrap_or_else(|error| format!("FAIL: {error:#}"))
+/// What the child reports of its work.
+pub fn report(worked: Result<Report>) -> Report {
+    worked.unwrap_or_else(|error| Report::Failed {
+        why: format!("{error:#}"),
+    })
+}
+
+fn done(done: Done, hash: &str) -> Report {
+    let hash = hash.to_owned();
+    Report::Done { done, hash }
 }
 
 /// Writes an update into the other slot and has the firmware try it once. What was done. What is attached is read twice, so that all of
@@ -56,7 +63,7 @@ pub fn install(
     floor: u64,
     refused: &[String],
     sent: Option<&UnixStream>,
-) -> Result<String> {
+) -> Result<Report> {
     let mut slots = slots.clone();
     slots.enter()?;
     let runs = head_of(&mut open(slots.here)?).context("read this slot's head")?;
@@ -100,11 +107,11 @@ fn admit<'a>(head: &'a [u8], floor: u64, refused: &[String], runs: &str) -> Resu
     Ok(hash)
 }
 
-fn put(slots: &Slots, from: impl Read, hash: &str, head: &[u8]) -> Result<String> {
+fn put(slots: &Slots, from: impl Read, hash: &str, head: &[u8]) -> Result<Report> {
     let mut slot = replace(slots, from, hash)?;
     slots.try_once()?;
     seal(&mut slot, head)?;
-    Ok(format!("{hash} is tried at the next boot; next: reboot"))
+    Ok(done(Done::Tried, hash))
 }
 
 /// Looks at the slot that does not run: see the table in [`crate::slot::firmware`]. It is made a copy of the one that runs if it is not what its
@@ -112,35 +119,35 @@ fn put(slots: &Slots, from: impl Read, hash: &str, head: &[u8]) -> Result<String
 ///
 /// # Errors
 /// What could not be read or written.
-pub fn mend(slots: &Slots, refused: &[String], fired: bool) -> Result<String> {
+pub fn mend(slots: &Slots, refused: &[String], fired: bool) -> Result<Report> {
     let mut slots = slots.clone();
     let made = slots.enter()?;
-    let (there, trial) = (slots.there, slots.trial());
-    let (mut good, mut other) = (open(slots.here)?, open(there)?);
+    let trial = slots.trial();
+    let (mut good, mut other) = (open(slots.here)?, open(slots.there)?);
     let (head, other_head) = (head_of(&mut good)?, head_of(&mut other)?);
     let [here, hash] = [&head, &other_head].map(|it| field(it, "hash ").unwrap_or_default());
     let whole = fingerprint(&mut other)? == hash;
     if whole && (slots.waits() || trial.is_none() && slots.spare()) {
-        return Ok(format!("slot {there} is whole: {hash}"));
+        return Ok(done(Done::Whole, hash));
     }
     if whole && refused.iter().all(|it| it != hash) {
         if let Some(why) = trial.and_then(|it| it.refusal(fired)) {
-            return Ok(format!("{NACK}{hash} {why}"));
+            let hash = hash.to_owned();
+            return Ok(Report::Refused { hash, why });
         }
         let older = hash == here || version(&other_head) < version(&head);
-        let why = if made {
-            "has a boot entry again"
-        } else {
-            "is not proven"
-        };
         if trial.is_none() && older {
             slots.readmit()?;
-            return Ok(format!("slot {there} is whole, and {why}: {hash}"));
+            let whole = if made { Done::Entered } else { Done::Unproven };
+            return Ok(done(whole, hash));
         }
         slots.try_once()?;
-        return Ok(format!(
-            "slot {there} {why}: {hash} is tried at the next boot; next: reboot"
-        ));
+        let tried = if made {
+            Done::EnteredTried
+        } else {
+            Done::UnprovenTried
+        };
+        return Ok(done(tried, hash));
     }
     let sound = fingerprint(&mut good)? == here;
     ensure!(
@@ -151,7 +158,7 @@ pub fn mend(slots: &Slots, refused: &[String], fired: bool) -> Result<String> {
     let mut slot = replace(&slots, good, here)?;
     seal(&mut slot, &head)?;
     slots.readmit()?;
-    Ok(format!("slot {there} is made a copy: {here}"))
+    Ok(done(Done::Copied, here))
 }
 
 /// Writes all but the head of the other slot, which the firmware starts no more by itself, and compares what the disk then has.

@@ -5,4 +5,5 @@
 pub mod entry;
 pub mod firmware;
 pub mod install;
+pub mod report;
 pub mod starts;
