@@ -1,25 +1,27 @@
 //! What is felt through the umbilical: the umbilical itself, and what only bay0 can try.
 //!
-//! bay0 answers `validate` with a finding for each component, one a line. It is of the same build, and who it is has been
-//! proven: what it answers is not looked into again.
+//! bay0 answers `validate` with a finding for each component, one a line.
 
 use std::path::Path;
 use std::time::Duration;
 
 use bay0_umbilical::call;
 
-use crate::finding;
+use crate::finding::{Component, Finding, decode};
 
 /// How long bay0 may take: longer than two requests of its keeper may be late (2 s each), whose own words are better than our silence.
 const LIMIT: Duration = Duration::from_secs(5);
+const GARBLED: &str = "what bay0 answers is no finding; next: reboot";
 
 /// Asks bay0. If it cannot be asked, that is the one finding, and as bad as knowing the worst of the rest.
-pub(crate) fn feel(socket: &Path, server_uid: u32) -> Vec<String> {
-    let lines = match call(socket, server_uid, "validate", LIMIT) {
-        Ok((told, _)) => finding("umbilical", Ok("bay0 answers".to_owned())) + "\n" + &told,
-        Err(why) => finding("umbilical", Err(why)),
+pub(crate) fn feel(socket: &Path, server_uid: u32) -> Vec<Finding> {
+    let told = call(socket, server_uid, "validate", LIMIT);
+    let found = told.and_then(|(told, _)| decode(&told).ok_or(GARBLED.to_owned()));
+    let (answers, rest) = match found {
+        Ok(rest) => (Ok("bay0 answers".to_owned()), rest),
+        Err(why) => (Err(why), Vec::new()),
     };
-    lines.lines().map(str::to_owned).collect()
+    [vec![Finding::new(Component::Umbilical, answers)], rest].concat()
 }
 
 #[cfg(test)]

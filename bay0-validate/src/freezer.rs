@@ -1,6 +1,7 @@
 //! The freezer experiment (T04): CPU time is read from the kernel's own account, so that "frozen" means 0 and not "slow".
 
 use std::error::Error;
+use std::fmt::Display;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use bay0_persona::{Child, CloneFlags, Group, GroupError, spawn};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
-use crate::finding;
+use crate::finding::{Component, Finding, Level};
 
 /// How long freezing, thawing and killing may take each, and how long a runnable process may go without CPU: many scheduler
 /// ticks, even emulated.
@@ -23,31 +24,41 @@ const BURNER_LIFE: Duration = Duration::from_secs(5);
 /// The one group of all validations. They do not overlap, and one that was killed leaves it behind for the next.
 const GROUP: &str = "validate";
 
-const REBOOT: &str = "reboot; if it stays, this kernel is not for the Spine";
+/// What is to be done about a freezer that does not work.
+pub const REBOOT: &str = "reboot; if it stays, this kernel is not for the Spine";
 
 /// What a step found, or why there is nothing: the message says all of it.
 type Felt<T> = Result<T, Box<dyn Error>>;
 
-/// Tries the freezer in a group of its own below `parent`. What cannot be set up is RED too, and says `not tried`. Leaves no
-/// group behind, and its burner dead: it is reaped once this process has ended.
-pub fn freezer(parent: Option<&Path>) -> String {
-    let found = try_below(parent).map_err(|why| format!("{why}; next: {REBOOT}"));
-    finding("freezer", found)
-}
-
-/// The group is made anew, since nothing lives in one that was killed. One that cannot be removed is in the way and said to be.
-fn try_below(parent: Option<&Path>) -> Felt<String> {
-    let parent = parent.ok_or("no cgroup2 is mounted; not tried")?;
-    let _ = Group::open(parent.join(GROUP)).and_then(|leftover| leftover.remove(LIMIT));
-    let group = Group::create(parent, GROUP).map_err(|err| format!("{err}; not tried"))?;
-    let observed = match spawn(Some(&group.dir), CloneFlags::empty(), &[], burn) {
-        Ok(burner) => observe(&group, &burner, || ()),
-        Err(errno) => Err(format!("clone a burner: {errno:?}; not tried").into()),
+/// Tries the freezer in a group of its own below `parent`. What cannot be set up is as bad as `untried` says, with what is to be done then,
+/// and says `not tried`. Leaves no group behind, and its burner dead: it is reaped once this process has ended.
+pub fn freezer(parent: Option<&Path>, (level, next): (Level, &str)) -> Finding {
+    let component = Component::Freezer;
+    let untried = |why: &dyn Display| Finding {
+        level,
+        component,
+        text: format!("{why}; not tried; next: {next}"),
     };
+    let Some(parent) = parent else {
+        return untried(&"no cgroup2 is mounted");
+    };
+    // It is made anew, since nothing lives in one that was killed. One that cannot be removed is in the way and said to be.
+    let _ = Group::open(parent.join(GROUP)).and_then(|leftover| leftover.remove(LIMIT));
+    let group = match Group::create(parent, GROUP) {
+        Ok(group) => group,
+        Err(error) => return untried(&error),
+    };
+    let burner = spawn(Some(&group.dir), CloneFlags::empty(), &[], burn);
+    let observed = burner.map(|burner| observe(&group, &burner, || ()));
     let removed = group.remove(LIMIT);
-    let note = observed?;
-    removed?;
-    Ok(note)
+    match observed {
+        Err(errno) => untried(&format_args!("clone a burner: {errno:?}")),
+        Ok(observed) => {
+            let found = observed.and_then(|note| Ok(removed.map(|()| note)?));
+            let why = |why| format!("{why}; next: {REBOOT}");
+            Finding::new(component, found.map_err(why))
+        }
+    }
 }
 
 /// The burner: in user space all the time, so that a freeze has to stop it rather than find it asleep.

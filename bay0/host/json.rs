@@ -1,29 +1,22 @@
 //! The report for machines. Written by hand: this is all the JSON there is, and it is only ever written.
 
-use bay0_validate::verdict;
+use bay0_validate::{Finding, Level, Report, verdict};
 
-/// The findings as one JSON object on one line, without a last newline.
-pub fn render(findings: &[String], ms: u128) -> String {
-    let members: Vec<String> = findings.iter().map(|line| member(line)).collect();
+/// The report as one JSON object on one line, without a last newline.
+pub fn render(report: &Report) -> String {
+    let Report { ms, findings } = report;
+    let members: Vec<String> = findings.iter().map(member).collect();
     let (verdict, members) = (verdict(findings), members.join(","));
     format!(r#"{{"verdict":"{verdict}","ms":{ms},"findings":[{members}]}}"#)
 }
 
-/// Level, component, reason and next action of a finding, if it has them: whatever is not GREEN says why and what next, and
-/// GREEN has nothing to be done.
-fn parts(line: &str) -> Option<[&str; 4]> {
-    let (level, rest) = line.split_once(' ')?;
-    let (component, text) = rest.split_once(": ")?;
-    let (reason, next) = text.rsplit_once("; next: ").unwrap_or((text, ""));
-    let named = !component.is_empty() && component.bytes().all(|b| b.is_ascii_lowercase());
-    let explained = (level == "GREEN") == next.is_empty() && !reason.is_empty();
-    (["GREEN", "YELLOW", "RED"].contains(&level) && named && explained)
-        .then_some([level, component, reason, next])
-}
-
-fn member(line: &str) -> String {
-    // A line without its parts is a reason all the same.
-    let [level, component, reason, next] = parts(line).unwrap_or(["RED", "", line, ""]).map(escape);
+/// GREEN has nothing to be done; of the others, the text says it behind the reason.
+fn member(finding: &Finding) -> String {
+    let (level, component, text) = (finding.level, finding.component, &finding.text);
+    let parts = text.rsplit_once("; next: ");
+    let parts = parts.filter(|_| level != Level::Green);
+    let (reason, next) = parts.unwrap_or((text, ""));
+    let (reason, next) = (escape(reason), escape(next));
     format!(
         r#"{{"component":"{component}","level":"{level}","reason":"{reason}","next":"{next}"}}"#
     )

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{anyhow, bail, ensure};
 use bay0_state::verify_log;
+use bay0_validate::Report;
 
 mod health;
 mod json;
@@ -35,14 +36,15 @@ pub fn run() -> anyhow::Result<ExitCode> {
 }
 
 fn command(args: &[&str]) -> anyhow::Result<ExitCode> {
-    let validate = |render: fn(&[String], u128) -> String| {
+    let validate = |render: fn(&Report) -> String| {
         let begun = Instant::now();
         let findings = health::findings();
-        let ms = begun.elapsed().as_millis();
-        (render(&findings, ms), health::exit_code(&findings))
+        let (ms, code) = (begun.elapsed().as_millis(), health::exit_code(&findings));
+        let ms = u64::try_from(ms).unwrap_or(u64::MAX);
+        (render(&Report { ms, findings }), code)
     };
     let (text, code) = match args {
-        ["--validate"] => validate(bay0_validate::report),
+        ["--validate"] => validate(Report::to_string),
         ["--validate", "--json"] => validate(json::render),
         ["verify-log", file] => {
             let bytes = fs::read(file);

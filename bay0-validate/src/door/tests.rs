@@ -28,7 +28,8 @@ impl Scene {
     fn felt_as(&self, uid: u32) -> Vec<String> {
         let path = self.socket.display().to_string();
         let felt = feel(&self.socket, uid).into_iter();
-        felt.map(|line| line.replace(&path, "SOCK")).collect()
+        felt.map(|it| it.to_string().replace(&path, "SOCK"))
+            .collect()
     }
 
     fn felt(&self) -> Vec<String> {
@@ -181,6 +182,16 @@ fn h15_read_only_full_and_hung_disk_and_full_log_are_told_as_bay0_tells_them() {
 #[ignore = "needs root"]
 fn h06_a_bay0_that_hears_and_never_answers_is_red_within_the_deadline() {
     assert_eq!(scene().felt_with(None), red(STUCK));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn h15_an_answer_that_is_no_finding_is_red() {
+    let why = "what bay0 answers is no finding; next: reboot";
+    assert_eq!(
+        scene().felt_with(Some("GREEN log: fine\nall is well\n")),
+        red(why)
+    );
 }
 
 #[test]

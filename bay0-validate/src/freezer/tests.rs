@@ -27,7 +27,7 @@ impl Drop for Scene {
 
 impl Scene {
     fn feel(&self) -> String {
-        let found = freezer(Some(&self.0));
+        let found = freezer(Some(&self.0), (Level::Red, REBOOT)).to_string();
         let left = fs::read_dir(&self.0).unwrap().flatten();
         let left = left.filter(|entry| entry.file_type().unwrap().is_dir());
         assert_eq!(left.count(), 0, "nothing is left behind");
@@ -105,13 +105,17 @@ fn h15_what_a_killed_validation_left_frozen_behind_is_ended_and_harms_the_next_o
 fn h15_what_cannot_be_set_up_is_red_and_says_that_it_was_not_tried() {
     let why = "make cgroup: ENOENT; not tried";
     let red = format!("RED freezer: {why}; next: {REBOOT}");
-    assert_eq!(freezer(Some(Path::new("/nonexistent"))), red);
+    let nowhere = Some(Path::new("/nonexistent"));
+    assert_eq!(freezer(nowhere, (Level::Red, REBOOT)).to_string(), red);
+    // A plain host has another level and another remedy.
+    let elsewhere = freezer(nowhere, (Level::Yellow, "be root")).to_string();
+    assert_eq!(elsewhere, format!("YELLOW freezer: {why}; next: be root"));
 }
 
 #[test]
 fn h15_a_place_that_is_no_cgroup_is_left_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
-    let found = freezer(Some(dir.path()));
+    let found = freezer(Some(dir.path()), (Level::Red, REBOOT)).to_string();
     assert!(found.starts_with("RED freezer: "), "{found}");
     assert!(
         found.ends_with(&format!("; not tried; next: {REBOOT}")),

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use anyhow::anyhow;
 use bay0_umbilical::{Server, Verb};
-use bay0_validate::finding;
+use bay0_validate::{Component, Finding, encode};
 use nix::libc;
 
 use crate::pid1::Bay0;
@@ -18,7 +18,7 @@ use crate::sys::{told, unix_seconds};
 pub const HELLO: &str = concat!("bay0 ", env!("CARGO_PKG_VERSION"), "\n");
 const SLOW: &str = "others wait; next: see what else uses the disk";
 /// A vault that its recovery key has opened (A02).
-const UNSEALED: &str = "YELLOW vault: not sealed to this Spine; next: reseal";
+const UNSEALED: &str = "not sealed to this Spine; next: reseal";
 
 impl Bay0 {
     /// Answers the clients of an umbilical. Who may say what was
@@ -81,12 +81,14 @@ impl Bay0 {
         let slow = self.link.slow_ms().filter(|_| dirty.is_none());
         let slow = slow.filter(|_| persist.as_ref().map_or_else(String::is_empty, |_| true));
         let persist = match slow {
-            Some(ms) => format!("YELLOW persist: requests take {ms} ms; {SLOW}"),
-            None => finding("persist", dirty.map_or(persist, Err)),
+            Some(ms) => {
+                Finding::yellow(Component::Persist, format!("requests take {ms} ms; {SLOW}"))
+            }
+            None => Finding::new(Component::Persist, dirty.map_or(persist, Err)),
         };
         let log = match (slow, log) {
-            (Some(_), Err(text)) => format!("YELLOW log: {text}"),
-            (_, log) => finding("log", log),
+            (Some(_), Err(text)) => Finding::yellow(Component::Log, text),
+            (_, log) => Finding::new(Component::Log, log),
         };
         let none = "none is armed; next: add a watchdog device, then reboot";
         let dog = self.watchdog.as_ref().map(Watchdog::counting);
@@ -96,21 +98,23 @@ impl Bay0 {
             steps => Err(format!("failed: {steps}; next: see why with log")),
         };
         let vault = match self.disk_is("recovered") {
-            true => Some(UNSEALED.to_owned()),
-            false => self.is_vault().then(|| "GREEN vault: open".to_owned()),
+            true => Some(Finding::yellow(Component::Vault, UNSEALED)),
+            false => self
+                .is_vault()
+                .then(|| Finding::new(Component::Vault, Ok("open".to_owned()))),
         };
         let root = proof::prove(self).map_err(|why| format!("{why:#}; next: reboot"));
-        let lines = [
-            finding("root", root),
+        let findings = [
+            Finding::new(Component::Root, root),
             persist,
             log,
-            finding("watchdog", dog),
-            finding("boot", boot),
+            Finding::new(Component::Watchdog, dog),
+            Finding::new(Component::Boot, boot),
         ];
         let disk = self.disk.marked().or(self.worn.first());
-        let disk = disk.map(|why| format!("YELLOW disk: {why}"));
-        let lines: Vec<_> = lines.into_iter().chain(vault).chain(disk).collect();
-        let report = lines.join("\n") + "\n";
+        let disk = disk.map(|why| Finding::yellow(Component::Disk, why));
+        let all: Vec<_> = findings.into_iter().chain(vault).chain(disk).collect();
+        let report = encode(&all);
         if let Some(server) = self.umbilical.as_mut() {
             for id in self.asked.drain(..) {
                 server.reply(id, Ok(&report), None);
@@ -145,7 +149,10 @@ impl Bay0 {
         let rows: [(&str, &dyn Display); 18] = [
             ("date", &date),
             ("uptime_s", &uptime),
-            ("verdict", &self.verdict),
+            (
+                "verdict",
+                &self.verdict.map_or(String::new(), |it| it.to_string()),
+            ),
             ("protection", &self.protection()),
             ("kernel_ms", &self.exec_ms),
             ("operator_ms", &since(self.operator_ms)),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bay0_persona::{Teller, spawn_teller};
+use bay0_validate as validate;
 
 use super::Bay0;
 use super::boot::PATIENCE;
@@ -47,9 +48,10 @@ impl Job {
             Ok(report) => report,
             Err(why) => Report::Failed { why },
         };
+        let findings = |sent: String| validate::Report::decode(&sent).ok_or(NO_REPORT.to_owned());
         let answer = |sent: String| decode(&sent).unwrap_or(Err(NO_REPORT.to_owned()));
         match self {
-            Self::Validate => Outcome::Validated(sent),
+            Self::Validate => Outcome::Validated(sent.and_then(findings)),
             Self::Slots => Outcome::Mended(report(sent)),
             Self::Update => Outcome::Updated(report(sent)),
             Self::Reseal => Outcome::Resealed(sent.and_then(answer)),
@@ -61,7 +63,7 @@ impl Job {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The validator's report, or why there is none.
-    Validated(Result<String, String>),
+    Validated(Result<validate::Report, String>),
     /// What was found of the slot that does not run.
     Mended(Report),
     /// What became of an update.
@@ -140,10 +142,7 @@ impl Bay0 {
 
     fn done(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Validated(sent) => {
-                let none = |why| format!("RED validate: {why}");
-                self.validated(&sent.unwrap_or_else(none));
-            }
+            Outcome::Validated(report) => self.validated(report),
             Outcome::Mended(report) => self.reported("slots", report),
             Outcome::Updated(report) => {
                 let failed = matches!(report, Report::Failed { .. });
@@ -229,6 +228,8 @@ mod tests {
         let failed = || Report::Failed { why: none() };
         let sent = |text: &str| Ok(text.to_owned());
         for lost in [Err(none()), sent("it is well"), sent("-")] {
+            let unknown = Outcome::Validated(Err(none()));
+            assert_eq!(Job::Validate.outcome(lost.clone()), unknown);
             assert_eq!(Job::Slots.outcome(lost.clone()), Outcome::Mended(failed()));
             assert_eq!(Job::Update.outcome(lost), Outcome::Updated(failed()));
         }
@@ -280,7 +281,7 @@ mod tests {
         slow.child.kill().unwrap();
         assert!(slow.child.wait_exit(Duration::from_secs(5)));
         bay.check_jobs();
-        assert!(bay.jobs.0.is_empty() && bay.verdict == "RED");
+        assert!(bay.jobs.0.is_empty() && bay.verdict == Some(validate::Level::Red));
         assert!(
             bay.log
                 .text()

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use bay0_state::{Keeper, Op, Reply, SPINE, WRITE_DEADLINE, reseal};
+use bay0_validate::{Component, Finding, Level, Report, verdict};
 
 use crate::last_words;
 use crate::pid1::Bay0;
@@ -196,7 +197,7 @@ impl Bay0 {
             Ok(text) => {
                 self.log.say(format!("keeper: {text}"));
                 self.link = Link::Quick;
-                self.stale |= self.verdict != "GREEN";
+                self.stale |= self.verdict != Some(Level::Green);
             }
             Err(error) => self.lose_keeper(&error),
         }
@@ -259,8 +260,8 @@ impl Bay0 {
         }
         let slow = self.link.slow_ms().is_some();
         self.stale |= slow != was;
-        if slow && self.verdict == "GREEN" {
-            self.verdict = "YELLOW".to_owned();
+        if slow && self.verdict == Some(Level::Green) {
+            self.verdict = Some(Level::Yellow);
         }
     }
 
@@ -361,7 +362,7 @@ impl Bay0 {
         if !restarts {
             self.log.say(format!("keeper: FAIL: {error}"));
             self.refuse_wishes();
-            (self.verdict, self.stale) = ("RED".to_owned(), operating);
+            (self.verdict, self.stale) = (Some(Level::Red), operating);
         }
         let died = error.kind() == ErrorKind::BrokenPipe;
         if operating && (restarts || !died || self.link.cause().is_some()) {
@@ -410,39 +411,42 @@ impl Bay0 {
         }
     }
 
-    /// A validation ended: says each finding, then the summary, whose first word is the verdict, then how the disk is protected.
-    pub fn validated(&mut self, report: &str) {
-        let last = report.lines().last().unwrap_or_default();
-        self.verdict = last.split(' ').next().unwrap_or("RED").to_owned();
+    /// A validation ended: says each finding and the summary, or why there is no report, then how the disk is protected.
+    pub fn validated(&mut self, report: Result<Report, String>) {
+        let (text, findings) = match report {
+            Ok(report) => (report.to_string(), report.findings),
+            Err(why) => (format!("{} validate: {why}", Level::Red), Vec::new()),
+        };
+        self.verdict = Some(verdict(&findings));
         let protection = format!("protection={}", self.protection());
-        for line in report.lines().chain([protection.as_str()]) {
+        for line in text.lines().chain([protection.as_str()]) {
             self.log.say(format!("validate: {line}"));
         }
         if self.validated_ms.is_none() {
             self.validated_ms = Some(boot_ms());
-            self.judge(is_well(report));
+            self.judge(is_well(&findings));
         }
     }
 }
 
 /// Whether nothing is wrong that could be the Spine's fault. What its disk had before is not, nor how slow it is, nor that a vault is
 /// sealed to the Spine before it: an update moves what the TPM compares.
-fn is_well(report: &str) -> bool {
-    let mut lines = report.lines().rev();
-    let judged = lines.next().is_some_and(|last| !last.starts_with("RED"));
-    let old = [
-        "YELLOW vault: ",
-        "YELLOW disk: ",
-        "YELLOW persist: ",
-        "YELLOW log: ",
-    ];
-    judged && lines.all(|line| old.iter().any(|it| line.starts_with(it)))
+fn is_well(findings: &[Finding]) -> bool {
+    let well = |it: &Finding| match it.level {
+        Level::Green => true,
+        Level::Yellow => matches!(
+            it.component,
+            Component::Vault | Component::Disk | Component::Persist | Component::Log
+        ),
+        Level::Red => false,
+    };
+    !findings.is_empty() && findings.iter().all(well)
 }
 
 /// In the child. PID 1's own exemption from the kernel's memory killer is not for it.
 fn validate() -> String {
     let _ = fs::write("/proc/self/oom_score_adj", "0");
-    bay0_validate::run()
+    bay0_validate::run().map_or_else(String::new, |report| report.encode())
 }
 
 #[cfg(test)]
@@ -451,23 +455,19 @@ mod tests {
 
     #[test]
     fn c11_a_spine_is_well_whatever_the_machine_lacks_and_not_if_anything_else_is_wrong() {
-        let vault = "YELLOW vault: not sealed to this Spine; next: reseal\n";
-        let report = |found: &str, level: &str| format!("{found}{level} (5 ms): root {level}");
-        assert!(is_well(&report("", "GREEN")) && is_well(&report(vault, "YELLOW")));
-        for other in ["RED root: x; next: y\n", "YELLOW freezer: x; next: y\n"] {
-            for level in ["RED", "YELLOW"] {
-                assert!(!is_well(&report(other, level)));
-                assert!(!is_well(&report(&(vault.to_owned() + other), level)));
-            }
+        use Component::*;
+        let all = [
+            Freezer, Umbilical, Root, Persist, Log, Watchdog, Boot, Vault, Disk,
+        ];
+        let green = |it| Finding::new(it, Ok("well".to_owned()));
+        assert!(is_well(&all.map(green)) && !is_well(&[]));
+        for component in all {
+            // How slow its disk is, what it had before and what the vault is sealed to are no fault of a Spine.
+            let excused = matches!(component, Vault | Disk | Persist | Log);
+            let yellow = Finding::yellow(component, "x; next: y");
+            assert_eq!(is_well(&[green(Root), yellow]), excused, "{component}");
+            let red = Finding::new(component, Err("x; next: y".to_owned()));
+            assert!(!is_well(&[green(Root), red]), "{component}");
         }
-        assert!(!is_well("") && !is_well("RED validate: no report; next: try again, then reboot"));
-    }
-
-    #[test]
-    fn h06_a_slow_disk_is_no_fault_of_a_spine_on_trial() {
-        let slow = "YELLOW persist: requests take 2000 ms\nYELLOW log: not tried\n";
-        assert!(is_well(&format!("{slow}YELLOW (9 ms): persist YELLOW")));
-        assert!(!is_well(&format!("{slow}RED (9 ms): root RED")));
-        assert!(!is_well("YELLOW freezer: not tried\nYELLOW (9 ms)"));
     }
 }

@@ -30,6 +30,7 @@ use bay0_persona::PersonaName;
 use bay0_state::{Keeper, Op, Reply, State, WRITE_DEADLINE};
 use bay0_umbilical::verb::{Verb, help, usage};
 use bay0_umbilical::{ConnId, Server};
+use bay0_validate::Level;
 use nix::libc;
 
 use crate::pid1::boot::{PHASES, Phase};
@@ -113,7 +114,7 @@ pub struct Bay0 {
     /// The last second, since the kernel started, in which there was a tick.
     second: u64,
     /// The last validation's verdict.
-    pub verdict: String,
+    pub verdict: Option<Level>,
     /// How the machine is to go down, and since when, once somebody has asked for it.
     pub end: Option<(End, Instant)>,
     /// bay0's first instruction, in milliseconds since the kernel started.
