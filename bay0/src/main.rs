@@ -4,10 +4,6 @@
 
 #[cfg(not(feature = "host"))]
 mod client;
-// The test build's damage: no part of what ships, so it neither lies in src nor counts as code of the Spine.
-#[cfg(feature = "fault")]
-#[path = "../testing/fault.rs"]
-mod fault;
 // A program for plain hosts: nothing in a Spine starts it, so it is in none, like the damage.
 #[cfg(feature = "host")]
 #[path = "../host/mod.rs"]
@@ -19,19 +15,17 @@ mod sys;
 
 use anyhow::anyhow;
 use bay0_persona::disks::VARS;
-use nix::libc;
 use nix::sys::signal::SigSet;
 use nix::unistd::getpid;
 use std::fs::File;
 use std::io::{Write, stderr};
 use std::os::fd::FromRawFd;
-use std::os::unix::net::UnixDatagram;
-use std::panic::PanicHookInfo;
 use std::path::Path;
 use std::process::ExitCode;
 
 use pid1::Bay0;
-use pid1::facts::Facts;
+#[cfg(feature = "fault")]
+use pid1::fault;
 use pid1::poll::Poll;
 use pid1::say::Log;
 use slot::starts;
@@ -63,40 +57,20 @@ fn init() -> anyhow::Result<ExitCode> {
     // Every signal is blocked: none can interrupt, and those that mean something arrive as events.
     SigSet::all().thread_block()?;
     let poll = Poll::new().map_err(|errno| anyhow!("FAIL: start: {errno}; the machine reboots"))?;
-    let mut bay = Bay0::new(poll);
     let words = std::env::args_os().skip(1);
-    let mut told = words.filter_map(|word| word.to_str()?.parse::<u32>().ok());
-    bay.exec_ms = told.next().map_or_else(boot_ms, u64::from);
+    let mut numbers = words.filter_map(|word| word.to_str()?.parse::<u32>().ok());
+    let exec_ms = numbers.next().map_or_else(boot_ms, u64::from);
     // SAFETY: the bay0 of the initramfs has left this descriptor to this one, which holds none of its own yet.
     let left = |fd: u32| unsafe { File::from_raw_fd(fd.cast_signed()) };
-    bay.left = told.next().map(left);
-    bay.facts = Facts::read();
-    bay.install(None);
+    let dog = numbers.next().map(left);
     // By this name PID 1 is known to the kernel's own lines and to bay0 --validate.
     let _ = nix::sys::prctl::set_name(c"bay0");
     // The image has these two devices before anything is mounted.
     let kmsg = File::options().write(true).open("/dev/kmsg").ok();
-    bay.log = Log::new(open_device(CONSOLE).ok(), kmsg);
+    let mut log = Log::new(open_device(CONSOLE).ok(), kmsg);
     let (version, name) = (env!("CARGO_PKG_VERSION"), nix::sys::utsname::uname()?);
     let kernel = name.release().display();
     let text = format!("bay0: version {version} is PID 1 (kernel {kernel})");
-    bay.log.say(text);
-    bay.run()
-}
-
-/// The panic hook: says where on the console and, through the keeper, in the genesis log; then ends PID 1, so that the
-/// kernel panics and reboots (C03).
-fn last_words(info: &PanicHookInfo<'_>, keeper: Option<&UnixDatagram>) {
-    let place = info.location().map(ToString::to_string);
-    let text = format!("bay0 panic at {}", place.unwrap_or_default());
-    let _ = writeln!(stderr(), "bay0: FAIL: {text}; the machine reboots");
-    // A child has inherited the hook, but not the socket.
-    if let Some(keeper) = keeper.filter(|_| getpid().as_raw() == 1) {
-        bay0_state::last_words(keeper, &text);
-    }
-    if getpid().as_raw() == 1 {
-        starts::fail(Path::new(VARS));
-    }
-    // SAFETY: ends the process without unwinding; nothing of it may run on after a panic.
-    unsafe { libc::_exit(101) }
+    log.say(text);
+    Bay0::new(poll, log, exec_ms).run(dog)
 }

@@ -55,107 +55,105 @@ pub fn begins(name: &PersonaName) -> bool {
     told("/proc/cmdline").contains(&format!("autostart={name}"))
 }
 
-impl Bay0 {
-    /// Does the damage that `line` names after the word `fault`; answers what was done.
-    #[allow(clippy::panic)]
-    pub fn inject(&mut self, line: &str) -> String {
-        let what = line.trim_start_matches("fault ");
-        let keeper = self.keeper.as_mut();
-        let stop = |keeper: &mut Keeper| kill(Pid::from_raw(keeper.child.pid), Signal::SIGSTOP);
-        let done = match what.split_once(' ').unwrap_or((what, "")) {
-            ("hang", _) => loop {
-                std::hint::spin_loop();
-            },
-            ("panic", _) => panic!("asked for"),
-            ("exit", _) => std::process::exit(0),
-            ("term", _) => format!("{:?}", raise(Signal::SIGTERM)),
-            ("int", _) => format!("{:?}", raise(Signal::SIGINT)),
-            ("memory", _) => memory(),
-            ("used", _) => used(),
-            ("kill-keeper", _) => format!("{:?}", keeper.map(|keeper| keeper.child.kill())),
-            ("patience", seconds) => {
-                let patience = Duration::from_secs(seconds.parse().unwrap_or(1));
-                format!("{:?}", keeper.map(|it| it.patience = patience))
-            }
-            ("ext4-error", _) => format!("{:?}", ext4_error()),
-            ("slow-keeper", _) => {
-                // A stopped keeper is as slow as a disk can be; the line is what it is then asked to record.
-                self.log.say("fault: slow keeper");
-                format!("{:?}", keeper.map(stop))
-            }
-            ("watchdog", _) => format!("{:?}", self.watchdog.as_ref().map(Watchdog::counting)),
-            ("stuck-device", _) => self.rooms.stick_device(),
-            ("census", _) => census(),
-            ("mounts", _) => mounts(),
-            ("walls", _) => keeper.map_or(String::new(), |keeper| walls(keeper.child.pid)),
-            ("figures", _) => figures(),
-            ("rot", _) => format!("{:?}", rot()),
-            ("load-module", path) => format!("{:?}", File::open(path).map(load_module)),
-            ("stop-at", step) => {
-                STEPS.store(step.parse().unwrap_or(1), Ordering::Relaxed);
-                format!("stops at step {step}")
-            }
-            ("hold-starts", state) => {
-                HOLD.store(state == "on", Ordering::Relaxed);
-                format!("hold starts {state}")
-            }
-            ("orphans", count) => orphans(count.parse().unwrap_or(1)),
-            ("latency", _) => latency(),
-            ("write-load", state) => {
-                WRITE_LOAD.store(state == "on", Ordering::Relaxed);
-                self.log.say("fault: load");
-                format!("write load {state}")
-            }
-            _ => format!("{MARK}: no such fault"),
-        };
-        done + "\n"
-    }
+/// Does the damage that `line` names after the word `fault`; answers what was done.
+#[allow(clippy::panic)]
+pub fn inject(bay: &mut Bay0, line: &str) -> String {
+    let what = line.trim_start_matches("fault ");
+    let keeper = bay.keeper.client();
+    let stop = |keeper: &mut Keeper| kill(Pid::from_raw(keeper.child.pid), Signal::SIGSTOP);
+    let done = match what.split_once(' ').unwrap_or((what, "")) {
+        ("hang", _) => loop {
+            std::hint::spin_loop();
+        },
+        ("panic", _) => panic!("asked for"),
+        ("exit", _) => std::process::exit(0),
+        ("term", _) => format!("{:?}", raise(Signal::SIGTERM)),
+        ("int", _) => format!("{:?}", raise(Signal::SIGINT)),
+        ("memory", _) => memory(),
+        ("used", _) => used(),
+        ("kill-keeper", _) => format!("{:?}", keeper.map(|keeper| keeper.child.kill())),
+        ("patience", seconds) => {
+            let patience = Duration::from_secs(seconds.parse().unwrap_or(1));
+            format!("{:?}", keeper.map(|it| it.patience = patience))
+        }
+        ("ext4-error", _) => format!("{:?}", ext4_error()),
+        ("slow-keeper", _) => {
+            // A stopped keeper is as slow as a disk can be; the line is what it is then asked to record.
+            bay.log.say("fault: slow keeper");
+            format!("{:?}", keeper.map(stop))
+        }
+        ("watchdog", _) => format!("{:?}", bay.watchdog.as_ref().map(Watchdog::counting)),
+        ("stuck-device", _) => bay.rooms.stick_device(),
+        ("census", _) => census(),
+        ("mounts", _) => mounts(),
+        ("walls", _) => keeper.map_or(String::new(), |keeper| walls(keeper.child.pid)),
+        ("figures", _) => figures(),
+        ("rot", _) => format!("{:?}", rot()),
+        ("load-module", path) => format!("{:?}", File::open(path).map(load_module)),
+        ("stop-at", step) => {
+            STEPS.store(step.parse().unwrap_or(1), Ordering::Relaxed);
+            format!("stops at step {step}")
+        }
+        ("hold-starts", state) => {
+            HOLD.store(state == "on", Ordering::Relaxed);
+            format!("hold starts {state}")
+        }
+        ("orphans", count) => orphans(count.parse().unwrap_or(1)),
+        ("latency", _) => latency(),
+        ("write-load", state) => {
+            WRITE_LOAD.store(state == "on", Ordering::Relaxed);
+            bay.log.say("fault: load");
+            format!("write load {state}")
+        }
+        _ => format!("{MARK}: no such fault"),
+    };
+    done + "\n"
+}
 
-    /// A Spine on trial does what `fault=` on its command line says; whether it may be well.
-    pub fn on_trial(&mut self) -> bool {
-        let line = told("/proc/cmdline");
-        let what = line.split_once("fault=").map(|(_, what)| what.trim_end());
-        if what == Some("unwell") {
-            return false;
-        }
-        what.map(|what| self.inject(what));
-        true
+/// A Spine on trial does what `fault=` on its command line says; whether it may be well.
+pub fn on_trial(bay: &mut Bay0) -> bool {
+    let line = told("/proc/cmdline");
+    let what = line.split_once("fault=").map(|(_, what)| what.trim_end());
+    if what == Some("unwell") {
+        return false;
     }
+    what.map(|what| inject(bay, what));
+    true
+}
 
-    /// With `fault=keeper` on the command line the power button kills the keeper, as long as there is no operator line where somebody
-    /// could say so.
-    pub fn kills_instead(&self) -> bool {
-        let asked = told("/proc/cmdline").contains("fault=keeper") && self.operator_ms.is_none();
-        if let Some(keeper) = self.keeper.as_ref().filter(|_| asked) {
-            let _ = keeper.child.kill();
-        }
-        asked
+/// With `fault=keeper` on the command line the power button kills the keeper, as long as there is no operator line where somebody
+/// could say so.
+pub fn kills_instead(bay: &mut Bay0) -> bool {
+    let asked = told("/proc/cmdline").contains("fault=keeper") && bay.stage.up_ms().is_none();
+    if let Some(keeper) = bay.keeper.client().filter(|_| asked) {
+        let _ = keeper.child.kill();
     }
+    asked
+}
 
-    /// Under write load each acknowledged record is shown and brings a write to the database, a floor one second higher; that
-    /// is shown too, and brings the next record.
-    pub fn acknowledged(&mut self, op: Op, done: bool) {
-        if !WRITE_LOAD.load(Ordering::Relaxed) || self.end.is_some() || !done {
-            return;
-        }
-        let (seq, floor) = (self.log_seq, FLOOR.load(Ordering::Relaxed));
-        match op {
-            "append" => {
-                self.log.draw(format!("fault: ack seq={seq}\n"));
-                let next = unix_seconds().max(floor.saturating_add(1));
-                FLOOR.store(next, Ordering::Relaxed);
-                if let Some(keeper) = self.keeper.as_mut() {
-                    let _ = keeper.post("clock", &[&next.to_string()]);
-                }
+/// Under write load each acknowledged record is shown and brings a write to the database, a floor one second higher; that
+/// is shown too, and brings the next record.
+pub fn acknowledged(bay: &mut Bay0, op: Op) {
+    if !WRITE_LOAD.load(Ordering::Relaxed) || bay.stage.is_ending() {
+        return;
+    }
+    let (seq, floor) = (bay.keeper.log_seq(), FLOOR.load(Ordering::Relaxed));
+    match op {
+        "append" => {
+            bay.log.draw(format!("fault: ack seq={seq}\n"));
+            let next = unix_seconds().max(floor.saturating_add(1));
+            FLOOR.store(next, Ordering::Relaxed);
+            if let Some(keeper) = bay.keeper.client() {
+                let _ = keeper.post("clock", &[&next.to_string()]);
             }
-            // The one that comes every minute may be lower, and the floor never falls; before the first one asked for
-            // here there is nothing to show.
-            "clock" => {
-                self.log.draw(format!("fault: ack floor={floor}\n"));
-                self.log.say("fault: load");
-            }
-            _ => {}
         }
+        // The one that comes every minute may be lower, and the floor never falls; before the first one asked for
+        // here there is nothing to show.
+        "clock" => {
+            bay.log.draw(format!("fault: ack floor={floor}\n"));
+            bay.log.say("fault: load");
+        }
+        _ => {}
     }
 }
 

@@ -1,79 +1,43 @@
-//! The boot, as one table: the only safe order of its phases, each of which says what it did and how long it took (H04, H19).
+//! The steps of the boot (H04). Their one safe order is `Bay0::boot` and `Bay0::open_up`; each says what it did and how long it took (H19).
 //!
 //! The watchdog comes before anything that can fail. Nothing touches a disk in PID 1 itself: even the driver that finds the
 //! disk is loaded by a child with a deadline, because probing a disk reads it, and a disk may hang (H06).
 
-use std::fs::{self};
+use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use bay0_persona::confine::{Rights, confine};
 use bay0_persona::disks::{self, VARS};
 use bay0_persona::{PersonaName, ROOMS};
 use bay0_reconcile::native;
-use bay0_state::State;
-use bay0_umbilical::{SOCKET, Server};
+use bay0_state::{Keeper, State};
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::{errno::Errno, libc};
 
-use crate::pid1::Bay0;
-use crate::pid1::id::Door;
-use crate::pid1::jobs::by_child;
-use crate::pid1::poll::Source;
-use crate::pid1::proof;
-use crate::pid1::rooms;
-use crate::pid1::watchdog::{TIMEOUT_S, Watchdog};
-use crate::slot::firmware::Slots;
+use super::facts::Facts;
+use super::health::Health;
+use super::jobs::by_child;
+use super::say::Log;
 use crate::stage1::{QUIET, SEALED};
 use crate::sys::{load_list, raise_clock, set, told};
 
-/// A step: what it is called, what it does, and, for errors that do not say it themselves, what follows from its failure
-/// and what to do then. The body answers the sentence for the log.
-pub type Phase = (&'static str, fn(&mut Bay0) -> Result<String>, &'static str);
-
-/// What comes before the keeper is asked to unlock the disk (C07), which may take a person hours.
-pub const PHASES: [Phase; 8] = [
-    ("watchdog", watchdog, STUCK),
-    ("mounts", mounts, UNMOUNTED),
-    ("switches", switches, UNSWITCHED),
-    ("oom", oom, MORTAL),
-    ("modules", modules, UNSEALED),
-    ("firmware", firmware, UNNAMED),
-    ("root", proof::root, WRITABLE),
-    ("time", time, UNTIMED),
-];
-
-/// What is done once the disk is unlocked, which a keeper that is started later finds done.
-pub const KEEPER: Phase = ("keeper", Bay0::open_keeper, UNTIMED);
-
-/// What follows, once, even where there is no keeper.
-pub const OPENED: [Phase; 5] = [
-    ("reconcile", reconcile, UNTRUSTED),
-    ("slots", Bay0::find_slots, UNSLOTTED),
-    ("umbilical", umbilical, UNREACHED),
-    ("rooms", rooms, UNSTARTED),
-    ("operator", operator, UNHEARD),
-];
-
-const STUCK: &str = "a stuck machine stays stuck; next: add a watchdog device";
-const UNMOUNTED: &str = "what needs it fails; next: use a kernel that has it";
-const UNSWITCHED: &str = "rooms learn more of the kernel; next: report this kernel";
-const MORTAL: &str = "PID 1 may be killed for memory; next: report this kernel";
+// What follows from the failure of each step, and what to do then, for errors that do not say it themselves.
+pub const STUCK: &str = "a stuck machine stays stuck; next: add a watchdog device";
+pub const UNMOUNTED: &str = "what needs it fails; next: use a kernel that has it";
+pub const UNSWITCHED: &str = "rooms learn more of the kernel; next: report this kernel";
+pub const MORTAL: &str = "PID 1 may be killed for memory; next: report this kernel";
 const HUNG: &str = "load disk drivers: a disk hangs; no disk; next: detach it, then reboot";
-const UNSEALED: &str = "a device is missing or loading open; next: rebuild the Spine";
-const UNNAMED: &str = "no slot is known; next: use a kernel that has it";
-const WRITABLE: &str = "the root can be changed; next: report this kernel";
-const UNTIMED: &str = "the clock is wrong; next: set it";
-const UNTRUSTED: &str = "no persona starts; next: see the keeper's line";
-const UNSLOTTED: &str = "no update is taken; next: see the firmware's boot entries";
-const UNREACHED: &str = "rooms cannot reach bay0; next: free that path and reboot";
-const UNSTARTED: &str = "no room starts; next: see the keeper's line";
-const UNHEARD: &str = "no operator line; next: attach a serial line, then reboot";
-
-/// Longest that finding the disks may take before the boot goes on without.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+pub const UNSEALED: &str = "a device is missing or loading open; next: rebuild the Spine";
+pub const UNNAMED: &str = "no slot is known; next: use a kernel that has it";
+pub const WRITABLE: &str = "the root can be changed; next: report this kernel";
+pub const UNTIMED: &str = "the clock is wrong; next: set it";
+pub const UNTRUSTED: &str = "no persona starts; next: see the keeper's line";
+pub const UNSLOTTED: &str = "no update is taken; next: see the firmware's boot entries";
+pub const UNREACHED: &str = "rooms cannot reach bay0; next: free that path and reboot";
+pub const UNSTARTED: &str = "no room starts; next: see the keeper's line";
+pub const UNHEARD: &str = "no operator line; next: attach a serial line, then reboot";
 
 /// What the kernel allows at most unless told otherwise (`fs.nr_open`).
 const MAX_FILES: u64 = 1 << 20;
@@ -91,18 +55,8 @@ pub const MOUNTS: [(&str, &str, MsFlags, &str); 7] = [
     ("securityfs", "/sys/kernel/security", SEALED, ""),
 ];
 
-/// Arms the watchdog.
-///
-/// # Errors
-/// Nothing would reset a machine that is stuck.
-fn watchdog(bay: &mut Bay0) -> Result<String> {
-    let dog = Watchdog::arm(bay.left.take())?;
-    let name = bay.watchdog.insert(dog).name();
-    Ok(format!("armed {name}, time-out {TIMEOUT_S} s read back"))
-}
-
 /// Mounts the kernel's file systems; one that fails does not keep the others from being tried.
-fn mounts(_: &mut Bay0) -> Result<String> {
+pub fn mounts() -> Result<String> {
     let done = MOUNTS.map(|(kind, at, flags, data)| {
         // Only the last has no place in the image, which the kernel's own /dev covers.
         let _ = fs::create_dir(at);
@@ -126,7 +80,7 @@ const SWITCHES: [(&str, &str); 7] = [
 ];
 
 /// Sets those that the kernel has; one that fails does not keep the others from being tried.
-fn switches(_: &mut Bay0) -> Result<String> {
+pub fn switches() -> Result<String> {
     let paths = SWITCHES.map(|(name, value)| (format!("/proc/sys/{name}"), value));
     let there = paths.iter().filter(|(path, _)| Path::new(path).exists());
     let done: Vec<_> = there.map(|(path, value)| set(path, value)).collect();
@@ -139,7 +93,7 @@ fn switches(_: &mut Bay0) -> Result<String> {
 /// its children are not (decision 17): no crowd of a room can keep it from feeding the watchdog. Its own limits go: each room
 /// costs it descriptors, and a room's limits are its policy's, not what it inherits. Its memory is locked (`mlockall(2)`), which its
 /// children's is not.
-fn oom(_: &mut Bay0) -> Result<String> {
+pub fn oom() -> Result<String> {
     let first = libc::sched_param { sched_priority: 1 };
     let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
     // SAFETY: the kernel reads the parameter, which outlives the call.
@@ -157,7 +111,7 @@ fn oom(_: &mut Bay0) -> Result<String> {
 
 /// Loads the rest of the drivers, then seals module loading for good (A07). The disk's are loaded by a child with a deadline: a
 /// disk that hangs while it is probed holds that up, not PID 1.
-fn modules(_: &mut Bay0) -> Result<String> {
+pub fn modules() -> Result<String> {
     let disk = || {
         confine(Rights::Modules).map_err(|error| format!("confine who loads: {error}"))?;
         load_list("disk").map_err(|error| error.to_string())
@@ -174,7 +128,7 @@ fn modules(_: &mut Bay0) -> Result<String> {
 }
 
 /// Mounts the firmware's variables, where the keeper reads which disk was booted (decision 21). Their driver may be a module.
-fn firmware(_: &mut Bay0) -> Result<String> {
+pub fn firmware() -> Result<String> {
     if !Path::new(VARS).exists() {
         return Ok("none".to_owned());
     }
@@ -185,13 +139,17 @@ fn firmware(_: &mut Bay0) -> Result<String> {
 }
 
 /// Puts the clock at or after the image's own build (H16).
-fn time(bay: &mut Bay0) -> Result<String> {
-    raise_clock(bay.facts.epoch().context("no epoch in /etc/spine")?)
+pub fn time(facts: &Facts) -> Result<String> {
+    raise_clock(facts.epoch().context("no epoch in /etc/spine")?)
 }
 
 /// Converges what the database wants and what is really there (H12).
-fn reconcile(bay: &mut Bay0) -> Result<String> {
-    let keeper = bay.keeper.as_mut().context("no database")?;
+pub fn reconcile(
+    keeper: Option<&mut Keeper>,
+    log: &mut Log,
+    health: &mut Health,
+) -> Result<String> {
+    let keeper = keeper.context("no database")?;
     let desired = keeper.personas()?;
     let root = Path::new(ROOMS);
     let found = native::list(root).map_err(|err| anyhow!("list rooms: {err}"))?;
@@ -202,34 +160,11 @@ fn reconcile(bay: &mut Bay0) -> Result<String> {
     let remove = |id: &str| native::remove(root, id);
     let lines = bay0_reconcile::run(&desired, &found, &remove, &mut stop);
     for line in &lines {
-        bay.log.say(format!("reconcile: {line}"));
+        log.say(format!("reconcile: {line}"));
     }
     if lines.iter().any(|line| line.starts_with("FAIL: ")) {
-        bay.failed.push("reconcile");
+        health.fail("reconcile");
     }
     let (personas, done) = (desired.len(), lines.len());
     Ok(format!("{personas} personas, {done} corrections"))
-}
-
-fn umbilical(bay: &mut Bay0) -> Result<String> {
-    let bound = Server::bind(Path::new(SOCKET));
-    let server = bound.with_context(|| format!("listen at {SOCKET}"))?;
-    bay.poll.watch(&server, Source::Umbilical(Door::Spine))?;
-    bay.umbilical = Some(server);
-    Ok(format!("listening on {SOCKET}"))
-}
-
-fn rooms(bay: &mut Bay0) -> Result<String> {
-    rooms::make_groups()?;
-    let keeper = bay.keeper.as_mut().context("no keeper")?;
-    let lines = keeper.call("baked", &[])?;
-    let on_trial = bay.slots.as_ref().is_some_and(Slots::on_trial);
-    bay.in_rooms(|rooms, poll| rooms.open(&lines, on_trial, poll))
-}
-
-fn operator(bay: &mut Bay0) -> Result<String> {
-    if bay.facts.is_release() {
-        return Ok("none in the release profile".to_owned());
-    }
-    bay.console.open(&mut bay.poll, &mut bay.log)
 }

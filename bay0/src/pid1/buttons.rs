@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::Read;
 
+use super::poll::{Poll, Source};
+use super::say::Log;
 use crate::sys::{inputs, open_device};
 
 /// Bytes of one record of an input device (`struct input_event` of `linux/input.h`).
@@ -15,15 +17,18 @@ const PRESSED: [u8; 8] = [1, 0, 116, 0, 1, 0, 0, 0];
 pub struct Buttons(Vec<File>);
 
 impl Buttons {
-    /// Opens all of them.
-    pub fn open() -> Self {
+    /// Opens and watches all of them.
+    pub fn open(poll: &mut Poll, log: &mut Log) -> Self {
+        let mut buttons = Self::default();
         let nodes = inputs("Power Button").into_iter();
-        Self(nodes.filter_map(|it| open_device(&it).ok()).collect())
-    }
-
-    /// Each with its number.
-    pub fn all(&self) -> impl Iterator<Item = (usize, &File)> {
-        self.0.iter().enumerate()
+        for button in nodes.filter_map(|it| open_device(&it).ok()) {
+            if let Err(errno) = poll.watch(&button, Source::Button(buttons.0.len())) {
+                let text = format!("watch Button: {errno:?}; it goes unheard; next: reboot");
+                log.say(format!("bay0: FAIL: {text}"));
+            }
+            buttons.0.push(button);
+        }
+        buttons
     }
 
     /// Takes one record of a button; whether it was a press of the power key.
@@ -50,7 +55,6 @@ mod tests {
     fn h08_only_a_press_of_the_power_key_ends_the_machine() {
         let (button, mut keys) = pipe().unwrap();
         let buttons = Buttons(vec![File::from(OwnedFd::from(button))]);
-        assert_eq!(buttons.all().count(), 1);
         keys.write_all(&record(30)).unwrap();
         assert!(!buttons.is_pressed(0));
         keys.write_all(&record(116)).unwrap();

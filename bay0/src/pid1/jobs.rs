@@ -9,10 +9,10 @@ use anyhow::{Context, Result, bail};
 use bay0_persona::{Teller, spawn_teller};
 use bay0_validate as validate;
 
-use super::Bay0;
-use super::boot::PATIENCE;
-use crate::slot::report::{Report, failure};
+use crate::slot::report::Report;
 
+/// Longest that a disk may take to answer before PID 1 goes on without.
+pub const PATIENCE: Duration = Duration::from_secs(2);
 /// Longest that a validation may take. A healthy one takes well under a second.
 const VALIDATION_DEADLINE: Duration = Duration::from_secs(8);
 /// Longest that work on the slots may take, and somebody at the console to seal the vault.
@@ -125,41 +125,6 @@ impl Jobs {
     }
 }
 
-impl Bay0 {
-    /// As [`Jobs::begin`].
-    pub fn begin(&mut self, job: Job, keep: &[RawFd], work: impl FnOnce() -> String) {
-        if let Err(outcome) = self.jobs.begin(job, keep, work) {
-            self.done(outcome);
-        }
-    }
-
-    /// Goes on with what a child has done.
-    pub fn check_jobs(&mut self) {
-        if let Some(outcome) = self.jobs.ended() {
-            self.done(outcome);
-        }
-    }
-
-    fn done(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Validated(report) => self.validated(report),
-            Outcome::Mended(report) => self.reported("slots", report),
-            Outcome::Updated(report) => {
-                let failed = matches!(report, Report::Failed { .. });
-                self.reported("update", report);
-                if failed {
-                    // It may have been cut off while it was written.
-                    self.mend();
-                }
-            }
-            Outcome::Resealed(sealed) => {
-                let text = sealed.unwrap_or_else(|why| failure(&why));
-                self.log.say(format!("reseal: {text}"));
-            }
-        }
-    }
-}
-
 /// Has a child do what may hang on a disk. PID 1 waits for it no longer than [`PATIENCE`].
 ///
 /// # Errors
@@ -269,24 +234,20 @@ mod tests {
 
     #[test]
     fn h15_a_validator_that_dies_is_red_and_one_that_is_slow_is_waited_for() {
-        let mut bay = Bay0::new(crate::pid1::poll::Poll::new().unwrap());
+        let mut jobs = Jobs::default();
         let forever = || {
             loop {
                 nix::unistd::pause();
             }
         };
-        bay.begin(Job::Validate, &[], forever);
-        bay.check_jobs();
-        let slow = &bay.jobs.0.first().unwrap().teller;
+        assert_eq!(jobs.begin(Job::Validate, &[], forever), Ok(()));
+        assert!(jobs.ended().is_none() && jobs.is_at(Job::Validate));
+        let slow = &jobs.0.first().unwrap().teller;
         slow.child.kill().unwrap();
         assert!(slow.child.wait_exit(Duration::from_secs(5)));
-        bay.check_jobs();
-        assert!(bay.jobs.0.is_empty() && bay.verdict == Some(validate::Level::Red));
-        assert!(
-            bay.log
-                .text()
-                .contains("RED validate: no report; next: try again, then reboot")
-        );
+        let none = Outcome::Validated(Err(NO_REPORT.to_owned()));
+        assert_eq!(jobs.ended(), Some(none));
+        assert!(!jobs.is_at(Job::Validate));
     }
 
     #[test]

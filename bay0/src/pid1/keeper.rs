@@ -1,34 +1,37 @@
-//! The keeper (H06, decision 3), which is started, fed the log and watched; and what a validation says (H15).
+//! PID 1's side of the keeper (H06, decision 3): it is started, fed the log and watched. What follows for others is an [`Event`].
 //!
 //! | what happens to the keeper | what follows |
 //! | --- | --- |
 //! | it cannot mount or open | dirty boot: it is killed, every report is RED, the machine goes on |
 //! | it dies | started again, at most [`RESTARTS`] times a boot, then dirty |
 //! | it misses a deadline of the boot | killed, dirty: a disk that hangs would hang the next keeper too |
-//! | it is slow, or stands still, in operation | see [`crate::pid1::link`]: nothing is killed before nothing has moved for [`bay0_state::STUCK`] |
+//! | it is slow, or stands still, in operation | see [`super::link`]: nothing is killed before nothing has moved for [`bay0_state::STUCK`] |
 //!
 //! Only the boot waits for it, within the open deadline. After that one request is in flight at a time, and its reply is an
 //! event.
 
+use std::collections::VecDeque;
 use std::fs;
-use std::io::{self, ErrorKind};
-use std::panic::set_hook;
+use std::io::{self, ErrorKind, Write, stderr};
+use std::os::unix::net::UnixDatagram;
+use std::panic::{PanicHookInfo, set_hook};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
-use bay0_state::{Keeper, Op, Reply, SPINE, WRITE_DEADLINE, reseal};
-use bay0_validate::{Component, Finding, Level, Report, verdict};
+use bay0_persona::PersonaName;
+use bay0_persona::disks::VARS;
+use bay0_state::{Keeper, Op, Reply, SPINE, State, WRITE_DEADLINE};
+use nix::libc;
+use nix::unistd::getpid;
 
-use crate::last_words;
-use crate::pid1::Bay0;
-use crate::pid1::boot::{KEEPER, OPENED};
-use crate::pid1::ending::POWER_OFF;
-use crate::pid1::jobs::{Job, encode};
-use crate::pid1::link::Link;
-use crate::pid1::poll::Source;
-use crate::pid1::watchdog::Watchdog;
-use crate::sys::boot_ms;
-use crate::sys::{raise_clock, unix_seconds};
+use super::facts::Facts;
+use super::link::Link;
+use super::poll::{Poll, Source};
+use super::say::Log;
+use super::stage::Stage;
+use super::wishes::Wishes;
+use crate::slot::starts;
+use crate::sys::{boot_ms, unix_seconds};
 
 /// How often a keeper that died is started again within one boot.
 const RESTARTS: u32 = 3;
@@ -37,79 +40,151 @@ const FLOOR: Duration = Duration::from_secs(60);
 const UNENCRYPTED: &str = "/persist is no vault; booting dirty; next: attach one, or an empty disk";
 /// The places of what `unlock` is answered: what the disk is, what is to be mounted, the disk itself (`bay0_state::keeper`).
 const KIND: usize = 0;
-const MOUNTED: usize = 1;
-const DEVICE: usize = 2;
+/// See [`KIND`].
+pub const MOUNTED: usize = 1;
+/// See [`KIND`].
+pub const DEVICE: usize = 2;
 
-impl Bay0 {
-    /// Starts a keeper and asks it to unlock the disk, or in operation to open the one that is unlocked already. What follows, follows
-    /// its reply.
-    pub fn start_keeper(&mut self) {
-        let profile = self.facts.profile().to_owned();
-        let (op, args) = match self.operator_ms {
-            Some(_) => ("open", self.to_open()),
-            None => ("unlock", Ok(vec![profile])),
+/// What has become of a request, or of the keeper.
+#[must_use]
+pub enum Event {
+    /// It died, hangs, or cannot open `/persist`.
+    Lost(io::Error),
+    /// It has unlocked the disk, or could not.
+    Unlocked(Reply),
+    /// One in operation has opened `/persist`, or could not.
+    Opened(Reply),
+    /// Validations that wait are answered: the last durable record, or why there is none.
+    Probed(Result<u64, String>),
+    /// It has refused to append to the log.
+    Unlogged(String),
+    /// A Spine that failed is remembered: now it may be overwritten.
+    Remembered,
+    /// It has done this.
+    #[cfg(feature = "fault")]
+    Done(Op),
+}
+
+/// What follows when it is lost.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Another one is started at once.
+    Again,
+    /// Another one is started when this one has ended. Whether reports are RED from now on.
+    Later { red: bool },
+    /// None, from now on: the boot is dirty.
+    Dirty,
+}
+
+/// The keeper, how it answers, and what it has yet to be asked.
+#[derive(Default)]
+pub struct Keeping {
+    /// None while the boot is dirty.
+    client: Option<Keeper>,
+    link: Link,
+    /// How often it was started again.
+    restarts: u32,
+    /// What it has answered `unlock` with.
+    unlocked: Option<Reply>,
+    /// What the database does not have yet: states of rooms, and Spines that failed.
+    records: VecDeque<(Op, [String; 2])>,
+    /// What rooms wish to keep.
+    wishes: Wishes,
+    /// Last genesis record that was acknowledged.
+    log_seq: u64,
+    /// When the last-known-good time was last written.
+    floor_ms: u64,
+}
+
+impl Keeping {
+    /// Starts a keeper and asks it to unlock the disk, or in operation to open the one that is unlocked already.
+    ///
+    /// # Errors
+    /// It could not be started or asked.
+    pub fn start(&mut self, facts: &Facts, stage: Stage, poll: &mut Poll) -> io::Result<()> {
+        let (op, args) = match stage.is_up() {
+            true => ("open", self.to_open(facts)?),
+            false => ("unlock", vec![facts.profile().to_owned()]),
         };
-        let asked = args.and_then(|args| {
-            let mut keeper = Keeper::start(&SPINE)?;
-            let args: Vec<_> = args.iter().map(String::as_str).collect();
-            keeper.post(op, &args)?;
-            self.poll.watch(&keeper.socket, Source::Keeper)?;
-            self.poll.watch(&keeper.child.pidfd, Source::Keeper)?;
-            Ok(keeper)
-        });
-        match asked {
-            Ok(keeper) => self.install(Some(keeper)),
-            Err(error) => self.lose_keeper(&error),
-        }
+        let mut keeper = Keeper::start(&SPINE)?;
+        keeper.post(op, &args.iter().map(String::as_str).collect::<Vec<_>>())?;
+        poll.watch(&keeper.socket, Source::Keeper)?;
+        poll.watch(&keeper.child.pidfd, Source::Keeper)?;
+        self.install(Some(keeper));
+        Ok(())
     }
 
-    /// Goes on with what the keeper has told of the disk, or ends the machine if nobody could unlock it (C09).
-    fn unlocked(&mut self, told: Reply) {
-        let mut rest = told.iter().flatten().skip(3);
-        if let Some(line) = rest.next().filter(|line| !line.is_empty()) {
-            self.log.say(line);
+    /// What the keeper is told to open: the kernel's id of this boot (`random(4)`), and the disk.
+    fn to_open(&self, facts: &Facts) -> io::Result<Vec<String>> {
+        let unlocked = self.unlocked.clone().unwrap_or_else(|| Ok(vec![]));
+        let unlocked = unlocked.map_err(io::Error::other)?;
+        if facts.is_release() && !self.is_vault() {
+            return Err(io::Error::other(UNENCRYPTED));
         }
-        rest.for_each(|text| self.wear(text));
-        // A keeper that was started again cannot know how.
-        if self.vault.is_none() || told.iter().flatten().next().is_none_or(|it| it != "again") {
-            self.vault = Some(told);
-        }
-        if self.disk_is("locked") {
-            self.install(None);
-            return self.shut_down(POWER_OFF, "the vault");
-        }
-        self.phase(KEEPER);
-        self.open_up();
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        let boot_id = boot_id.as_deref().unwrap_or("unknown").trim_end();
+        let disk = unlocked.get(MOUNTED).map_or("", String::as_str);
+        Ok([boot_id, disk].map(str::to_owned).into())
     }
 
-    /// Remembers what is not as it should be of a disk, and yet works.
-    fn wear(&mut self, text: &str) {
-        if !text.is_empty() && self.worn.iter().all(|known| known != text) {
-            self.log.say(format!("disk: FAIL: {text}"));
-            self.worn.push(text.to_owned());
-        }
+    /// Puts another keeper, or none, in the place of the one that was, which dies with that; the panic hook gets a socket of
+    /// its own, because the keeper may be in use when it is called.
+    pub fn install(&mut self, keeper: Option<Keeper>) {
+        let socket = keeper.as_ref().and_then(|it| it.socket.try_clone().ok());
+        set_hook(Box::new(move |info| last_words(info, socket.as_ref())));
+        self.client = keeper;
     }
 
-    /// Ends the boot, once: not before a keeper is open, or given up.
-    fn open_up(&mut self) {
-        let asked = self.keeper.as_ref().and_then(Keeper::time_left);
-        if asked.is_none() && self.operator_ms.is_none() {
-            for phase in OPENED {
-                self.phase(phase);
-            }
-            self.operator_ms = Some(boot_ms());
-            self.start_validator();
+    /// Opens `/persist`, which the boot waits for.
+    ///
+    /// # Errors
+    /// The keeper's refusal, or its end.
+    pub fn open(&mut self, facts: &Facts) -> io::Result<Vec<String>> {
+        let args = self.to_open(facts)?;
+        self.call("open", &args.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// Asks it for something that the boot waits for.
+    ///
+    /// # Errors
+    /// The keeper's refusal, or its end.
+    pub fn call(&mut self, op: Op, args: &[&str]) -> io::Result<Vec<String>> {
+        let none = || io::Error::other("no keeper");
+        self.client.as_mut().ok_or_else(none)?.call(op, args)
+    }
+
+    /// The keeper, for those that have more to ask of it: the start of the database, and the end.
+    pub fn client(&mut self) -> Option<&mut Keeper> {
+        self.client.as_mut()
+    }
+
+    /// Whether there is one, slow or not.
+    pub fn is_there(&self) -> bool {
+        self.client.is_some()
+    }
+
+    /// Remembers what the keeper has told of the disk. One that was started again cannot know how it was unlocked.
+    pub fn remember_unlocked(&mut self, reply: Reply) {
+        let again = reply
+            .iter()
+            .flatten()
+            .next()
+            .is_some_and(|it| it == "again");
+        if self.unlocked.is_none() || !again {
+            self.unlocked = Some(reply);
         }
     }
 
     /// Whether the keeper has told this of the disk.
     pub fn disk_is(&self, word: &str) -> bool {
-        self.unlocked_as(KIND).is_some_and(|found| found == word)
+        self.unlocked(KIND).is_some_and(|found| found == word)
     }
 
     /// One of the values that the keeper has answered `unlock` with.
-    fn unlocked_as(&self, place: usize) -> Option<&String> {
-        self.vault.iter().flatten().flatten().nth(place)
+    pub fn unlocked(&self, place: usize) -> Option<&str> {
+        let mut values = self.unlocked.iter().flatten().flatten();
+        values.nth(place).map(String::as_str)
     }
 
     /// What whoever has the disk needs to read it: nothing (`plain`), the passphrase, or the machine too; `none` without a disk.
@@ -127,347 +202,317 @@ impl Bay0 {
         self.protection().starts_with("passphrase")
     }
 
-    /// Opens `/persist`.
-    ///
-    /// # Errors
-    /// The reason in the house form; the boot is dirty then.
-    pub fn open_keeper(&mut self) -> Result<String> {
-        let opened = self.mount_persist();
-        if let Err(error) = &opened {
-            self.install(None);
-            if self.may_restart(error) {
-                self.start_keeper();
-                return Ok("asked again".to_owned());
-            }
-            self.trouble.push(error.to_string());
-        }
-        self.opened(&opened?)
+    /// The last genesis record that was acknowledged.
+    pub fn log_seq(&self) -> u64 {
+        self.log_seq
     }
 
-    /// Goes on with what the keeper has opened.
-    fn opened(&mut self, opened: &[String]) -> Result<String> {
-        let [floor, seq, note, previous, worn, trouble @ ..] = opened else {
-            bail!("keeper open: {opened:?}; not understood; next: report this text");
-        };
-        self.wear(worn);
-        let device = self.unlocked_as(MOUNTED).cloned();
-        self.disk.opened(device.as_deref());
-        for text in trouble {
-            self.log.say(format!("keeper: FAIL: {text}"));
-            self.trouble.push(text.clone());
-        }
-        // How the boot before this one ended, and its last lines, which nobody could read then.
-        if self.log_seq == 0 {
-            let fired = self.watchdog.as_ref().is_some_and(Watchdog::has_fired);
-            let cause = if fired { " (watchdog reset)" } else { "" };
-            for line in format!("{previous}{cause}").lines() {
-                self.log.say(format!("previous: {line}"));
-                self.ended = line.to_owned();
-            }
-        }
-        self.log_seq = seq.parse().unwrap_or_default();
-        let clock = raise_clock(floor.parse().unwrap_or_default())?;
-        Ok(format!("/persist open: {note}, {clock}"))
+    /// `/persist` is open, with its log verified up to this record.
+    pub fn opened(&mut self, log_seq: u64) {
+        (self.log_seq, self.link) = (log_seq, Link::Quick);
     }
 
-    fn mount_persist(&mut self) -> io::Result<Vec<String>> {
-        let args = self.to_open()?;
-        let keeper = self.keeper.as_mut().ok_or(ErrorKind::BrokenPipe)?;
-        keeper.call("open", &args.iter().map(String::as_str).collect::<Vec<_>>())
+    /// Remembers a room's state for the database. While the disk is slow each room has one state that waits, its last.
+    pub fn record(&mut self, name: &PersonaName, state: State) {
+        let values = [name.to_string(), state.tag().to_owned()];
+        self.records
+            .retain(|(op, [known, _])| *op != "set-state" || *known != values[0]);
+        self.records.push_back(("set-state", values));
     }
 
-    /// What the keeper is told to open: the kernel's id of this boot (`random(4)`), and the disk.
-    fn to_open(&self) -> io::Result<Vec<String>> {
-        let told = self.vault.clone().unwrap_or_else(|| Ok(vec![]));
-        let told = told.map_err(io::Error::other)?;
-        if self.facts.is_release() && !self.is_vault() {
-            return Err(io::Error::other(UNENCRYPTED));
-        }
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
-        let boot_id = boot_id.as_deref().unwrap_or("unknown").trim_end();
-        let disk = told.get(1).map_or("", String::as_str);
-        Ok([boot_id, disk].map(str::to_owned).into())
+    /// Remembers a Spine that has failed.
+    pub fn refuse_spine(&mut self, hash: String, reason: String) {
+        self.records.push_back(("nack-add", [hash, reason]));
     }
 
-    /// A keeper in operation has opened `/persist`, or could not.
-    fn reopened(&mut self, reply: Reply) {
-        let opened = reply.map_err(io::Error::other);
-        let opened = opened.and_then(|values| self.opened(&values).map_err(io::Error::other));
-        match opened {
-            Ok(text) => {
-                self.log.say(format!("keeper: {text}"));
-                self.link = Link::Quick;
-                self.stale |= self.verdict != Some(Level::Green);
-            }
-            Err(error) => self.lose_keeper(&error),
-        }
+    /// What rooms wish to keep.
+    pub fn wishes(&mut self) -> &mut Wishes {
+        &mut self.wishes
     }
 
-    /// Puts another keeper, or none, in the place of the one that was, which dies with that; the panic hook gets a socket of
-    /// its own, because the keeper may be in use when it is called.
-    pub fn install(&mut self, keeper: Option<Keeper>) {
-        let socket = keeper.as_ref().and_then(|it| it.socket.try_clone().ok());
-        set_hook(Box::new(move |info| last_words(info, socket.as_ref())));
-        self.keeper = keeper;
+    /// How long a turn may wait until there is something to do here: its deadline, or that a request is slow.
+    pub fn longest(&self) -> Option<Duration> {
+        let client = self.client.as_ref()?;
+        let slow = client.waits();
+        let slow = slow.and_then(|(_, waited)| WRITE_DEADLINE.checked_sub(waited));
+        client.time_left().into_iter().chain(slow).min()
+    }
+
+    /// Whether it has nothing to do, and so has every line of the log, this end's own included.
+    pub fn is_idle(&self) -> bool {
+        self.client.as_ref().and_then(Keeper::time_left).is_none()
+    }
+
+    /// The disk has completed something.
+    pub fn moved(&mut self) {
+        let _ = self.client.as_mut().map(Keeper::moved);
     }
 
     /// Notices a missed deadline, then gives an idle keeper its next request: a probe before the floor before states before the log, so
     /// that no flood of lines delays a validation. Without a keeper, validations are answered at once.
-    pub fn pump(&mut self) {
-        let waits = self.keeper.as_ref().and_then(Keeper::waits);
-        if let Some((op, waited)) = waits.filter(|(_, waited)| *waited >= WRITE_DEADLINE) {
-            self.follow(op, waited, false);
+    pub fn pump(&mut self, probe: bool, log: &mut Log) -> Vec<Event> {
+        let waits = self.client.as_ref().and_then(Keeper::waits);
+        let late = waits.filter(|(_, waited)| *waited >= WRITE_DEADLINE);
+        self.follow(late, false, log);
+        let mut events = Vec::new();
+        if let Some(error) = self.client.as_ref().and_then(Keeper::expired) {
+            events.push(Event::Lost(error));
+            return events;
         }
-        if let Some(error) = self.keeper.as_ref().and_then(Keeper::expired) {
-            self.lose_keeper(&error);
+        let busy = !self.is_idle();
+        if probe && (!self.is_there() || busy && !matches!(self.link, Link::Quick)) {
+            events.push(Event::Probed(Err(String::new())));
         }
-        let Some(keeper) = self.keeper.as_mut() else {
-            return self.answer_validations(Err(String::new()));
+        if !busy && let Err(error) = self.post(probe, log) {
+            events.push(Event::Lost(error));
+        }
+        events
+    }
+
+    fn post(&mut self, probe: bool, log: &mut Log) -> io::Result<()> {
+        let Some(keeper) = self.client.as_mut() else {
+            return Ok(());
         };
-        if keeper.time_left().is_some() {
-            if !matches!(self.link, Link::Quick) {
-                self.answer_validations(Err(String::new()));
-            }
-            return;
-        }
         let floor = self.link.again(FLOOR).as_millis();
-        let posted = if !self.asked.is_empty() {
+        if probe {
             keeper.post("probe", &[])
         } else if u128::from(boot_ms().saturating_sub(self.floor_ms)) >= floor {
             self.floor_ms = boot_ms();
             keeper.post("clock", &[&unix_seconds().to_string()])
-        } else if let Some((fields, room)) = self.wishes.pop_front() {
+        } else if let Some((fields, room)) = self.wishes.next() {
             let fields: Vec<_> = fields.iter().map(String::as_str).collect();
             keeper.hand("gate", &fields, Some(&room))
         } else if let Some((op, [key, value])) = self.records.pop_front() {
             keeper.post(op, &[&key, &value])
-        } else if let Some(lines) = self.log.hand_over() {
+        } else if let Some(lines) = log.hand_over() {
             let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
             keeper.post("append", &lines)
         } else {
-            return;
-        };
-        if let Err(error) = posted {
-            self.lose_keeper(&error);
+            Ok(())
         }
     }
 
-    /// A request has waited for so long, and its reply has come or not: the verdict follows how the disk answers.
-    fn follow(&mut self, op: Op, waited: Duration, came: bool) {
-        let was = self.link.slow_ms().is_some();
-        if let Some(line) = self.link.took(op, waited, came, Instant::now()) {
-            self.log.say(format!("persist: {line}"));
-        }
-        let slow = self.link.slow_ms().is_some();
-        self.stale |= slow != was;
-        if slow && self.verdict == Some(Level::Green) {
-            self.verdict = Some(Level::Yellow);
-        }
-    }
-
-    /// Each second: looks whether the disk moves, and at the kernel's counters of its errors; starts a keeper when the one before has
-    /// ended; and has the verdict found again.
-    pub fn tend_keeper(&mut self) {
-        if self.operator_ms.is_none() || self.end.is_some() {
-            return;
-        }
-        self.succeed();
-        self.look_at_disk();
-        if self.stale && !self.jobs.is_at(Job::Validate) {
-            self.stale = false;
-            self.start_validator();
-        }
-    }
-
-    /// Starts a keeper when the one before is gone, and may be followed.
-    fn succeed(&mut self) {
-        let over = self.link.is_over(Instant::now());
-        if over && self.keeper.is_none() && self.end.is_none() {
-            self.log
-                .say("keeper: the one before has ended, another opens /persist");
-            self.start_keeper();
-        }
-    }
-
-    fn look_at_disk(&mut self) {
-        let device = self.unlocked_as(MOUNTED).cloned();
-        let (Some(keeper), Some(device)) = (self.keeper.as_mut(), device) else {
-            return;
-        };
-        let look = self.disk.look(&device);
-        if look.moved {
-            keeper.moved();
-        }
-        if let Some(text) = look.worse {
-            self.log.say(format!("disk: FAIL: {text}"));
-            self.stale = true;
+    /// A request has waited for so long, and its reply has come or not.
+    fn follow(&mut self, waits: Option<(Op, Duration)>, came: bool, log: &mut Log) {
+        let took = waits.and_then(|(op, waited)| self.link.took(op, waited, came, Instant::now()));
+        if let Some(line) = took {
+            log.say(format!("persist: {line}"));
         }
     }
 
     /// The keeper's reply, or its end.
-    pub fn on_keeper(&mut self) {
-        if self.keeper.is_none() {
-            return self.succeed();
-        }
-        let waited = self.keeper.as_ref().and_then(Keeper::waits);
+    pub fn receive(&mut self, log: &mut Log) -> Vec<Event> {
+        let waited = self.client.as_ref().and_then(Keeper::waits);
         let take = |keeper: &mut Keeper| keeper.receive(Duration::ZERO);
-        let (op, reply) = match self.keeper.as_mut().map(take) {
+        let (op, reply) = match self.client.as_mut().map(take) {
             Some(Ok(Some(reply))) => reply,
-            Some(Err(error)) => return self.lose_keeper(&error),
-            _ => return,
+            Some(Err(error)) => return vec![Event::Lost(error)],
+            _ => return Vec::new(),
         };
-        if let Some((op, waited)) = waited {
-            self.follow(op, waited, true);
-        }
-        match op {
-            "unlock" => return self.unlocked(reply),
-            "open" => return self.reopened(reply),
-            _ => {}
-        }
+        self.follow(waited, true, log);
         // Only what was recorded is answered with a value, the number of the last record.
-        let seq = reply.iter().flatten().find_map(|seq| seq.parse().ok());
-        self.log_seq = seq.unwrap_or(self.log_seq);
-        #[cfg(feature = "fault")]
-        self.acknowledged(op, reply.is_ok());
-        match (op, reply) {
-            ("append", Ok(_)) => self.log.taken(),
-            // These lines stay in the ring and on the console; said once, or each refusal would make the next line.
-            ("append", Err(text)) => {
-                self.log.taken();
-                if !self.failed.contains(&"log") {
-                    self.failed.push("log");
-                    self.log.say(format!("log: FAIL: {text}"));
-                }
-            }
-            ("probe", reply) => self.answer_validations(reply.map(|_| self.log_seq)),
-            // What has failed is remembered: now it may be overwritten.
-            ("nack-add", Ok(_)) => self.mend(),
-            ("set-state" | "nack-add" | "gate", Err(text)) => {
-                self.log.say(format!("room: FAIL: {text}"))
-            }
-            (_, Err(text)) => self.log.say(format!("time: FAIL: {text}")),
-            _ => {}
+        if !matches!(op, "unlock" | "open") {
+            let seq = reply.iter().flatten().find_map(|seq| seq.parse().ok());
+            self.log_seq = seq.unwrap_or(self.log_seq);
         }
+        #[cfg(feature = "fault")]
+        let done = reply.is_ok().then_some(Event::Done(op));
+        if op == "append" {
+            // Lines that it refuses stay in the ring and on the console.
+            log.taken();
+        }
+        let event = match (op, reply) {
+            ("unlock", reply) => Some(Event::Unlocked(reply)),
+            ("open", reply) => Some(Event::Opened(reply)),
+            ("probe", reply) => Some(Event::Probed(reply.map(|_| self.log_seq))),
+            ("append", Err(text)) => Some(Event::Unlogged(text)),
+            ("nack-add", Ok(_)) => Some(Event::Remembered),
+            (_, Ok(_)) => None,
+            (op, Err(text)) => {
+                let what = if op == "clock" { "time" } else { "room" };
+                log.say(format!("{what}: FAIL: {text}"));
+                None
+            }
+        };
+        #[cfg(feature = "fault")]
+        return event.into_iter().chain(done).collect();
+        #[cfg(not(feature = "fault"))]
+        event.into_iter().collect()
     }
 
-    /// The keeper died, hangs, or cannot open `/persist`: see the table above.
-    fn lose_keeper(&mut self, error: &io::Error) {
-        let old = self.keeper.take().map(|keeper| keeper.child);
+    /// It died, hangs, or cannot open `/persist`: see the table above.
+    pub fn lose(&mut self, error: &io::Error, stage: Stage, log: &mut Log) -> Lost {
+        let old = self.client.take().map(|keeper| keeper.child);
         self.install(None);
-        let restarts = self.may_restart(error);
-        let operating = self.operator_ms.is_some() && self.end.is_none();
-        if restarts && !operating {
-            return self.start_keeper();
+        let restarts = self.may_restart(error, stage, log);
+        if restarts && !stage.is_up() {
+            return Lost::Again;
         }
-        if !restarts {
-            self.log.say(format!("keeper: FAIL: {error}"));
-            self.refuse_wishes();
-            (self.verdict, self.stale) = (Some(Level::Red), operating);
+        let red = !restarts;
+        if red {
+            log.say(format!("keeper: FAIL: {error}"));
+            self.wishes.refuse();
         }
         let died = error.kind() == ErrorKind::BrokenPipe;
-        if operating && (restarts || !died || self.link.cause().is_some()) {
+        if stage.is_up() && (restarts || !died || self.link.cause().is_some()) {
             let pause = self.link.lose(error.to_string(), old, Instant::now());
             let seconds = pause.as_secs();
             let text = "keeper: another is started when this one has ended, not before";
-            self.log.say(format!("{text} {seconds} s from now"));
-            return;
+            log.say(format!("{text} {seconds} s from now"));
+            return Lost::Later { red };
         }
-        self.trouble.push(error.to_string());
-        if self.operator_ms.is_none() {
-            self.failed.push("keeper");
-        }
-        self.open_up();
+        Lost::Dirty
     }
 
     /// Whether the keeper may be started again after this, which is said.
-    fn may_restart(&mut self, error: &io::Error) -> bool {
+    pub fn may_restart(&mut self, error: &io::Error, stage: Stage, log: &mut Log) -> bool {
         let died = error.kind() == ErrorKind::BrokenPipe;
-        let may = died && self.restarts < RESTARTS && self.end.is_none();
+        let may = died && self.restarts < RESTARTS && !stage.is_ending();
         if may {
             self.restarts = self.restarts.saturating_add(1);
-            let nth = format!("restart {} of {RESTARTS}", self.restarts);
-            self.log.say(format!("keeper: FAIL: {error}"));
-            self.log.say(format!("keeper: {nth}"));
+            log.say(format!("keeper: FAIL: {error}"));
+            log.say(format!("keeper: restart {} of {RESTARTS}", self.restarts));
         }
         may
     }
 
-    /// Has a child seal the vault to this Spine (A02), with somebody at the console, which is the child's until it has ended.
-    pub fn reseal(&mut self) {
-        if !self.is_vault() {
-            self.log
-                .say("reseal: FAIL: /persist is no vault; next: see docs/VAULT.md");
-        } else if self.end.is_none() && !self.jobs.is_at(Job::Reseal) {
-            self.console.close();
-            let disk = self.unlocked_as(DEVICE).cloned().unwrap_or_default();
-            self.begin(Job::Reseal, &[], || encode(&reseal(&disk)));
+    /// Whether the one before is gone, and may be followed now, which is said.
+    pub fn is_over(&mut self, log: &mut Log) -> bool {
+        let over = self.client.is_none() && self.link.is_over(Instant::now());
+        if over {
+            log.say("keeper: the one before has ended, another opens /persist");
         }
+        over
     }
 
-    /// Starts a validation, unless one is under way.
-    pub fn start_validator(&mut self) {
-        if !self.jobs.is_at(Job::Validate) {
-            self.begin(Job::Validate, &[], validate);
-        }
+    /// Why there is none in operation.
+    pub fn cause(&self) -> Option<&String> {
+        self.link.cause()
     }
 
-    /// A validation ended: says each finding and the summary, or why there is no report, then how the disk is protected.
-    pub fn validated(&mut self, report: Result<Report, String>) {
-        let (text, findings) = match report {
-            Ok(report) => (report.to_string(), report.findings),
-            Err(why) => (format!("{} validate: {why}", Level::Red), Vec::new()),
+    /// The longest that a request has taken, while the disk is slow.
+    pub fn slow_ms(&self) -> Option<u128> {
+        self.link.slow_ms()
+    }
+
+    /// How it is, in a word; its process, or 0; how often it was started again.
+    pub fn figures(&self) -> (&'static str, i32, u32) {
+        let word = match self.client {
+            Some(_) if self.slow_ms().is_some() => "slow",
+            Some(_) if self.cause().is_none() => "up",
+            _ => "down",
         };
-        self.verdict = Some(verdict(&findings));
-        let protection = format!("protection={}", self.protection());
-        for line in text.lines().chain([protection.as_str()]) {
-            self.log.say(format!("validate: {line}"));
-        }
-        if self.validated_ms.is_none() {
-            self.validated_ms = Some(boot_ms());
-            self.judge(is_well(&findings));
-        }
+        let pid = self.client.as_ref().map_or(0, |keeper| keeper.child.pid);
+        (word, pid, self.restarts)
     }
 }
 
-/// Whether nothing is wrong that could be the Spine's fault. What its disk had before is not, nor how slow it is, nor that a vault is
-/// sealed to the Spine before it: an update moves what the TPM compares.
-fn is_well(findings: &[Finding]) -> bool {
-    let well = |it: &Finding| match it.level {
-        Level::Green => true,
-        Level::Yellow => matches!(
-            it.component,
-            Component::Vault | Component::Disk | Component::Persist | Component::Log
-        ),
-        Level::Red => false,
-    };
-    !findings.is_empty() && findings.iter().all(well)
-}
-
-/// In the child. PID 1's own exemption from the kernel's memory killer is not for it.
-fn validate() -> String {
-    let _ = fs::write("/proc/self/oom_score_adj", "0");
-    bay0_validate::run().map_or_else(String::new, |report| report.encode())
+/// The panic hook: says where on the console and, through the keeper, in the genesis log; then ends PID 1, so that the
+/// kernel panics and reboots (C03).
+fn last_words(info: &PanicHookInfo<'_>, keeper: Option<&UnixDatagram>) {
+    let place = info.location().map(ToString::to_string);
+    let text = format!("bay0 panic at {}", place.unwrap_or_default());
+    let _ = writeln!(stderr(), "bay0: FAIL: {text}; the machine reboots");
+    // A child has inherited the hook, but not the socket.
+    if let Some(keeper) = keeper.filter(|_| getpid().as_raw() == 1) {
+        bay0_state::last_words(keeper, &text);
+    }
+    if getpid().as_raw() == 1 {
+        starts::fail(Path::new(VARS));
+    }
+    // SAFETY: ends the process without unwinding; nothing of it may run on after a panic.
+    unsafe { libc::_exit(101) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn c11_a_spine_is_well_whatever_the_machine_lacks_and_not_if_anything_else_is_wrong() {
-        use Component::*;
-        let all = [
-            Freezer, Umbilical, Root, Persist, Log, Watchdog, Boot, Vault, Disk,
-        ];
-        let green = |it| Finding::new(it, Ok("well".to_owned()));
-        assert!(is_well(&all.map(green)) && !is_well(&[]));
-        for component in all {
-            // How slow its disk is, what it had before and what the vault is sealed to are no fault of a Spine.
-            let excused = matches!(component, Vault | Disk | Persist | Log);
-            let yellow = Finding::yellow(component, "x; next: y");
-            assert_eq!(is_well(&[green(Root), yellow]), excused, "{component}");
-            let red = Finding::new(component, Err("x; next: y".to_owned()));
-            assert!(!is_well(&[green(Root), red]), "{component}");
+    impl Keeping {
+        /// One that is slow.
+        pub fn slow() -> Self {
+            let mut keeping = Self::default();
+            let _ = keeping
+                .link
+                .took("append", WRITE_DEADLINE, false, Instant::now());
+            keeping
         }
+    }
+
+    fn up() -> Stage {
+        Stage::Up { since_ms: 1 }
+    }
+
+    fn lose(keeper: &mut Keeping, kind: ErrorKind, stage: Stage) -> Lost {
+        let error = io::Error::new(kind, "keeper x: y; next: z");
+        keeper.lose(&error, stage, &mut Log::default())
+    }
+
+    #[test]
+    fn h06_a_keeper_that_dies_in_the_boot_is_started_again_three_times_and_one_that_hangs_is_not() {
+        let mut keeper = Keeping::default();
+        for _ in 0..RESTARTS {
+            assert_eq!(
+                lose(&mut keeper, ErrorKind::BrokenPipe, Stage::Unlocking),
+                Lost::Again
+            );
+        }
+        let dirty = Lost::Dirty;
+        assert_eq!(
+            lose(&mut keeper, ErrorKind::BrokenPipe, Stage::Opening),
+            dirty
+        );
+        let mut keeper = Keeping::default();
+        assert_eq!(
+            lose(&mut keeper, ErrorKind::TimedOut, Stage::Opening),
+            dirty
+        );
+    }
+
+    #[test]
+    fn h06_a_keeper_that_is_lost_in_operation_is_followed_when_it_has_ended() {
+        let mut keeper = Keeping::default();
+        assert_eq!(
+            lose(&mut keeper, ErrorKind::BrokenPipe, up()),
+            Lost::Later { red: false }
+        );
+        assert!(keeper.cause().is_some() && keeper.is_over(&mut Log::default()));
+        assert_eq!(
+            lose(&mut keeper, ErrorKind::TimedOut, up()),
+            Lost::Later { red: true }
+        );
+        // Too many have died: none follows, unless one was lost before that was to follow.
+        let mut keeper = Keeping {
+            restarts: RESTARTS,
+            ..Keeping::default()
+        };
+        assert_eq!(lose(&mut keeper, ErrorKind::BrokenPipe, up()), Lost::Dirty);
+    }
+
+    #[test]
+    fn h06_without_a_keeper_a_validation_is_answered_at_once() {
+        let (mut keeper, mut log) = (Keeping::default(), Log::default());
+        let events = keeper.pump(true, &mut log);
+        assert!(matches!(events.as_slice(), [Event::Probed(Err(why))] if why.is_empty()));
+        assert!(keeper.pump(false, &mut log).is_empty() && keeper.is_idle());
+    }
+
+    #[test]
+    fn h06_a_room_has_one_state_that_waits_and_a_keeper_started_again_knows_less_of_the_disk() {
+        let mut keeper = Keeping::default();
+        let name = PersonaName::parse("p://a").unwrap();
+        keeper.record(&name, State::Starting);
+        keeper.refuse_spine("hash".to_owned(), "why".to_owned());
+        keeper.record(&name, State::Stopped);
+        let waiting: Vec<_> = keeper.records.iter().map(|(op, _)| *op).collect();
+        assert_eq!(waiting, ["nack-add", "set-state"]);
+        let answer = |kind: &str| Ok(vec![kind.to_owned(), "/dev/x".to_owned()]);
+        keeper.remember_unlocked(answer("recovered"));
+        keeper.remember_unlocked(answer("again"));
+        assert!(keeper.is_vault() && keeper.protection() == "passphrase+tpm");
+        assert_eq!(
+            (keeper.unlocked(MOUNTED), keeper.unlocked(DEVICE)),
+            (Some("/dev/x"), None)
+        );
     }
 }

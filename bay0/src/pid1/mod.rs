@@ -1,4 +1,7 @@
-//! PID 1 (A11): one thread, one `match` over a closed enum of events, and the only place that feeds the watchdog (A12).
+//! PID 1 (A11): one thread, one `match` over a closed enum of sources, and the only place that feeds the watchdog (A12).
+//!
+//! [`Bay0`] is the router: it alone knows all parts. Each part keeps its state to itself, gets what it needs as arguments and
+//! answers with values, which are carried out here.
 
 mod boot;
 mod buttons;
@@ -6,207 +9,135 @@ mod console;
 mod disk;
 mod doors;
 mod ending;
-pub mod facts;
+mod facts;
+// The test build's damage: no part of what ships, so it neither lies in src nor counts as code of the Spine.
+#[cfg(feature = "fault")]
+#[path = "../../testing/fault.rs"]
+pub mod fault;
+mod health;
 mod id;
 mod jobs;
-mod keeper;
+pub mod keeper;
 mod line;
 mod link;
 pub mod poll;
 mod proof;
 mod reaper;
-mod rooms;
+pub mod rooms;
 pub mod say;
 mod slots;
+pub mod stage;
 pub mod watchdog;
 mod wishes;
 
-use std::collections::VecDeque;
+use std::fmt::Display;
 use std::fs::File;
-use std::time::{Duration, Instant};
+use std::io;
+use std::os::fd::RawFd;
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use bay0_persona::PersonaName;
-use bay0_state::{Keeper, Op, Reply, State, WRITE_DEADLINE};
+use bay0_state::{Reply, State, reseal};
+use bay0_umbilical::Server;
 use bay0_umbilical::verb::{Verb, help, usage};
-use bay0_umbilical::{ConnId, Server};
-use bay0_validate::Level;
+use bay0_validate::{Component, Level, Report};
 use nix::libc;
 
-use crate::pid1::boot::{PHASES, Phase};
-use crate::pid1::buttons::Buttons;
-use crate::pid1::console::Console;
-use crate::pid1::disk::Disk;
-use crate::pid1::ending::{End, POWER_OFF, REBOOT};
-use crate::pid1::facts::Facts;
-use crate::pid1::id::{Door, RoomId};
-use crate::pid1::jobs::{Job, Jobs};
-use crate::pid1::link::Link;
-use crate::pid1::poll::{Poll, Source};
-use crate::pid1::reaper::Reaper;
-use crate::pid1::rooms::{Effect, Rooms};
-use crate::pid1::say::Log;
-use crate::pid1::watchdog::Watchdog;
-use crate::pid1::wishes::Waiting;
-use crate::slot::firmware::Slots;
-use crate::sys::boot_ms;
+use self::id::{Door, RoomId};
+use self::jobs::{Job, Jobs, Outcome, encode};
+use self::keeper::{Event, Keeping, Lost};
+use self::poll::{Poll, Source};
+use self::rooms::{Effect, Rooms};
+use self::say::{CONSOLE_RETRY, Log};
+use self::{buttons::Buttons, console::Console, disk::Disk, doors::Doors, ending::Way};
+use self::{facts::Facts, health::Health, reaper::Reaper, stage::Stage, watchdog::Watchdog};
+use crate::slot::{self, firmware::Slots};
+use crate::sys::{boot_ms, raise_clock, told, unix_seconds};
 
-/// Longest that the log's last lines are waited for at the end, to the next tick.
-pub const LAST_LINES: Duration = Duration::from_secs(1);
-/// What `help` says after the table of verbs.
-const HELP: &str = "help VERB shows how one is used; Tab completes; in a room, Ctrl-] leaves it\n";
 /// How long PID 1 sleeps at most.
 const TICK: Duration = Duration::from_secs(1);
-/// How soon a console that was full is tried again.
-pub const CONSOLE_RETRY: Duration = Duration::from_millis(10);
+/// What `help` says after the table of verbs.
+const HELP: &str = "help VERB shows how one is used; Tab completes; in a room, Ctrl-] leaves it\n";
+const NO_DOG: &str = "none is armed; next: add a watchdog device, then reboot";
 
-/// Everything PID 1 holds and remembers. All of it begins empty.
+/// The parts of PID 1, and what is nobody's.
 pub struct Bay0 {
     poll: Poll,
-    /// Where everything is said.
-    pub log: Log,
-    /// The watchdog, as the bay0 of the initramfs has left it.
-    pub left: Option<File>,
+    log: Log,
+    facts: Facts,
+    stage: Stage,
     /// None while nothing would reset a machine that is stuck.
-    pub watchdog: Option<Watchdog>,
-    /// What the factory baked in: `soil=`, `profile=`, `epoch=` lines.
-    pub facts: Facts,
-    /// None while the boot is dirty.
-    pub keeper: Option<Keeper>,
-    /// How it answers.
-    pub link: Link,
-    /// The verdict is to be found again.
-    pub stale: bool,
-    /// The disk of `/persist`, as the kernel counts what it does.
-    pub disk: Disk,
-    /// How often the keeper was started again.
-    pub restarts: u32,
-    /// Why this boot is dirty, in the house form; empty when it is not.
-    pub trouble: Vec<String>,
-    /// What is not as it should be of a disk, and yet works.
-    pub worn: Vec<String>,
-    /// What failed since the boot began: steps of it, or the log, once it has refused a record.
-    pub failed: Vec<&'static str>,
-    /// When the last-known-good time was last written.
-    pub floor_ms: u64,
-    /// Last genesis record that was acknowledged.
-    pub log_seq: u64,
-    /// The socket for rooms and for the Spine's own programs.
-    pub umbilical: Option<Server>,
-    /// Its clients whose validation waits for the keeper's probe.
-    pub asked: Vec<ConnId>,
-    pub console: Console,
+    watchdog: Option<Watchdog>,
+    keeper: Keeping,
+    disk: Disk,
+    health: Health,
+    doors: Doors,
+    console: Console,
     buttons: Buttons,
     reaper: Reaper,
-    pub rooms: Rooms,
-    /// What the database does not have yet: states of personas, and Spines that failed.
-    pub records: VecDeque<(Op, [String; 2])>,
-    /// What rooms wish to keep and the keeper has not been asked yet.
-    pub wishes: VecDeque<Waiting>,
-    /// The slot that runs; none if no firmware has started one.
-    pub slots: Option<Slots>,
-    /// How the boot before this one ended.
-    pub ended: String,
-    /// Spines that failed here.
-    pub refused: Vec<String>,
+    rooms: Rooms,
     /// What children are at work on: a validation, the slots.
-    pub jobs: Jobs,
+    jobs: Jobs,
+    /// The slot that runs; none if no firmware has started one.
+    slots: Option<Slots>,
+    /// Spines that failed here.
+    refused: Vec<String>,
+    /// How the boot before this one ended.
+    ended: String,
     /// The last second, since the kernel started, in which there was a tick.
     second: u64,
-    /// The last validation's verdict.
-    pub verdict: Option<Level>,
-    /// How the machine is to go down, and since when, once somebody has asked for it.
-    pub end: Option<(End, Instant)>,
     /// bay0's first instruction, in milliseconds since the kernel started.
-    pub exec_ms: u64,
-    /// What the keeper has told of the disk: whether it is encrypted, and what is to be mounted.
-    pub vault: Option<Reply>,
-    /// When the operator line was offered: the end of the boot, which waits for the passphrase.
-    pub operator_ms: Option<u64>,
-    /// When the first validation ended.
-    pub validated_ms: Option<u64>,
+    exec_ms: u64,
 }
 
 impl Bay0 {
-    /// Everything is empty at first. PID 1's signals are expected to be blocked: none can interrupt it, and those that mean
-    /// something arrive as events.
-    pub fn new(poll: Poll) -> Self {
+    /// Its signals are expected to be blocked: none can interrupt it, and those that mean something arrive as events.
+    pub fn new(poll: Poll, log: Log, exec_ms: u64) -> Self {
         Self {
             poll,
-            log: Default::default(),
-            left: Default::default(),
-            watchdog: Default::default(),
-            facts: Default::default(),
-            keeper: Default::default(),
-            link: Default::default(),
-            stale: Default::default(),
-            disk: Default::default(),
-            restarts: Default::default(),
-            trouble: Default::default(),
-            worn: Default::default(),
-            failed: Default::default(),
-            floor_ms: Default::default(),
-            log_seq: Default::default(),
-            umbilical: Default::default(),
-            asked: Default::default(),
-            console: Default::default(),
-            buttons: Default::default(),
-            reaper: Default::default(),
-            rooms: Default::default(),
-            records: Default::default(),
-            wishes: Default::default(),
-            slots: Default::default(),
-            ended: Default::default(),
-            refused: Default::default(),
-            jobs: Default::default(),
-            second: Default::default(),
-            verdict: Default::default(),
-            end: Default::default(),
-            exec_ms: Default::default(),
-            vault: Default::default(),
-            operator_ms: Default::default(),
-            validated_ms: Default::default(),
+            log,
+            facts: Facts::read(),
+            stage: Stage::default(),
+            watchdog: None,
+            keeper: Keeping::default(),
+            disk: Disk::default(),
+            health: Health::default(),
+            doors: Doors::default(),
+            console: Console::default(),
+            buttons: Buttons::default(),
+            reaper: Reaper::default(),
+            rooms: Rooms::default(),
+            jobs: Jobs::default(),
+            slots: None,
+            refused: Vec::new(),
+            ended: String::new(),
+            second: 0,
+            exec_ms,
         }
     }
 
-    /// Boots, serves events until the machine is to go down, and takes it down.
-    pub fn run(mut self) -> ! {
+    /// Boots, serves events until the machine is to go down, and takes it down. `dog`: the watchdog, as the bay0 of the initramfs has
+    /// left it.
+    pub fn run(mut self, dog: Option<File>) -> ! {
+        self.keeper.install(None);
         // Control-alt-delete asks PID 1 instead of resetting the machine; where that cannot be set, it resets.
         let _ = nix::sys::reboot::set_cad_enabled(false);
-        for phase in PHASES {
-            self.phase(phase);
-        }
-        self.watch_buttons();
+        self.boot(dog);
+        self.buttons = Buttons::open(&mut self.poll, &mut self.log);
         self.start_keeper();
         loop {
             self.turn();
-            // A keeper that has nothing to do has every line of the log, this end's own included.
-            let idle = self.keeper.as_ref().and_then(Keeper::time_left).is_none();
-            if let Some((end, since)) = self.end
-                && (idle || since.elapsed() > LAST_LINES)
+            if let Stage::Ending { way, since, up_ms } = self.stage
+                && (self.keeper.is_idle() || since.elapsed() > ending::LAST_LINES)
             {
-                ending::run(self, end);
+                self.go_down(way, up_ms.is_some());
             }
         }
     }
 
-    /// Runs one phase and logs its outcome with its milliseconds.
-    pub fn phase(&mut self, (name, body, otherwise): Phase) {
-        let begun = boot_ms();
-        let outcome = body(self);
-        let ms = boot_ms().saturating_sub(begun);
-        let outcome = outcome.inspect_err(|_| self.failed.push(name));
-        let text = match outcome.map_err(|error| format!("FAIL: {error:#}")) {
-            Err(text) if !text.contains("; next: ") => format!("{text}; {otherwise}"),
-            Ok(text) | Err(text) => text,
-        };
-        self.log.say(format!("{name}: {text} ({ms} ms)"));
-    }
-
     fn turn(&mut self) {
-        if self.end.is_none() {
-            self.console.invite(&mut self.log);
-        }
+        self.invite();
         for source in self.poll.wait(self.longest()) {
             match source {
                 Source::Signal => self.on_signal(),
@@ -227,15 +158,13 @@ impl Bay0 {
         if std::mem::replace(&mut self.second, second) != second {
             self.tend();
         }
-        for ended in self.reaper.reap() {
-            if let Some(id) = self.rooms.of_process(ended.pid) {
-                // What it told last comes before its end: the stage that failed, or the rest of its output.
-                self.on_room(id);
-                self.in_rooms(|rooms, _| rooms.end(id, ended));
-            }
+        self.reap();
+        if let Some(outcome) = self.jobs.ended() {
+            self.done(outcome);
         }
-        self.check_jobs();
-        self.pump();
+        let events = self.keeper.pump(self.health.is_asked(), &mut self.log);
+        self.on_events(events);
+        self.health.pace(self.keeper.slow_ms().is_some());
         if let Some(Err(err)) = self.watchdog.as_mut().map(Watchdog::feed) {
             self.watchdog = None;
             let text = format!("feed: {err}; a reset follows; next: none");
@@ -246,56 +175,472 @@ impl Bay0 {
     /// How long a turn may wait: until the keeper's deadline, until a request is slow, until the console or the reaper has its next
     /// try, or for a tick.
     fn longest(&self) -> Duration {
-        let keeper = self.keeper.as_ref();
-        let slow = keeper.and_then(Keeper::waits);
-        let slow = slow.and_then(|(_, waited)| WRITE_DEADLINE.checked_sub(waited));
-        let reply = keeper.and_then(Keeper::time_left);
         let retry = self.log.is_behind().then_some(CONSOLE_RETRY);
-        let all = [reply, retry, self.reaper.rests(), slow];
+        let all = [self.keeper.longest(), retry, self.reaper.rests()];
         all.into_iter().flatten().fold(TICK, Duration::min)
+    }
+
+    /// Runs one step and logs its outcome with its milliseconds. `otherwise`: what follows from its failure and what to do then, for
+    /// errors that do not say it themselves.
+    fn step(
+        &mut self,
+        name: &'static str,
+        otherwise: &str,
+        body: impl FnOnce(&mut Self) -> Result<String>,
+    ) {
+        let begun = boot_ms();
+        let outcome = body(self);
+        let ms = boot_ms().saturating_sub(begun);
+        if outcome.is_err() {
+            self.health.fail(name);
+        }
+        let text = match outcome.map_err(|error| format!("FAIL: {error:#}")) {
+            Err(text) if !text.contains("; next: ") => format!("{text}; {otherwise}"),
+            Ok(text) | Err(text) => text,
+        };
+        self.log.say(format!("{name}: {text} ({ms} ms)"));
+    }
+
+    /// What comes before the keeper is asked to unlock the disk (C07), which may take a person hours.
+    fn boot(&mut self, dog: Option<File>) {
+        self.step("watchdog", boot::STUCK, |bay| {
+            let dog = bay.watchdog.insert(Watchdog::arm(dog)?);
+            Ok(dog.armed())
+        });
+        self.step("mounts", boot::UNMOUNTED, |_| boot::mounts());
+        self.step("switches", boot::UNSWITCHED, |_| boot::switches());
+        self.step("oom", boot::MORTAL, |_| boot::oom());
+        self.step("modules", boot::UNSEALED, |_| boot::modules());
+        self.step("firmware", boot::UNNAMED, |_| boot::firmware());
+        self.step("root", boot::WRITABLE, |bay| {
+            let proven = proof::prove(&bay.facts);
+            if proven.is_err() && bay.facts.is_release() {
+                bay.shut_down(Way::Reboot, "a root that is not as it must be");
+            }
+            proven
+        });
+        self.step("time", boot::UNTIMED, |bay| boot::time(&bay.facts));
+    }
+
+    /// What follows once the disk is unlocked, or given up: once, even where there is no keeper.
+    fn open_up(&mut self) {
+        if self.stage != Stage::Opening || !self.keeper.is_idle() {
+            return;
+        }
+        self.step("reconcile", boot::UNTRUSTED, |bay| {
+            boot::reconcile(bay.keeper.client(), &mut bay.log, &mut bay.health)
+        });
+        self.step("slots", boot::UNSLOTTED, Bay0::find_slots);
+        self.step("umbilical", boot::UNREACHED, |bay| {
+            bay.doors.open(&mut bay.poll)
+        });
+        self.step("rooms", boot::UNSTARTED, |bay| {
+            rooms::make_groups()?;
+            let lines = bay.keeper.call("baked", &[])?;
+            let on_trial = bay.slots.as_ref().is_some_and(Slots::on_trial);
+            bay.in_rooms(|rooms, poll| rooms.open(&lines, on_trial, poll))
+        });
+        self.step("operator", boot::UNHEARD, |bay| {
+            if bay.facts.is_release() {
+                return Ok("none in the release profile".to_owned());
+            }
+            bay.console.open(&mut bay.poll, &mut bay.log)
+        });
+        self.stage.open(boot_ms());
+        self.start_validator();
+    }
+
+    /// Lets the loop end once the log is on the disk.
+    fn shut_down(&mut self, way: Way, by: &str) {
+        if self.stage.end(way) {
+            // Rooms end with the machine; the database hears of it before it is closed.
+            for name in self.rooms.there() {
+                self.keeper.record(name, State::Stopped);
+            }
+            self.log
+                .say(format!("shutdown: {} requested by {by}", way.word()));
+        }
+    }
+
+    /// Takes the machine down, after the loop has waited for the log's last lines. The watchdog stays armed: if a step hangs all the
+    /// same, it ends the machine. A boot that waits for the passphrase has neither rooms nor anything open.
+    fn go_down(mut self, way: Way, was_up: bool) -> ! {
+        self.jobs.clear();
+        if was_up {
+            self.step("shutdown", ending::UNSTOPPED, |_| ending::stop_rooms());
+            self.step("shutdown", ending::UNKEPT, |bay| {
+                ending::close(bay.keeper.client(), way)
+            });
+        }
+        ending::finish(way, &mut self.log)
     }
 
     fn on_signal(&mut self) {
         for signal in self.poll.signals() {
             match signal {
                 // The kernel sends it for control-alt-delete.
-                libc::SIGINT => self.shut_down(REBOOT, "SIGINT"),
-                _ => self.shut_down(POWER_OFF, "SIGTERM"),
+                libc::SIGINT => self.shut_down(Way::Reboot, "SIGINT"),
+                _ => self.shut_down(Way::PowerOff, "SIGTERM"),
             }
         }
-    }
-
-    /// Watches every power button there is.
-    fn watch_buttons(&mut self) {
-        let buttons = Buttons::open();
-        for (number, button) in buttons.all() {
-            let watched = self.poll.watch(button, Source::Button(number));
-            if let Err(errno) = watched {
-                let text = format!("watch Button: {errno:?}; it goes unheard");
-                self.log.say(format!("bay0: FAIL: {text}; next: reboot"));
-            }
-        }
-        self.buttons = buttons;
     }
 
     fn on_button(&mut self, number: usize) {
         if self.buttons.is_pressed(number) {
             #[cfg(feature = "fault")]
-            if self.kills_instead() {
+            if fault::kills_instead(self) {
                 return;
             }
-            self.shut_down(POWER_OFF, "power button");
+            self.shut_down(Way::PowerOff, "power button");
         }
     }
 
+    fn reap(&mut self) {
+        for ended in self.reaper.reap() {
+            if let Some(id) = self.rooms.of_process(ended.pid) {
+                // What it told last comes before its end: the stage that failed, or the rest of its output.
+                self.on_room(id);
+                self.in_rooms(|rooms, _| rooms.end(id, ended));
+            }
+        }
+    }
+
+    /// Each second: opens a console that was closed, looks after the keeper and the rooms, and lets those ask again that are awake.
+    fn tend(&mut self) {
+        // Not while a passphrase is typed there.
+        let booted = self.stage.up_ms().is_some() && !self.facts.is_release();
+        if booted && !self.console.is_open() && !self.jobs.is_at(Job::Reseal) {
+            // Without a console there is nobody to tell either.
+            let _ = self.console.open(&mut self.poll, &mut self.log);
+        }
+        self.tend_keeper();
+        for id in self.rooms.awake() {
+            self.rooms.refill(id);
+            self.on_umbilical(Door::Room(id));
+        }
+        self.on_umbilical(Door::Spine);
+        let may_start = self.is_ready();
+        self.in_rooms(|rooms, poll| rooms.tend(may_start, poll));
+    }
+
+    /// Whether something new may be begun: `/persist` is open, and the machine stays.
+    fn is_ready(&self) -> bool {
+        self.keeper.is_there() && !self.stage.is_ending()
+    }
+
+    // What the keeper and its disk do.
+
+    /// Starts a keeper; what follows, follows its reply.
+    fn start_keeper(&mut self) {
+        let started = self.keeper.start(&self.facts, self.stage, &mut self.poll);
+        if let Err(error) = started {
+            self.lose_keeper(&error);
+        }
+    }
+
+    /// The keeper died, hangs, or cannot open `/persist`.
+    fn lose_keeper(&mut self, error: &io::Error) {
+        let (up, booting) = (self.stage.is_up(), self.stage.up_ms().is_none());
+        match self.keeper.lose(error, self.stage, &mut self.log) {
+            Lost::Again => {
+                self.stage.wait();
+                return self.start_keeper();
+            }
+            Lost::Later { red } if !red => {}
+            Lost::Later { .. } => self.health.lose_keeper(up),
+            Lost::Dirty => {
+                self.health.lose_keeper(up);
+                self.health.soil(&error.to_string());
+                if booting {
+                    self.health.fail("keeper");
+                }
+                if self.stage.unlock() {
+                    self.open_up();
+                }
+            }
+        }
+        self.answer_validations(Err(String::new()));
+    }
+
+    /// The keeper's reply, or its end.
+    fn on_keeper(&mut self) {
+        let events = self.keeper.receive(&mut self.log);
+        self.on_events(events);
+        self.succeed();
+    }
+
+    fn on_events(&mut self, events: Vec<Event>) {
+        for event in events {
+            match event {
+                Event::Lost(error) => self.lose_keeper(&error),
+                Event::Unlocked(reply) => self.unlocked(reply),
+                Event::Opened(reply) => self.reopened(reply),
+                Event::Probed(probed) => self.answer_validations(probed),
+                // Said once, or each refusal would make the next line.
+                Event::Unlogged(text) if self.health.fail("log") => {
+                    self.log.say(format!("log: FAIL: {text}"));
+                }
+                Event::Unlogged(_) => {}
+                Event::Remembered => self.mend(),
+                #[cfg(feature = "fault")]
+                Event::Done(op) => fault::acknowledged(self, op),
+            }
+        }
+    }
+
+    /// Goes on with what the keeper has told of the disk, or ends the machine if nobody could unlock it (C09).
+    fn unlocked(&mut self, reply: Reply) {
+        let mut rest = reply.iter().flatten().skip(3);
+        if let Some(line) = rest.next().filter(|line| !line.is_empty()) {
+            self.log.say(line);
+        }
+        rest.for_each(|text| self.wear(text));
+        self.keeper.remember_unlocked(reply);
+        if self.keeper.disk_is("locked") {
+            self.keeper.install(None);
+            return self.shut_down(Way::PowerOff, "the vault");
+        }
+        if self.stage.unlock() {
+            self.step("keeper", boot::UNTIMED, Bay0::open_keeper);
+            self.open_up();
+        }
+    }
+
+    /// Opens `/persist`, which the boot waits for.
+    fn open_keeper(&mut self) -> Result<String> {
+        let opened = self.keeper.open(&self.facts);
+        if let Err(error) = &opened {
+            self.keeper.install(None);
+            if self.keeper.may_restart(error, self.stage, &mut self.log) {
+                self.stage.wait();
+                self.start_keeper();
+                return Ok("asked again".to_owned());
+            }
+            self.health.soil(&error.to_string());
+        }
+        self.opened(&opened?)
+    }
+
+    /// Goes on with what the keeper has opened.
+    fn opened(&mut self, opened: &[String]) -> Result<String> {
+        let [floor, seq, note, previous, worn, trouble @ ..] = opened else {
+            bail!("keeper open: {opened:?}; not understood; next: report this text");
+        };
+        self.wear(worn);
+        self.disk.opened(self.keeper.unlocked(keeper::MOUNTED));
+        for text in trouble {
+            self.log.say(format!("keeper: FAIL: {text}"));
+            self.health.soil(text);
+        }
+        // How the boot before this one ended, and its last lines, which nobody could read then.
+        if self.keeper.log_seq() == 0 {
+            let fired = self.watchdog.as_ref().is_some_and(Watchdog::has_fired);
+            let cause = if fired { " (watchdog reset)" } else { "" };
+            for line in format!("{previous}{cause}").lines() {
+                self.log.say(format!("previous: {line}"));
+                self.ended = line.to_owned();
+            }
+        }
+        self.keeper.opened(seq.parse().unwrap_or_default());
+        let clock = raise_clock(floor.parse().unwrap_or_default())?;
+        Ok(format!("/persist open: {note}, {clock}"))
+    }
+
+    /// A keeper in operation has opened `/persist`, or could not.
+    fn reopened(&mut self, reply: Reply) {
+        let opened = reply.map_err(io::Error::other);
+        let opened = opened.and_then(|values| self.opened(&values).map_err(io::Error::other));
+        match opened {
+            Ok(text) => {
+                self.log.say(format!("keeper: {text}"));
+                self.health.doubt(false);
+            }
+            Err(error) => self.lose_keeper(&error),
+        }
+    }
+
+    /// Says what is not as it should be of a disk, and yet works.
+    fn wear(&mut self, text: &str) {
+        if self.health.wear(text) {
+            self.log.say(format!("disk: FAIL: {text}"));
+        }
+    }
+
+    /// Starts a keeper when the one before is gone, and may be followed.
+    fn succeed(&mut self) {
+        if !self.stage.is_ending() && self.keeper.is_over(&mut self.log) {
+            self.start_keeper();
+        }
+    }
+
+    /// Each second: starts a keeper when the one before has ended, looks whether the disk moves and at the kernel's counters of its
+    /// errors, and has the verdict found again.
+    fn tend_keeper(&mut self) {
+        if !self.stage.is_up() {
+            return;
+        }
+        self.succeed();
+        if let Some(device) = self
+            .keeper
+            .unlocked(keeper::MOUNTED)
+            .filter(|_| self.keeper.is_there())
+        {
+            let look = self.disk.look(device);
+            if look.moved {
+                self.keeper.moved();
+            }
+            if let Some(text) = look.worse {
+                self.log.say(format!("disk: FAIL: {text}"));
+                self.health.doubt(true);
+            }
+        }
+        if !self.jobs.is_at(Job::Validate) && self.health.take_stale() {
+            self.start_validator();
+        }
+    }
+
+    /// Has a child seal the vault to this Spine (A02), with somebody at the console, which is the child's until it has ended.
+    fn reseal(&mut self) {
+        if !self.keeper.is_vault() {
+            self.log
+                .say("reseal: FAIL: /persist is no vault; next: see docs/VAULT.md");
+        } else if !self.stage.is_ending() && !self.jobs.is_at(Job::Reseal) {
+            self.console.close();
+            let disk = self
+                .keeper
+                .unlocked(keeper::DEVICE)
+                .unwrap_or_default()
+                .to_owned();
+            self.begin(Job::Reseal, &[], || encode(&reseal(&disk)));
+        }
+    }
+
+    // Health, as it is found and asked for.
+
+    /// Starts a validation, unless one is under way.
+    fn start_validator(&mut self) {
+        if !self.jobs.is_at(Job::Validate) {
+            self.begin(Job::Validate, &[], health::validate);
+        }
+    }
+
+    /// A validation ended: says each finding and the summary, or why there is no report, then how the disk is protected.
+    fn validated(&mut self, report: Result<Report, String>) {
+        let (text, findings) = match report {
+            Ok(report) => (report.to_string(), report.findings),
+            Err(why) => (format!("{} validate: {why}", Level::Red), Vec::new()),
+        };
+        let first = self.health.validated(&findings);
+        let protection = format!("protection={}", self.keeper.protection());
+        for line in text.lines().chain([protection.as_str()]) {
+            self.log.say(format!("validate: {line}"));
+        }
+        if let Some(well) = first {
+            self.judge(well);
+        }
+    }
+
+    /// Has a child, which keeps these descriptors, do something.
+    fn begin(&mut self, job: Job, keep: &[RawFd], work: impl FnOnce() -> String) {
+        if let Err(outcome) = self.jobs.begin(job, keep, work) {
+            self.done(outcome);
+        }
+    }
+
+    /// Goes on with what a child has done.
+    fn done(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Validated(report) => self.validated(report),
+            Outcome::Mended(report) => self.reported("slots", report),
+            Outcome::Updated(report) => {
+                let failed = matches!(report, slot::report::Report::Failed { .. });
+                self.reported("update", report);
+                if failed {
+                    // It may have been cut off while it was written.
+                    self.mend();
+                }
+            }
+            Outcome::Resealed(sealed) => {
+                let text = sealed.unwrap_or_else(|why| slot::report::failure(&why));
+                self.log.say(format!("reseal: {text}"));
+            }
+        }
+    }
+
+    /// Answers every validation that waits with what PID 1 itself knows of its health.
+    fn answer_validations(&mut self, probed: Result<u64, String>) {
+        let asked = self.health.take_asked();
+        if asked.is_empty() {
+            return;
+        }
+        let dog = self.watchdog.as_ref().map(Watchdog::counting);
+        let dog = dog.unwrap_or(Err(NO_DOG.to_owned()));
+        let root = proof::prove(&self.facts).map_err(|why| format!("{why:#}; next: reboot"));
+        let tried = [(Component::Root, root), (Component::Watchdog, dog)];
+        let report = self.health.report(probed, &self.keeper, &self.disk, tried);
+        if let Some(server) = self.doors.spine() {
+            asked
+                .into_iter()
+                .for_each(|id| server.reply(id, Ok(&report), None));
+        }
+    }
+
+    /// Which build runs, and where from: `key=value` lines.
+    fn version(&self) -> String {
+        let line = told("/proc/cmdline");
+        let (build, slot) = (proof::build(&line), self.slots.as_ref());
+        let slot = slot.map_or("none", |slots| slots.here);
+        format!("{}build={build}\nslot={slot}\n", self.facts.text())
+    }
+
+    /// What the factory baked in, and figures about PID 1 and its keeper: `key=value` lines, in milliseconds and kB.
+    fn status(&self) -> String {
+        let since = |ms: Option<u64>| ms.unwrap_or(0).saturating_sub(self.exec_ms);
+        let (up, keeper, restarts) = self.keeper.figures();
+        let addresses = told("/proc/net/fib_trie") + &told("/proc/net/if_inet6");
+        let (uptime, date) = (boot_ms() / 1000, doors::utc(unix_seconds()));
+        let figure = doors::figure;
+        let verdict = self
+            .health
+            .verdict()
+            .map_or("".to_owned(), |it| it.to_string());
+        let rows: [(&str, &dyn Display); 18] = [
+            ("date", &date),
+            ("uptime_s", &uptime),
+            ("verdict", &verdict),
+            ("protection", &self.keeper.protection()),
+            ("kernel_ms", &self.exec_ms),
+            ("operator_ms", &since(self.stage.up_ms())),
+            ("validated_ms", &since(self.health.validated_ms())),
+            ("threads", &figure(1, "status", "Threads:")),
+            ("pss_kb", &figure(1, "smaps_rollup", "Pss:")),
+            ("anon_kb", &figure(1, "smaps_rollup", "Pss_Anon:")),
+            ("keeper", &up),
+            ("keeper_ms", &self.keeper.slow_ms().unwrap_or(0)),
+            ("keeper_pss_kb", &figure(keeper, "smaps_rollup", "Pss:")),
+            ("keeper_restarts", &restarts),
+            ("log_seq", &self.keeper.log_seq()),
+            // Lines about addresses that the kernel holds for the Spine: none, always (T07).
+            ("addresses", &addresses.lines().count()),
+            ("reaped", &self.reaper.count()),
+            ("console_lost", &self.log.lost()),
+        ];
+        let rows = rows.map(|(key, value)| format!("{key}={value}\n"));
+        let dirty = self.health.trouble().iter().chain(self.keeper.cause());
+        let dirty = dirty.map(|text| format!("dirty={text}\n"));
+        self.version() + &rows.concat() + &dirty.collect::<String>()
+    }
+
+    // Rooms, and who asks: at the umbilicals and at the console.
+
     /// Has the rooms do something, and carries out what follows from it for others.
-    pub fn in_rooms<T>(&mut self, act: impl FnOnce(&mut Rooms, &mut Poll) -> T) -> T {
+    fn in_rooms<T>(&mut self, act: impl FnOnce(&mut Rooms, &mut Poll) -> T) -> T {
         let done = act(&mut self.rooms, &mut self.poll);
         for effect in self.rooms.effects() {
             match effect {
                 Effect::Say(line) => self.log.say(line),
                 Effect::Fail(text) => self.log.fail("room", &text),
-                Effect::Record(name, state) => self.record(&name, state),
+                Effect::Record(name, state) => self.keeper.record(&name, state),
                 Effect::Gone(id) if self.console.inside() == Some(id) => {
                     self.console.leave(&mut self.log);
                 }
@@ -312,23 +657,58 @@ impl Bay0 {
         self.in_rooms(|rooms, _| rooms.progress(id));
     }
 
-    /// Each second: opens a console that was closed, looks after the keeper and the rooms, and lets those ask again that are awake.
-    fn tend(&mut self) {
-        // Not while a passphrase is typed there.
-        let booted =
-            self.operator_ms.is_some() && !self.facts.is_release() && !self.jobs.is_at(Job::Reseal);
-        if booted && !self.console.is_open() {
-            // Without a console there is nobody to tell either.
-            let _ = self.console.open(&mut self.poll, &mut self.log);
+    /// Answers the clients of an umbilical. Who may say what was decided by the uid (`Verb::allowed`); a room is shown itself and what
+    /// is nested in it, whatever it is called inside.
+    fn on_umbilical(&mut self, door: Door) {
+        let calls = self.server(door).map(Server::turn).unwrap_or_default();
+        for (id, verb) in calls {
+            let room = match door {
+                Door::Spine => None,
+                Door::Room(id) => self.rooms.policy(id).map(|it| (id, it.name.clone())),
+            };
+            let mut given = None;
+            let mut give = |gift| {
+                given = Some(gift);
+                String::new()
+            };
+            let answer = match (verb, &room) {
+                (Verb::Hello, _) => Ok(doors::HELLO.to_owned()),
+                (Verb::Version, None) => Ok(self.version()),
+                (Verb::Status, None) => Ok(self.status()),
+                (Verb::Status | Verb::Rooms, _) => {
+                    Ok(self.rooms.list(room.as_ref().map(|(_, name)| name)))
+                }
+                (Verb::Device, Some((id, _))) => self.rooms.lend(*id).map(&mut give),
+                (Verb::Update, Some((id, _))) => self.update_from(*id).map(&mut give),
+                (Verb::Gate(wish), Some((id, _))) => {
+                    let (ready, policy) = (self.is_ready(), self.rooms.policy(*id));
+                    let (wishes, together) = (self.keeper.wishes(), self.rooms.persist_bytes());
+                    wishes.add(&wish, policy, together, ready).map(&mut give)
+                }
+                (Verb::Validate, None) => {
+                    self.health.ask(id);
+                    continue;
+                }
+                _ => Err(anyhow!("not at this door; next: use the operator line")),
+            };
+            let answer = answer.map_err(|why| why.to_string());
+            if let Some(server) = self.server(door) {
+                server.reply(id, answer.as_deref().map_err(String::as_str), given);
+            }
         }
-        self.tend_keeper();
-        for id in self.rooms.awake() {
-            self.rooms.refill(id);
-            self.on_umbilical(Door::Room(id));
+    }
+
+    fn server(&mut self, door: Door) -> Option<&mut Server> {
+        match door {
+            Door::Spine => self.doors.spine(),
+            Door::Room(id) => self.rooms.server(id),
         }
-        self.on_umbilical(Door::Spine);
-        let may_start = self.end.is_none() && self.keeper.is_some();
-        self.in_rooms(|rooms, poll| rooms.tend(may_start, poll));
+    }
+
+    fn invite(&mut self) {
+        if !self.stage.is_ending() {
+            self.console.invite(&mut self.log);
+        }
     }
 
     /// Takes what was typed: keys of the operator line, or of the room that the console is connected with.
@@ -345,21 +725,20 @@ impl Bay0 {
                 let typed = self.console.typed(typed, &mut self.log);
                 return self.rooms.input(id, &typed);
             }
-            self.console.invite(&mut self.log);
+            self.invite();
             let names = || self.rooms.names();
             if let Some(line) = self.console.key(*byte, names, &mut self.log) {
                 let answer = self.answer(&line);
                 self.log.draw(answer);
             }
-            if self.end.is_none() {
-                self.console.invite(&mut self.log);
-            }
+            self.invite();
             typed = rest;
         }
     }
 
     /// Does what a line says; the answer to be shown, if there is one.
     fn answer(&mut self, line: &str) -> String {
+        let ready = self.is_ready();
         match Verb::parse(line) {
             Ok(Verb::Help) => return help() + HELP,
             Ok(Verb::Hello) => return doors::HELLO.to_owned(),
@@ -374,21 +753,20 @@ impl Bay0 {
                 }
             }
             Ok(Verb::Reseal) => self.reseal(),
-            Ok(Verb::Poweroff) => self.shut_down(POWER_OFF, "operator"),
-            Ok(Verb::Reboot) => self.shut_down(REBOOT, "operator"),
+            Ok(Verb::Poweroff) => self.shut_down(Way::PowerOff, "operator"),
+            Ok(Verb::Reboot) => self.shut_down(Way::Reboot, "operator"),
             Ok(Verb::Device | Verb::Gate(_)) => {
                 return "only a room has one; next: enter one\n".to_owned();
             }
-            Ok(Verb::Start(name)) => self.order("start", &name, Bay0::start),
-            Ok(Verb::Stop(name)) => self.order("stop", &name, |bay, name| {
-                bay.in_rooms(|rooms, _| rooms.stop(name))
-            }),
-            Ok(Verb::Focus(name)) => self.order("focus", &name, |bay, name| {
-                bay.in_rooms(|rooms, _| rooms.focus(name))
-            }),
-            Ok(Verb::Enter(name)) => self.order("enter", &name, Bay0::enter),
+            Ok(Verb::Start(name)) => drop(self.order("start", &name, |rooms, poll| {
+                ensure!(ready, "the boot is dirty, or ends; next: see status");
+                rooms.start(&name, poll)
+            })),
+            Ok(Verb::Stop(name)) => drop(self.order("stop", &name, |it, _| it.stop(&name))),
+            Ok(Verb::Focus(name)) => drop(self.order("focus", &name, |it, _| it.focus(&name))),
+            Ok(Verb::Enter(name)) => self.enter(&name),
             #[cfg(feature = "fault")]
-            Err(_) if line.starts_with("fault ") => return self.inject(line),
+            Err(_) if line.starts_with("fault ") => return fault::inject(self, line),
             Err(_) if line.is_empty() => {}
             Err(error) => {
                 let usage = line.strip_prefix("help ").and_then(usage);
@@ -399,49 +777,32 @@ impl Bay0 {
     }
 
     /// Does something with a room, and says why it could not be done.
-    fn order(
+    fn order<T>(
         &mut self,
         verb: &str,
         name: &PersonaName,
-        act: fn(&mut Bay0, &PersonaName) -> Result<()>,
-    ) {
-        if let Err(error) = act(self, name) {
-            self.log.fail("room", &format!("{verb} {name}: {error:#}"));
-        }
+        act: impl FnOnce(&mut Rooms, &mut Poll) -> Result<T>,
+    ) -> Option<T> {
+        let fail = |error, log: &mut Log| log.fail("room", &format!("{verb} {name}: {error:#}"));
+        self.in_rooms(act)
+            .map_err(|error: anyhow::Error| fail(error, &mut self.log))
+            .ok()
     }
 
-    fn start(&mut self, name: &PersonaName) -> Result<()> {
-        let ready = self.keeper.is_some() && self.end.is_none();
-        ensure!(ready, "the boot is dirty, or ends; next: see status");
-        self.in_rooms(|rooms, poll| rooms.start(name, poll))
-    }
-
-    fn enter(&mut self, name: &PersonaName) -> Result<()> {
-        let id = self.in_rooms(|rooms, _| rooms.enter(name))?;
-        let tail = || self.rooms.take_tail(id);
-        self.console.enter((id, name), tail, &mut self.log)
-    }
-
-    /// Remembers a state for the database.
-    pub fn record(&mut self, name: &PersonaName, state: State) {
-        let values = [name.to_string(), state.tag().to_owned()];
-        // While the disk is slow each room has one state that waits, its last.
-        self.records
-            .retain(|(op, [known, _])| *op != "set-state" || *known != values[0]);
-        self.records.push_back(("set-state", values));
-    }
-
-    /// Lets the loop end once the log is on the disk.
-    pub fn shut_down(&mut self, end: End, by: &str) {
-        if self.end.is_none() {
-            self.end = Some((end, Instant::now()));
-            // Rooms end with the machine; the database hears of it before it is closed.
-            for name in self.rooms.there().cloned().collect::<Vec<_>>() {
-                self.record(&name, State::Stopped);
+    fn enter(&mut self, name: &PersonaName) {
+        if let Some(id) = self.order("enter", name, |rooms, _| rooms.enter(name)) {
+            let tail = || self.rooms.take_tail(id);
+            if let Err(error) = self.console.enter((id, name), tail, &mut self.log) {
+                self.log.fail("room", &format!("enter {name}: {error:#}"));
             }
-            self.log
-                .say(format!("shutdown: {} requested by {by}", end.0));
         }
+    }
+}
+
+#[cfg(test)]
+impl Bay0 {
+    fn empty() -> Self {
+        Self::new(Poll::new().unwrap(), Log::default(), 0)
     }
 }
 
@@ -451,7 +812,7 @@ mod tests {
 
     #[test]
     fn a11_a_console_that_is_behind_bounds_the_wait() {
-        let mut bay = Bay0::new(Poll::new().unwrap());
+        let mut bay = Bay0::empty();
         assert_eq!(bay.longest(), TICK);
         bay.log = Log::new(File::options().write(true).open("/dev/full").ok(), None);
         bay.log.draw("nobody takes this yet");
@@ -459,22 +820,26 @@ mod tests {
     }
 
     #[test]
-    fn h19_a_failed_phase_says_what_follows_unless_its_error_does() {
-        let mut bay = Bay0::new(Poll::new().unwrap());
-        bay.phase(("x", |_| anyhow::bail!("a: EIO"), "b; next: c"));
-        bay.phase(("x", |_| anyhow::bail!("a: EIO; d; next: e"), "b; next: c"));
-        bay.phase(("x", |_| Ok("well".to_owned()), "b; next: c"));
+    fn h08_the_first_who_wants_the_machine_down_is_said() {
+        let mut bay = Bay0::empty();
+        bay.shut_down(Way::PowerOff, "power button");
+        bay.shut_down(Way::Reboot, "operator");
         let text = bay.log.text();
-        let said: Vec<_> = text
-            .lines()
-            .filter_map(|it| it.split_once(" x: "))
-            .collect();
-        let said: Vec<_> = said
-            .iter()
-            .filter_map(|(_, it)| it.split_once(" ("))
-            .collect();
-        let said: Vec<_> = said.iter().map(|(it, _)| *it).collect();
+        assert!(text.ends_with("shutdown: power off requested by power button\n"));
+        assert!(!bay.is_ready());
+    }
+
+    #[test]
+    fn h19_a_failed_phase_says_what_follows_unless_its_error_does() {
+        let mut bay = Bay0::empty();
+        bay.step("x", "b; next: c", |_| bail!("a: EIO"));
+        bay.step("x", "b; next: c", |_| bail!("a: EIO; d; next: e"));
+        bay.step("x", "b; next: c", |_| Ok("well".to_owned()));
+        let text = bay.log.text();
+        let lines = text.lines().filter_map(|it| it.split_once(" x: "));
+        let lines = lines.filter_map(|(_, it)| it.split_once(" ("));
+        let lines: Vec<_> = lines.map(|(it, _)| it).collect();
         let first = "FAIL: a: EIO; b; next: c";
-        assert_eq!(said, [first, "FAIL: a: EIO; d; next: e", "well"]);
+        assert_eq!(lines, [first, "FAIL: a: EIO; d; next: e", "well"]);
     }
 }

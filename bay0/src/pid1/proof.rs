@@ -7,23 +7,10 @@ use anyhow::{Context, Result, bail, ensure};
 use bay0_persona::disks::VARS;
 use bay0_persona::image::is_intact;
 
-use super::Bay0;
 use super::boot::MOUNTS;
-use super::ending::REBOOT;
+use super::facts::Facts;
 use crate::stage1::{NAME, WORD};
 use crate::sys::told;
-
-/// As [`prove`]; in the release profile a machine of which that is not true ends (C01).
-///
-/// # Errors
-/// What is not so.
-pub fn root(bay: &mut Bay0) -> Result<String> {
-    let proven = prove(bay);
-    if proven.is_err() && bay.facts.is_release() {
-        bay.shut_down(REBOOT, "a root that is not as it must be");
-    }
-    proven
-}
 
 /// Proves that the root and the kernel cannot be changed: it is the verified device, whatever else is mounted is the kernel's own or
 /// read-only, a write is refused, no module can be loaded. In the release profile the kernel is locked down, and its command line has
@@ -31,7 +18,7 @@ pub fn root(bay: &mut Bay0) -> Result<String> {
 ///
 /// # Errors
 /// What is not so.
-pub fn prove(bay: &Bay0) -> Result<String> {
+pub fn prove(facts: &Facts) -> Result<String> {
     let intact = is_intact(NAME).context("no verified device")?;
     ensure!(intact, "a block does not match its hash");
     let mounts = told("/proc/self/mounts");
@@ -55,13 +42,13 @@ pub fn prove(bay: &Bay0) -> Result<String> {
     let lockdown = lockdown.split(['[', ']']).nth(1).unwrap_or("unknown");
     let (line, own) = (
         told("/proc/cmdline"),
-        bay.facts.get("cmdline=").unwrap_or_default(),
+        facts.get("cmdline=").unwrap_or_default(),
     );
     let words = line.split_whitespace().filter(|it| !it.starts_with(WORD));
     let more = words
         .filter(|it| own.split(' ').all(|own| own != *it))
         .count();
-    if bay.facts.is_release() {
+    if facts.is_release() {
         ensure!(lockdown != "none", "the kernel is not locked down");
         ensure!(more == 0, "{more} words more on the command line");
     }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::Write;
+use std::time::Duration;
 
 /// Lines kept in memory. The oldest goes first, and how many went is said.
 const RING_LINES: usize = 512;
@@ -16,6 +17,8 @@ const LINE_BYTES: usize = 400;
 const BACKLOG_BYTES: usize = 256 * 1024;
 /// Lines handed to the keeper in one append; with [`LINE_BYTES`] this stays inside the keeper's batch.
 const BATCH_LINES: usize = 12;
+/// How soon a console that was full is tried again.
+pub const CONSOLE_RETRY: Duration = Duration::from_millis(10);
 /// What invites the operator to type.
 const PROMPT: &str = "bay0> ";
 

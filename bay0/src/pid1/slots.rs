@@ -12,7 +12,7 @@ use bay0_persona::disks::{self, APPEARS, VARS};
 use bay0_persona::policy::SLOT;
 
 use super::Bay0;
-use super::ending::REBOOT;
+use super::ending::Way;
 use super::id::RoomId;
 use super::jobs::{Job, answer_of_child};
 use super::watchdog::Watchdog;
@@ -47,8 +47,7 @@ impl Bay0 {
         let secure = slots.is_secure();
         self.slots = Some(slots);
         ensure!(secure || !self.facts.is_release(), "Secure Boot is off");
-        let keeper = self.keeper.as_mut().context("no database")?;
-        self.refused = keeper.call("nacks", &[])?;
+        self.refused = self.keeper.call("nacks", &[])?;
         Ok(text)
     }
 
@@ -56,7 +55,7 @@ impl Bay0 {
     /// machine go back to the other (C11).
     pub fn judge(&mut self, well: bool) {
         #[cfg(feature = "fault")]
-        let well = self.on_trial() && well;
+        let well = super::fault::on_trial(self) && well;
         let Some(slots) = self.slots.clone() else {
             return;
         };
@@ -69,10 +68,10 @@ impl Bay0 {
             },
             false if slots.on_trial() => {
                 // That the images of rooms are not there is no fault of its own: whoever attaches them may try again.
-                if self.failed != ["rooms"] {
+                if !self.health.only_rooms_failed() {
                     starts::fail(Path::new(VARS));
                 }
-                self.shut_down(REBOOT, "a Spine on trial");
+                self.shut_down(Way::Reboot, "a Spine on trial");
                 format!("FAIL: slot {here} is not well; next: see why above")
             }
             false => return,
@@ -99,8 +98,8 @@ impl Bay0 {
     /// Why not now.
     pub fn update(&mut self, sent: Option<UnixStream>) -> Result<()> {
         let slots = self.slots.clone().context(UNSLOTTED)?;
-        let judged = self.validated_ms.is_some() && !slots.on_trial();
-        let ready = self.keeper.is_some() && judged && !self.is_updating();
+        let judged = self.health.validated_ms().is_some() && !slots.on_trial();
+        let ready = self.keeper.is_there() && judged && !self.is_updating();
         ensure!(ready, BUSY);
         let (floor, refused) = (self.facts.epoch().unwrap_or(u64::MAX), self.refused.clone());
         let keep: Vec<_> = sent.iter().map(AsRawFd::as_raw_fd).collect();
@@ -127,7 +126,7 @@ impl Bay0 {
     }
 
     fn is_updating(&self) -> bool {
-        self.end.is_some() || self.jobs.is_at(Job::Slots) || self.jobs.is_at(Job::Update)
+        self.stage.is_ending() || self.jobs.is_at(Job::Slots) || self.jobs.is_at(Job::Update)
     }
 
     /// Says what has become of work on the slots, and remembers a Spine that has failed (H17).
@@ -135,8 +134,7 @@ impl Bay0 {
         if let Report::Refused { hash, why } = &mut report {
             *why = format!("{why}, and the last boot on record {}", self.ended);
             self.refused.push(hash.clone());
-            self.records
-                .push_back(("nack-add", [hash.clone(), why.clone()]));
+            self.keeper.refuse_spine(hash.clone(), why.clone());
         }
         let there = self.slots.as_ref().map_or("", |slots| slots.there);
         self.log.say(format!("{by}: {}", report.text(there)));

@@ -72,9 +72,10 @@ impl Watchdog {
         Ok(Watchdog { file, name, fired })
     }
 
-    /// What its driver calls itself.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// That it is armed, as the log says it.
+    pub fn armed(&self) -> String {
+        let name = &self.name;
+        format!("armed {name}, time-out {TIMEOUT_S} s read back")
     }
 
     /// Whether it caused the reset before this boot.

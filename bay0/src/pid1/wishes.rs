@@ -1,16 +1,14 @@
 //! What rooms wish to keep (T02): PID 1 decides who may ask, and hands the room one end of a connection and the keeper the other
 //! (decision 9). What goes through it, PID 1 never sees.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result, ensure};
-use bay0_persona::{Grant, Wish, packet};
+use bay0_persona::{Grant, Policy, Wish, packet};
 
 use bay0_state::gate::NOT;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
-
-use crate::pid1::Bay0;
-use crate::pid1::id::RoomId;
 
 /// Wishes that wait for the keeper.
 const MOST: usize = 64;
@@ -21,20 +19,29 @@ const DIRTY: &str = "not now: /persist is not open; next: try again, see status"
 const LOST: &str = "not done: the keeper was given up; next: try again, see status";
 
 /// A wish for the keeper: the fields of the request, and the room's connection.
-pub type Waiting = (Vec<String>, OwnedFd);
+type Waiting = (Vec<String>, OwnedFd);
 
-impl Bay0 {
-    /// Has the keeper serve a room's wish; the room's end of the connection.
+/// The wishes that the keeper has not been asked yet.
+#[derive(Default)]
+pub struct Wishes(VecDeque<Waiting>);
+
+impl Wishes {
+    /// Takes in a room's wish; the room's end of the connection. `together`: bytes that all rooms may keep.
     ///
     /// # Errors
-    /// Why it may not, or not now.
-    pub fn wish(&mut self, id: RoomId, wish: &Wish) -> Result<OwnedFd> {
-        let policy = self.rooms.policy(id);
+    /// Why it may not, or not now. `ready`: there is a keeper.
+    pub fn add(
+        &mut self,
+        wish: &Wish,
+        policy: Option<&Policy>,
+        together: u64,
+        ready: bool,
+    ) -> Result<OwnedFd> {
         let policy = policy.filter(|it| it.may(Grant::PersistBytes));
         let policy = policy.context(UNGRANTED)?;
-        ensure!(self.keeper.is_some() && self.end.is_none(), DIRTY);
+        ensure!(ready, DIRTY);
         ensure!(
-            self.wishes.len() < MOST,
+            self.0.len() < MOST,
             "not now: {MOST} wishes wait for the disk; next: try again, see status"
         );
         let limits = [
@@ -42,22 +49,25 @@ impl Bay0 {
             Grant::PersistRecords,
             Grant::PersistRate,
         ];
-        let together = self.rooms.persist_bytes();
         let limits = limits.map(|grant| policy.get(grant));
         let limits = limits.into_iter().chain([together]);
         let limits = limits.map(|number| number.to_string());
         let fields = [policy.name.to_string(), wish.to_string()].into_iter();
         let (ours, theirs) = packet::pair()?;
-        self.wishes
-            .push_back((fields.chain(limits).collect(), theirs));
+        self.0.push_back((fields.chain(limits).collect(), theirs));
         Ok(ours)
+    }
+
+    /// The next one for the keeper.
+    pub fn next(&mut self) -> Option<Waiting> {
+        self.0.pop_front()
     }
 
     /// Answers every wish that waits: none of it is done. Closed with something unread, the kernel would take the answer away from the
     /// room (`unix(7)`, ECONNRESET).
-    pub fn refuse_wishes(&mut self) {
+    pub fn refuse(&mut self) {
         let now = MsgFlags::MSG_DONTWAIT;
-        for (_, room) in self.wishes.drain(..) {
+        for (_, room) in self.0.drain(..) {
             let fd = room.as_raw_fd();
             let _ = shutdown(fd, Shutdown::Read);
             (0..UNREAD).find(|_| !matches!(recv(fd, &mut [0], now), Ok(1..)));
@@ -77,13 +87,12 @@ mod tests {
         for _ in 0..3 {
             packet::send(&room, &[b"d", b"data"], None, MsgFlags::empty()).unwrap();
         }
-        let mut bay = Bay0::new(crate::pid1::poll::Poll::new().unwrap());
-        bay.wishes.push_back((vec![], theirs));
-        bay.refuse_wishes();
+        let mut wishes = Wishes(VecDeque::from([(vec![], theirs)]));
+        wishes.refuse();
         let mut answer = [0; 256];
         let (length, _) = packet::receive(&room, &mut answer, MsgFlags::empty()).unwrap();
         let text = "nnot done: the keeper was given up; next: try again, see status";
         assert_eq!(str::from_utf8(&answer[..length]), Ok(text));
-        assert!(bay.wishes.is_empty());
+        assert!(wishes.next().is_none());
     }
 }

@@ -124,6 +124,10 @@ impl Rooms {
         self.effects.push(Effect::Say(line));
     }
 
+    fn fail(&mut self, text: String) {
+        self.effects.push(Effect::Fail(text));
+    }
+
     /// Starts a room and brings it forward.
     ///
     /// # Errors
@@ -147,8 +151,8 @@ impl Rooms {
         let made = made.inspect_err(undo)?;
         let running = Running::new(policy, (top, background), group, made, begun_ms);
         self.there.insert(id, running);
-        let record = Effect::Record(name.clone(), State::Starting);
-        self.effects.push(record);
+        self.effects
+            .push(Effect::Record(name.clone(), State::Starting));
         // One that goes on behind another is not brought forward from there by its start.
         let behind = background && self.focus.front().is_some();
         let focus = if behind { Ok(()) } else { self.focus(name) };
@@ -261,8 +265,7 @@ impl Rooms {
                 self.say(text);
             }
             Some(Err(stage)) => {
-                let fail = Effect::Fail(format!("start {name}: {stage}"));
-                self.effects.push(fail);
+                self.fail(format!("start {name}: {stage}"));
             }
         }
     }
@@ -533,8 +536,7 @@ impl Rooms {
         if let Some(policy) = due.and_then(|id| self.baked.policy(id)).cloned()
             && let Err(error) = self.start(&policy.name, poll)
         {
-            let fail = Effect::Fail(format!("start {}: {error:#}", policy.name));
-            self.effects.push(fail);
+            self.fail(format!("start {}: {error:#}", policy.name));
         }
         self.bury();
         for id in self.awake() {
@@ -550,19 +552,19 @@ impl Rooms {
         let name = room.policy.name.clone();
         if let Some(text) = room.is_stuck() {
             let next = "next: check the disk of rooms, start it again";
-            let fail = Effect::Fail(format!("start {name}: {text}; {next}"));
-            self.effects.push(fail);
+            self.fail(format!("start {name}: {text}; {next}"));
             let _ = self.kill(id);
             return;
         }
-        if let Life::Stopping { since_ms } = room.life()
-            && boot_ms().saturating_sub(*since_ms) / 1000 == STOP_DEADLINE.as_secs()
-        {
-            let text = format!("stop {name}: it does not die; next: reboot");
-            self.effects.push(Effect::Fail(text));
+        let since_ms = match room.life() {
+            Life::Stopping { since_ms } => *since_ms,
+            _ => u64::MAX,
+        };
+        let lines = room.limits().into_iter().map(Effect::Say);
+        self.effects.extend(lines);
+        if boot_ms().saturating_sub(since_ms) / 1000 == STOP_DEADLINE.as_secs() {
+            self.fail(format!("stop {name}: it does not die; next: reboot"));
         }
-        let lines = room.limits().into_iter();
-        self.effects.extend(lines.map(Effect::Say));
     }
 
     /// See [`Focus::stick`].

@@ -30,27 +30,15 @@ const READS: usize = 8;
 const STAGE_S: u32 = 10;
 /// How long after it came to a limit a room's end may be laid to that, in milliseconds: what is killed on a busy machine needs time.
 const BY_LIMIT_MS: u64 = 60_000;
+const OOM: &str = "killed at its memory limit, bytes";
+const FORKS: &str = "forks refused at its limit of processes";
+const THROTTLED: &str = "times throttled at its limit of percent";
 /// What the kernel counts when a room comes to a limit: file, key, what it means, and the limit. It says at once when one of the first
 /// two has changed; what it counts of the processor is looked at each second.
 const LIMITS: [(&str, &str, &str, Grant); 3] = [
-    (
-        "memory.events",
-        "oom_kill ",
-        "killed at its memory limit, bytes",
-        Grant::MemoryMax,
-    ),
-    (
-        "pids.events",
-        "max ",
-        "forks refused at its limit of processes",
-        Grant::Pids,
-    ),
-    (
-        "cpu.stat",
-        "nr_throttled ",
-        "times throttled at its limit of percent",
-        Grant::CpuQuota,
-    ),
+    ("memory.events", "oom_kill ", OOM, Grant::MemoryMax),
+    ("pids.events", "max ", FORKS, Grant::Pids),
+    ("cpu.stat", "nr_throttled ", THROTTLED, Grant::CpuQuota),
 ];
 
 /// How often a room has come to a limit: counted, said, and counted last at this time, in milliseconds since the kernel started.

@@ -1,0 +1,273 @@
+//! What PID 1 knows of its own health, and who has asked (H15): failed steps, why nothing is stored, what is worn, the verdict.
+
+use bay0_umbilical::ConnId;
+use bay0_validate::{Component, Finding, Level, encode, verdict};
+
+use super::disk::Disk;
+use super::keeper::Keeping;
+use crate::sys::boot_ms;
+
+const SLOW: &str = "others wait; next: see what else uses the disk";
+/// A vault that its recovery key has opened (A02).
+const UNSEALED: &str = "not sealed to this Spine; next: reseal";
+
+/// The state of health.
+#[derive(Default)]
+pub struct Health {
+    /// What failed since the boot began: steps of it, or the log, once it has refused a record.
+    failed: Vec<&'static str>,
+    /// Why this boot is dirty, in the house form; empty when it is not.
+    trouble: Vec<String>,
+    /// What is not as it should be of a disk, and yet works.
+    worn: Vec<String>,
+    /// The last validation's verdict.
+    verdict: Option<Level>,
+    /// The verdict is to be found again.
+    stale: bool,
+    /// The disk is slow.
+    slow: bool,
+    /// Clients whose validation waits for the keeper's probe.
+    asked: Vec<ConnId>,
+    /// When the first validation ended.
+    validated_ms: Option<u64>,
+}
+
+impl Health {
+    /// A step of the boot has failed, or the log; whether that is new.
+    pub fn fail(&mut self, what: &'static str) -> bool {
+        let new = !self.failed.contains(&what);
+        if new {
+            self.failed.push(what);
+        }
+        new
+    }
+
+    /// Whether nothing but the rooms has failed.
+    pub fn only_rooms_failed(&self) -> bool {
+        self.failed == ["rooms"]
+    }
+
+    /// This boot is dirty from now on.
+    pub fn soil(&mut self, why: &str) {
+        self.trouble.push(why.to_owned());
+    }
+
+    /// Why it is.
+    pub fn trouble(&self) -> &[String] {
+        &self.trouble
+    }
+
+    /// Something is not as it should be of a disk, and yet works; whether that is new.
+    pub fn wear(&mut self, text: &str) -> bool {
+        let new = !text.is_empty() && self.worn.iter().all(|known| known != text);
+        if new {
+            self.worn.push(text.to_owned());
+        }
+        new
+    }
+
+    /// The last verdict.
+    pub fn verdict(&self) -> Option<Level> {
+        self.verdict
+    }
+
+    /// When the first validation ended.
+    pub fn validated_ms(&self) -> Option<u64> {
+        self.validated_ms
+    }
+
+    /// The keeper is gone, without another one: RED at once, and to be found again while the machine is up.
+    pub fn lose_keeper(&mut self, up: bool) {
+        (self.verdict, self.stale) = (Some(Level::Red), up);
+    }
+
+    /// The disk is slow, or not: not GREEN while it is, and to be found again if that has turned.
+    pub fn pace(&mut self, slow: bool) {
+        self.stale |= slow != std::mem::replace(&mut self.slow, slow);
+        if slow && self.verdict == Some(Level::Green) {
+            self.verdict = Some(Level::Yellow);
+        }
+    }
+
+    /// The disk is worse than it was, or open again: a verdict that is not GREEN, or any, is to be found again.
+    pub fn doubt(&mut self, even_green: bool) {
+        self.stale |= even_green || self.verdict != Some(Level::Green);
+    }
+
+    /// Whether the verdict is to be found again, which is done now.
+    pub fn take_stale(&mut self) -> bool {
+        std::mem::take(&mut self.stale)
+    }
+
+    /// A client asks; it is answered once the keeper has been probed.
+    pub fn ask(&mut self, id: ConnId) {
+        self.asked.push(id);
+    }
+
+    /// Whether anybody waits for an answer.
+    pub fn is_asked(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// Who has asked, and is answered now.
+    pub fn take_asked(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// A validation ended with these findings; whether the Spine is well, after the first.
+    pub fn validated(&mut self, findings: &[Finding]) -> Option<bool> {
+        self.verdict = Some(verdict(findings));
+        let first = self.validated_ms.is_none();
+        self.validated_ms.get_or_insert_with(boot_ms);
+        first.then(|| is_well(findings))
+    }
+
+    /// What PID 1 itself knows: one finding for each component. `probed`: the record that the keeper has just made durable, or why not;
+    /// `tried`: what was tried of root and watchdog.
+    pub fn report(
+        &self,
+        probed: Result<u64, String>,
+        keeper: &Keeping,
+        disk: &Disk,
+        tried: [(Component, Result<String, String>); 2],
+    ) -> String {
+        let marked = Ok("marker written and read back".to_owned());
+        let untried = Err("not tried; next: see persist".to_owned());
+        let (persist, log) = match probed {
+            Ok(seq) => (marked, Ok(format!("record {seq} is durable"))),
+            Err(text) if text.starts_with("append") => (marked, Err(text)),
+            Err(text) => (Err(text), untried),
+        };
+        // A boot that began dirty stays dirty, whatever works by now.
+        let dirty = self.trouble.iter().chain(keeper.cause());
+        let dirty = dirty.chain(disk.is_read_only()).next().cloned();
+        // Slow is not dead: a probe that waits, or has its reply, is no failure.
+        let slow = keeper.slow_ms().filter(|_| dirty.is_none());
+        let slow = slow.filter(|_| persist.as_ref().map_or_else(String::is_empty, |_| true));
+        let slow_disk = |ms| format!("requests take {ms} ms; {SLOW}");
+        let persist = match slow {
+            Some(ms) => Finding::yellow(Component::Persist, slow_disk(ms)),
+            None => Finding::new(Component::Persist, dirty.map_or(persist, Err)),
+        };
+        let log = match (slow, log) {
+            (Some(_), Err(text)) => Finding::yellow(Component::Log, text),
+            (_, log) => Finding::new(Component::Log, log),
+        };
+        let boot = match self.failed.join(", ") {
+            steps if steps.is_empty() => Ok("every step done".to_owned()),
+            steps => Err(format!("failed: {steps}; next: see why with log")),
+        };
+        let vault = keeper
+            .is_vault()
+            .then(|| match keeper.disk_is("recovered") {
+                true => Finding::yellow(Component::Vault, UNSEALED),
+                false => Finding::new(Component::Vault, Ok("open".to_owned())),
+            });
+        let worn = disk.marked().or(self.worn.first());
+        let worn = worn.map(|why| Finding::yellow(Component::Disk, why));
+        let [root, dog] = tried.map(|(component, found)| Finding::new(component, found));
+        let all = [root, persist, log, dog, Finding::new(Component::Boot, boot)];
+        let all: Vec<_> = all.into_iter().chain(vault).chain(worn).collect();
+        encode(&all)
+    }
+}
+
+/// Whether nothing is wrong that could be the Spine's fault. What its disk had before is not, nor how slow it is, nor that a vault is
+/// sealed to the Spine before it: an update moves what the TPM compares.
+fn is_well(findings: &[Finding]) -> bool {
+    let well = |it: &Finding| match it.level {
+        Level::Green => true,
+        Level::Yellow => matches!(
+            it.component,
+            Component::Vault | Component::Disk | Component::Persist | Component::Log
+        ),
+        Level::Red => false,
+    };
+    !findings.is_empty() && findings.iter().all(well)
+}
+
+/// In the child. PID 1's own exemption from the kernel's memory killer is not for it.
+pub fn validate() -> String {
+    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+    bay0_validate::run().map_or_else(String::new, |report| report.encode())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c11_a_spine_is_well_whatever_the_machine_lacks_and_not_if_anything_else_is_wrong() {
+        use Component::*;
+        let all = [
+            Freezer, Umbilical, Root, Persist, Log, Watchdog, Boot, Vault, Disk,
+        ];
+        let green = |it| Finding::new(it, Ok("well".to_owned()));
+        assert!(is_well(&all.map(green)) && !is_well(&[]));
+        for component in all {
+            // How slow its disk is, what it had before and what the vault is sealed to are no fault of a Spine.
+            let excused = matches!(component, Vault | Disk | Persist | Log);
+            let yellow = Finding::yellow(component, "x; next: y");
+            assert_eq!(is_well(&[green(Root), yellow]), excused, "{component}");
+            let red = Finding::new(component, Err("x; next: y".to_owned()));
+            assert!(!is_well(&[green(Root), red]), "{component}");
+        }
+    }
+
+    fn report(health: &Health, probed: Result<u64, &str>, keeper: &Keeping) -> String {
+        let tried = [Component::Root, Component::Watchdog].map(|it| (it, Ok(it.to_string())));
+        let probed = probed.map_err(str::to_owned);
+        let sent = health.report(probed, keeper, &Disk::default(), tried);
+        let findings = bay0_validate::decode(&sent).unwrap();
+        findings.iter().map(|it| format!("{it}\n")).collect()
+    }
+
+    #[test]
+    fn h15_every_part_has_a_finding_and_what_failed_is_named() {
+        let (mut health, mut keeper) = (Health::default(), Keeping::default());
+        let green = "GREEN root: root\nGREEN persist: marker written and read back\nGREEN log: record 7 is durable\nGREEN watchdog: watchdog\nGREEN boot: every step done\n";
+        assert_eq!(report(&health, Ok(7), &keeper), green);
+        assert!(health.fail("rooms") && !health.fail("rooms") && health.only_rooms_failed());
+        assert!(health.wear("worn; next: x") && !health.wear("worn; next: x") && !health.wear(""));
+        keeper.remember_unlocked(Ok(vec!["recovered".to_owned()]));
+        let report = report(&health, Ok(7), &keeper);
+        let rest = "RED boot: failed: rooms; next: see why with log\nYELLOW vault: not sealed to this Spine; next: reseal\nYELLOW disk: worn; next: x\n";
+        assert!(report.ends_with(rest), "{report}");
+    }
+
+    #[test]
+    fn h06_slow_is_yellow_and_a_dirty_boot_is_red_whatever_works_by_now() {
+        let (mut health, keeper) = (Health::default(), Keeping::slow());
+        let slow = report(&health, Err(""), &keeper);
+        assert!(
+            slow.contains("YELLOW persist: requests take 2000 ms; others wait"),
+            "{slow}"
+        );
+        assert!(slow.contains("YELLOW log: not tried"), "{slow}");
+        let failed = report(&health, Err("append: EIO; next: x"), &keeper);
+        assert!(failed.contains("YELLOW log: append: EIO"), "{failed}");
+        health.soil("dirty; next: y");
+        let dirty = report(&health, Ok(7), &keeper);
+        assert!(
+            dirty.contains("RED persist: dirty; next: y\nGREEN log"),
+            "{dirty}"
+        );
+    }
+
+    #[test]
+    fn h06_the_verdict_follows_the_disk_at_once() {
+        let mut health = Health::default();
+        let green = [Finding::new(Component::Root, Ok("well".to_owned()))];
+        assert_eq!(health.validated(&green), Some(true));
+        assert_eq!(health.validated(&green), None, "the first one counts");
+        health.pace(true);
+        assert_eq!(health.verdict(), Some(Level::Yellow));
+        assert!(health.take_stale() && !health.take_stale());
+        health.lose_keeper(true);
+        health.pace(true);
+        assert!(health.verdict() == Some(Level::Red) && health.take_stale());
+        assert_eq!(health.validated(&green), None);
+        health.doubt(false);
+        assert!(!health.take_stale());
+    }
+}
