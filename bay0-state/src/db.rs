@@ -80,14 +80,14 @@ impl Db {
     /// newer schema is refused.
     pub fn open(dir: &Path, trouble: &mut Vec<String>) -> Result<Self, Fault> {
         let path = dir.join(DB_NAME);
-        let (conn, damage) = connect(&path).map_err(said(OPEN))?;
+        let (conn, damage) = connect(&path).map_err(sqlite(OPEN))?;
         if let Some(damage) = damage {
             drop(conn);
             trouble.push(disk::set_aside(dir, DB_NAME, "corrupt", &damage)?);
             return Self::open(dir, trouble);
         }
         let version = conn.pragma_query_value(None, "user_version", |row| row.get(0));
-        let version: u32 = version.map_err(said(OPEN))?;
+        let version: u32 = version.map_err(sqlite(OPEN))?;
         if version > SCHEMA {
             let newest = format!("{SCHEMA}, the newest known; {UNTOUCHED}");
             return Err(format!("{OPEN}: schema {version} is newer than {newest}"));
@@ -95,12 +95,12 @@ impl Db {
         if version < SCHEMA {
             need_space(dir)?;
         }
-        conn.execute_batch(FOR_WRITING).map_err(said(OPEN))?;
+        conn.execute_batch(FOR_WRITING).map_err(sqlite(OPEN))?;
         for (step, number) in MIGRATIONS.into_iter().zip(1..).skip(version as usize) {
             // In one transaction: a power cut leaves one version or the other.
             let version = format!("PRAGMA user_version = {number}");
             let step = ["BEGIN", step, &version, "COMMIT"].join("; ");
-            conn.execute_batch(&step).map_err(said(OPEN))?;
+            conn.execute_batch(&step).map_err(sqlite(OPEN))?;
         }
         let wal = File::open(path.with_extension("db-wal")).map_err(at(OPEN))?;
         let synced = wal.sync_data().and_then(|()| disk::sync_dir(dir));
@@ -126,7 +126,7 @@ impl Db {
     /// Runs one statement; the first column of each row. What it changed is durable when this returns; a write that changed no
     /// row found too many there.
     pub fn run(&self, what: &str, sql: &str, values: impl Params) -> Reply {
-        let rows = rows(&self.conn, sql, values).map_err(said(what))?;
+        let rows = rows(&self.conn, sql, values).map_err(sqlite(what))?;
         if !sql.starts_with("SELECT") {
             self.wal.sync_data().map_err(at(what))?;
             let full = || format!("{what}: {FULL}");
@@ -138,7 +138,7 @@ impl Db {
     /// Folds the WAL into the database and closes it.
     pub fn close(self) -> Result<(), Fault> {
         let folded = self.conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
-        folded.map_err(said("close state.db"))
+        folded.map_err(sqlite("close state.db"))
     }
 }
 
@@ -150,7 +150,7 @@ pub(crate) fn baked(path: &str) -> Reply {
 }
 
 /// Says of SQLite's error what was being done: for `map_err`.
-fn said(what: &str) -> impl FnOnce(Error) -> Fault {
+fn sqlite(what: &str) -> impl FnOnce(Error) -> Fault {
     move |error| match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => at(what)(Errno::ENOSPC),
         Some(ErrorCode::ReadOnly) => at(what)(Errno::EROFS),

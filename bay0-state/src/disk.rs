@@ -76,9 +76,9 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
 /// seconds; answers the text that says so. Nothing is ever deleted: when [`MAX_SET_ASIDE`] are there, nothing is done.
 pub(crate) fn set_aside(dir: &Path, name: &str, kind: &str, damage: &str) -> Result<Fault, Fault> {
     let (what, prefix) = (format!("set aside {name}"), format!("{name}.{kind}-"));
-    let kept = |it: &DirEntry| it.file_name().to_string_lossy().starts_with(&prefix);
+    let alike = |it: &DirEntry| it.file_name().to_string_lossy().starts_with(&prefix);
     let entries = fs::read_dir(dir).map_err(at(&what))?;
-    let count = entries.flatten().filter(kept).count();
+    let count = entries.flatten().filter(alike).count();
     if count >= MAX_SET_ASIDE {
         return Err(format!("{what}: {count} {KEPT}"));
     }

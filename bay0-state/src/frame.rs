@@ -41,9 +41,9 @@ pub fn push(out: &mut Vec<u8>, key: u64, seq: u64, durable: u64, payload: &[u8])
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     let counts = [lead, length].map(u32::to_le_bytes).concat();
     let sum = checksum(key, payload).to_le_bytes();
-    let told = [&seq.to_le_bytes(), counts.as_slice(), &sum].concat();
-    out.extend(checksum(key, &told).to_le_bytes());
-    out.extend(told);
+    let counted = [&seq.to_le_bytes(), counts.as_slice(), &sum].concat();
+    out.extend(checksum(key, &counted).to_le_bytes());
+    out.extend(counted);
     out.extend(payload);
     out.resize(out.len().next_multiple_of(ALIGN), 0);
 }
@@ -60,12 +60,12 @@ pub struct Head {
 impl Head {
     /// Reads what precedes a payload; none if it is not what was written.
     pub fn parse(bytes: &[u8], key: u64) -> Option<Self> {
-        let (check, told) = bytes.get(..HEADER)?.split_first_chunk()?;
-        let (seq, rest) = told.split_first_chunk()?;
+        let (check, counted) = bytes.get(..HEADER)?.split_first_chunk()?;
+        let (seq, rest) = counted.split_first_chunk()?;
         let (lead, rest) = rest.split_first_chunk()?;
         let (length, sum) = rest.split_first_chunk()?;
         let length = u32::from_le_bytes(*length) as usize;
-        let same = checksum(key, told) == u64::from_le_bytes(*check);
+        let same = checksum(key, counted) == u64::from_le_bytes(*check);
         (same && length <= MAX_PAYLOAD).then_some(Self {
             seq: u64::from_le_bytes(*seq),
             lead: u32::from_le_bytes(*lead),

@@ -112,7 +112,7 @@ impl Summary {
 
 /// The log, open for appending.
 #[derive(Debug)]
-pub struct Log {
+pub struct Genesis {
     dir: PathBuf,
     boot_id: String,
     /// What the newest record left: where and how the next one goes on.
@@ -124,7 +124,7 @@ pub struct Log {
     pub(crate) previous: String,
 }
 
-impl Log {
+impl Genesis {
     /// Opens the log in `dir`, closing a torn tail or setting a broken file aside; `trouble` then says so.
     pub fn open(dir: &Path, boot_id: &str, trouble: &mut Vec<String>) -> Result<Self, Fault> {
         let (mut file, bound) = (Vec::new(), LOG_BYTES as u64);

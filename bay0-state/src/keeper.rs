@@ -47,7 +47,7 @@ use crate::db::{self, Db};
 use crate::entropy::{self, Crediter};
 use crate::error::{Fault, at, failed};
 use crate::gate;
-use crate::genesis::{Log, UNTOLD};
+use crate::genesis::{Genesis, UNTOLD};
 use crate::vault;
 use crate::wire::{MAX_MESSAGE, Reply, decode, encode};
 
@@ -78,7 +78,7 @@ pub fn run(socket: &UnixDatagram, config: &Config) -> i32 {
     // Best effort, both: a keeper with the wrong name or score still keeps.
     let _ = set_name(c"bay0-opener");
     let _ = fs::write("/proc/self/oom_score_adj", "-900");
-    let (mut store, mut gates) = (None::<Store>, Gates::default());
+    let (mut store, mut gates) = (None::<Persist>, Gates::default());
     let mut packet = vec![0; MAX_MESSAGE];
     while let Ok((length @ 1.., given)) = receive(socket, &mut packet, MsgFlags::empty()) {
         let request = decode(packet.get(..length).unwrap_or_default());
@@ -101,12 +101,12 @@ pub fn run(socket: &UnixDatagram, config: &Config) -> i32 {
     0
 }
 
-fn handle(config: &Config, store: &mut Option<Store>, request: &[&str]) -> Reply {
+fn handle(config: &Config, store: &mut Option<Persist>, request: &[&str]) -> Reply {
     let open = store.as_mut().ok_or(NOT_OPEN);
     match *request {
         ["unlock", profile] => vault::unlock(|| found(config, profile)),
         ["open", boot_id, disk] => {
-            let (opened, values) = Store::open(config, boot_id, disk)?;
+            let (opened, values) = Persist::open(config, boot_id, disk)?;
             *store = Some(opened);
             Ok(values)
         }
@@ -182,16 +182,16 @@ impl Gates {
 }
 
 /// `/persist`, open. A part that could not be opened carries the reason, and every request for it is refused with it.
-struct Store {
+struct Persist {
     /// Where it is: the root of what this process sees, where it has a disk.
     dir: PathBuf,
     /// The baked policies, which are outside.
     baked: Reply,
-    log: Result<Log, Fault>,
+    log: Result<Genesis, Fault>,
     db: Result<Db, Fault>,
 }
 
-impl Store {
+impl Persist {
     /// Opens what can be opened; the values of the reply.
     fn open(config: &Config, boot_id: &str, disk: &str) -> Result<(Self, Vec<String>), Fault> {
         let baked = db::baked(config.policies);
@@ -211,7 +211,7 @@ impl Store {
             dir = Path::new("/");
         }
         let mut trouble = Vec::new();
-        let log = Log::open(dir, boot_id, &mut trouble);
+        let log = Genesis::open(dir, boot_id, &mut trouble);
         let (mut schema, mut floor, mut seed) = (0, "0".to_owned(), "none".to_owned());
         let db = Db::open(dir, &mut trouble).and_then(|db| {
             schema = db::SCHEMA;
@@ -224,8 +224,8 @@ impl Store {
         });
         trouble.extend(log.as_ref().err().cloned());
         trouble.extend(db.as_ref().err().cloned());
-        let told = |log: &Log| (log.tip.last, log.previous.clone());
-        let (seq, previous) = log.as_ref().map_or((0, UNTOLD.to_owned()), told);
+        let newest = |log: &Genesis| (log.tip.last, log.previous.clone());
+        let (seq, previous) = log.as_ref().map_or((0, UNTOLD.to_owned()), newest);
         let note = format!("schema {schema}, log verified to record {seq}, seed {seed}");
         let values = vec![
             floor,

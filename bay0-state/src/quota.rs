@@ -45,7 +45,7 @@ pub struct Limits {
 
 /// What a file system has, in bytes and inodes.
 #[derive(Clone, Copy, Debug)]
-struct Disk {
+struct Space {
     usable: u64,
     share: u64,
     block: u64,
@@ -53,7 +53,7 @@ struct Disk {
     reserved_files: u64,
 }
 
-impl Disk {
+impl Space {
     fn new(it: &Statvfs) -> Self {
         let size = it.blocks().saturating_mul(it.fragment_size());
         let reserve = (size / PART).min(MOST_BYTES);
@@ -89,7 +89,7 @@ impl Disk {
 #[derive(Debug)]
 pub(crate) struct Account {
     dir: PathBuf,
-    disk: Disk,
+    disk: Space,
     pub(crate) limits: Limits,
     /// Of what is on the disk under its name.
     pub(crate) bytes: u64,
@@ -104,7 +104,7 @@ impl Account {
         let disk = statvfs(dir).map_err(at(dir.display()))?;
         Ok(Self {
             dir: dir.to_owned(),
-            disk: Disk::new(&disk),
+            disk: Space::new(&disk),
             limits,
             bytes: 0,
             pieces: 0,

@@ -25,6 +25,7 @@ use nix::time::{ClockId, clock_gettime};
 use crate::disk;
 use crate::entropy::random;
 use crate::frame::{self, ALIGN, Frame, HEADER, Head};
+use crate::sha256::hex;
 
 /// Smallest segment, in bytes.
 pub const MIN_SEGMENT: usize = 4096;
@@ -453,9 +454,8 @@ pub fn mount_snapshot(dir: &Path, id: u64) -> Result<Reader> {
     let form = Form::read(dir)?;
     let sealed = dir.join(segment(id.saturating_add(1)));
     let text = format!("{}: snapshot {id}", dir.display());
-    let known = id == 0 || sealed.exists();
-    known.then_some(()).ok_or(error(Code::NotFound, text))?;
-    Ok(Reader::new(dir, form, 1, id))
+    let known = (id == 0 || sealed.exists()).then(|| Reader::new(dir, form, 1, id));
+    known.ok_or(error(Code::NotFound, text))
 }
 
 /// Nanoseconds since the machine started, sleep included (S05): never less than before.
@@ -481,7 +481,7 @@ pub fn host_identity(dir: &Path) -> Result<String> {
         return Ok(known);
     }
     let made = random().and_then(|random| {
-        let text = crate::hex(&random);
+        let text = hex(&random);
         disk::publish(dir, NAME, text.as_bytes()).map(|()| text)
     });
     made.map_err(at(path.display()))
@@ -490,15 +490,12 @@ pub fn host_identity(dir: &Path) -> Result<String> {
 /// The directory, if nobody else has it.
 pub(crate) fn lock(dir: &Path) -> Result<Flock<File>> {
     let file = File::open(dir).map_err(at(dir.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
-        let taken = errno == Errno::EWOULDBLOCK;
-        let text = format!("{}: open for writing elsewhere", dir.display());
-        let concurrent = error(Code::ConcurrentModification, text);
-        if taken {
-            concurrent
-        } else {
-            at(dir.display())(errno)
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => {
+            let text = format!("{}: open for writing elsewhere", dir.display());
+            error(Code::ConcurrentModification, text)
         }
+        errno => at(dir.display())(errno),
     })
 }
 
@@ -519,10 +516,8 @@ fn segment(first: u64) -> String {
 }
 
 fn damaged(path: &Path, seq: u64) -> Error {
-    let text = format!(
-        "{}: record {seq} does not match its checksum, or is missing",
-        path.display()
-    );
+    let why = "does not match its checksum, or is missing";
+    let text = format!("{}: record {seq} {why}", path.display());
     error(Code::IoError, text)
 }
 

@@ -10,7 +10,7 @@
 use std::fs::File;
 use std::io::{self, Error, Read, Write};
 
-use crate::hex;
+use crate::sha256::hex;
 
 const DEVICE: &str = "/dev/tpmrm0";
 /// The registers, and what each tells. The firmware's boot path (4) is none of them: it differs between slot A and slot B.
@@ -102,19 +102,19 @@ impl Tpm {
         let sealed = field(token, "sealed")?;
         let object = word(&self.ask(LOAD, &[parent], Some(PASSWORD), &sealed)?)?;
         let session = self.policy()?;
-        let told = self.ask(UNSEAL, &[object], Some(session), &[])?;
-        let (secret, _) = part(told.get(4..).ok_or_else(short)?)?;
+        let answer = self.ask(UNSEAL, &[object], Some(session), &[])?;
+        let (secret, _) = part(answer.get(4..).ok_or_else(short)?)?;
         Ok(secret.to_vec())
     }
 
     /// What the registers hold, one after the other.
     fn measured(&mut self) -> io::Result<Vec<u8>> {
-        let told = self.ask(PCR_READ, &[], None, &SELECTION)?;
+        let answer = self.ask(PCR_READ, &[], None, &SELECTION)?;
         // A counter, the selection, and how many: none of a bank that is off.
-        if told.get(14..18).map(word).transpose()? == Some(0) {
+        if answer.get(14..18).map(word).transpose()? == Some(0) {
             return Err(Error::other("its SHA-256 bank is off in the firmware"));
         }
-        let (first, rest) = part(told.get(18..).ok_or_else(short)?)?;
+        let (first, rest) = part(answer.get(18..).ok_or_else(short)?)?;
         let (second, _) = part(rest)?;
         Ok([first, second].concat())
     }

@@ -38,7 +38,7 @@ use nix::{errno::Errno, libc};
 
 use crate::content::{self, Kind, What};
 use crate::error::Fault;
-use crate::hex;
+use crate::sha256::hex;
 use crate::tpm::Tpm;
 use crate::wire::Reply;
 

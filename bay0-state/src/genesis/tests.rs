@@ -7,9 +7,9 @@ use tempfile::{TempDir, tempdir};
 const BOOT: &str = "11111111-2222-3333-4444-555555555555";
 const NEXT: &str = "66666666-7777-8888-9999-aaaaaaaaaaaa";
 
-fn open(dir: &TempDir, boot: &str) -> (Log, Vec<String>) {
+fn open(dir: &TempDir, boot: &str) -> (Genesis, Vec<String>) {
     let mut trouble = Vec::new();
-    let log = Log::open(dir.path(), boot, &mut trouble).unwrap();
+    let log = Genesis::open(dir.path(), boot, &mut trouble).unwrap();
     (log, trouble)
 }
 
@@ -387,7 +387,7 @@ fn h19_the_sixth_broken_log_stays_where_it_is_and_is_reported() {
         );
     }
     fs::write(dir.path().join(LOG_NAME), "garbage 5\n").unwrap();
-    let refused = Log::open(dir.path(), BOOT, &mut vec![]).unwrap_err();
+    let refused = Genesis::open(dir.path(), BOOT, &mut vec![]).unwrap_err();
     assert_eq!(
         refused,
         "set aside genesis.log: 5 damaged ones are kept already; state cannot be kept; next: copy and remove them on \

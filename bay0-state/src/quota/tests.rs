@@ -125,10 +125,10 @@ proptest! {
     }
 }
 
-fn disk(size: u64, files: u64) -> Disk {
+fn disk(size: u64, files: u64) -> Space {
     let reserve = size / PART;
     let (usable, usable_files) = (size - reserve, files - files / PART);
-    Disk {
+    Space {
         usable,
         share: usable.div_ceil(usable_files).max(LEAST),
         block: 4096,

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, bail, ensure};
 use bay0_persona::PersonaName;
-use bay0_state::genesis::{LOG_NAME, Log, MAX_BATCH};
+use bay0_state::genesis::{Genesis, LOG_NAME, MAX_BATCH};
 use bay0_state::verify_log;
 use bay0_state::wire::{decode, decode_reply, encode};
 use bay0_umbilical::{MAX_REQUEST, Server, packet_socket};
@@ -125,8 +125,9 @@ pub fn genesis(rng: &mut Rng) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join(LOG_NAME);
     let mut trouble = Vec::new();
-    let mut open =
-        |boot: &str| Log::open(dir.path(), boot, &mut trouble).map_err(|e| anyhow::anyhow!("{e}"));
+    let mut open = |boot: &str| {
+        Genesis::open(dir.path(), boot, &mut trouble).map_err(|e| anyhow::anyhow!("{e}"))
+    };
     let mut log = open("first")?;
     let mut acknowledged = 0;
     for _ in 0..=rng.below(8) {

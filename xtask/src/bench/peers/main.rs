@@ -28,7 +28,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use bay0_state::genesis::{LOG_BYTES, LOG_NAME, Log};
+use bay0_state::genesis::{Genesis, LOG_BYTES, LOG_NAME};
 use bay0_umbilical::{Server, packet_socket};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -91,7 +91,7 @@ fn log(dir: &Path, samples: u32) -> Result<()> {
     let text = "x".repeat(TEXT_BYTES);
     let group = vec![text.as_str(); GROUP];
     let boot = "00000000-0000-0000-0000-000000000000";
-    let mut log = Log::open(dir, boot, &mut Vec::new()).map_err(said)?;
+    let mut log = Genesis::open(dir, boot, &mut Vec::new()).map_err(said)?;
     log.append(&[&text]).map_err(said)?;
     let bytes = fs::read(dir.join(LOG_NAME))?;
     let newline = bytes.iter().position(|b| *b == b'\n');
