@@ -39,6 +39,7 @@ pub const CHANNELS: usize = 64;
 const PER_TURN: usize = 16;
 /// What the kernel reports with the keeper's own packets.
 const KEEPER: u64 = 0;
+const UNADVISED: &str = "; next: try again, then ask the operator";
 const NOW: MsgFlags = MsgFlags::MSG_DONTWAIT;
 
 /// Says data of a transfer.
@@ -59,16 +60,16 @@ fn number(digits: &[u8]) -> u64 {
 }
 
 /// What is sent as one: a tag, and what follows it.
-type Said = (u8, Vec<u8>);
+type Piece = (u8, Vec<u8>);
 /// Packets to be sent, the last of which is [`DONE`] or [`NOT`].
-type Packets = Box<dyn Iterator<Item = Said>>;
+type Pieces = Box<dyn Iterator<Item = Piece>>;
 
 /// What is being done for a room at one end of a connection.
 enum Work {
     Save(Sending),
     Append,
     /// With the packet that could not be sent yet.
-    Tell(Packets, Option<Said>),
+    Tell(Pieces, Option<Piece>),
     /// All is said. What the room still sends is read and dropped, until it hangs up: closed before, the kernel would take the answer
     /// away from it (`unix(7)`, ECONNRESET).
     Rest,
@@ -145,14 +146,11 @@ fn serve(control: OwnedFd, dir: &Path) -> nix::Result<()> {
 }
 
 /// The one packet that says what became of a wish.
-fn outcome(done: Result<String, String>) -> Said {
+fn outcome(done: Result<String, String>) -> Piece {
     match done {
         Ok(text) => (DONE, text.into()),
         Err(text) if text.contains("; next: ") => (NOT, text.into()),
-        Err(text) => {
-            let text = format!("{text}; next: try again, then ask the operator");
-            (NOT, text.into())
-        }
+        Err(text) => (NOT, (text + UNADVISED).into()),
     }
 }
 
@@ -173,7 +171,7 @@ fn telling(data: impl Iterator<Item = Result<Vec<u8>, String>> + 'static) -> Wor
 }
 
 /// Sends the next packet.
-fn tell(socket: &OwnedFd, mut packets: Packets, held: Option<Said>) -> Next {
+fn tell(socket: &OwnedFd, mut packets: Pieces, held: Option<Piece>) -> Next {
     let Some((tag, data)) = held.or_else(|| packets.next()) else {
         let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
         return Next::Again(Work::Rest);
@@ -185,7 +183,7 @@ fn tell(socket: &OwnedFd, mut packets: Packets, held: Option<Said>) -> Next {
     }
 }
 
-fn once(packet: Said) -> Work {
+fn once(packet: Piece) -> Work {
     Work::Tell(Box::new([packet].into_iter()), None)
 }
 
@@ -229,13 +227,9 @@ impl Gate<'_> {
         let wish = self.walls.clone().and_then(|()| Wish::parse(wish));
         let work = wish.and_then(|wish| self.begin(limits, &wish));
         let work = work.unwrap_or_else(|text| once(outcome(Err(text))));
-        let kind = match work {
-            Work::Tell(..) => EpollFlags::EPOLLOUT,
-            _ => EpollFlags::EPOLLIN,
-        };
         self.newest = self.newest.saturating_add(1);
-        self.epoll
-            .add(&socket, EpollEvent::new(kind, self.newest))?;
+        let event = EpollEvent::new(work.interest(), self.newest);
+        self.epoll.add(&socket, event)?;
         self.channels.insert(self.newest, (socket, work));
         Ok(true)
     }
@@ -297,7 +291,7 @@ impl Gate<'_> {
         }
         let length = match packet::receive(socket, &mut self.buffer, NOW) {
             Err(Errno::EAGAIN) => return (Next::Wait(work), None),
-            heard => heard.map_or(0, |(length, _)| length),
+            received => received.map_or(0, |(length, _)| length),
         };
         if let (Work::Rest, 1..) = (&work, length) {
             return (Next::Again(work), None);
@@ -305,26 +299,21 @@ impl Gate<'_> {
         let Some(shelf) = self.shelf.as_mut() else {
             return (Next::End, None);
         };
-        let told = self.buffer.get(..length).and_then(<[u8]>::split_first);
-        let done = match (work, told) {
+        let packet = self.buffer.get(..length).and_then(<[u8]>::split_first);
+        let done = match (work, packet) {
             (Work::Append, Some((&DATA, data))) => {
                 return (Next::Again(Work::Append), Some(data.to_vec()));
             }
-            (Work::Save(mut sending), Some((&DATA, data))) => match shelf.put(&mut sending, data) {
-                Ok(()) => return (Next::Again(Work::Save(sending)), None),
-                Err(text) => {
-                    shelf.abort(sending);
-                    Err(text)
-                }
-            },
-            (Work::Save(sending), Some((&SIZE, size))) => {
-                match shelf.expect(&sending, number(size)) {
-                    Ok(()) => return (Next::Again(Work::Save(sending)), None),
-                    Err(text) => {
-                        shelf.abort(sending);
-                        Err(text)
-                    }
-                }
+            (Work::Save(mut sending), Some((tag @ &(DATA | SIZE), data))) => {
+                let taken = match *tag {
+                    DATA => shelf.put(&mut sending, data),
+                    _ => shelf.expect(&sending, number(data)),
+                };
+                let Err(text) = taken else {
+                    return (Next::Again(Work::Save(sending)), None);
+                };
+                shelf.abort(sending);
+                Err(text)
             }
             (Work::Save(sending), Some((&END, _))) => {
                 shelf.finish(sending).map(|size| format!("{size}\n"))
@@ -355,21 +344,16 @@ impl Gate<'_> {
         }
         let (owners, records): (Vec<_>, Vec<_>) = records.into_iter().unzip();
         let none = || Err("what it keeps cannot be read; next: try again".to_owned());
-        let done = self
-            .shelf
-            .as_mut()
-            .map_or_else(none, |it| it.append(&records));
-        let first = done
-            .clone()
-            .map(|last| last.saturating_sub(owners.len() as u64));
+        let append = |shelf: &mut Shelf| shelf.append(&records);
+        let done = self.shelf.as_mut().map_or_else(none, append);
         if done.is_err() {
             self.recount();
         }
-        for (number, owner) in (1_u64..).zip(owners) {
-            let told = first
-                .clone()
-                .map(|first| format!("{}\n", first.saturating_add(number)));
-            let (socket, (tag, text)) = (self.channels.get(&owner), outcome(told));
+        let first = done.map(|last| last.saturating_sub(owners.len() as u64));
+        for (nth, owner) in (1_u64..).zip(owners) {
+            let seq = first.clone().map(|first| first.saturating_add(nth));
+            let (tag, text) = outcome(seq.map(|seq| format!("{seq}\n")));
+            let socket = self.channels.get(&owner);
             let sent = socket.map(|it| packet::send(&it.0, &[&[tag], &text], None, NOW));
             if !matches!(sent, Some(Ok(()))) {
                 // Who does not listen is not served.

@@ -123,11 +123,9 @@ impl Shelf {
             begun: 0,
         };
         for folder in [OBJECTS, SNAPSHOTS] {
-            for (name, path) in entries(&dir.join(folder))? {
-                if name.starts_with('.') {
-                    let gone = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
-                    gone.map_err(at(path.display()))?;
-                }
+            for (_, path) in entries(&dir.join(folder), true)? {
+                let gone = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+                gone.map_err(at(path.display()))?;
             }
         }
         shelf.count()?;
@@ -153,18 +151,18 @@ impl Shelf {
         };
         let snapshots = self.dir.join(SNAPSHOTS);
         let mut folders = vec![self.dir.join(OBJECTS)];
-        folders.extend(entries(&snapshots)?.into_iter().map(|it| it.1));
+        folders.extend(entries(&snapshots, false)?.into_iter().map(|it| it.1));
         for folder in folders {
             note(&folder)?;
             // What is being sent is counted by what was taken for it.
-            for (_, path) in entries(&folder)?.iter().filter(|it| !it.0.starts_with('.')) {
-                note(path)?;
+            for (_, path) in entries(&folder, false)? {
+                note(&path)?;
                 pieces = pieces.saturating_add(1);
             }
         }
         if self.log.is_some() {
             let records = self.dir.join(RECORDS);
-            for (_, path) in entries(&records)? {
+            for (_, path) in entries(&records, false)? {
                 note(&path)?;
             }
             note(&records)?;
@@ -217,10 +215,8 @@ impl Shelf {
             self.tokens = self.tokens.saturating_sub(bytes);
             return None;
         }
-        let micros = short.saturating_mul(SECOND).checked_div(rate);
-        Some(Duration::from_micros(
-            micros.unwrap_or(SECOND).saturating_add(1),
-        ))
+        let micros = short.saturating_mul(SECOND).checked_div(rate)?;
+        Some(Duration::from_micros(micros.saturating_add(1)))
     }
 
     /// Where an object is, or one of a snapshot.
@@ -326,10 +322,8 @@ impl Shelf {
         let objects = self.dir.join(OBJECTS);
         let to = objects.join(&sending.name);
         let before = fs::metadata(&to).ok();
-        let named = sending
-            .file
-            .sync_all()
-            .and_then(|()| fs::rename(&sending.path, &to));
+        let synced = sending.file.sync_all();
+        let named = synced.and_then(|()| fs::rename(&sending.path, &to));
         let named = named.and_then(|()| disk::sync_dir(&objects));
         let meta = named.and_then(|()| sending.file.metadata());
         let cost = self.account.cost(&meta.map_err(at(&sending.name))?);
@@ -355,13 +349,11 @@ impl Shelf {
     /// `NotFound`.
     pub fn load(&self, wish: &Wish) -> Result<Object> {
         let file = File::open(self.place(wish)).map_err(at(wish))?;
-        let (frames, whole) = (0, false);
-        let file = BufReader::with_capacity(CHUNK, file);
         Ok(Object {
             name: wish.to_string(),
-            file,
-            frames,
-            whole,
+            file: BufReader::with_capacity(CHUNK, file),
+            frames: 0,
+            whole: false,
         })
     }
 
@@ -371,14 +363,12 @@ impl Shelf {
     /// `NotFound`.
     pub fn list(&self, wish: &Wish) -> Result<String> {
         let mut lines = String::new();
-        for (name, path) in entries(&self.place(wish))? {
-            if !name.starts_with('.') {
-                let size = whole_size(&path).map_or("damaged".to_owned(), |size| size.to_string());
-                lines += &format!("{name} {size}\n");
-            }
+        for (name, path) in entries(&self.place(wish), false)? {
+            let size = whole_size(&path).map_or("damaged".to_owned(), |size| size.to_string());
+            lines += &format!("{name} {size}\n");
         }
         if wish.number.is_none() {
-            for (id, _) in entries(&self.dir.join(SNAPSHOTS))? {
+            for (id, _) in entries(&self.dir.join(SNAPSHOTS), false)? {
                 lines += &format!("@{id}\n");
             }
             let last = self.log.as_ref().map_or(0, Store::last);
@@ -395,8 +385,8 @@ impl Shelf {
         let place = self.place(wish);
         if wish.number.is_none() {
             let file = fs::metadata(&place).map_err(at(wish))?;
-            let gone =
-                fs::remove_file(&place).and_then(|()| disk::sync_dir(&self.dir.join(OBJECTS)));
+            let objects = self.dir.join(OBJECTS);
+            let gone = fs::remove_file(&place).and_then(|()| disk::sync_dir(&objects));
             gone.map_err(at(wish))?;
             self.forget(Some(file));
         } else {
@@ -404,8 +394,8 @@ impl Shelf {
             let all = self.dir.join(SNAPSHOTS);
             let old = all.join(".old");
             let gone = fs::rename(&place, &old).and_then(|()| disk::sync_dir(&all));
-            gone.and_then(|()| fs::remove_dir_all(&old))
-                .map_err(at(wish))?;
+            let gone = gone.and_then(|()| fs::remove_dir_all(&old));
+            gone.map_err(at(wish))?;
             self.count()?;
         }
         Ok(format!("{wish}: done\n"))
@@ -417,13 +407,10 @@ impl Shelf {
     /// It may keep no more pieces, or the disk is full.
     pub fn snapshot(&mut self) -> Result<String> {
         let all = self.dir.join(SNAPSHOTS);
-        let numbers = entries(&all)?.into_iter();
-        let newest = numbers
-            .filter_map(|(name, _)| name.parse::<u64>().ok())
-            .max();
+        let numbers = entries(&all, false)?.into_iter();
+        let newest = numbers.flat_map(|(name, _)| name.parse::<u64>()).max();
         let id = newest.unwrap_or(0).saturating_add(1);
-        let objects = entries(&self.dir.join(OBJECTS))?.into_iter();
-        let objects: Vec<_> = objects.filter(|(name, _)| !name.starts_with('.')).collect();
+        let objects = entries(&self.dir.join(OBJECTS), false)?;
         let bytes = objects.iter().map(|(name, _)| name.len()).sum();
         let folder = self.account.names(objects.len(), bytes);
         let above = self.account.names(1, 20);
@@ -484,14 +471,9 @@ impl Shelf {
         let count = records.len() as u64;
         self.account.fits(cost.saturating_add(names), count)?;
         self.account.keep(cost, count);
-        let mut log = match self.log.take() {
-            Some(log) => log,
-            None => {
-                let place = self.dir.join(RECORDS);
-                let open = Store::open(&place);
-                open.or_else(|_| Store::create(&place, SEGMENT))?
-            }
-        };
+        let place = self.dir.join(RECORDS);
+        let open = || Store::open(&place).or_else(|_| Store::create(&place, SEGMENT));
+        let mut log = self.log.take().map_or_else(open, Ok)?;
         let last = log.append(records)?;
         self.log = Some(log);
         if segments > 0 {
@@ -556,16 +538,15 @@ fn whole_size(path: &Path) -> std::io::Result<u64> {
     size.ok_or(ErrorKind::InvalidData.into())
 }
 
-/// What lies in a directory, in the order of the names.
-fn entries(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let read = fs::read_dir(dir).map_err(at(dir.display()))?;
+/// What lies in a directory, in the order of the names: what is whole, or what was begun.
+fn entries(dir: &Path, begun: bool) -> Result<Vec<(String, PathBuf)>> {
     let mut all = Vec::new();
-    for entry in read {
+    for entry in fs::read_dir(dir).map_err(at(dir.display()))? {
         let entry = entry.map_err(at(dir.display()))?;
-        all.push((
-            entry.file_name().to_string_lossy().into_owned(),
-            entry.path(),
-        ));
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') == begun {
+            all.push((name, entry.path()));
+        }
     }
     all.sort();
     Ok(all)
