@@ -5,6 +5,7 @@
 //!
 //! The checks are pure over [`Facts`] and over sources; tests feed them made ones, so each is known to be able to fail.
 
+mod figures;
 mod graph;
 mod processes;
 pub mod sources;
@@ -104,9 +105,17 @@ pub fn command(layout: &Layout, items: Option<&str>) -> Result<u8> {
         print!("{}", processes::items(&graph, &declared, &count, name));
         return Ok(0);
     }
+    let figures = figures::figures(&sources, &graph);
     print!("{}", table(&facts));
     print!("\n{}", processes::table(&count, &declared));
-    let findings = [check(&facts), processes::check(&count, &declared)].concat();
+    print!("\n{}", figures::text(&figures));
+    let circles = figures::check(&figures, declared.whole.files_in_circles_ceiling);
+    let findings = [
+        check(&facts),
+        processes::check(&count, &declared),
+        circles.into_iter().collect(),
+    ]
+    .concat();
     for finding in &findings {
         println!("budget: FAIL: {finding}");
     }

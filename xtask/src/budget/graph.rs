@@ -15,7 +15,7 @@ use quote::ToTokens;
 use syn::visit::Visit;
 use syn::{FnArg, ImplItem, Item, Pat, UseTree};
 
-use self::body::Words;
+pub use self::body::Words;
 pub use self::reach::Start;
 use super::sources::{Source, lines};
 
@@ -516,6 +516,24 @@ impl Graph {
 
     fn last(&self, node: usize) -> &str {
         self.nodes[node].last()
+    }
+
+    /// Which files mention what stands in which others of their crate.
+    pub fn imports(&self) -> BTreeMap<usize, BTreeSet<usize>> {
+        let mut found: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        let file = |node: &Node| node.lines.first().map(|(file, _)| *file);
+        for node in self.nodes.iter().filter(|it| it.kind != Kind::Use) {
+            let Some(from) = file(node) else { continue };
+            let works = node.sites.iter().flat_map(|it| &it.refs.paths);
+            for path in node.refs.paths.iter().chain(works) {
+                for target in self.resolve(node.module, node.of, path) {
+                    let Target::Item(at) = target else { continue };
+                    let to = file(&self.nodes[at]).filter(|it| *it != from);
+                    found.entry(from).or_default().extend(to);
+                }
+            }
+        }
+        found
     }
 
     /// The types that a function mentions, that of its `impl` block, and what these are made of.

@@ -44,6 +44,8 @@ pub struct Whole {
     pub full_rights_ceiling: Option<usize>,
     /// Until [`TOTAL`] is.
     pub ceiling: Option<usize>,
+    /// Files that import each other, until there is none.
+    pub files_in_circles_ceiling: Option<usize>,
 }
 
 /// Everything that was declared.

@@ -272,6 +272,7 @@ fn t10_what_has_full_rights_and_all_there_is_are_bounded_together() {
     let whole = Whole {
         full_rights_ceiling: Some(FULL + 1),
         ceiling: Some(TOTAL + 1),
+        ..Whole::default()
     };
     let declared = Declared {
         whole,
