@@ -461,6 +461,8 @@ impl Graph {
                 .into_iter()
                 .collect(),
             Target::Module(at) => self.lookup(at, name, depth),
+            // A function beside a module of its name leads no further.
+            Target::Item(at) if self.nodes[at].kind != Kind::Type => Vec::new(),
             Target::Item(at) => {
                 let members = self.members.get(&at).into_iter().flatten().copied();
                 let named = members

@@ -152,6 +152,18 @@ fn a09_work_is_followed_through_functions_that_pass_it_on() {
 }
 
 #[test]
+fn a09_what_stands_beside_the_starter_in_its_module_starts_nothing() {
+    let root = "mod spawn;\npub use spawn::spawn;\n";
+    let main = "use bay0_persona::spawn::CLONE;\nfn main() { assert!(CLONE); let _ = CLONE; }\n";
+    let graph = graph(&[("bay0_persona", root), ("bay0", main)]);
+    let count = count(&graph, &declare(&[("p", process(&["bay0::main"], &[]))]));
+    assert_eq!(
+        (count.findings, count.processes["p"]),
+        (Vec::<String>::new(), 2)
+    );
+}
+
+#[test]
 fn a09_what_work_is_called_on_may_be_of_any_type_in_sight() {
     let text = "use bay0_persona::spawn::spawn;\nstruct I;\nimpl I { fn open(&self) -> i32 { deep() } }\nfn deep() {}\nfn main(it: &I) { spawn(1, || it.open()); }\n";
     let declared = declare(&[("child", process(&[], &["bay0::main"]))]);
