@@ -13,15 +13,16 @@ use crate::finding::{Component, Finding, decode};
 const LIMIT: Duration = Duration::from_secs(5);
 const GARBLED: &str = "what bay0 answers is no finding; next: reboot";
 
-/// Asks bay0. If it cannot be asked, that is the one finding, and as bad as knowing the worst of the rest.
-pub(crate) fn feel(socket: &Path, server_uid: u32) -> Vec<Finding> {
+/// Asks bay0, and answers with what it says of the rest. If it cannot be asked, there is no rest, and that is as bad as knowing the worst
+/// of it.
+pub(crate) fn feel(socket: &Path, server_uid: u32) -> (Finding, Vec<Finding>) {
     let told = call(socket, server_uid, "validate", LIMIT);
     let found = told.and_then(|(told, _)| decode(&told).ok_or(GARBLED.to_owned()));
     let (answers, rest) = match found {
         Ok(rest) => (Ok("bay0 answers".to_owned()), rest),
         Err(why) => (Err(why), Vec::new()),
     };
-    [vec![Finding::new(Component::Umbilical, answers)], rest].concat()
+    (Finding::new(Component::Umbilical, answers), rest)
 }
 
 #[cfg(test)]

@@ -65,9 +65,10 @@ fn h15_in_the_spine_nothing_is_excused() {
     let expected = format!(
         "RED freezer: no cgroup2 is mounted; not tried; \
          next: reboot; if it stays, this kernel is not for the Spine\n\
-         RED umbilical: {unasked}\n"
+         RED umbilical: {unasked}\nGREEN root: well\n"
     );
-    assert_eq!(encode(&feel(None, &umbilical)), expected);
+    let root = Finding::new(Component::Root, Ok("well".to_owned()));
+    assert_eq!(encode(&feel(None, &umbilical, Some(root))), expected);
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn findings_at(cgroup: Option<&Path>, umbilical: &Path, comm: &Path) -> Vec<Find
     let comm = std::fs::read_to_string(comm).unwrap_or_default();
     let comm = comm.trim_end();
     if comm == "bay0" {
-        return feel(cgroup, umbilical);
+        return feel(cgroup, umbilical, None);
     }
     let why = format!("PID 1 is {comm:?}, not bay0; not tried; next: {INSIDE}");
     let untried = [Component::Umbilical, Component::Persist, Component::Log];

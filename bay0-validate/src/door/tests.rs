@@ -27,7 +27,8 @@ fn scene() -> Scene {
 impl Scene {
     fn felt_as(&self, uid: u32) -> Vec<String> {
         let path = self.socket.display().to_string();
-        let felt = feel(&self.socket, uid).into_iter();
+        let (umbilical, rest) = feel(&self.socket, uid);
+        let felt = [umbilical].into_iter().chain(rest);
         felt.map(|it| it.to_string().replace(&path, "SOCK"))
             .collect()
     }

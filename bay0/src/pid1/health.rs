@@ -5,6 +5,7 @@ use bay0_validate::{Component, Finding, Level, encode, verdict};
 
 use super::disk::Disk;
 use super::keeper::Keeping;
+use super::proof;
 use crate::sys::boot_ms;
 
 const SLOW: &str = "others wait; next: see what else uses the disk";
@@ -123,13 +124,13 @@ impl Health {
     }
 
     /// What PID 1 itself knows: one finding for each component. `probed`: the record that the keeper has just made durable, or why not;
-    /// `tried`: what was tried of root and watchdog.
+    /// `dog`: what was found of the watchdog. The root is the validator's to prove.
     pub fn report(
         &self,
         probed: Result<u64, String>,
         keeper: &Keeping,
         disk: &Disk,
-        tried: [(Component, Result<String, String>); 2],
+        dog: Finding,
     ) -> String {
         let marked = Ok("marker written and read back".to_owned());
         let untried = Err("not tried; next: see persist".to_owned());
@@ -165,8 +166,7 @@ impl Health {
             });
         let worn = disk.marked().or(self.worn.first());
         let worn = worn.map(|why| Finding::yellow(Component::Disk, why));
-        let [root, dog] = tried.map(|(component, found)| Finding::new(component, found));
-        let all = [root, persist, log, dog, Finding::new(Component::Boot, boot)];
+        let all = [persist, log, dog, Finding::new(Component::Boot, boot)];
         let all: Vec<_> = all.into_iter().chain(vault).chain(worn).collect();
         encode(&all)
     }
@@ -189,7 +189,8 @@ fn is_well(findings: &[Finding]) -> bool {
 /// In the child. PID 1's own exemption from the kernel's memory killer is not for it.
 pub fn validate() -> String {
     let _ = std::fs::write("/proc/self/oom_score_adj", "0");
-    bay0_validate::run().map_or_else(String::new, |report| report.encode())
+    let report = proof::with(bay0_validate::run);
+    report.map_or_else(String::new, |report| report.encode())
 }
 
 #[cfg(test)]
@@ -215,9 +216,9 @@ mod tests {
     }
 
     fn report(health: &Health, probed: Result<u64, &str>, keeper: &Keeping) -> String {
-        let tried = [Component::Root, Component::Watchdog].map(|it| (it, Ok(it.to_string())));
+        let dog = Finding::new(Component::Watchdog, Ok("counts".to_owned()));
         let probed = probed.map_err(str::to_owned);
-        let sent = health.report(probed, keeper, &Disk::default(), tried);
+        let sent = health.report(probed, keeper, &Disk::default(), dog);
         let findings = bay0_validate::decode(&sent).unwrap();
         findings.iter().map(|it| format!("{it}\n")).collect()
     }
@@ -225,7 +226,7 @@ mod tests {
     #[test]
     fn h15_every_part_has_a_finding_and_what_failed_is_named() {
         let (mut health, mut keeper) = (Health::default(), Keeping::default());
-        let green = "GREEN root: root\nGREEN persist: marker written and read back\nGREEN log: record 7 is durable\nGREEN watchdog: watchdog\nGREEN boot: every step done\n";
+        let green = "GREEN persist: marker written and read back\nGREEN log: record 7 is durable\nGREEN watchdog: counts\nGREEN boot: every step done\n";
         assert_eq!(report(&health, Ok(7), &keeper), green);
         assert!(health.fail("rooms") && !health.fail("rooms") && health.only_rooms_failed());
         assert!(health.wear("worn; next: x") && !health.wear("worn; next: x") && !health.wear(""));

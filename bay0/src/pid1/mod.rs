@@ -41,7 +41,7 @@ use bay0_persona::PersonaName;
 use bay0_state::{Reply, State, reseal};
 use bay0_umbilical::Server;
 use bay0_umbilical::verb::{Verb, help, usage};
-use bay0_validate::{Component, Level, Report};
+use bay0_validate::{Component, Finding, Level, Report};
 use nix::libc;
 
 use self::id::{Door, RoomId};
@@ -213,7 +213,7 @@ impl Bay0 {
         self.step("modules", boot::UNSEALED, |_| boot::modules());
         self.step("firmware", boot::UNNAMED, |_| boot::firmware());
         self.step("root", boot::WRITABLE, |bay| {
-            let proven = proof::prove(&bay.facts);
+            let proven = proof::root();
             if proven.is_err() && bay.facts.is_release() {
                 bay.shut_down(Way::Reboot, "a root that is not as it must be");
             }
@@ -575,9 +575,8 @@ impl Bay0 {
         }
         let dog = self.watchdog.as_ref().map(Watchdog::counting);
         let dog = dog.unwrap_or(Err(NO_DOG.to_owned()));
-        let root = proof::prove(&self.facts).map_err(|why| format!("{why:#}; next: reboot"));
-        let tried = [(Component::Root, root), (Component::Watchdog, dog)];
-        let report = self.health.report(probed, &self.keeper, &self.disk, tried);
+        let dog = Finding::new(Component::Watchdog, dog);
+        let report = self.health.report(probed, &self.keeper, &self.disk, dog);
         if let Some(server) = self.doors.spine() {
             asked
                 .into_iter()

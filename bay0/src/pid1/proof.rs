@@ -1,61 +1,34 @@
-//! The proof that root and kernel are as they must be (C01), found anew for each validation.
+//! The proof that root and kernel are as they must be (C01): by the validator, and once in the boot by a child of the same kind.
 
-use std::fs::File;
-use std::io::ErrorKind;
-
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::Result;
+use bay0_persona::confine::{Rights, confine};
 use bay0_persona::disks::VARS;
-use bay0_persona::image::is_intact;
+use bay0_validate::Root;
 
 use super::boot::MOUNTS;
-use super::facts::Facts;
+use super::jobs::{PATIENCE, answer_of_child};
 use crate::stage1::{NAME, WORD};
-use crate::sys::told;
 
-/// Proves that the root and the kernel cannot be changed: it is the verified device, whatever else is mounted is the kernel's own or
-/// read-only, a write is refused, no module can be loaded. In the release profile the kernel is locked down, and its command line has
-/// no word more than was signed with it.
+const HUNG: &str = "the verified device hangs";
+
+/// Has a child prove that root and kernel are as they must be.
 ///
 /// # Errors
 /// What is not so.
-pub fn prove(facts: &Facts) -> Result<String> {
-    let intact = is_intact(NAME).context("no verified device")?;
-    ensure!(intact, "a block does not match its hash");
-    let mounts = told("/proc/self/mounts");
-    for line in mounts.lines() {
-        let words: Vec<_> = line.split(' ').collect();
-        let [_, at, kind, options, ..] = words.as_slice() else {
-            continue;
-        };
-        let own = MOUNTS.iter().any(|it| (it.0, it.1) == (*kind, *at)) || *at == VARS;
-        let fixed = own || options.starts_with("ro,");
-        ensure!(fixed, "{at} ({kind}) is mounted writable");
-    }
-    let count = mounts.lines().count();
-    match File::create("/.write-probe").map_err(|err| err.kind()) {
-        Err(ErrorKind::ReadOnlyFilesystem) => {}
-        other => bail!("write to /: {other:?}"),
-    }
-    let open = told("/proc/sys/kernel/modules_disabled") == "0\n";
-    ensure!(!open, "modules can be loaded");
-    let lockdown = told("/sys/kernel/security/lockdown");
-    let lockdown = lockdown.split(['[', ']']).nth(1).unwrap_or("unknown");
-    let (line, own) = (
-        told("/proc/cmdline"),
-        facts.get("cmdline=").unwrap_or_default(),
-    );
-    let words = line.split_whitespace().filter(|it| !it.starts_with(WORD));
-    let more = words
-        .filter(|it| own.split(' ').all(|own| own != *it))
-        .count();
-    if facts.is_release() {
-        ensure!(lockdown != "none", "the kernel is not locked down");
-        ensure!(more == 0, "{more} words more on the command line");
-    }
-    let proven = format!("verified, {count} mounts as they must be, a write to / answers EROFS");
-    Ok(format!(
-        "{proven}, lockdown {lockdown}, {more} words more on the command line"
-    ))
+pub fn root() -> Result<String> {
+    let prove = || {
+        confine(Rights::Disks).map_err(|error| format!("confine who proves: {error}"))?;
+        with(|root| root.prove())
+    };
+    answer_of_child(prove, PATIENCE, HUNG)
+}
+
+/// Has something done with what this Spine's root is to be: the child's part.
+pub fn with<T>(act: impl FnOnce(&Root<'_>) -> T) -> T {
+    let kernels = MOUNTS.iter().map(|it| (it.0, it.1));
+    let own: Vec<_> = kernels.chain([("efivarfs", VARS)]).collect();
+    let (device, word, own) = (NAME, WORD, own.as_slice());
+    act(&Root { device, word, own })
 }
 
 /// Which Spine a command line belongs to: the first half of its root hash.
