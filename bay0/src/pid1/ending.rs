@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bay0_persona::disks::VARS;
-use bay0_persona::{Group, ROOMS};
+use bay0_persona::{Group, ROOMS, Teller, spawn_teller};
 use bay0_state::{Keeper, WRITE_DEADLINE};
 use nix::sys::reboot::{RebootMode, reboot};
 
@@ -24,7 +24,7 @@ pub const UNKEPT: &str = "seed, time and log of this boot are lost; next: see wh
 pub const LAST_LINES: Duration = Duration::from_secs(1);
 /// Longest that killing every room may take.
 const ROOMS_DEADLINE: Duration = Duration::from_millis(500);
-/// Longest that the console may take for the last lines.
+/// Longest that the console may take for the last lines, and the firmware to remember the end.
 const CONSOLE_DEADLINE: Duration = Duration::from_millis(300);
 
 /// How the machine goes down.
@@ -71,13 +71,21 @@ pub fn close(keeper: Option<&mut Keeper>, way: Way) -> Result<String> {
     Ok("seed and time written, database checkpointed, /persist unmounted".to_owned())
 }
 
-/// The last step: counted as an end, however it went, and done as the kernel is told (`reboot(2)`). What the firmware does not take
-/// counts as a power cut does.
-pub fn finish(way: Way, log: &mut Log) -> ! {
-    let _ = starts::finish(Path::new(VARS));
+/// Has a child tell the firmware that this boot has come to its end, however it goes. What the firmware has not taken when the rest is
+/// done counts as a power cut does.
+pub fn remember() -> Option<Teller> {
+    let finish = || {
+        starts::finish(Path::new(VARS)).map_or_else(|error| error.to_string(), |()| String::new())
+    };
+    spawn_teller(&[], finish).ok()
+}
+
+/// Takes the machine down. The watchdog stays armed: if a step hangs all the same, it ends the machine.
+pub fn finish(way: Way, log: &mut Log, firmware: Option<&Teller>) -> ! {
     log.say(format!("shutdown: {}", way.word()));
     let begun = Instant::now();
-    while log.is_behind() && begun.elapsed() < CONSOLE_DEADLINE {
+    let asked = || firmware.is_some_and(|it| !it.child.wait_exit(Duration::ZERO));
+    while (log.is_behind() || asked()) && begun.elapsed() < CONSOLE_DEADLINE {
         sleep(CONSOLE_RETRY);
         log.flush();
     }

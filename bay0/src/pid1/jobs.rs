@@ -17,6 +17,8 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 const VALIDATION_DEADLINE: Duration = Duration::from_secs(8);
 /// Longest that work on the slots may take, and somebody at the console to seal the vault.
 const DEADLINE: Duration = Duration::from_secs(600);
+/// Longest that the firmware may take to remember something.
+const FIRMWARE: Duration = Duration::from_secs(10);
 /// A child has died, has sent what is no report, or is late.
 const NO_REPORT: &str = "no report; next: try again, then reboot";
 
@@ -25,6 +27,8 @@ const NO_REPORT: &str = "no report; next: try again, then reboot";
 pub enum Job {
     /// The machine's health.
     Validate,
+    /// The slot that runs, which is well.
+    Commit,
     /// The slot that does not run.
     Slots,
     /// A new Spine for it.
@@ -37,25 +41,30 @@ impl Job {
     fn limit(self) -> Duration {
         match self {
             Self::Validate => VALIDATION_DEADLINE,
+            Self::Commit => FIRMWARE,
             Self::Slots | Self::Update | Self::Reseal => DEADLINE,
+        }
+    }
+
+    /// Before what is said of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Validate => "validate",
+            Self::Commit | Self::Slots => "slots",
+            Self::Update => "update",
+            Self::Reseal => "reseal",
         }
     }
 
     /// How the work ended; `sent`: what the child has sent, or why there is nothing.
     fn outcome(self, sent: Result<String, String>) -> Outcome {
-        let decoded = |sent: String| Report::decode(&sent).ok_or(NO_REPORT.to_owned());
-        let report = |sent: Result<String, String>| match sent.and_then(decoded) {
-            Ok(report) => report,
-            Err(why) => Report::Failed { why },
-        };
-        let findings = |sent: String| validate::Report::decode(&sent).ok_or(NO_REPORT.to_owned());
-        let answer = |sent: String| decode(&sent).unwrap_or(Err(NO_REPORT.to_owned()));
-        match self {
-            Self::Validate => Outcome::Validated(sent.and_then(findings)),
-            Self::Slots => Outcome::Mended(report(sent)),
-            Self::Update => Outcome::Updated(report(sent)),
-            Self::Reseal => Outcome::Resealed(sent.and_then(answer)),
+        let none = || NO_REPORT.to_owned();
+        if self == Self::Validate {
+            let findings = |sent: String| validate::Report::decode(&sent).ok_or_else(none);
+            return Outcome::Validated(sent.and_then(findings));
         }
+        let report = sent.and_then(|sent| Report::decode(&sent).ok_or_else(none));
+        Outcome::Worked(self, report.unwrap_or_else(Report::Failed))
     }
 }
 
@@ -64,12 +73,8 @@ impl Job {
 pub enum Outcome {
     /// The validator's report, or why there is none.
     Validated(Result<validate::Report, String>),
-    /// What was found of the slot that does not run.
-    Mended(Report),
-    /// What became of an update.
-    Updated(Report),
-    /// The line to show, or why the vault is not sealed.
-    Resealed(Result<String, String>),
+    /// Any other child's.
+    Worked(Job, Report),
 }
 
 /// All children that are at work; dropping one ends it.
@@ -142,25 +147,13 @@ pub fn answer_of_child(
     limit: Duration,
     hung: &'static str,
 ) -> Result<String> {
-    let child = spawn_teller(&[], || encode(&work())).context("start a child")?;
-    match decode(&hear(&child, limit).context(hung)?) {
-        Some(Ok(text)) => Ok(text),
-        Some(Err(why)) => bail!("{why}"),
-        None => bail!("its child ended without an answer"),
+    let report = || work().map_or_else(Report::Failed, Report::Done).encode();
+    let child = spawn_teller(&[], report).context("start a child")?;
+    match Report::decode(&hear(&child, limit).context(hung)?) {
+        Some(Report::Done(text)) => Ok(text),
+        Some(Report::Failed(why)) => bail!("{why}"),
+        _ => bail!("its child ended without an answer"),
     }
-}
-
-/// What a child sends of work that is a text or a reason: which of them is its first byte, never a word of it.
-pub fn encode(answer: &Result<String, String>) -> String {
-    match answer {
-        Ok(text) => format!("+{text}"),
-        Err(why) => format!("-{why}"),
-    }
-}
-
-fn decode(sent: &str) -> Option<Result<String, String>> {
-    let ok = sent.strip_prefix('+').map(|text| Ok(text.to_owned()));
-    ok.or_else(|| Some(Err(sent.strip_prefix('-')?.to_owned())))
 }
 
 /// What a child told, once it has ended; waits for that at most `limit`.
@@ -172,50 +165,26 @@ pub fn hear(teller: &Teller, limit: Duration) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::slot::report::Done;
     use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn a18_an_answer_is_decoded_as_it_was_encoded(answer: Result<String, String>, sent: String) {
-            prop_assert_eq!(decode(&encode(&answer)), Some(answer));
-            // What is taken for an answer is one: no two texts are the same.
-            if let Some(answer) = decode(&sent) {
-                prop_assert_eq!(encode(&answer), sent);
-            }
-        }
-    }
-
     #[test]
     fn h15_each_job_ends_in_an_outcome_of_its_own_kind_whatever_its_child_sends() {
         let none = || NO_REPORT.to_owned();
-        let failed = || Report::Failed { why: none() };
-        let sent = |text: &str| Ok(text.to_owned());
-        for lost in [Err(none()), sent("it is well"), sent("-")] {
+        let jobs = [Job::Commit, Job::Slots, Job::Update, Job::Reseal];
+        for lost in [
+            Err(none()),
+            Ok("it is well".to_owned()),
+            Ok("!x".to_owned()),
+        ] {
             let unknown = Outcome::Validated(Err(none()));
             assert_eq!(Job::Validate.outcome(lost.clone()), unknown);
-            assert_eq!(Job::Slots.outcome(lost.clone()), Outcome::Mended(failed()));
-            assert_eq!(Job::Update.outcome(lost), Outcome::Updated(failed()));
+            for job in jobs {
+                let failed = Outcome::Worked(job, Report::Failed(none()));
+                assert_eq!(job.outcome(lost.clone()), failed);
+            }
         }
-        assert_eq!(
-            Job::Reseal.outcome(Err(none())),
-            Outcome::Resealed(Err(none()))
-        );
-        assert_eq!(
-            Job::Reseal.outcome(sent("sealed")),
-            Outcome::Resealed(Err(none()))
-        );
-        assert_eq!(
-            Job::Reseal.outcome(sent("+sealed")),
-            Outcome::Resealed(Ok("sealed".to_owned()))
-        );
-        let (done, hash) = (Done::Copied, "ab".repeat(32));
-        let copied = Report::Done { done, hash };
-        assert_eq!(
-            Job::Slots.outcome(Ok(copied.encode())),
-            Outcome::Mended(copied)
-        );
+        let done = Report::Done("sealed".to_owned());
+        let outcome = Job::Reseal.outcome(Ok(done.encode()));
+        assert_eq!(outcome, Outcome::Worked(Job::Reseal, done));
     }
 
     #[test]

@@ -45,14 +45,15 @@ use bay0_validate::{Component, Finding, Level, Report};
 use nix::libc;
 
 use self::id::{Door, RoomId};
-use self::jobs::{Job, Jobs, Outcome, encode};
+use self::jobs::{Job, Jobs, Outcome};
 use self::keeper::{Event, Keeping, Lost};
 use self::poll::{Poll, Source};
 use self::rooms::{Effect, Rooms};
 use self::say::{CONSOLE_RETRY, Log};
 use self::{buttons::Buttons, console::Console, disk::Disk, doors::Doors, ending::Way};
 use self::{facts::Facts, health::Health, reaper::Reaper, stage::Stage, watchdog::Watchdog};
-use crate::slot::{self, firmware::Slots};
+use crate::slot::firmware::Slots;
+use crate::slot::report::Report as Work;
 use crate::sys::{boot_ms, raise_clock, told, unix_seconds};
 
 /// How long PID 1 sleeps at most.
@@ -266,13 +267,14 @@ impl Bay0 {
     /// same, it ends the machine. A boot that waits for the passphrase has neither rooms nor anything open.
     fn go_down(mut self, way: Way, was_up: bool) -> ! {
         self.jobs.clear();
+        let firmware = ending::remember();
         if was_up {
             self.step("shutdown", ending::UNSTOPPED, |_| ending::stop_rooms());
             self.step("shutdown", ending::UNKEPT, |bay| {
                 ending::close(bay.keeper.client(), way)
             });
         }
-        ending::finish(way, &mut self.log)
+        ending::finish(way, &mut self.log, firmware.as_ref())
     }
 
     fn on_signal(&mut self) {
@@ -511,7 +513,8 @@ impl Bay0 {
                 .unlocked(keeper::DEVICE)
                 .unwrap_or_default()
                 .to_owned();
-            self.begin(Job::Reseal, &[], || encode(&reseal(&disk)));
+            let work = || reseal(&disk).map_or_else(Work::Failed, Work::Done);
+            self.begin(Job::Reseal, &[], || work().encode());
         }
     }
 
@@ -551,18 +554,16 @@ impl Bay0 {
     fn done(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Validated(report) => self.validated(report),
-            Outcome::Mended(report) => self.reported("slots", report),
-            Outcome::Updated(report) => {
-                let failed = matches!(report, slot::report::Report::Failed { .. });
-                self.reported("update", report);
-                if failed {
-                    // It may have been cut off while it was written.
+            Outcome::Worked(job, mut report) => {
+                self.remember(&mut report);
+                if report != Work::Done(String::new()) {
+                    self.log.say(format!("{}: {}", job.name(), report.text()));
+                }
+                // An update may have been cut off while it was written.
+                let failed = matches!(report, Work::Failed(_));
+                if job == Job::Commit || job == Job::Update && failed {
                     self.mend();
                 }
-            }
-            Outcome::Resealed(sealed) => {
-                let text = sealed.unwrap_or_else(|why| slot::report::failure(&why));
-                self.log.say(format!("reseal: {text}"));
             }
         }
     }

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use bay0_persona::confine::{Rights, confine};
 use bay0_persona::disks::{self, APPEARS, VARS};
 use bay0_persona::policy::SLOT;
@@ -14,10 +14,10 @@ use bay0_persona::policy::SLOT;
 use super::Bay0;
 use super::ending::Way;
 use super::id::RoomId;
-use super::jobs::{Job, answer_of_child};
+use super::jobs::{Job, answer_of_child, by_child};
 use super::watchdog::Watchdog;
 use crate::slot::firmware::Slots;
-use crate::slot::install::{install, mend, report, told};
+use crate::slot::install::{install, mend, told};
 use crate::slot::report::Report;
 use crate::slot::starts;
 
@@ -59,27 +59,23 @@ impl Bay0 {
         let Some(slots) = self.slots.clone() else {
             return;
         };
-        let here = slots.here;
-        let text = match well {
-            true => match slots.commit() {
-                Ok(false) => String::new(),
-                Ok(true) => format!("slot {here} is the first from now on"),
-                Err(error) => format!("FAIL: {error:#}; next: see the firmware's boot entries"),
-            },
-            false if slots.on_trial() => {
-                // That the images of rooms are not there is no fault of its own: whoever attaches them may try again.
-                if !self.health.only_rooms_failed() {
-                    starts::fail(Path::new(VARS));
-                }
-                self.shut_down(Way::Reboot, "a Spine on trial");
-                format!("FAIL: slot {here} is not well; next: see why above")
-            }
-            false => return,
-        };
-        if !text.is_empty() {
-            self.log.say(format!("slots: {text}"));
+        if well {
+            return self.begin(Job::Commit, &[], || Report::of(commit(&slots)).encode());
         }
-        self.mend();
+        if slots.on_trial() {
+            // That the images of rooms are not there is no fault of its own: whoever attaches them may try again.
+            if !self.health.only_rooms_failed() {
+                let fail = || {
+                    starts::fail(Path::new(VARS));
+                    Ok(())
+                };
+                // What the firmware does not take is tried again.
+                let _ = by_child(fail, "late");
+            }
+            self.shut_down(Way::Reboot, "a Spine on trial");
+            let text = format!("slot {} is not well; next: see why above", slots.here);
+            self.log.say(format!("slots: FAIL: {text}"));
+        }
     }
 
     /// Looks after the slot that does not run.
@@ -87,7 +83,7 @@ impl Bay0 {
         let refused = self.refused.clone();
         let fired = self.watchdog.as_ref().is_some_and(Watchdog::has_fired);
         if let Some(slots) = self.slots.clone().filter(|_| !self.is_updating()) {
-            let work = || report(mend(&slots, &refused, fired)).encode();
+            let work = || Report::of(mend(&slots, &refused, fired)).encode();
             self.begin(Job::Slots, &[], work);
         }
     }
@@ -104,9 +100,9 @@ impl Bay0 {
         let (floor, refused) = (self.facts.epoch().unwrap_or(u64::MAX), self.refused.clone());
         let keep: Vec<_> = sent.iter().map(AsRawFd::as_raw_fd).collect();
         self.begin(Job::Update, &keep, || {
-            let report = report(install(&slots, floor, &refused, sent.as_ref()));
+            let report = Report::of(install(&slots, floor, &refused, sent.as_ref()));
             // The room hears what the console shows, if it still listens.
-            let _ = sent.map(|mut room| writeln!(room, "{}", report.text(slots.there)));
+            let _ = sent.map(|mut room| writeln!(room, "{}", report.text()));
             report.encode()
         });
         Ok(())
@@ -126,19 +122,27 @@ impl Bay0 {
     }
 
     fn is_updating(&self) -> bool {
-        self.stage.is_ending() || self.jobs.is_at(Job::Slots) || self.jobs.is_at(Job::Update)
+        let is_at = |job: &Job| self.jobs.is_at(*job);
+        self.stage.is_ending() || [Job::Commit, Job::Slots, Job::Update].iter().any(is_at)
     }
 
-    /// Says what has become of work on the slots, and remembers a Spine that has failed (H17).
-    pub fn reported(&mut self, by: &str, mut report: Report) {
-        if let Report::Refused { hash, why } = &mut report {
+    /// Remembers a Spine that has failed (H17).
+    pub fn remember(&mut self, report: &mut Report) {
+        if let Report::Refused { hash, why } = report {
             *why = format!("{why}, and the last boot on record {}", self.ended);
             self.refused.push(hash.clone());
             self.keeper.refuse_spine(hash.clone(), why.clone());
         }
-        let there = self.slots.as_ref().map_or("", |slots| slots.there);
-        self.log.say(format!("{by}: {}", report.text(there)));
     }
+}
+
+/// The slot that runs is well, which a child has the firmware remember.
+fn commit(slots: &Slots) -> Result<Report> {
+    let moved = slots
+        .commit()
+        .map_err(|error| anyhow!("{error:#}; next: see the firmware's boot entries"))?;
+    let text = moved.then(|| format!("slot {} is the first from now on", slots.here));
+    Ok(Report::Done(text.unwrap_or_default()))
 }
 
 /// What the partition that was booted is called, by a child, which reads disks.

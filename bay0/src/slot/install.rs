@@ -26,7 +26,7 @@ use nix::errno::Errno;
 use nix::libc;
 
 use crate::slot::firmware::Slots;
-use crate::slot::report::{Done, Report};
+use crate::slot::report::Report;
 
 /// The certificate of the key that signs updates, in the verified root.
 const MAKER: &str = "/lib/bay0/update.der";
@@ -40,18 +40,6 @@ const HEAD_AT: u64 = 40 * MIB as u64 - HEAD as u64;
 const UNSIGNED: &str = "its signature is not that of this Spine's maker; next: get another";
 
 nix::ioctl_none!(flush_buffers, 0x12, 97);
-
-/// What the child reports of its work.
-pub fn report(worked: Result<Report>) -> Report {
-    worked.unwrap_or_else(|error| Report::Failed {
-        why: format!("{error:#}"),
-    })
-}
-
-fn done(done: Done, hash: &str) -> Report {
-    let hash = hash.to_owned();
-    Report::Done { done, hash }
-}
 
 /// Writes an update into the other slot and has the firmware try it once. What was done. What is attached is read twice, so that all of
 /// it is right before anything is written; what a room sends has its head first, and the rest goes where it belongs at once.
@@ -111,7 +99,8 @@ fn put(slots: &Slots, from: impl Read, hash: &str, head: &[u8]) -> Result<Report
     let mut slot = replace(slots, from, hash)?;
     slots.try_once()?;
     seal(&mut slot, head)?;
-    Ok(done(Done::Tried, hash))
+    let text = format!("{hash} is tried at the next boot; next: reboot");
+    Ok(Report::Done(text))
 }
 
 /// Looks at the slot that does not run: see the table in [`crate::slot::firmware`]. It is made a copy of the one that runs if it is not what its
@@ -122,13 +111,13 @@ fn put(slots: &Slots, from: impl Read, hash: &str, head: &[u8]) -> Result<Report
 pub fn mend(slots: &Slots, refused: &[String], fired: bool) -> Result<Report> {
     let mut slots = slots.clone();
     let made = slots.enter()?;
-    let trial = slots.trial();
-    let (mut good, mut other) = (open(slots.here)?, open(slots.there)?);
+    let (there, trial) = (slots.there, slots.trial());
+    let (mut good, mut other) = (open(slots.here)?, open(there)?);
     let (head, other_head) = (head_of(&mut good)?, head_of(&mut other)?);
     let [here, hash] = [&head, &other_head].map(|it| field(it, "hash ").unwrap_or_default());
     let whole = fingerprint(&mut other)? == hash;
     if whole && (slots.waits() || trial.is_none() && slots.spare()) {
-        return Ok(done(Done::Whole, hash));
+        return Ok(Report::Done(format!("slot {there} is whole: {hash}")));
     }
     if whole && refused.iter().all(|it| it != hash) {
         if let Some(why) = trial.and_then(|it| it.refusal(fired)) {
@@ -136,18 +125,19 @@ pub fn mend(slots: &Slots, refused: &[String], fired: bool) -> Result<Report> {
             return Ok(Report::Refused { hash, why });
         }
         let older = hash == here || version(&other_head) < version(&head);
+        let why = if made {
+            "has a boot entry again"
+        } else {
+            "is not proven"
+        };
         if trial.is_none() && older {
             slots.readmit()?;
-            let whole = if made { Done::Entered } else { Done::Unproven };
-            return Ok(done(whole, hash));
+            let text = format!("slot {there} is whole, and {why}: {hash}");
+            return Ok(Report::Done(text));
         }
         slots.try_once()?;
-        let tried = if made {
-            Done::EnteredTried
-        } else {
-            Done::UnprovenTried
-        };
-        return Ok(done(tried, hash));
+        let text = format!("slot {there} {why}: {hash} is tried at the next boot; next: reboot");
+        return Ok(Report::Done(text));
     }
     let sound = fingerprint(&mut good)? == here;
     ensure!(
@@ -158,7 +148,7 @@ pub fn mend(slots: &Slots, refused: &[String], fired: bool) -> Result<Report> {
     let mut slot = replace(&slots, good, here)?;
     seal(&mut slot, &head)?;
     slots.readmit()?;
-    Ok(done(Done::Copied, here))
+    Ok(Report::Done(format!("slot {there} is made a copy: {here}")))
 }
 
 /// Writes all but the head of the other slot, which the firmware starts no more by itself, and compares what the disk then has.
