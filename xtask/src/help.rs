@@ -37,7 +37,7 @@ pub const VM: &str = "Examples:
 pub const SOAK: &str = "Examples:
   cargo xtask soak --for 8h           every topic by turns; the next run goes on where this one stopped
   cargo xtask soak scenarios --for 1h --under-load        machines in a random order, on a busy host
-  cargo xtask soak names --seed 7 --from 123 --for 1s    one case again";
+  cargo xtask soak genesis --seed 7 --from 123 --for 1s  one case again";
 
 pub const BENCH: &str = "Examples:
   cargo xtask bench                   every figure, as a table

@@ -33,7 +33,7 @@ const ROOM_CUTS: u64 = 4;
 /// What `cargo xtask soak` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SoakArgs {
-    /// Only the topics whose name contains this: cuts, names, wire, genesis, umbilical, rooms, updates, fuzz, scenarios
+    /// Only the topics whose name contains this: cuts, genesis, umbilical, rooms, updates, fuzz, scenarios
     pub filter: Option<String>,
     /// How long: 90s, 30m, 8h
     #[arg(long = "for", default_value = "1h", value_parser = duration)]
@@ -73,13 +73,7 @@ struct Soak<'a> {
 
 type Case = fn(&mut Soak, u64) -> Result<()>;
 
-const TOPICS: [(&str, Case); 9] = [
-    ("names", |soak, number| {
-        cases::names(&mut Rng::new(soak.seed, number))
-    }),
-    ("wire", |soak, number| {
-        cases::wire(&mut Rng::new(soak.seed, number))
-    }),
+const TOPICS: [(&str, Case); 7] = [
     ("genesis", |soak, number| {
         cases::genesis(&mut Rng::new(soak.seed, number))
     }),
@@ -245,16 +239,6 @@ mod tests {
     }
 
     #[test]
-    fn h14_a16_names_sample() {
-        sample(20, cases::names);
-    }
-
-    #[test]
-    fn h10_a16_wire_sample() {
-        sample(100, cases::wire);
-    }
-
-    #[test]
     fn s02_a16_genesis_sample() {
         sample(5, cases::genesis);
     }
@@ -264,10 +248,10 @@ mod tests {
         sample(100, cases::umbilical);
     }
 
-    /// The files of a build folder after a soak of `names`, by name.
+    /// The files of a build folder after a soak of `umbilical`, by name.
     fn soaked(layout: &Layout, seed: Option<u64>, from: Option<u64>) -> BTreeMap<String, String> {
         let args = SoakArgs {
-            filter: Some("names".to_owned()),
+            filter: Some("umbilical".to_owned()),
             length: Duration::from_millis(1),
             seed,
             from,
@@ -294,7 +278,7 @@ mod tests {
         let own = soaked(&layout, Some(7), None);
         assert_eq!(own.keys().collect::<Vec<_>>(), ["soak-7.json", "soak.json"]);
         assert_eq!(own["soak.json"], going_on["soak.json"]);
-        let next = |text: &str| serde_json::from_str::<Progress>(text).unwrap().next["names"];
+        let next = |text: &str| serde_json::from_str::<Progress>(text).unwrap().next["umbilical"];
         let later = soaked(&layout, Some(7), None);
         assert!(next(&later["soak-7.json"]) > next(&own["soak-7.json"]));
         assert_eq!(later["soak.json"], going_on["soak.json"]);

@@ -6,100 +6,13 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, bail, ensure};
-use bay0_persona::PersonaName;
 use bay0_state::genesis::{Genesis, LOG_NAME, MAX_BATCH};
 use bay0_state::verify_log;
-use bay0_state::wire::{decode, decode_reply, encode};
 use bay0_umbilical::{MAX_REQUEST, Server, packet_socket};
 use nix::sys::socket::{UnixAddr, connect};
-use regex::Regex;
 
 use crate::vm::cutlog::SECTOR;
 use crate::vm::rng::Rng;
-
-/// The grammar of H14, written down a second time.
-const GRAMMAR: &str = r"\A(sys|p)://[a-z0-9]{1,32}(/[a-z0-9]{1,32}){0,4}\z";
-
-/// The type accepts what the grammar accepts and nothing else, and both spellings lead back to it (H14).
-pub fn names(rng: &mut Rng) -> Result<()> {
-    let grammar = Regex::new(GRAMMAR)?;
-    for _ in 0..100 {
-        let text = name(rng);
-        let parsed = PersonaName::parse(&text);
-        ensure!(
-            parsed.is_ok() == grammar.is_match(&text),
-            "{text:?}: {parsed:?} against the grammar"
-        );
-        if let Ok(name) = parsed {
-            ensure!(name.to_string() == text, "{text:?} is spelled {name}");
-            let back = PersonaName::from_internal(&name.internal());
-            ensure!(
-                back.as_ref() == Some(&name),
-                "{text:?} comes back as {back:?}"
-            );
-        }
-        // The internal spelling may be anything as well.
-        if let Some(name) = PersonaName::from_internal(&text) {
-            ensure!(
-                name.internal() == text,
-                "{text:?} is spelled {}",
-                name.internal()
-            );
-        }
-    }
-    Ok(())
-}
-
-fn name(rng: &mut Rng) -> String {
-    let mut text = rng.pick(&["p://", "sys://", "p__", "", "P://"]).to_owned();
-    for nth in 0..=rng.below(6) {
-        if nth > 0 {
-            text.push_str(rng.pick(&["/", "/", "/", "__", "//"]));
-        }
-        for _ in 0..rng.pick(&[1, 1, 4, 8, 31, 32, 33, 0]) {
-            let alphabet = if rng.below(60) == 0 {
-                "A_-. \u{e9}\0/"
-            } else {
-                "abcxyz0189"
-            };
-            let at = rng.below(alphabet.chars().count() as u64) as usize;
-            text.extend(alphabet.chars().nth(at));
-        }
-    }
-    text
-}
-
-/// No bytes upset the decoder, and what it accepts survives another round (H10).
-pub fn wire(rng: &mut Rng) -> Result<()> {
-    for _ in 0..100 {
-        let args: Vec<String> = (0..rng.below(5)).map(|_| word(rng)).collect();
-        let op = rng.pick(&["append", "set-state", "probe", "ok", "no"]);
-        let mut packet = encode(op, &args);
-        let fields = decode(&packet);
-        ensure!(
-            fields[0] == op && fields[1..] == args,
-            "{op} {args:?} does not come back"
-        );
-        damage(rng, &mut packet);
-        let fields = decode(&packet);
-        let again = encode(fields[0], &fields[1..]);
-        ensure!(
-            again == packet || std::str::from_utf8(&packet).is_err(),
-            "{fields:?} out of {packet:?} does not come back"
-        );
-        let reply = decode_reply(&packet);
-        let again = match &reply {
-            Some(Ok(values)) => encode("ok", values),
-            Some(Err(message)) => encode("no", &[message]),
-            None => continue,
-        };
-        ensure!(
-            again == packet,
-            "{reply:?} out of {packet:?} does not come back"
-        );
-    }
-    Ok(())
-}
 
 fn word(rng: &mut Rng) -> String {
     let length = rng.below(40) as usize;
