@@ -4,8 +4,6 @@
 //! [`db`] writes what ships.
 
 mod db;
-#[cfg(test)]
-mod fields;
 mod file;
 mod rule;
 mod set;

@@ -8,7 +8,6 @@ mod order;
 use std::fs;
 
 use super::*;
-use crate::policy::fields::FIELDS;
 use crate::policy::rule::{Grant, Persist, Restart};
 
 /// The least that a file has to say.
@@ -353,6 +352,7 @@ fn a06_exit_codes_are_0_in_order_and_1_not_in_order() {
 /// The bounds that a refusal names, the bounds that are held, and those of the document are the same.
 #[test]
 fn a06_bounds_in_the_table_are_the_bounds_that_are_held() {
+    let fields = document::fields();
     let numbers = [
         ("cpu.quota", terms::CPU_QUOTA),
         ("cpu.weight", terms::CPU_WEIGHT),
@@ -363,7 +363,7 @@ fn a06_bounds_in_the_table_are_the_bounds_that_are_held() {
         ("persist.records", terms::PERSIST_RECORDS),
     ];
     for (field, bounds) in numbers {
-        let row = FIELDS.iter().find(|row| row.0 == field).unwrap();
+        let row = fields.iter().find(|row| row.0 == field).unwrap();
         let (low, high) = (bounds.start(), bounds.end());
         assert!(row.1.contains(&format!("{low} to {high}")), "{row:?}");
         let more = "restart.when = \"on-failure\"\nrestart.tries = 1\nrestart.delay_ms = 100\n\
@@ -389,7 +389,7 @@ fn a06_bounds_in_the_table_are_the_bounds_that_are_held() {
         ("environment", terms::MAX_VARIABLES),
     ];
     for (field, most) in counts {
-        let row = FIELDS.iter().find(|row| row.0 == field).unwrap();
+        let row = fields.iter().find(|row| row.0 == field).unwrap();
         assert!(row.1.contains(&most.to_string()), "{row:?}");
     }
     for (field, bounds) in [
@@ -398,7 +398,7 @@ fn a06_bounds_in_the_table_are_the_bounds_that_are_held() {
         ("persist.bytes", terms::PERSIST_BYTES),
         ("persist.rate", terms::PERSIST_RATE),
     ] {
-        let row = FIELDS.iter().find(|row| row.0 == field).unwrap();
+        let row = fields.iter().find(|row| row.0 == field).unwrap();
         let said = format!(
             "`{}` to `{}`",
             file::unit(*bounds.start()),
