@@ -37,7 +37,8 @@ class Tpm:
         self.places = [f"{folder}/data", f"{folder}/control"]
         data, control = (f"type=unixio,path={place}" for place in self.places)
         state = f"dir={folder}"
-        command = ["swtpm", "socket", "--tpm2", "--tpmstate", state, "--server", data, "--ctrl", control, "--flags", "not-need-init"]
+        places = ["--tpmstate", state, "--server", data, "--ctrl", control]
+        command = ["swtpm", "socket", "--tpm2", "--terminate", "--flags", "not-need-init", *places]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         self.socket = socket.socket(socket.AF_UNIX)
         for _ in range(200):
