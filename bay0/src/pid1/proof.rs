@@ -16,11 +16,12 @@ const HUNG: &str = "the verified device hangs";
 /// # Errors
 /// What is not so.
 pub fn root() -> Result<String> {
-    let prove = || {
-        confine(Rights::Disks).map_err(|error| format!("confine who proves: {error}"))?;
-        with(|root| root.prove())
-    };
     answer_of_child(prove, PATIENCE, HUNG)
+}
+
+fn prove() -> Result<String, String> {
+    confine(Rights::Disks).map_err(|error| format!("confine who proves: {error}"))?;
+    with(|root| root.prove())
 }
 
 /// Has something done with what this Spine's root is to be: the child's part.

@@ -65,12 +65,8 @@ impl Bay0 {
         if slots.on_trial() {
             // That the images of rooms are not there is no fault of its own: whoever attaches them may try again.
             if !self.health.only_rooms_failed() {
-                let fail = || {
-                    starts::fail(Path::new(VARS));
-                    Ok(())
-                };
                 // What the firmware does not take is tried again.
-                let _ = by_child(fail, "late");
+                let _ = by_child(failed, "late");
             }
             self.shut_down(Way::Reboot, "a Spine on trial");
             let text = format!("slot {} is not well; next: see why above", slots.here);
@@ -134,6 +130,12 @@ impl Bay0 {
             self.keeper.refuse_spine(hash.clone(), why.clone());
         }
     }
+}
+
+/// The slot that runs has failed, which a child has the firmware remember.
+fn failed() -> Result<(), String> {
+    starts::fail(Path::new(VARS));
+    Ok(())
 }
 
 /// The slot that runs is well, which a child has the firmware remember.
