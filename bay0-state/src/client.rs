@@ -12,7 +12,7 @@ use nix::sys::socket::{MsgFlags, recv};
 
 use crate::error::DIRTY;
 use crate::keeper::{self, Config};
-use crate::wire::{Persona, Reply, decode_reply, encode};
+use crate::wire::{Answered, Persona, encode};
 
 /// How long a read that survival depends on may take (H06).
 const READ_DEADLINE: Duration = Duration::from_millis(200);
@@ -71,7 +71,7 @@ impl Keeper {
     /// Sends a request and waits for the values it is answered, at most its deadline in all.
     pub fn call(&mut self, op: Op, args: &[&str]) -> io::Result<Vec<String>> {
         self.send(op, args, None, Some(deadline(op)))?;
-        self.wait()?.map_err(io::Error::other)
+        self.wait()?.values().map_err(io::Error::other)
     }
 
     /// Sends a request without waiting, unless one is in flight ([`Keeper::time_left`]): its reply comes first, and is dropped.
@@ -164,10 +164,10 @@ impl Keeper {
     }
 
     /// The reply to what is in flight, within the time that it has left.
-    fn wait(&mut self) -> io::Result<Reply> {
+    fn wait(&mut self) -> io::Result<Answered> {
         let reply = self.receive(self.time_left().unwrap_or_default())?;
         let late = || self.expired().unwrap_or_else(|| died("idle"));
-        reply.map(|(_, reply)| reply).ok_or_else(late)
+        reply.map(|(_, answer)| answer).ok_or_else(late)
     }
 
     /// The next packet. It is asked for its length first: PID 1 does not keep 64 KiB for replies of a few bytes.
@@ -181,12 +181,12 @@ impl Keeper {
     }
 
     /// Takes the reply to what is in flight, and what that was, if it comes within `limit`. When the socket is readable it is there.
-    pub fn receive(&mut self, limit: Duration) -> io::Result<Option<(Op, Reply)>> {
+    pub fn receive(&mut self, limit: Duration) -> io::Result<Option<(Op, Answered)>> {
         let op = self.flight.map_or("idle", |it| it.op);
         // The kernel counts in ticks and may be one early; and no time at all would mean no time-out.
         let limit = limit.saturating_add(TICK);
         let reply = match self.packet(limit) {
-            Ok(packet) => decode_reply(&packet),
+            Ok(packet) => Answered::decode(&packet),
             Err(cause) if cause.kind() == ErrorKind::WouldBlock => return Ok(None),
             Err(_) => None,
         };

@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | `unlock PROFILE` | find the disk and open the vault on it, which may take a person hours (C07) | `plain`, `passphrase`, `passphrase+tpm`, `recovered` (by its recovery key), `again` or `locked`, what is to be mounted, the disk, what is to be said or nothing; then what is not as it should be of any disk |
 //! | `open BOOT_ID DISK` | mount, give up every right but files, then open everything | last-known-good time, newest sequence number, what is in force, how the previous boot ended, what ext4 has noted of its errors or nothing; then what is wrong, each of which makes the whole boot RED |
-//! | `append TEXT…` | append records to the genesis log | sequence number of the last |
+//! | `append TEXT…` | append records to the genesis log | sequence number of the last, which no other answer has |
 //! | `probe` | write, read back and remove a marker file, and append a record (H15) | its sequence number |
 //! | `close HOW NOW` | record how this boot ended, make everything durable; the end of this process unmounts it | |
 //! | `personas` | | `NAME STATE` each, sorted by name |
@@ -49,7 +49,7 @@ use crate::error::{Fault, at, failed};
 use crate::gate;
 use crate::genesis::{Genesis, UNTOLD};
 use crate::vault;
-use crate::wire::{MAX_MESSAGE, Reply, decode, encode};
+use crate::wire::{Answered, MAX_MESSAGE, Reply, decode};
 
 /// Longest that the end of one room's process is waited for: it may be in the middle of a flush.
 const GATE_DEADLINE: Duration = Duration::from_millis(500);
@@ -83,7 +83,10 @@ pub fn run(socket: &UnixDatagram, config: &Config) -> i32 {
     while let Ok((length @ 1.., given)) = receive(socket, &mut packet, MsgFlags::empty()) {
         let request = decode(packet.get(..length).unwrap_or_default());
         let done = match (request.as_slice(), &store) {
-            (["gate", name, order @ ..], Some(open)) => gates.pass(&open.dir, name, order, given),
+            (["gate", name, order @ ..], Some(open)) => {
+                let passed = gates.pass(&open.dir, name, order, given);
+                passed.map(Answered::Values)
+            }
             _ => {
                 if request.starts_with(&["close"]) {
                     gates.close();
@@ -91,31 +94,32 @@ pub fn run(socket: &UnixDatagram, config: &Config) -> i32 {
                 handle(config, &mut store, &request)
             }
         };
-        let reply = match done {
-            Ok(values) => encode("ok", &values),
-            Err(fault) => encode("no", &[fault]),
-        };
-        // A reply that cannot be sent is missed by PID 1, whose patience then ends this keeper.
-        let _ = socket.send(&reply);
+        // An answer that cannot be sent is missed by PID 1, whose patience then ends this keeper.
+        let _ = socket.send(&done.unwrap_or_else(Answered::Refused).encode());
     }
     0
 }
 
-fn handle(config: &Config, store: &mut Option<Persist>, request: &[&str]) -> Reply {
+fn handle(
+    config: &Config,
+    store: &mut Option<Persist>,
+    request: &[&str],
+) -> Result<Answered, Fault> {
     let open = store.as_mut().ok_or(NOT_OPEN);
-    match *request {
+    let values = match *request {
         ["unlock", profile] => vault::unlock(|| found(config, profile)),
         ["open", boot_id, disk] => {
             let (opened, values) = Persist::open(config, boot_id, disk)?;
             *store = Some(opened);
             Ok(values)
         }
-        ["append", ref texts @ ..] => open?.append(texts),
-        ["probe"] => open?.probe(),
+        ["append", ref texts @ ..] => return open?.append(texts),
+        ["probe"] => return open?.probe(),
         ["close", how, now] => store.take().ok_or(NOT_OPEN)?.close(how, now),
         ["baked"] => open.map_or_else(|_| db::baked(config.policies), |open| open.baked.clone()),
         _ => open?.db.as_ref()?.answer(request),
-    }
+    };
+    values.map(Answered::Values)
 }
 
 /// The processes of the rooms that have wished for something, by the rooms' names.
@@ -245,14 +249,14 @@ impl Persist {
     }
 
     /// Once a write failed, what the page cache and the disk hold may differ, so nothing more is accepted.
-    fn append(&mut self, texts: &[&str]) -> Reply {
+    fn append(&mut self, texts: &[&str]) -> Result<Answered, Fault> {
         let log = self.log.as_mut().map_err(|fault| fault.clone())?;
         let recorded = log.append(texts);
         let recorded = recorded.inspect_err(|fault| self.log = Err(fault.clone()));
-        recorded.map(|seq| vec![seq.to_string()])
+        recorded.map(Answered::Recorded)
     }
 
-    fn probe(&mut self) -> Reply {
+    fn probe(&mut self) -> Result<Answered, Fault> {
         let path = self.dir.join(".probe");
         write_and_read_back(&path).map_err(at(format!("marker write {}", path.display())))?;
         self.append(&["validate: probe"])

@@ -42,4 +42,4 @@ pub use genesis::{Summary, verify_log};
 pub use keeper::{Config, SPINE};
 pub use sha256::{hex, sha256};
 pub use vault::reseal;
-pub use wire::{Persona, Reply, State};
+pub use wire::{Answered, Persona, Reply, State};

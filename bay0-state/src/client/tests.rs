@@ -69,11 +69,11 @@ fn told<T>(outcome: io::Result<T>) -> Result<T, String> {
 
 /// What a request that is recorded answers: the sequence number.
 fn recorded(keeper: &mut Keeper, op: Op, args: &[&str]) -> Result<u64, String> {
-    let values = told(keeper.call(op, args))?;
-    let [seq] = values.as_slice() else {
-        panic!("{values:?}")
-    };
-    Ok(seq.parse().unwrap())
+    told(keeper.send(op, args, None, Some(deadline(op))))?;
+    match told(keeper.wait())? {
+        Answered::Recorded(seq) => Ok(seq),
+        other => Err(other.values().unwrap_err()),
+    }
 }
 
 fn append(keeper: &mut Keeper, texts: &[&str]) -> Result<u64, String> {
@@ -213,7 +213,7 @@ fn t04_baked_policies_are_read_without_a_disk_in_one_reply_however_many() {
 
 #[test]
 fn h10_a_row_that_is_no_persona_is_refused() {
-    let mut keeper = fake(|_| Ok(vec!["p://Work running".into()]));
+    let mut keeper = fake(|_| Answered::Values(vec!["p://Work running".into()]));
     let text =
         "keeper personas: the keeper died; state is dirty; next: check the disk, then reboot";
     assert_eq!(told(keeper.personas()), Err(text.into()));
@@ -340,15 +340,13 @@ fn h06_a_keeper_that_dies_is_noticed_at_once() {
 }
 
 /// A keeper that answers each request with what `body` makes of its number, from 1.
-fn fake(body: impl Fn(u64) -> Reply) -> Keeper {
+fn fake(body: impl Fn(u64) -> Answered) -> Keeper {
     Keeper::start_with(move |socket| {
         let mut packet = vec![0; MAX_MESSAGE];
         for number in 1.. {
             match socket.recv(&mut packet) {
                 Ok(length) if length > 0 => {
-                    let reply = body(number).map(|values| encode("ok", &values));
-                    let reply = reply.unwrap_or_else(|text| encode("no", &[text]));
-                    socket.send(&reply).unwrap();
+                    socket.send(&body(number).encode()).unwrap();
                 }
                 _ => return 0,
             }
@@ -362,7 +360,7 @@ fn fake(body: impl Fn(u64) -> Reply) -> Keeper {
 fn h06_a_call_that_was_not_answered_in_time_stays_in_flight_until_the_keeper_is_killed() {
     let mut keeper = fake(|_| {
         std::thread::sleep(2 * READ_DEADLINE);
-        Ok(vec![])
+        Answered::Values(vec![])
     });
     let late =
         "keeper personas: no answer in 200 ms; state is dirty; next: check the disk, then reboot";
@@ -388,7 +386,7 @@ fn h10_a_reply_of_the_wrong_kind_counts_as_a_dead_keeper() {
 
 #[test]
 fn a11_one_request_is_in_flight_at_a_time() {
-    let mut keeper = fake(|number| Ok(vec![number.to_string()]));
+    let mut keeper = fake(Answered::Recorded);
     assert_eq!(
         (told(keeper.receive(Duration::ZERO)), keeper.time_left()),
         (Ok(None), None)
@@ -402,7 +400,7 @@ fn a11_one_request_is_in_flight_at_a_time() {
     keeper.post("append", &[]).unwrap();
     let mut fds = [PollFd::new(keeper.socket.as_fd(), PollFlags::POLLIN)];
     poll(&mut fds, PollTimeout::NONE).unwrap();
-    let fourth = Some(("append", Ok(vec!["4".to_owned()])));
+    let fourth = Some(("append", Answered::Recorded(4)));
     assert_eq!(told(keeper.receive(Duration::ZERO)), Ok(fourth));
     assert_eq!(keeper.time_left(), None);
 }
@@ -457,7 +455,7 @@ fn a16_a_packet_that_is_no_request_is_answered_and_survived() {
         keeper.socket.send(packet).unwrap();
         let (_, reply) = keeper.receive(WRITE_DEADLINE).unwrap().unwrap();
         let text = "keeper: unknown request; not done; next: report this text";
-        assert_eq!(reply, Err(text.to_owned()));
+        assert_eq!(reply, Answered::Refused(text.to_owned()));
     }
     assert_eq!(append(&mut keeper, &["still here"]), Ok(1));
 }

@@ -8,15 +8,12 @@ fn text() -> impl Strategy<Value = String> {
     "[^\0]{0,40}"
 }
 
-fn reply() -> impl Strategy<Value = Reply> {
-    prop_oneof![vec(text(), 0..9).prop_map(Ok), text().prop_map(Err)]
-}
-
-fn packet(reply: &Reply) -> Vec<u8> {
-    match reply {
-        Ok(values) => encode("ok", values),
-        Err(message) => encode("no", &[message]),
-    }
+fn answer() -> impl Strategy<Value = Answered> {
+    prop_oneof![
+        any::<u64>().prop_map(Answered::Recorded),
+        vec(text(), 0..9).prop_map(Answered::Values),
+        text().prop_map(Answered::Refused),
+    ]
 }
 
 proptest! {
@@ -29,26 +26,26 @@ proptest! {
     }
 
     #[test]
-    fn h10_every_reply_survives_the_wire(reply in reply()) {
-        prop_assert_eq!(decode_reply(&packet(&reply)), Some(reply));
+    fn h10_every_answer_survives_the_wire(answer in answer()) {
+        prop_assert_eq!(Answered::decode(&answer.encode()), Some(answer));
     }
 
     #[test]
     fn a16_no_bytes_make_decoding_panic(packet in any::<Vec<u8>>()) {
         let _ = decode(&packet);
-        let _ = decode_reply(&packet);
+        let _ = Answered::decode(&packet);
     }
 
     #[test]
     fn a16_a_damaged_message_is_an_error_or_another_message(
-        reply in reply(), at in any::<prop::sample::Index>(), byte in any::<u8>()
+        answer in answer(), at in any::<prop::sample::Index>(), byte in any::<u8>()
     ) {
-        let mut bytes = packet(&reply);
+        let mut bytes = answer.encode();
         let at = at.index(bytes.len());
         bytes[at] = byte;
-        if let Some(other) = decode_reply(&bytes) {
+        if let Some(other) = Answered::decode(&bytes) {
             // Whatever was understood is a message in its own right.
-            prop_assert_eq!(packet(&other), bytes);
+            prop_assert_eq!(other.encode(), bytes);
         }
     }
 }
@@ -70,9 +67,18 @@ fn h10_256_personas_with_the_longest_names_fit() {
 }
 
 #[test]
-fn h10_what_is_not_a_reply_is_refused() {
-    for packet in [&b""[..], b"yes", b"no", b"no\0a\0b", b"ok\0\xff"] {
-        assert_eq!(decode_reply(packet), None, "{packet:?}");
+fn h10_what_is_not_an_answer_is_refused() {
+    for packet in [
+        &b""[..],
+        b"yes",
+        b"no",
+        b"no\0a\0b",
+        b"ok\0\xff",
+        b"recorded",
+        b"recorded\0+1",
+        b"recorded\x001\x002",
+    ] {
+        assert_eq!(Answered::decode(packet), None, "{packet:?}");
     }
     assert_eq!(decode(b"nack-get\0\xff"), [""]);
 }

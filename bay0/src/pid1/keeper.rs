@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use bay0_persona::PersonaName;
 use bay0_persona::disks::VARS;
-use bay0_state::{Keeper, Op, Reply, SPINE, State, WRITE_DEADLINE};
+use bay0_state::{Answered, Keeper, Op, Reply, SPINE, State, WRITE_DEADLINE};
 use nix::libc;
 use nix::unistd::getpid;
 
@@ -304,17 +304,16 @@ impl Keeping {
     pub fn receive(&mut self, log: &mut Log) -> Vec<Event> {
         let waited = self.client.as_ref().and_then(Keeper::waits);
         let take = |keeper: &mut Keeper| keeper.receive(Duration::ZERO);
-        let (op, reply) = match self.client.as_mut().map(take) {
+        let (op, answer) = match self.client.as_mut().map(take) {
             Some(Ok(Some(reply))) => reply,
             Some(Err(error)) => return vec![Event::Lost(error)],
             _ => return Vec::new(),
         };
         self.follow(waited, true, log);
-        // Only what was recorded is answered with a value, the number of the last record.
-        if !matches!(op, "unlock" | "open") {
-            let seq = reply.iter().flatten().find_map(|seq| seq.parse().ok());
-            self.log_seq = seq.unwrap_or(self.log_seq);
+        if let Answered::Recorded(seq) = answer {
+            self.log_seq = seq;
         }
+        let reply = answer.values();
         #[cfg(feature = "fault")]
         let done = reply.is_ok().then_some(Event::Done(op));
         if op == "append" {

@@ -514,7 +514,7 @@ impl Bay0 {
                 .unwrap_or_default()
                 .to_owned();
             let work = || reseal(&disk).map_or_else(Work::Failed, Work::Done);
-            self.begin(Job::Reseal, &[], || work().encode());
+            self.dispatch(Job::Reseal, &[], || work().encode());
         }
     }
 
@@ -523,7 +523,7 @@ impl Bay0 {
     /// Starts a validation, unless one is under way.
     fn start_validator(&mut self) {
         if !self.jobs.is_at(Job::Validate) {
-            self.begin(Job::Validate, &[], health::validate);
+            self.dispatch(Job::Validate, &[], health::validate);
         }
     }
 
@@ -544,7 +544,7 @@ impl Bay0 {
     }
 
     /// Has a child, which keeps these descriptors, do something.
-    fn begin(&mut self, job: Job, keep: &[RawFd], work: impl FnOnce() -> String) {
+    fn dispatch(&mut self, job: Job, keep: &[RawFd], work: impl FnOnce() -> String) {
         if let Err(outcome) = self.jobs.begin(job, keep, work) {
             self.done(outcome);
         }

@@ -60,7 +60,7 @@ impl Bay0 {
             return;
         };
         if well {
-            return self.begin(Job::Commit, &[], || Report::of(commit(&slots)).encode());
+            return self.dispatch(Job::Commit, &[], || Report::of(commit(&slots)).encode());
         }
         if slots.on_trial() {
             // That the images of rooms are not there is no fault of its own: whoever attaches them may try again.
@@ -80,7 +80,7 @@ impl Bay0 {
         let fired = self.watchdog.as_ref().is_some_and(Watchdog::has_fired);
         if let Some(slots) = self.slots.clone().filter(|_| !self.is_updating()) {
             let work = || Report::of(mend(&slots, &refused, fired)).encode();
-            self.begin(Job::Slots, &[], work);
+            self.dispatch(Job::Slots, &[], work);
         }
     }
 
@@ -95,7 +95,7 @@ impl Bay0 {
         ensure!(ready, BUSY);
         let (floor, refused) = (self.facts.epoch().unwrap_or(u64::MAX), self.refused.clone());
         let keep: Vec<_> = sent.iter().map(AsRawFd::as_raw_fd).collect();
-        self.begin(Job::Update, &keep, || {
+        self.dispatch(Job::Update, &keep, || {
             let report = Report::of(install(&slots, floor, &refused, sent.as_ref()));
             // The room hears what the console shows, if it still listens.
             let _ = sent.map(|mut room| writeln!(room, "{}", report.text()));
