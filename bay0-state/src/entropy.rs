@@ -23,30 +23,39 @@ nix::ioctl_write_ptr!(add_entropy, b'R', 0x03, [c_int; 2]);
 /// Longest that the kernel may take for one seed.
 const CREDIT: Duration = Duration::from_secs(1);
 
-/// A child that may credit one seed to the kernel: the keeper that has read it may not any more.
-pub(crate) struct Crediter {
-    child: Child,
-    seed: File,
+/// Who credits one seed to the kernel.
+pub(crate) enum Crediter {
+    /// A child that may, and the pipe it hears the seed on: the keeper that has read the seed may not any more.
+    Child(Child, File),
+    /// A keeper that is not confined (a test on a plain host): itself, on the device.
+    Keeper(File),
 }
 
 impl Crediter {
-    /// Starts it while there is a right to hand on.
-    pub(crate) fn start(pool: &File) -> io::Result<Self> {
+    /// Starts the child while there is a right to hand on; the device is the child's alone.
+    pub(crate) fn start(pool: File, confined: bool) -> io::Result<Self> {
+        if !confined {
+            return Ok(Self::Keeper(pool));
+        }
         let (theirs, ours) = pipe2(OFlag::O_CLOEXEC)?;
         let keep = [pool.as_raw_fd(), theirs.as_raw_fd()];
         let child = spawn(None, CloneFlags::empty(), &keep, || {
             let (mut seed, mut theirs) = ([0; 32], File::from(theirs));
             let read = confine(Rights::Seed).and_then(|()| theirs.read_exact(&mut seed));
-            errno(read.and_then(|()| credit(pool, seed)))
+            errno(read.and_then(|()| credit(&pool, seed)))
         })?;
-        let seed = File::from(ours);
-        Ok(Self { child, seed })
+        Ok(Self::Child(child, File::from(ours)))
     }
 
-    /// Has it credit the seed.
-    pub(crate) fn credit(mut self, seed: [u8; 32]) -> io::Result<()> {
-        self.seed.write_all(&seed)?;
-        Ok(self.child.done(CREDIT)?)
+    /// Has the seed credited.
+    pub(crate) fn credit(self, seed: [u8; 32]) -> io::Result<()> {
+        match self {
+            Self::Child(child, mut pipe) => {
+                pipe.write_all(&seed)?;
+                Ok(child.done(CREDIT)?)
+            }
+            Self::Keeper(pool) => credit(&pool, seed),
+        }
     }
 }
 
@@ -54,16 +63,14 @@ impl Crediter {
 ///
 /// Replaced before use: a power cut at any instant can lose a seed, never repeat one. Both values are one-way
 /// derivatives, so the credited one does not reveal the stored one.
-pub(crate) fn restore(
-    db: &Db,
-    credit: impl FnOnce([u8; 32]) -> io::Result<()>,
-) -> Result<String, Fault> {
+pub(crate) fn restore(db: &Db, crediter: Crediter) -> Result<String, Fault> {
     let old = replace(db)?;
     if old.is_empty() {
         return Ok("none".into());
     }
     let seed = sha256(&[old.as_bytes(), b"use"]);
-    credit(seed).map_err(at("credit entropy seed"))?;
+    let done = crediter.credit(seed);
+    done.map_err(at("credit entropy seed"))?;
     Ok(format!("{:.16}", hex(&sha256(&[&seed]))))
 }
 
@@ -87,7 +94,7 @@ pub(crate) fn random() -> io::Result<[u8; 32]> {
 }
 
 /// Adds `seed` to the kernel's pool; without the right to credit it (a test on a plain host) it is mixed in uncredited.
-pub(crate) fn credit(mut file: &File, seed: [u8; 32]) -> io::Result<()> {
+fn credit(mut file: &File, seed: [u8; 32]) -> io::Result<()> {
     let pool = PoolInfo([256, 32], seed);
     // SAFETY: the kernel reads the two integers and then 32 bytes, all within `pool`, which outlives the call.
     match unsafe { add_entropy(file.as_raw_fd(), (&raw const pool).cast()) } {

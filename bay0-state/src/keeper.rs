@@ -40,7 +40,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_name;
 use nix::sys::socket::MsgFlags;
-use nix::unistd::{chdir, syncfs};
+use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, syncfs};
 
 use crate::content;
 use crate::db::{self, Db};
@@ -202,10 +202,10 @@ impl Persist {
         let random = File::options().write(true).open("/dev/random");
         let random = random.map_err(at("open /dev/random"))?;
         let mut dir = Path::new(config.mountpoint);
-        let (mut crediter, mut worn) = (None, None);
+        let mut worn = None;
+        let crediter = Crediter::start(random, config.device.is_some());
+        let crediter = crediter.map_err(at("start the seed's child"))?;
         if config.device.is_some() {
-            let started = Crediter::start(&random);
-            crediter = Some(started.map_err(at("start the seed's child"))?);
             let block = content::superblock(disk);
             mount_persist(disk, dir)?;
             // From here on everything that is read may be a gate's work of the boot before.
@@ -220,10 +220,7 @@ impl Persist {
         let db = Db::open(dir, &mut trouble).and_then(|db| {
             schema = db::SCHEMA;
             floor = db.answer(&["floor"])?.concat();
-            seed = entropy::restore(&db, |seed| match crediter {
-                Some(crediter) => crediter.credit(seed),
-                None => entropy::credit(&random, seed),
-            })?;
+            seed = entropy::restore(&db, crediter)?;
             Ok(db)
         });
         trouble.extend(log.as_ref().err().cloned());
@@ -308,7 +305,13 @@ fn mount_persist(device: &str, dir: &Path) -> Result<(), Fault> {
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     let (none, options) = (None::<&str>, Some("errors=remount-ro"));
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    let mounted = unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
+    // Nor has it the console, or a gate, which reads what a room sends.
+    let null = File::options().read(true).write(true).open("/dev/null");
+    let null = null.map_err(at("open /dev/null"))?;
+    let mounted = dup2_stdin(&null)
+        .and_then(|()| dup2_stdout(&null))
+        .and_then(|()| dup2_stderr(&null))
+        .and_then(|()| unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET))
         .and_then(|()| mount(none, "/", none, private, none))
         .and_then(|()| mount(Some(device), dir, Some("ext4"), flags, options))
         .and_then(|()| chdir(dir))

@@ -486,13 +486,17 @@ proptest! {
     }
 }
 
+fn by(device: &File) -> entropy::Crediter {
+    entropy::Crediter::start(device.try_clone().unwrap(), false).unwrap()
+}
+
 #[test]
 fn h16_a_seed_is_replaced_before_it_is_used_and_never_serves_twice() {
     let dir = tempdir().unwrap();
     let device = tempfile::tempfile().unwrap();
     let db = open(&dir);
     assert_eq!(
-        entropy::restore(&db, |seed| entropy::credit(&device, seed)).unwrap(),
+        entropy::restore(&db, by(&device)).unwrap(),
         "none",
         "the first boot has none"
     );
@@ -500,9 +504,7 @@ fn h16_a_seed_is_replaced_before_it_is_used_and_never_serves_twice() {
     for _ in 0..20 {
         let before = db.seed().unwrap();
         // It is no such device: even then the seed must be another one by now.
-        let error = entropy::restore(&db, |seed| entropy::credit(&device, seed))
-            .unwrap_err()
-            .to_string();
+        let error = entropy::restore(&db, by(&device)).unwrap_err().to_string();
         assert_eq!(
             error,
             "credit entropy seed: ENOTTY; state cannot be kept; next: check the disk, then reboot"
@@ -519,13 +521,10 @@ fn h16_the_kernel_takes_the_seed_and_its_fingerprint_tells_which() {
     let db = open(&dir);
     db.set_seed([9; 32]).unwrap();
     let pool = File::options().write(true).open("/dev/random").unwrap();
-    let fingerprint = entropy::restore(&db, |seed| entropy::credit(&pool, seed)).unwrap();
+    let fingerprint = entropy::restore(&db, by(&pool)).unwrap();
     let used = crate::sha256(&["09".repeat(32).as_bytes(), b"use"]);
     assert_eq!(fingerprint, crate::hex(&crate::sha256(&[&used]))[..16]);
-    assert_ne!(
-        entropy::restore(&db, |seed| entropy::credit(&pool, seed)).unwrap(),
-        fingerprint
-    );
+    assert_ne!(entropy::restore(&db, by(&pool)).unwrap(), fingerprint);
 }
 
 #[test]
