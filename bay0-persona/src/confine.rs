@@ -39,7 +39,7 @@ const LINKS: &[c_long] = calls! {
 };
 
 /// Device mapper, mounts, partitions; and walls of their own for children.
-const DISKS: &[c_long] = calls! { SYS_ioctl SYS_mount SYS_capget SYS_capset SYS_seccomp };
+const DISKS: &[c_long] = calls! { SYS_ioctl SYS_mount SYS_pipe2 SYS_capget SYS_capset SYS_seccomp };
 /// The connection to PID 1's socket.
 const FEEL: &[c_long] = calls! { SYS_socket SYS_connect SYS_getsockopt SYS_setsockopt SYS_getuid };
 
