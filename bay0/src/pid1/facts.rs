@@ -29,7 +29,7 @@ impl Facts {
 
     /// Whether this is what ships: without operator line, on encrypted state and signed slots alone.
     pub fn is_release(&self) -> bool {
-        self.profile() == "release"
+        self.profile() != "dev"
     }
 
     /// When this Spine was made, in Unix seconds, which is its version as well.
@@ -46,6 +46,7 @@ mod tests {
     fn c01_a_spine_that_does_not_say_its_profile_is_held_to_the_strict_one() {
         let facts = |text: &str| Facts(text.to_owned());
         assert!(facts("").is_release() && facts("soil=x\nprofile=release\n").is_release());
+        assert!(facts("profile=other\n").is_release());
         let dev = facts("profile=dev\nepoch=17\ncmdline=a b\n");
         assert!(!dev.is_release());
         assert_eq!((dev.epoch(), dev.get("cmdline=")), (Some(17), Some("a b")));
