@@ -6,6 +6,9 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 
+/// Most descriptors that one packet carries (`SCM_MAX_FD`, `unix(7)`). With room for fewer, those too many would stay open unseen.
+const MOST: usize = 253;
+
 /// Both ends of a connection of packets.
 ///
 /// # Errors
@@ -32,7 +35,8 @@ pub fn send(
     sendmsg::<UnixAddr>(fd, &parts, &given, flags, None).map(drop)
 }
 
-/// Receives one packet, cut to the buffer: its length, 0 when the peer has hung up, and the descriptor that came with it.
+/// Receives one packet, cut to the buffer: its length, 0 when the peer has hung up, and the descriptor that came with it. Of several
+/// the first; the others are closed.
 ///
 /// # Errors
 /// The errno of `recvmsg(2)`.
@@ -41,15 +45,44 @@ pub fn receive(
     buffer: &mut [u8],
     flags: MsgFlags,
 ) -> nix::Result<(usize, Option<OwnedFd>)> {
-    let mut space = nix::cmsg_space!(RawFd);
+    let mut space = nix::cmsg_space!([RawFd; MOST]);
     let (fd, mut parts) = (socket.as_fd().as_raw_fd(), [IoSliceMut::new(buffer)]);
     let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
-    let heard = recvmsg::<UnixAddr>(fd, &mut parts, Some(&mut space), flags)?;
-    let given = heard.cmsgs()?.find_map(|message| match message {
-        ControlMessageOwned::ScmRights(given) => given.first().copied(),
-        _ => None,
+    let received = recvmsg::<UnixAddr>(fd, &mut parts, Some(&mut space), flags)?;
+    let given = received.cmsgs()?.flat_map(|message| match message {
+        ControlMessageOwned::ScmRights(given) => given,
+        _ => Vec::new(),
     });
-    // SAFETY: the kernel has just made this descriptor for us; nothing else owns it.
-    let given = given.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
-    Ok((heard.bytes, given))
+    // SAFETY: the kernel has just made these descriptors for us; nothing else owns them.
+    let mut given = given.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    let first = given.next();
+    given.for_each(drop);
+    Ok((received.bytes, first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::Read;
+
+    #[test]
+    fn c12_of_many_descriptors_none_stays_open_but_the_one_that_is_handed_on() {
+        for count in [0, 1, 2, 3, 4, MOST] {
+            let (ours, theirs) = pair().unwrap();
+            let (end, held) = nix::unistd::pipe().unwrap();
+            let given = vec![held.as_raw_fd(); count];
+            let parts = [IoSlice::new(b"x")];
+            let message = [ControlMessage::ScmRights(&given)];
+            sendmsg::<UnixAddr>(ours.as_raw_fd(), &parts, &message, MsgFlags::empty(), None)
+                .unwrap();
+            let (length, first) = receive(&theirs, &mut [0; 8], MsgFlags::empty()).unwrap();
+            assert_eq!((length, first.is_some()), (1, count > 0));
+            drop((held, first));
+            // The pipe ends when nobody holds its other end any more.
+            let flags = nix::fcntl::OFlag::O_NONBLOCK;
+            nix::fcntl::fcntl(&end, nix::fcntl::FcntlArg::F_SETFL(flags)).unwrap();
+            assert_eq!(File::from(end).read(&mut [0]).unwrap(), 0, "{count}");
+        }
+    }
 }
