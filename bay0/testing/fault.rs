@@ -1,6 +1,7 @@
 //! Fault injection for the VM scenarios. Compiled only with the feature `fault`; the factory refuses to put such a bay0
 //! into a release Spine, and a release Spine knows no verb `fault`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Write, stderr};
 use std::mem::ManuallyDrop;
@@ -18,6 +19,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::libc;
 use nix::mount::{MsFlags, mount};
+use nix::sys::prctl::set_name;
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::Pid;
 
@@ -86,6 +88,8 @@ pub fn inject(bay: &mut Bay0, line: &str) -> String {
         ("stuck-device", _) => bay.rooms.stick_device(),
         ("census", _) => census(),
         ("mounts", _) => mounts(),
+        ("watch", _) => watch(),
+        ("processes", _) => told(SEEN),
         ("walls", _) => keeper.map_or(String::new(), |keeper| walls(keeper.child.pid)),
         ("figures", _) => figures(),
         ("rot", _) => format!("{:?}", rot()),
@@ -371,4 +375,78 @@ fn walls(keeper: i32) -> String {
         }
     }
     text.trim_end().to_owned()
+}
+
+/// Where [`watch`] tells what it has seen.
+const SEEN: &str = "/run/bay0/processes";
+/// How long it looks.
+const WATCH: Duration = Duration::from_secs(60);
+
+/// Has a child look at every process, again and again: those that live for milliseconds are seen as well.
+fn watch() -> String {
+    let _ = fs::remove_file(SEEN);
+    let watcher = spawn(None, CloneFlags::empty(), &[], || {
+        let _ = set_name(c"watch");
+        let (begun, mut seen) = (Instant::now(), BTreeMap::new());
+        while begun.elapsed() < WATCH {
+            let before = seen.len();
+            for at in entries("/proc") {
+                let now = begun.elapsed().as_millis();
+                if let Some(process) = process(&at) {
+                    let (first, last) = seen.entry(process).or_insert((now, now));
+                    *last = now.max(*first);
+                }
+            }
+            if seen.len() > before {
+                let _ = fs::write(SEEN, lines(&seen));
+            }
+        }
+        i32::from(fs::write(SEEN, lines(&seen)).is_err())
+    });
+    // It is to outlive this handle.
+    format!("{:?}", watcher.map(ManuallyDrop::new).map(|it| it.pid))
+}
+
+fn lines(seen: &BTreeMap<String, (u128, u128)>) -> String {
+    let line = |(process, (first, last)): (&String, &(u128, u128))| {
+        format!("process {process} ms={}\n", last.saturating_sub(*first))
+    };
+    seen.iter().map(line).collect()
+}
+
+/// A process: its name, rights, the namespaces that are not PID 1's, and what it has open. None if it is the kernel's, or has ended.
+fn process(at: &Path) -> Option<String> {
+    let pid: i32 = at.file_name()?.to_str()?.parse().ok()?;
+    let status = told(at.join("status"));
+    let of = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+        Some(line.trim().to_owned())
+    };
+    if of("Kthread:")? == "1" || of("State:")?.starts_with('Z') {
+        return None;
+    }
+    let own = |space: &PathBuf| {
+        let name = Path::new("/proc/1/ns").join(space.file_name()?);
+        let (ours, theirs) = (fs::read_link(name).ok()?, fs::read_link(space).ok()?);
+        (ours != theirs).then(|| space.file_name().map(|it| it.display().to_string()))?
+    };
+    let mut spaces: Vec<_> = entries(at.join("ns")).iter().filter_map(own).collect();
+    spaces.retain(|it| !it.ends_with("_for_children"));
+    spaces.sort();
+    let kind = |file: &PathBuf| {
+        let to = fs::read_link(file).ok()?.display().to_string();
+        // `socket:[123]`, `anon_inode:[eventpoll]`, or a path.
+        let (kind, rest) = to.split_once(":[").unwrap_or((&to, ""));
+        let kind = if kind == "anon_inode" { rest } else { kind };
+        Some(kind.trim_end_matches(']').replace(' ', "_"))
+    };
+    let open: BTreeSet<_> = entries(at.join("fd")).iter().filter_map(kind).collect();
+    let open = Vec::from_iter(open).join(",");
+    let [eff, prm, bnd] = ["CapEff:", "CapPrm:", "CapBnd:"].map(|it| of(it).unwrap_or_default());
+    let (name, nnp, filter) = (of("Name:")?, of("NoNewPrivs:")?, of("Seccomp:")?);
+    let spaces = spaces.join(",");
+    // One that ends has no namespaces any more; what changed in between was another process yet.
+    fs::read_link(at.join("ns/net")).ok()?;
+    let same = told(at.join("status")).contains(&format!("CapBnd:\t{bnd}\n"));
+    same.then(|| format!("{pid} {name} eff={eff} prm={prm} bnd={bnd} nnp={nnp} filter={filter} own={spaces} open={open}"))
 }
