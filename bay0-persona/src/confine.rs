@@ -3,12 +3,12 @@
 use std::ffi::CStr;
 use std::io;
 
-use caps::Capability;
+use caps::errors::CapsError;
+use caps::{CapSet, Capability, CapsHashSet};
 use nix::libc::{self, c_long};
 use nix::sys::prctl::set_name;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
-use crate::room::capabilities;
 use crate::spawn::CLONE3;
 
 /// System calls by their names.
@@ -92,6 +92,19 @@ impl Rights {
             Self::Feel => (files, [FILES, FEEL]),
         }
     }
+}
+
+/// Gives up for good every capability whose bit is not in `kept`.
+pub(crate) fn capabilities(kept: u64) -> Result<(), CapsError> {
+    let of = |capability: &caps::Capability| kept & capability.bitmask() != 0;
+    let (keep, lose): (CapsHashSet, CapsHashSet) = caps::all().into_iter().partition(of);
+    for capability in lose {
+        caps::drop(None, CapSet::Bounding, capability)?;
+    }
+    caps::clear(None, CapSet::Ambient)?;
+    caps::set(None, CapSet::Effective, &keep)?;
+    caps::set(None, CapSet::Permitted, &keep)?;
+    caps::clear(None, CapSet::Inheritable)
 }
 
 /// Gives up every capability and every system call but those of `rights`; of this there is no way back, and children inherit it.

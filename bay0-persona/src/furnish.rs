@@ -12,8 +12,8 @@ use nix::mount::{MsFlags, mount};
 use nix::unistd::chdir;
 
 use crate::place::{Root, bind};
+use crate::plan::{Plan, UIDS, at, stage};
 use crate::policy::Grant;
-use crate::room::{Plan, UIDS, at, stage};
 use crate::tree;
 
 /// Where a room is put together, in its own mount namespace. The Spine has this directory.

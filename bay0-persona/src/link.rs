@@ -23,7 +23,6 @@ use nix::sys::socket::{
 use nix::sys::stat::Mode;
 
 use crate::confine::{Rights, confine};
-use crate::room::Room;
 use crate::spawn::{errno, spawn};
 
 /// Longest that making a link may take; the kernel answers in less than a millisecond.
@@ -39,12 +38,15 @@ const ETH0: i32 = 2;
 /// The switch's number: the last one, since a room's port has the number of the room's process.
 const SWITCH: i32 = i32::MAX;
 
+/// The number of a room's first process.
+type Pid = i32;
+
 /// Moves the cards of the Spine into a room and makes them ports of its switch, which is made if it is not there.
 ///
 /// # Errors
 /// The errno of the kernel's answer, or [`by_child`]'s.
-pub fn switch(net: &Room) -> nix::Result<()> {
-    let (net, own, cards) = (space(net.child.pid)?, space("self")?, cards());
+pub fn switch(net: Pid) -> nix::Result<()> {
+    let (net, own, cards) = (space(net)?, space("self")?, cards());
     by_child(&[&net, &own], || {
         let switch = info(libc::IFLA_INFO_KIND, b"bridge", &[]);
         let switch = [interface(SWITCH, libc::IFF_UP), switch].concat();
@@ -64,9 +66,8 @@ pub fn switch(net: &Room) -> nix::Result<()> {
 ///
 /// # Errors
 /// The errno of the kernel's answer, or [`by_child`]'s; EEXIST: it is joined already, or the kernel still takes its last link away.
-pub fn join(room: &Room, net: &Room) -> nix::Result<()> {
-    let (port, net) = (room.child.pid, space(net.child.pid)?);
-    let room = space(port)?;
+pub fn join(port: Pid, net: Pid) -> nix::Result<()> {
+    let (room, net) = (space(port)?, space(net)?);
     by_child(&[&room, &net], || {
         let name = attribute(libc::IFLA_IFNAME, b"eth0");
         let within = attribute(NET_NS_FD, &room.as_raw_fd().to_ne_bytes());

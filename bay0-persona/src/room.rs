@@ -20,7 +20,7 @@
 //! namespace. Nothing of a room is one inode with another room's or the Spine's, so that no room sees or locks what another one uses.
 
 use std::convert::Infallible;
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CString, OsStr};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -30,15 +30,12 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use caps::errors::CapsError;
-use caps::{CapSet, CapsHashSet};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::mount::{MntFlags, umount2};
 use nix::pty::{posix_openpt, ptsname_r, unlockpt};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::prctl::set_name;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SIGPIPE, SigHandler, SigSet, signal};
 use nix::unistd::{ForkResult, Gid, Uid, chdir, execve, fork, pivot_root, sethostname, setsid};
@@ -46,14 +43,14 @@ use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setgroups, setresgid, se
 pub use seccompiler::BpfProgram;
 use seccompiler::{apply_filter, sock_filter};
 
+use crate::confine::capabilities;
 use crate::ends::{self, End};
 use crate::furnish::furnish;
+use crate::plan::{Plan, UIDS, at, stage};
 use crate::policy::{AGAIN, Grant, Policy};
 use crate::spawn::{Child, spawn};
 use crate::{link, tree};
 
-/// Uids of one room (decision 10).
-pub const UIDS: u32 = 65_536;
 /// What PID 1 tells a room that is complete.
 const GO: &[u8] = b"go";
 /// Longest report of a room's start, in bytes.
@@ -64,23 +61,6 @@ const SHORTEST_MS: u64 = 1000;
 const CONSOLE: &str = "/dev/console";
 /// When the machine runs out of memory, rooms go before anything of the Spine (`proc_pid_oom_score_adj(5)`).
 const ROOMS_FIRST: &str = "500";
-
-/// What a room is started from.
-#[derive(Debug)]
-pub struct Plan<'a> {
-    /// What it may.
-    pub policy: &'a Policy,
-    /// The first of its uids outside.
-    pub uid: u32,
-    /// Where its image is mounted.
-    pub image: &'a Path,
-    /// Its umbilical.
-    pub umbilical: &'a Path,
-    /// The program that speaks to it.
-    pub client: &'a Path,
-    /// Its seccomp filters, in the order in which they are installed.
-    pub filters: &'a [BpfProgram],
-}
 
 /// A room's first process. It waits for [`Room::release`], so that what it needs from outside can be completed.
 #[derive(Debug)]
@@ -103,19 +83,6 @@ pub fn bpf_program(hex: &str) -> Option<BpfProgram> {
     };
     let whole = hex.len().is_multiple_of(16).then_some(hex.as_bytes())?;
     whole.chunks(16).map(instruction).collect()
-}
-
-/// Names the stage that begins, as the kernel's name of this process: PID 1 reads it of a start that takes too long.
-pub(crate) fn stage(name: &CStr) {
-    let _ = set_name(name);
-}
-
-/// The stage that failed, and why: what a person is told.
-pub(crate) fn at<E: Into<io::Error>>(stage: &str) -> impl Fn(E) -> String {
-    move |error| {
-        let errno = Errno::try_from(error.into()).unwrap_or(Errno::EIO);
-        format!("{stage}: {errno:?}")
-    }
 }
 
 impl Room {
@@ -269,19 +236,6 @@ pub fn enter() -> nix::Result<()> {
     pivot_root(".", ".")?;
     umount2(".", MntFlags::MNT_DETACH)?;
     chdir("/")
-}
-
-/// Gives up for good every capability whose bit is not in `kept`.
-pub(crate) fn capabilities(kept: u64) -> Result<(), CapsError> {
-    let of = |capability: &caps::Capability| kept & capability.bitmask() != 0;
-    let (keep, lose): (CapsHashSet, CapsHashSet) = caps::all().into_iter().partition(of);
-    for capability in lose {
-        caps::drop(None, CapSet::Bounding, capability)?;
-    }
-    caps::clear(None, CapSet::Ambient)?;
-    caps::set(None, CapSet::Effective, &keep)?;
-    caps::set(None, CapSet::Permitted, &keep)?;
-    caps::clear(None, CapSet::Inheritable)
 }
 
 /// Starts the program and is its init: passes signals on to it, reaps, and ends with it, or starts it again where the policy says

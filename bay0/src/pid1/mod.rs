@@ -513,8 +513,9 @@ impl Bay0 {
                 .unlocked(keeper::DEVICE)
                 .unwrap_or_default()
                 .to_owned();
-            let work = || reseal(&disk).map_or_else(Work::Failed, Work::Done);
-            self.dispatch(Job::Reseal, &[], || work().encode());
+            self.dispatch(Job::Reseal, &[], || {
+                reseal(&disk).map_or_else(Work::Failed, Work::Done).encode()
+            });
         }
     }
 
@@ -523,7 +524,7 @@ impl Bay0 {
     /// Starts a validation, unless one is under way.
     fn start_validator(&mut self) {
         if !self.jobs.is_at(Job::Validate) {
-            self.dispatch(Job::Validate, &[], health::validate);
+            self.dispatch(Job::Validate, &[], proof::validate);
         }
     }
 

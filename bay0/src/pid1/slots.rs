@@ -16,8 +16,8 @@ use super::ending::Way;
 use super::id::RoomId;
 use super::jobs::{Job, answer_of_child, by_child};
 use super::watchdog::Watchdog;
-use crate::slot::firmware::Slots;
-use crate::slot::install::{install, mend, told};
+use crate::slot::firmware::{Slots, told};
+use crate::slot::install::{install, mend};
 use crate::slot::report::Report;
 use crate::slot::starts;
 

@@ -20,12 +20,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use bay0_persona::disks::{self, VARS};
+use anyhow::{Context, Result, anyhow};
+use bay0_persona::disks::{self, Lost, VARS};
 use bay0_persona::gpt::{Guid, Part};
 
 use crate::slot::entry;
-use crate::slot::install::told as lost;
 use crate::slot::starts::{
     GUID, MOST, NEXT, ORDER, Starts, Trial, change, finish, numbers, put, remove_next,
 };
@@ -212,7 +211,7 @@ impl Slots {
     /// The disk, or the firmware, does not let it.
     pub fn enter(&mut self) -> Result<bool> {
         let part = |slot: &str| disks::part_on_booted(&format!("slot-{}", slot.to_lowercase()));
-        let [ours, other] = [part(self.here), part(self.there)].map(|it| it.map_err(lost));
+        let [ours, other] = [part(self.here), part(self.there)].map(|it| it.map_err(told));
         self.enter_at(&ours?, &other?)
     }
 
@@ -265,6 +264,11 @@ impl Slots {
 fn option(vars: &Path, number: u16) -> Vec<u8> {
     let bytes = fs::read(vars.join(format!("Boot{number:04X}{GUID}"))).unwrap_or_default();
     bytes.get(4..).unwrap_or_default().to_vec()
+}
+
+/// Why a partition is not used.
+pub fn told(lost: Lost) -> anyhow::Error {
+    anyhow!("{lost}; nothing is written; next: {}", lost.next())
 }
 
 #[cfg(test)]

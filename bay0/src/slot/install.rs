@@ -20,12 +20,12 @@ use std::os::unix::net::UnixStream;
 use std::ptr;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use bay0_persona::disks::{self, Lost};
+use bay0_persona::disks;
 use bay0_state::{hex, sha256};
 use nix::errno::Errno;
 use nix::libc;
 
-use crate::slot::firmware::Slots;
+use crate::slot::firmware::{Slots, told};
 use crate::slot::report::Report;
 
 /// The certificate of the key that signs updates, in the verified root.
@@ -214,10 +214,6 @@ fn open(slot: &str) -> Result<File> {
     let path = disks::on_booted(&format!("slot-{}", slot.to_lowercase())).map_err(told)?;
     let device = File::options().read(true).write(true).open(&path);
     device.with_context(|| format!("open {path}"))
-}
-
-pub fn told(lost: Lost) -> anyhow::Error {
-    anyhow!("{lost}; nothing is written; next: {}", lost.next())
 }
 
 /// Asks the kernel whether this is the signature of a digest by the key of a certificate.

@@ -25,8 +25,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail, ensure};
+use bay0_persona::UIDS;
 use bay0_persona::policy::{self, NIC, STANDIN, VIA_NET};
-use bay0_persona::room::UIDS;
 use bay0_persona::{Ended, GROUPS, Group, ROOMS, link};
 use bay0_persona::{Grant, PersonaName, Plan, Policy, Room};
 use bay0_reconcile::native;
@@ -229,14 +229,16 @@ impl Rooms {
     fn connect(&self, policy: &Policy, room: &Room) -> Result<bool> {
         match policy.get(Grant::Network) {
             NIC => {
-                link::switch(room).context("network: switch")?;
+                link::switch(room.child.pid).context("network: switch")?;
                 for via in self.with(VIA_NET) {
                     // One that has its link keeps it; one that is about to end does not keep the others from theirs.
-                    let _ = link::join(&via.room, room);
+                    let _ = link::join(via.room.child.pid, room.child.pid);
                 }
             }
             VIA_NET => match self.with(NIC).next() {
-                Some(net) => link::join(room, &net.room).context("network: link")?,
+                Some(net) => {
+                    link::join(room.child.pid, net.room.child.pid).context("network: link")?
+                }
                 None => return Ok(false),
             },
             _ => {}

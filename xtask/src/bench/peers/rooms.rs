@@ -13,7 +13,7 @@ use std::process::{Child as Process, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
-use bay0_persona::room::UIDS;
+use bay0_persona::UIDS;
 use bay0_persona::{BpfProgram, Group, Plan, Policy, Room, bpf_program, cgroup2_root};
 use bay0_umbilical::Server;
 use nix::mount::{MsFlags, mount};

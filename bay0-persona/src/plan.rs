@@ -1,0 +1,44 @@
+//! What a room is made from, and how a stage of that is named.
+
+use std::ffi::CStr;
+use std::io;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::prctl::set_name;
+use seccompiler::BpfProgram;
+
+use crate::policy::Policy;
+
+/// Uids of one room (decision 10).
+pub const UIDS: u32 = 65_536;
+
+/// What a room is started from.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// What it may.
+    pub policy: &'a Policy,
+    /// The first of its uids outside.
+    pub uid: u32,
+    /// Where its image is mounted.
+    pub image: &'a Path,
+    /// Its umbilical.
+    pub umbilical: &'a Path,
+    /// The program that speaks to it.
+    pub client: &'a Path,
+    /// Its seccomp filters, in the order in which they are installed.
+    pub filters: &'a [BpfProgram],
+}
+
+/// Names the stage that begins, as the kernel's name of this process: PID 1 reads it of a start that takes too long.
+pub(crate) fn stage(name: &CStr) {
+    let _ = set_name(name);
+}
+
+/// The stage that failed, and why: what a person is told.
+pub(crate) fn at<E: Into<io::Error>>(stage: &str) -> impl Fn(E) -> String {
+    move |error| {
+        let errno = Errno::try_from(error.into()).unwrap_or(Errno::EIO);
+        format!("{stage}: {errno:?}")
+    }
+}
