@@ -268,7 +268,11 @@ pub fn a13_a_room_sends_an_update_where_its_policy_says_so(lab: &Lab) -> Result<
     for (command, why, then) in [
         // What waits for its one try is no update that has failed.
         (&garbage, unsigned, &taken),
-        (&sent(short), r"cut off at byte 31453184", &again),
+        (
+            &sent(short),
+            r"cut off at byte 31453184; next: try again",
+            &again,
+        ),
         (&garbage, unsigned, &before),
         (
             &sent(changed),

@@ -14,6 +14,7 @@ impl Graph {
             reached: &mut reached,
             open: Vec::new(),
             methods: BTreeMap::new(),
+            sites: BTreeSet::new(),
         };
         for root in &start.roots {
             state.enter(*root, *root);
@@ -107,6 +108,8 @@ struct Walk<'a> {
     open: Vec<usize>,
     /// Called on something, and by whom.
     methods: BTreeMap<Call, usize>,
+    /// Starts that were followed: by whom, with what, and where.
+    sites: BTreeSet<(usize, usize, BTreeSet<Line>)>,
 }
 
 impl Walk<'_> {
@@ -194,6 +197,13 @@ impl Walk<'_> {
 
     /// The work, and what its starter does in the new process.
     fn site(&mut self, site: &Site) {
+        // A starter that mentions its own name passes work on to itself.
+        if !self
+            .sites
+            .insert((site.by, site.starter, site.lines.clone()))
+        {
+            return;
+        }
         self.reached.lines.extend(&site.lines);
         self.follow(site.by, &site.refs);
         // What the work is called on may be of any type that the function has in sight.

@@ -324,3 +324,12 @@ fn a09_the_table_shows_rights_lines_and_bound_of_each_and_both_sums() {
         assert!(table.contains(row), "{row}{table}");
     }
 }
+
+#[test]
+fn a09_a_starter_of_the_same_name_as_what_it_passes_work_to_ends() {
+    let text = "use bay0_persona::spawn::spawn;\nstruct Jobs;\nimpl Jobs {\n    fn begin(&mut self, work: impl FnOnce() -> i32) {\n        spawn(0, work);\n    }\n}\nstruct Router {\n    jobs: Jobs,\n}\nimpl Router {\n    fn begin(&mut self, work: impl FnOnce() -> i32) {\n        self.jobs.begin(work);\n    }\n    fn ask(&mut self) {\n        self.begin(|| far());\n    }\n}\nfn far() -> i32 {\n    0\n}\n";
+    let graph = graph(&[("bay0", text)]);
+    let child = process(&[], &["bay0::Router::ask"]);
+    let counted = count(&graph, &declare(&[("child", child)]));
+    assert!(counted.processes["child"] > 3, "{:?}", counted.processes);
+}
