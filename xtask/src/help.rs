@@ -97,6 +97,11 @@ pub const DISK: &str = "Examples:
   cargo xtask disk --signed carry --cert db.crt    the disk with what came back
 The whole ceremony: docs/DEPLOYMENT-GUIDE.md";
 
+pub const BUDGET: &str = "Examples:
+  cargo xtask budget                  every crate and process beside its bound; 1 if one is over
+  cargo xtask budget --items pid1     what PID 1 can run, the largest first, each with who mentions it
+  cargo xtask budget --items none     what no process of a Spine can run";
+
 pub const REPRODUCE: &str = "Examples:
   cargo xtask reproduce               all but the kernel a second time, in another folder
   cargo xtask reproduce --kernel      the kernel too";

@@ -126,6 +126,7 @@ enum Task {
     #[command(after_help = help::QEMU)]
     Qemu(QemuArgs),
     /// Print code lines by crate and by process, and dependencies, against what the design allows; fail when over
+    #[command(after_help = help::BUDGET)]
     Budget {
         /// Show what this process consists of instead, or with `none` what is in no process
         #[arg(long, value_name = "PROCESS")]
