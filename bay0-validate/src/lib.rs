@@ -18,12 +18,12 @@ use bay0_umbilical::SOCKET;
 
 pub use finding::{Component, Finding, Level, Report, decode, encode, verdict};
 pub use freezer::{REBOOT, freezer};
-pub use root::Root;
+pub use verified::Root;
 
 mod door;
 mod finding;
 mod freezer;
-mod root;
+mod verified;
 
 /// Feels everything, beside what was found of the `root`, in the cgroup v2 directory under which the freezer's group is made, if there is
 /// one, and at the umbilical's socket, which uid 0 must own and serve. Must be called from a single-threaded process: the freezer's burner is cloned from it.
