@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bay0_persona::disks::VARS;
-use bay0_persona::{Group, ROOMS, Teller, spawn_teller};
+use bay0_persona::{Child, CloneFlags, Group, ROOMS, spawn};
 use bay0_state::{Keeper, WRITE_DEADLINE};
 use nix::sys::reboot::{RebootMode, reboot};
 
@@ -73,18 +73,16 @@ pub fn close(keeper: Option<&mut Keeper>, way: Way) -> Result<String> {
 
 /// Has a child tell the firmware that this boot has come to its end, however it goes. What the firmware has not taken when the rest is
 /// done counts as a power cut does.
-pub fn remember() -> Option<Teller> {
-    let finish = || {
-        starts::finish(Path::new(VARS)).map_or_else(|error| error.to_string(), |()| String::new())
-    };
-    spawn_teller(&[], finish).ok()
+pub fn remember() -> Option<Child> {
+    let finish = || i32::from(starts::finish(Path::new(VARS)).is_err());
+    spawn(None, CloneFlags::empty(), &[], finish).ok()
 }
 
 /// Takes the machine down. The watchdog stays armed: if a step hangs all the same, it ends the machine.
-pub fn finish(way: Way, log: &mut Log, firmware: Option<&Teller>) -> ! {
+pub fn finish(way: Way, log: &mut Log, firmware: Option<&Child>) -> ! {
     log.say(format!("shutdown: {}", way.word()));
     let begun = Instant::now();
-    let asked = || firmware.is_some_and(|it| !it.child.wait_exit(Duration::ZERO));
+    let asked = || firmware.is_some_and(|it| !it.wait_exit(Duration::ZERO));
     while (log.is_behind() || asked()) && begun.elapsed() < CONSOLE_DEADLINE {
         sleep(CONSOLE_RETRY);
         log.flush();
