@@ -2,6 +2,7 @@
 //!
 //! In a room it is the client that asks it. On a plain host it is `--validate` and `verify-log` as well (feature `host`).
 
+mod advice;
 #[cfg(not(feature = "host"))]
 mod client;
 // A program for plain hosts: nothing in a Spine starts it, so it is in none, like the damage.

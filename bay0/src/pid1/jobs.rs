@@ -166,6 +166,7 @@ pub fn hear(teller: &Teller, limit: Duration) -> Option<String> {
 mod tests {
     use super::*;
     use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+
     #[test]
     fn h15_each_job_ends_in_an_outcome_of_its_own_kind_whatever_its_child_sends() {
         let none = || NO_REPORT.to_owned();

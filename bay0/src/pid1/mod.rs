@@ -52,6 +52,7 @@ use self::rooms::{Effect, Rooms};
 use self::say::{CONSOLE_RETRY, Log};
 use self::{buttons::Buttons, console::Console, disk::Disk, doors::Doors, ending::Way};
 use self::{facts::Facts, health::Health, reaper::Reaper, stage::Stage, watchdog::Watchdog};
+use crate::advice::advised;
 use crate::slot::firmware::Slots;
 use crate::slot::report::Report as Work;
 use crate::sys::{boot_ms, raise_clock, told, unix_seconds};
@@ -195,10 +196,10 @@ impl Bay0 {
         if outcome.is_err() {
             self.health.fail(name);
         }
-        let text = match outcome.map_err(|error| format!("FAIL: {error:#}")) {
-            Err(text) if !text.contains("; next: ") => format!("{text}; {otherwise}"),
-            Ok(text) | Err(text) => text,
-        };
+        let text = outcome.unwrap_or_else(|error| {
+            let why = format!("FAIL: {error:#}");
+            advised(&why, &format!("; {otherwise}"))
+        });
         self.log.say(format!("{name}: {text} ({ms} ms)"));
     }
 
@@ -348,8 +349,8 @@ impl Bay0 {
                 self.stage.wait();
                 return self.start_keeper();
             }
-            Lost::Later { red } if !red => {}
-            Lost::Later { .. } => self.health.lose_keeper(up),
+            Lost::Later { red: false } => {}
+            Lost::Later { red: true } => self.health.lose_keeper(up),
             Lost::Dirty => {
                 self.health.lose_keeper(up);
                 self.health.soil(&error.to_string());
@@ -784,10 +785,9 @@ impl Bay0 {
         name: &PersonaName,
         act: impl FnOnce(&mut Rooms, &mut Poll) -> Result<T>,
     ) -> Option<T> {
-        let fail = |error, log: &mut Log| log.fail("room", &format!("{verb} {name}: {error:#}"));
-        self.in_rooms(act)
-            .map_err(|error: anyhow::Error| fail(error, &mut self.log))
-            .ok()
+        let fail = |error| format!("{verb} {name}: {error:#}");
+        let done = self.in_rooms(act).map_err(fail);
+        done.map_err(|text| self.log.fail("room", &text)).ok()
     }
 
     fn enter(&mut self, name: &PersonaName) {

@@ -1,6 +1,7 @@
 //! Every line bay0 says, to everyone who may need it: the serial console first, the kernel ring, a bounded ring in memory
 //! (operator verb `log`), and through the keeper the genesis log (H04, H19).
 
+use crate::advice::advised;
 use crate::sys::boot_ms;
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -73,12 +74,8 @@ impl Log {
 
     /// Says that something failed; what to do is added where the text does not say it.
     pub fn fail(&mut self, component: &str, text: &str) {
-        let next = if text.contains("; next: ") {
-            ""
-        } else {
-            "; next: try again"
-        };
-        self.say(format!("{component}: FAIL: {text}{next}"));
+        let text = advised(text, "; next: try again");
+        self.say(format!("{component}: FAIL: {text}"));
     }
 
     /// Says a line: `COMPONENT: TEXT`, or `COMPONENT: FAIL: ` with operation, object, errno, consequence and next action.

@@ -6,6 +6,8 @@
 
 use anyhow::Result;
 
+use crate::advice::advised;
+
 /// How the child's work ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
@@ -53,8 +55,7 @@ impl Report {
             Self::Refused { hash, why } => {
                 format!("FAIL: {hash} is refused from now on: {why}; next: get another")
             }
-            Self::Failed(why) if why.contains("; next: ") => format!("FAIL: {why}"),
-            Self::Failed(why) => format!("FAIL: {why}; next: try again"),
+            Self::Failed(why) => format!("FAIL: {}", advised(why, "; next: try again")),
         }
     }
 }
