@@ -207,7 +207,8 @@ fn holds(rule: &Meta) -> Option<bool> {
     }
 }
 
-fn item_attributes(item: &Item) -> &[Attribute] {
+/// The attributes of an item, of any kind that can be left out.
+pub fn item_attributes(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(it) => &it.attrs,
         Item::Enum(it) => &it.attrs,

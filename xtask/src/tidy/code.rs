@@ -9,6 +9,7 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Expr, ImplItem, Item, Lit, Stmt};
 
 use super::Tree;
+use crate::budget::sources::item_attributes;
 
 /// One crate.
 pub struct Crate {
@@ -78,7 +79,7 @@ fn read_module(tree: &Tree, path: &str, name: String, into: &mut Vec<Module>) ->
         .get(path)
         .with_context(|| format!("{path}: a mod line names it and it is not there"))?;
     let mut file = syn::parse_file(text).with_context(|| format!("parse {path}"))?;
-    file.items.retain(|item| !left_out(attributes(item)));
+    file.items.retain(|item| !left_out(item_attributes(item)));
     let (dir, base) = path.rsplit_once('/').unwrap_or(("", path));
     let below = match base {
         "lib.rs" | "main.rs" | "mod.rs" => dir.to_owned(),
@@ -337,7 +338,7 @@ impl<'ast> Visit<'ast> for Seen {
     fn visit_attribute(&mut self, _: &'ast Attribute) {}
 
     fn visit_item(&mut self, item: &'ast Item) {
-        if !left_out(attributes(item)) {
+        if !left_out(item_attributes(item)) {
             visit::visit_item(self, item);
         }
     }
@@ -385,18 +386,4 @@ fn left_out(attrs: &[Attribute]) -> bool {
             let rule: String = list.tokens.to_string().split_whitespace().collect();
             ["test", "feature=\"fault\"", "feature=\"podman\""].contains(&rule.as_str())
         })
-}
-
-fn attributes(item: &Item) -> &[Attribute] {
-    match item {
-        Item::Const(item) => &item.attrs,
-        Item::Enum(item) => &item.attrs,
-        Item::Fn(item) => &item.attrs,
-        Item::Impl(item) => &item.attrs,
-        Item::Mod(item) => &item.attrs,
-        Item::Static(item) => &item.attrs,
-        Item::Struct(item) => &item.attrs,
-        Item::Use(item) => &item.attrs,
-        _ => &[],
-    }
 }
