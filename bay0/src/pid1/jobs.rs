@@ -79,9 +79,9 @@ pub enum Outcome {
 
 /// All children that are at work; dropping one ends it.
 #[derive(Default)]
-pub struct Jobs(Vec<Running>);
+pub struct Jobs(Vec<AtWork>);
 
-struct Running {
+struct AtWork {
     teller: Teller,
     job: Job,
     begun: Instant,
@@ -107,13 +107,13 @@ impl Jobs {
         let teller = spawn_teller(keep, work);
         let unstarted = |errno| job.outcome(Err(format!("start: {errno:?}; next: again")));
         let teller = teller.map_err(unstarted)?;
-        self.0.push(Running { teller, job, begun });
+        self.0.push(AtWork { teller, job, begun });
         Ok(())
     }
 
     /// How the work of one child ended that has ended, or whose deadline has come. Asked in each turn: its end is a signal.
     pub fn ended(&mut self) -> Option<Outcome> {
-        let sent = |it: &Running| {
+        let sent = |it: &AtWork| {
             let late = (it.begun.elapsed() > it.job.limit()).then(String::new);
             hear(&it.teller, Duration::ZERO).or(late)
         };

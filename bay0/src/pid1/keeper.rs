@@ -68,7 +68,7 @@ pub enum Event {
 /// What follows when it is lost.
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
-pub enum Lost {
+pub enum Loss {
     /// Another one is started at once.
     Again,
     /// Another one is started when this one has ended. Whether reports are RED from now on.
@@ -340,12 +340,12 @@ impl Keeping {
     }
 
     /// It died, hangs, or cannot open `/persist`: see the table above.
-    pub fn lose(&mut self, error: &io::Error, stage: Stage, log: &mut Log) -> Lost {
+    pub fn lose(&mut self, error: &io::Error, stage: Stage, log: &mut Log) -> Loss {
         let old = self.client.take().map(|keeper| keeper.child);
         self.install(None);
         let restarts = self.may_restart(error, stage, log);
         if restarts && !stage.is_up() {
-            return Lost::Again;
+            return Loss::Again;
         }
         let red = !restarts;
         if red {
@@ -358,9 +358,9 @@ impl Keeping {
             let seconds = pause.as_secs();
             let text = "keeper: another is started when this one has ended, not before";
             log.say(format!("{text} {seconds} s from now"));
-            return Lost::Later { red };
+            return Loss::Later { red };
         }
-        Lost::Dirty
+        Loss::Dirty
     }
 
     /// Whether the keeper may be started again after this, which is said.
@@ -442,7 +442,7 @@ mod tests {
         Stage::Up { since_ms: 1 }
     }
 
-    fn lose(keeper: &mut Keeping, kind: ErrorKind, stage: Stage) -> Lost {
+    fn lose(keeper: &mut Keeping, kind: ErrorKind, stage: Stage) -> Loss {
         let error = io::Error::new(kind, "keeper x: y; next: z");
         keeper.lose(&error, stage, &mut Log::default())
     }
@@ -453,10 +453,10 @@ mod tests {
         for _ in 0..RESTARTS {
             assert_eq!(
                 lose(&mut keeper, ErrorKind::BrokenPipe, Stage::Unlocking),
-                Lost::Again
+                Loss::Again
             );
         }
-        let dirty = Lost::Dirty;
+        let dirty = Loss::Dirty;
         assert_eq!(
             lose(&mut keeper, ErrorKind::BrokenPipe, Stage::Opening),
             dirty
@@ -473,19 +473,19 @@ mod tests {
         let mut keeper = Keeping::default();
         assert_eq!(
             lose(&mut keeper, ErrorKind::BrokenPipe, up()),
-            Lost::Later { red: false }
+            Loss::Later { red: false }
         );
         assert!(keeper.cause().is_some() && keeper.is_over(&mut Log::default()));
         assert_eq!(
             lose(&mut keeper, ErrorKind::TimedOut, up()),
-            Lost::Later { red: true }
+            Loss::Later { red: true }
         );
         // Too many have died: none follows, unless one was lost before that was to follow.
         let mut keeper = Keeping {
             restarts: RESTARTS,
             ..Keeping::default()
         };
-        assert_eq!(lose(&mut keeper, ErrorKind::BrokenPipe, up()), Lost::Dirty);
+        assert_eq!(lose(&mut keeper, ErrorKind::BrokenPipe, up()), Loss::Dirty);
     }
 
     #[test]

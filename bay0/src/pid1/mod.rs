@@ -46,7 +46,7 @@ use nix::libc;
 
 use self::id::{Door, RoomId};
 use self::jobs::{Job, Jobs, Outcome};
-use self::keeper::{Event, Keeping, Lost};
+use self::keeper::{Event, Keeping, Loss};
 use self::poll::{Poll, Source};
 use self::rooms::{Effect, Rooms};
 use self::say::{CONSOLE_RETRY, Log};
@@ -345,13 +345,13 @@ impl Bay0 {
     fn lose_keeper(&mut self, error: &io::Error) {
         let (up, booting) = (self.stage.is_up(), self.stage.up_ms().is_none());
         match self.keeper.lose(error, self.stage, &mut self.log) {
-            Lost::Again => {
+            Loss::Again => {
                 self.stage.wait();
                 return self.start_keeper();
             }
-            Lost::Later { red: false } => {}
-            Lost::Later { red: true } => self.health.lose_keeper(up),
-            Lost::Dirty => {
+            Loss::Later { red: false } => {}
+            Loss::Later { red: true } => self.health.lose_keeper(up),
+            Loss::Dirty => {
                 self.health.lose_keeper(up);
                 self.health.soil(&error.to_string());
                 if booting {
