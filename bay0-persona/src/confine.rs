@@ -40,6 +40,8 @@ const LINKS: &[c_long] = calls! {
 
 /// Device mapper, mounts, partitions; and walls of their own for children.
 const DISKS: &[c_long] = calls! { SYS_ioctl SYS_mount SYS_pipe2 SYS_capget SYS_capset SYS_seccomp };
+/// What a device tells of itself, and what protects a variable of the firmware's (`FS_IOC_SETFLAGS`).
+const DEVICE: &[c_long] = calls! { SYS_ioctl };
 /// The connection to PID 1's socket.
 const FEEL: &[c_long] = calls! { SYS_socket SYS_connect SYS_getsockopt SYS_setsockopt SYS_getuid };
 
@@ -58,6 +60,8 @@ pub enum Rights {
     Disks,
     /// Who loads modules: CAP_SYS_MODULE.
     Modules,
+    /// Who has the firmware remember something, in files that only CAP_LINUX_IMMUTABLE can change.
+    Firmware,
     /// The validator: PID 1's socket, and a group, which nobody makes in the kernel's root of them without CAP_DAC_OVERRIDE.
     Feel,
 }
@@ -72,6 +76,7 @@ impl Rights {
             Self::Look => Some(c"bay0-look"),
             Self::Disks => Some(c"bay0-disks"),
             Self::Modules => Some(c"bay0-modules"),
+            Self::Firmware => Some(c"bay0-firmware"),
             Self::Feel => Some(c"bay0-validate"),
         }
     }
@@ -82,13 +87,15 @@ impl Rights {
         let (net, walls) = (Capability::CAP_NET_ADMIN, Capability::CAP_SETPCAP);
         let module = Capability::CAP_SYS_MODULE.bitmask();
         let files = Capability::CAP_DAC_OVERRIDE.bitmask();
+        let variables = Capability::CAP_LINUX_IMMUTABLE.bitmask();
         match self {
             Self::Files => (0, [FILES, &[]]),
             Self::Seed => (admin, [SEED, &[]]),
             Self::Links => (admin | net.bitmask(), [LINKS, &[]]),
-            Self::Look => (0, [FILES, &[libc::SYS_ioctl]]),
+            Self::Look => (0, [FILES, DEVICE]),
             Self::Disks => (admin | walls.bitmask(), [FILES, DISKS]),
             Self::Modules => (module, [FILES, &[libc::SYS_finit_module]]),
+            Self::Firmware => (variables, [FILES, DEVICE]),
             Self::Feel => (files, [FILES, FEEL]),
         }
     }

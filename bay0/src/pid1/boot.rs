@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use bay0_persona::confine::{Rights, confine};
+use bay0_persona::confine::Rights;
 use bay0_persona::disks::{self, VARS};
 use bay0_persona::{PersonaName, ROOMS};
 use bay0_reconcile::native;
@@ -112,11 +112,8 @@ pub fn oom() -> Result<String> {
 /// Loads the rest of the drivers, then seals module loading for good (A07). The disk's are loaded by a child with a deadline: a
 /// disk that hangs while it is probed holds that up, not PID 1.
 pub fn modules() -> Result<String> {
-    let disk = || {
-        confine(Rights::Modules).map_err(|error| format!("confine who loads: {error}"))?;
-        load_list("disk").map_err(|error| error.to_string())
-    };
-    let loaded = load_list("early").and(by_child(disk, HUNG));
+    let disk = || load_list("disk").map_err(|error| error.to_string());
+    let loaded = load_list("early").and(by_child(Rights::Modules, disk, HUNG));
     let seal = "/proc/sys/kernel/modules_disabled";
     if !Path::new(seal).exists() {
         return Ok("monolithic kernel, nothing to load".to_owned());

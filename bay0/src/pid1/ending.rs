@@ -6,6 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use bay0_persona::confine::{Rights, confine};
 use bay0_persona::disks::VARS;
 use bay0_persona::{Child, CloneFlags, Group, ROOMS, spawn};
 use bay0_state::{Keeper, WRITE_DEADLINE};
@@ -74,7 +75,14 @@ pub fn close(keeper: Option<&mut Keeper>, way: Way) -> Result<String> {
 /// Has a child tell the firmware that this boot has come to its end, however it goes. What the firmware has not taken when the rest is
 /// done counts as a power cut does.
 pub fn remember() -> Option<Child> {
-    let finish = || i32::from(starts::finish(Path::new(VARS)).is_err());
+    let finish = || {
+        let walls = confine(Rights::Firmware).map_err(Into::into);
+        i32::from(
+            walls
+                .and_then(|()| starts::finish(Path::new(VARS)))
+                .is_err(),
+        )
+    };
     spawn(None, CloneFlags::empty(), &[], finish).ok()
 }
 

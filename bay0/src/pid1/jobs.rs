@@ -5,7 +5,8 @@ use std::io::read_to_string;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
+use bay0_persona::confine::{Rights, confine};
 use bay0_persona::{Teller, spawn_teller};
 use bay0_validate as validate;
 
@@ -43,6 +44,14 @@ impl Job {
             Self::Validate => VALIDATION_DEADLINE,
             Self::Commit => FIRMWARE,
             Self::Slots | Self::Update | Self::Reseal => DEADLINE,
+        }
+    }
+
+    /// What the child may; the validator gives up its rights by itself.
+    fn rights(self) -> Option<Rights> {
+        match self {
+            Self::Commit => Some(Rights::Firmware),
+            Self::Slots | Self::Update | Self::Reseal | Self::Validate => None,
         }
     }
 
@@ -93,7 +102,7 @@ impl Jobs {
         self.0.iter().any(|it| it.job == job)
     }
 
-    /// Has a child, which keeps these descriptors, do something and send what became of it.
+    /// Has a child, which keeps these descriptors and the rights of the job, do something and send what became of it.
     ///
     /// # Errors
     /// It could not be started, which is an outcome too.
@@ -104,6 +113,10 @@ impl Jobs {
         work: impl FnOnce() -> String,
     ) -> Result<(), Outcome> {
         let begun = Instant::now();
+        let work = || match job.rights().map_or(Ok(()), keep_only) {
+            Ok(()) => work(),
+            Err(error) => Report::of(Err(error)).encode(),
+        };
         let teller = spawn_teller(keep, work);
         let unstarted = |errno| job.outcome(Err(format!("start: {errno:?}; next: again")));
         let teller = teller.map_err(unstarted)?;
@@ -130,26 +143,46 @@ impl Jobs {
     }
 }
 
-/// Has a child do what may hang on a disk. PID 1 waits for it no longer than [`PATIENCE`].
+/// Has a child that has given up all but `rights` do what may hang on a disk. PID 1 waits for it no longer than [`PATIENCE`].
 ///
 /// # Errors
 /// As [`answer_of_child`].
-pub fn by_child(work: impl FnOnce() -> Result<(), String>, hung: &'static str) -> Result<()> {
-    answer_of_child(|| work().map(|()| String::new()), PATIENCE, hung).map(drop)
+pub fn by_child(
+    rights: Rights,
+    work: impl FnOnce() -> Result<(), String>,
+    hung: &'static str,
+) -> Result<()> {
+    answer_of_child(rights, || work().map(|()| String::new()), PATIENCE, hung).map(drop)
 }
 
-/// Has a child find out what may hang on a disk. PID 1 waits for it no longer than `limit`.
+/// Has a child that has given up all but `rights` find out what may hang on a disk. PID 1 waits for it no longer than `limit`.
 ///
 /// # Errors
 /// What the child says, `hung`, or that it ended without an answer.
 pub fn answer_of_child(
+    rights: Rights,
     work: impl FnOnce() -> Result<String, String>,
     limit: Duration,
     hung: &'static str,
 ) -> Result<String> {
-    let report = || work().map_or_else(Report::Failed, Report::Done).encode();
-    let child = spawn_teller(&[], report).context("start a child")?;
-    match Report::decode(&hear(&child, limit).context(hung)?) {
+    let report = || {
+        let done = keep_only(rights).and_then(|()| work().map_err(Error::msg));
+        Report::of(done.map(Report::Done)).encode()
+    };
+    answer(
+        &spawn_teller(&[], report).context("start a child")?,
+        limit,
+        hung,
+    )
+}
+
+/// In a child: gives up all but `rights`.
+fn keep_only(rights: Rights) -> Result<()> {
+    confine(rights).map_err(|error| anyhow!("confine the child: {error}"))
+}
+
+fn answer(child: &Teller, limit: Duration, hung: &'static str) -> Result<String> {
+    match Report::decode(&hear(child, limit).context(hung)?) {
         Some(Report::Done(text)) => Ok(text),
         Some(Report::Failed(why)) => bail!("{why}"),
         _ => bail!("its child ended without an answer"),
@@ -222,16 +255,18 @@ mod tests {
 
     #[test]
     fn h06_what_a_child_answers_is_told_from_why_it_could_not_and_from_its_end() {
-        let asked = |work: fn() -> Result<String, String>| {
-            answer_of_child(work, PATIENCE, "hangs").map_err(|why| why.to_string())
+        let asked = |work: fn() -> Result<Report>| {
+            let child = spawn_teller(&[], || Report::of(work()).encode()).unwrap();
+            answer(&child, PATIENCE, "hangs").map_err(|why| why.to_string())
         };
         // Whatever the text is: a partition may be called anything.
+        let done = |text: &str| Ok(text.to_owned());
         assert_eq!(
-            asked(|| Ok("FAIL: -x".to_owned())),
-            Ok("FAIL: -x".to_owned())
+            asked(|| Ok(Report::Done("FAIL: -x".to_owned()))),
+            done("FAIL: -x")
         );
-        assert_eq!(asked(|| Ok(String::new())), Ok(String::new()));
-        assert_eq!(asked(|| Err("+no".to_owned())), Err("+no".to_owned()));
+        assert_eq!(asked(|| Ok(Report::Done(String::new()))), done(""));
+        assert_eq!(asked(|| bail!("+no")), Err("+no".to_owned()));
         let died = "its child ended without an answer".to_owned();
         assert_eq!(asked(|| std::process::abort()), Err(died));
     }

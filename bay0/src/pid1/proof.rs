@@ -1,7 +1,7 @@
 //! The proof that root and kernel are as they must be (C01): by the validator, and once in the boot by a child of the same kind.
 
 use anyhow::Result;
-use bay0_persona::confine::{Rights, confine};
+use bay0_persona::confine::Rights;
 use bay0_persona::disks::VARS;
 use bay0_validate::Root;
 
@@ -16,12 +16,8 @@ const HUNG: &str = "the verified device hangs";
 /// # Errors
 /// What is not so.
 pub fn root() -> Result<String> {
-    answer_of_child(prove, PATIENCE, HUNG)
-}
-
-fn prove() -> Result<String, String> {
-    confine(Rights::Disks).map_err(|error| format!("confine who proves: {error}"))?;
-    with(|root| root.prove())
+    let prove = || with(|root| root.prove());
+    answer_of_child(Rights::Disks, prove, PATIENCE, HUNG)
 }
 
 /// Has something done with what this Spine's root is to be: the child's part.

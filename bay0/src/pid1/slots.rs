@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use bay0_persona::confine::{Rights, confine};
+use bay0_persona::confine::Rights;
 use bay0_persona::disks::{self, APPEARS, VARS};
 use bay0_persona::policy::SLOT;
 
@@ -66,7 +66,7 @@ impl Bay0 {
             // That the images of rooms are not there is no fault of its own: whoever attaches them may try again.
             if !self.health.only_rooms_failed() {
                 // What the firmware does not take is tried again.
-                let _ = by_child(failed, "late");
+                let _ = by_child(Rights::Firmware, failed, "late");
             }
             self.shut_down(Way::Reboot, "a Spine on trial");
             let text = format!("slot {} is not well; next: see why above", slots.here);
@@ -149,10 +149,7 @@ fn commit(slots: &Slots) -> Result<Report> {
 
 /// What the partition that was booted is called, by a child, which reads disks.
 fn booted_name() -> Result<String> {
-    let name = || {
-        confine(Rights::Disks).map_err(|error| format!("confine who looks: {error}"))?;
-        disks::booted_name().map_err(|lost| format!("{:#}", told(lost)))
-    };
+    let name = || disks::booted_name().map_err(|lost| format!("{:#}", told(lost)));
     // Another disk that hangs is given up before that.
-    answer_of_child(name, APPEARS, "a disk hangs")
+    answer_of_child(Rights::Disks, name, APPEARS, "a disk hangs")
 }

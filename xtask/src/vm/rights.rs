@@ -12,9 +12,10 @@ use crate::machine::CARD;
 /// The declaration itself.
 const WORKSPACE: &str = include_str!("../../../Cargo.toml");
 /// Bits of the capabilities that anything is declared to keep (`linux/capability.h`).
-const CAPABILITIES: [(&str, u32); 5] = [
+const CAPABILITIES: [(&str, u32); 6] = [
     ("DAC_OVERRIDE", 1),
     ("SETPCAP", 8),
+    ("LINUX_IMMUTABLE", 9),
     ("NET_ADMIN", 12),
     ("SYS_MODULE", 16),
     ("SYS_ADMIN", 21),

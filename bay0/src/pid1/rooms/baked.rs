@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, anyhow};
+use bay0_persona::confine::Rights;
 use bay0_persona::image::Image;
 use bay0_persona::{BpfProgram, Grant, PersonaName, Policy, bpf_program};
 
@@ -108,7 +109,7 @@ impl Baked {
             || format!("image {name}: not in this Spine; next: cargo xtask qemu --rooms {name}");
         let image = image.with_context(none)?;
         if !told("/proc/mounts").contains(&format!(" {} ", image.path().display())) {
-            let opened = by_child(|| image.open(), "its disk hangs");
+            let opened = by_child(Rights::Disks, || image.open(), "its disk hangs");
             let wanted = image.roothash.get(..16).unwrap_or_default();
             opened.map_err(|error| anyhow!("image {name}: {error:#}; root hash {wanted} is wanted; next: attach the rooms.img of this Spine's build"))?;
         }
