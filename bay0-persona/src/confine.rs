@@ -40,6 +40,10 @@ const LINKS: &[c_long] = calls! {
 
 /// Device mapper, mounts, partitions; and walls of their own for children.
 const DISKS: &[c_long] = calls! { SYS_ioctl SYS_mount SYS_pipe2 SYS_capget SYS_capset SYS_seccomp };
+/// Signatures, what the page cache has of a disk; and walls of their own for children, and for itself.
+const SLOTS: &[c_long] = calls! {
+    SYS_ioctl SYS_add_key SYS_keyctl SYS_fadvise64 SYS_pipe2 SYS_capget SYS_capset SYS_seccomp
+};
 /// What a device tells of itself, and what protects a variable of the firmware's (`FS_IOC_SETFLAGS`).
 const DEVICE: &[c_long] = calls! { SYS_ioctl };
 /// The connection to PID 1's socket.
@@ -62,6 +66,10 @@ pub enum Rights {
     Modules,
     /// Who has the firmware remember something, in files that only CAP_LINUX_IMMUTABLE can change.
     Firmware,
+    /// Who finds and opens the slots: CAP_SYS_ADMIN to name a partition to the kernel, CAP_SETPCAP for walls, and what [`Rights::Slots`] keeps.
+    Finder,
+    /// Who reads and writes the slots, which are open, and has the firmware remember it.
+    Slots,
     /// The validator: PID 1's socket, and a group, which nobody makes in the kernel's root of them without CAP_DAC_OVERRIDE.
     Feel,
 }
@@ -77,6 +85,8 @@ impl Rights {
             Self::Disks => Some(c"bay0-disks"),
             Self::Modules => Some(c"bay0-modules"),
             Self::Firmware => Some(c"bay0-firmware"),
+            Self::Finder => Some(c"bay0-finder"),
+            Self::Slots => Some(c"bay0-slots"),
             Self::Feel => Some(c"bay0-validate"),
         }
     }
@@ -96,6 +106,8 @@ impl Rights {
             Self::Disks => (admin | walls.bitmask(), [FILES, DISKS]),
             Self::Modules => (module, [FILES, &[libc::SYS_finit_module]]),
             Self::Firmware => (variables, [FILES, DEVICE]),
+            Self::Finder => (admin | walls.bitmask() | variables, [FILES, SLOTS]),
+            Self::Slots => (variables, [FILES, SLOTS]),
             Self::Feel => (files, [FILES, FEEL]),
         }
     }

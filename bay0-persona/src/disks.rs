@@ -132,15 +132,6 @@ fn named_in(vars: &Path) -> Option<Guid> {
     gpt::guid(&text.ok()?)
 }
 
-/// The partition of this name on the disk that was booted: a slot.
-///
-/// # Errors
-/// As [`on_booted`].
-pub fn part_on_booted(name: &str) -> Result<Part, Lost> {
-    let booted = booted().ok_or(Lost::Unnamed)?;
-    choose(&survey(&hardware()), Some(booted), name).map(|(_, part)| part)
-}
-
 /// What the partition that was booted is called.
 ///
 /// # Errors
@@ -150,14 +141,14 @@ pub fn booted_name() -> Result<String, Lost> {
     started(&survey(&hardware()), booted).map(|(_, part)| part.name.clone())
 }
 
-/// The device of the partition of this name on the disk that was booted: a slot.
+/// The partition of this name on the disk that was booted, and its device: a slot.
 ///
 /// # Errors
 /// There is none, or which it is cannot be told.
-pub fn on_booted(name: &str) -> Result<String, Lost> {
+pub fn on_booted(name: &str) -> Result<(Part, String), Lost> {
     let booted = booted().ok_or(Lost::Unnamed)?;
     let (disk, part) = choose(&survey(&hardware()), Some(booted), name)?;
-    device(&disk, &part)
+    device(&disk, &part).map(|device| (part, device))
 }
 
 /// Waits until a partition of this name has appeared, and all else that may be it; its device, or why there is none, and all disks.

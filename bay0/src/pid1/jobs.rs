@@ -51,7 +51,8 @@ impl Job {
     fn rights(self) -> Option<Rights> {
         match self {
             Self::Commit => Some(Rights::Firmware),
-            Self::Slots | Self::Update | Self::Reseal | Self::Validate => None,
+            Self::Slots | Self::Update => Some(Rights::Finder),
+            Self::Reseal | Self::Validate => None,
         }
     }
 

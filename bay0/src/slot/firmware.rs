@@ -205,17 +205,11 @@ impl Slots {
     }
 
     /// Finds the entries that start the other slot by their device path, whatever they are called (U05); makes one if there is none,
-    /// which is answered with true. It reads the disk: a child's work.
+    /// which is answered with true.
     ///
     /// # Errors
-    /// The disk, or the firmware, does not let it.
-    pub fn enter(&mut self) -> Result<bool> {
-        let part = |slot: &str| disks::part_on_booted(&format!("slot-{}", slot.to_lowercase()));
-        let [ours, other] = [part(self.here), part(self.there)].map(|it| it.map_err(told));
-        self.enter_at(&ours?, &other?)
-    }
-
-    fn enter_at(&mut self, ours: &Part, other: &Part) -> Result<bool> {
+    /// The firmware does not let it.
+    pub fn enter(&mut self, ours: &Part, other: &Part) -> Result<bool> {
         let own = option(&self.vars, self.current);
         let label = format!("{ENTRY}{}", self.there);
         let made = entry::other(&own, ours, other, &label);

@@ -10,19 +10,22 @@
 //! PKCS #1 with SHA-256, and the kernel checks it (`keyctl_pkey_verify(3)`): no code of ours does. Nothing is written before all is
 //! right, or, of what a room sends, the head is; what was written is read back; the head is written last, so that a slot with a head
 //! that matches was written to its end.
-//! A child does all of it, since it reads disks.
+//! A child does all of it, since it reads disks: it finds and opens them ([`find`]), and has neither the rights for that nor any other
+//! that matters when it reads the first byte of them.
 
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write, copy};
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::ptr;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use bay0_persona::confine::{Rights, confine};
 use bay0_persona::disks;
+use bay0_persona::gpt::Part;
 use bay0_state::{hex, sha256};
 use nix::errno::Errno;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::libc;
 
 use crate::slot::firmware::{Slots, told};
@@ -39,7 +42,43 @@ const HASHED_MIB: usize = 39;
 const HEAD_AT: u64 = 40 * MIB as u64 - HEAD as u64;
 const UNSIGNED: &str = "its signature is not that of this Spine's maker; next: get another";
 
-nix::ioctl_none!(flush_buffers, 0x12, 97);
+/// What the child works with, open.
+struct Found {
+    ours: Part,
+    other: Part,
+    /// The slot that runs, and the other one.
+    good: File,
+    target: File,
+    /// What is attached, if that is wanted.
+    source: Option<File>,
+}
+
+/// Finds and opens both slots, on the disk that was booted and on no other, and an update that is attached if it is `wanted`; then gives
+/// up the rights that took. Nothing of their content has been read by then.
+///
+/// # Errors
+/// One of them cannot be told for certain, or opened.
+fn find(slots: &Slots, wanted: bool) -> Result<Found> {
+    let open = |slot: &str| {
+        let (part, path) =
+            disks::on_booted(&format!("slot-{}", slot.to_lowercase())).map_err(told)?;
+        let device = File::options().read(true).write(true).open(&path);
+        device
+            .map(|device| (part, device))
+            .with_context(|| format!("open {path}"))
+    };
+    let ((ours, good), (other, target)) = (open(slots.here)?, open(slots.there)?);
+    let source = || File::open(disks::only("update").map_err(told)?).context("open it");
+    let source = wanted.then(source).transpose()?;
+    confine(Rights::Slots).map_err(|error| anyhow!("confine the child: {error}"))?;
+    Ok(Found {
+        ours,
+        other,
+        good,
+        target,
+        source,
+    })
+}
 
 /// Writes an update into the other slot and has the firmware try it once. What was done. What is attached is read twice, so that all of
 /// it is right before anything is written; what a room sends has its head first, and the rest goes where it belongs at once.
@@ -52,17 +91,17 @@ pub fn install(
     refused: &[String],
     sent: Option<&UnixStream>,
 ) -> Result<Report> {
-    let mut slots = slots.clone();
-    slots.enter()?;
-    let runs = head_of(&mut open(slots.here)?).context("read this slot's head")?;
+    let (mut slots, mut found) = (slots.clone(), find(slots, sent.is_none())?);
+    slots.enter(&found.ours, &found.other)?;
+    let runs = head_of(&mut found.good).context("read this slot's head")?;
     let runs = field(&runs, "hash ").unwrap_or_default();
-    if let Some(mut sent) = sent {
-        let mut head = [0; HEAD];
+    let mut slot = found.target;
+    let Some(mut source) = found.source else {
+        let (mut sent, mut head) = (sent.context("nothing is sent")?, [0; HEAD]);
         sent.read_exact(&mut head).context("read its head")?;
         let hash = admit(&head, floor, refused, runs)?;
-        return put(&slots, sent, hash, &head);
-    }
-    let mut source = File::open(disks::only("update").map_err(told)?).context("open it")?;
+        return put(&slots, &mut slot, sent, hash, &head);
+    };
     let head = head_of(&mut source).context("read its head")?;
     let hash = admit(&head, floor, refused, runs)?;
     let same = fingerprint(&mut source)? == hash;
@@ -71,7 +110,7 @@ pub fn install(
         "its content does not match its head; next: get another"
     );
     source.rewind()?;
-    put(&slots, source, hash, &head)
+    put(&slots, &mut slot, source, hash, &head)
 }
 
 /// The hash of an update whose head is right.
@@ -95,10 +134,10 @@ fn admit<'a>(head: &'a [u8], floor: u64, refused: &[String], runs: &str) -> Resu
     Ok(hash)
 }
 
-fn put(slots: &Slots, from: impl Read, hash: &str, head: &[u8]) -> Result<Report> {
-    let mut slot = replace(slots, from, hash)?;
+fn put(slots: &Slots, slot: &mut File, from: impl Read, hash: &str, head: &[u8]) -> Result<Report> {
+    replace(slots, slot, from, hash)?;
     slots.try_once()?;
-    seal(&mut slot, head)?;
+    seal(slot, head)?;
     let text = format!("{hash} is tried at the next boot; next: reboot");
     Ok(Report::Done(text))
 }
@@ -109,10 +148,10 @@ fn put(slots: &Slots, from: impl Read, hash: &str, head: &[u8]) -> Result<Report
 /// # Errors
 /// What could not be read or written.
 pub fn mend(slots: &Slots, refused: &[String], fired: bool) -> Result<Report> {
-    let mut slots = slots.clone();
-    let made = slots.enter()?;
+    let (mut slots, found) = (slots.clone(), find(slots, false)?);
+    let made = slots.enter(&found.ours, &found.other)?;
     let (there, trial) = (slots.there, slots.trial());
-    let (mut good, mut other) = (open(slots.here)?, open(there)?);
+    let (mut good, mut other) = (found.good, found.target);
     let (head, other_head) = (head_of(&mut good)?, head_of(&mut other)?);
     let [here, hash] = [&head, &other_head].map(|it| field(it, "hash ").unwrap_or_default());
     let whole = fingerprint(&mut other)? == hash;
@@ -145,31 +184,31 @@ pub fn mend(slots: &Slots, refused: &[String], fired: bool) -> Result<Report> {
         "this slot is not what its head says; next: take an update"
     );
     good.rewind()?;
-    let mut slot = replace(&slots, good, here)?;
-    seal(&mut slot, &head)?;
+    replace(&slots, &mut other, good, here)?;
+    seal(&mut other, &head)?;
     slots.readmit()?;
     Ok(Report::Done(format!("slot {there} is made a copy: {here}")))
 }
 
 /// Writes all but the head of the other slot, which the firmware starts no more by itself, and compares what the disk then has.
-fn replace(slots: &Slots, from: impl Read, hash: &str) -> Result<File> {
-    let mut slot = open(slots.there)?;
+fn replace(slots: &Slots, slot: &mut File, from: impl Read, hash: &str) -> Result<()> {
     // First of all: a power cut must not leave what is excluded with a head, as if it had been tried.
-    seal(&mut slot, &[0; HEAD])?;
+    seal(slot, &[0; HEAD])?;
     slots.exclude()?;
     slot.rewind()?;
-    let copied = copy(&mut from.take(HEAD_AT), &mut slot).context("write the slot")?;
+    let copied = copy(&mut from.take(HEAD_AT), slot).context("write the slot")?;
     ensure!(copied == HEAD_AT, "cut off at byte {copied}");
     slot.sync_all().context("write the slot")?;
-    // SAFETY: the call takes no memory of ours, and the descriptor is open.
-    unsafe { flush_buffers(slot.as_raw_fd()) }.context("flush the slot")?;
-    let same = fingerprint(&mut slot)? == hash;
+    // What is read back comes from the disk: the kernel forgets what it has of it, which is written.
+    posix_fadvise(&*slot, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)
+        .context("flush the slot")?;
+    let same = fingerprint(slot)? == hash;
     ensure!(
         same,
         "slot {} reads back differently; next: get another, or replace the disk",
         slots.there
     );
-    Ok(slot)
+    Ok(())
 }
 
 /// Writes the head, which makes a slot whole.
@@ -207,13 +246,6 @@ fn fingerprint(slot: &mut File) -> Result<String> {
         digests.extend(sha256(&[&block]));
     }
     Ok(hex(&sha256(&[&digests])))
-}
-
-/// The partition of a slot, on the disk that was booted and on no other.
-fn open(slot: &str) -> Result<File> {
-    let path = disks::on_booted(&format!("slot-{}", slot.to_lowercase())).map_err(told)?;
-    let device = File::options().read(true).write(true).open(&path);
-    device.with_context(|| format!("open {path}"))
 }
 
 /// Asks the kernel whether this is the signature of a digest by the key of a certificate.

@@ -74,7 +74,7 @@ fn firmware(started: u16, order: &[u16]) -> (tempfile::TempDir, Slots) {
 
 fn entered(slots: &mut Slots) -> Result<bool> {
     let (ours, other) = if slots.here == "A" { (1, 2) } else { (2, 1) };
-    slots.enter_at(&part(ours), &part(other))
+    slots.enter(&part(ours), &part(other))
 }
 
 /// The next boot, of this slot.
