@@ -22,6 +22,8 @@ use crate::policy::{Grant, Policy};
 pub const GROUPS: &str = "/sys/fs/cgroup";
 /// See [`GROUPS`].
 pub const ROOMS: &str = "/sys/fs/cgroup/rooms";
+/// The leaf below a room's cgroup that holds its own processes, apart from those of the rooms inside it. No persona can be called so.
+pub const OWN: &str = "self";
 /// What the kernel says has changed (`cgroup-v2`: "file modified events").
 const EVENTS: [&str; 3] = ["memory.events", "pids.events", "cgroup.events"];
 /// How often `cgroup.events` is read again. Polling it would not do: the kernel reports "empty" late.
@@ -94,13 +96,13 @@ impl Group {
             .map_err(|_| GroupError("limit", Errno::last()))
     }
 
-    /// Makes a group in which a room's programs see the limits of its policy, once more: those that hold are of the group around it,
+    /// Makes [`OWN`], in which a room's programs see the limits of its policy, once more: those that hold are of the group around it,
     /// where rooms nested in it count as well. A room is held, and said to be, by that one first: this one may save processor time up.
     ///
     /// # Errors
     /// As [`Group::create`], [`Group::delegate`] and [`Group::limit`].
-    pub fn mirror(&self, name: &str, policy: &Policy) -> Result<Group, GroupError> {
-        let inner = Group::create(&self.path, name)?;
+    pub fn mirror(&self, policy: &Policy) -> Result<Group, GroupError> {
+        let inner = Group::create(&self.path, OWN)?;
         self.delegate()?;
         inner.limit(policy)?;
         let quota = policy.get(Grant::CpuQuota).saturating_mul(1000);

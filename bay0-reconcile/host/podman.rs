@@ -1,5 +1,4 @@
 //! podman, on plain hosts that have it (H13): asked in a machine-readable format, bounded in time and bytes, believed only whole.
-//! Compiled only with the feature `podman`, which no Spine is built with: its root has no such program and cannot get one.
 
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
@@ -14,7 +13,7 @@ use nix::unistd::Pid;
 
 use bay0_persona::PersonaName;
 
-use crate::{Found, Trouble};
+use super::{Found, Trouble};
 
 /// Most bytes a listing may have: about 2500 containers.
 const MAX_OUTPUT: u64 = 256 * 1024;

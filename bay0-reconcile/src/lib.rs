@@ -1,97 +1,38 @@
-//! What every boot does about what the last one left behind (H12): desired × actual, decided by a table, then done.
+//! What every boot does about what the last one left behind (H12). In a Spine that is the records alone: PID 1 begins with the kernel,
+//! and no process, group or mount of a room outlives that. Nothing half-made is ever completed or trusted: replacement is the only
+//! remedy (C06).
 //!
-//! | desired ＼ actual | absent | partial | running | several |
-//! | --- | --- | --- | --- | --- |
-//! | stopped | – | remove | remove | remove all |
-//! | starting | stopped | remove, stopped | remove, stopped | remove all, stopped |
-//! | running | stopped | remove, stopped | – | remove all, stopped |
-//! | unknown persona | – | remove | remove | remove all |
-//! | name that is none | – | remove | remove | remove all |
+//! | recorded | corrected to |
+//! | --- | --- |
+//! | stopped | – |
+//! | starting, running | stopped |
 //!
-//! *Partial* is anything that exists without running: an empty cgroup, a created or exited container. *Several* is one persona
-//! found more than once. A room inside one that does not stay as it is goes with it. Nothing half-made is ever completed or
-//! trusted: replacement is the only remedy (C06). A removal that fails is reported and changes nothing else: the persona is
-//! stopped all the same, and what is left of it is *stopped × something* for the next boot.
-//!
-//! A machine has one runtime: the Spine its own ([`native`]), a plain host podman, which no Spine has (feature `podman`).
+//! A plain host may have more than records, which `host` compares with them (feature `podman`); no Spine has that code.
 
-use std::collections::BTreeMap;
+use bay0_state::State;
 
-use bay0_persona::PersonaName;
-use bay0_state::{Persona, State};
-
-pub mod native;
 // For plain hosts only: no part of what ships, so it neither lies in src nor counts as code of the Spine.
 #[cfg(feature = "podman")]
-#[path = "../host/podman.rs"]
-pub mod podman;
+#[path = "../host/mod.rs"]
+pub mod host;
 
-const AROUND: &str = "the room around it goes";
-const UNREMOVED: &str = "it is still there; next: reboot to try again";
-
-/// What went wrong with a runtime: a group, a tool, or what it said. Only ever shown.
-pub type Trouble = Box<dyn std::error::Error>;
-/// Ends and removes what the runtime calls so.
-pub type Remove<'a> = &'a dyn Fn(&str) -> Result<(), Trouble>;
-/// Records a persona as stopped; says itself what to do next when that fails.
-pub type Stop<'a> = &'a mut dyn FnMut(&PersonaName) -> Result<(), Trouble>;
-
-/// Something a runtime has.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Found {
-    /// What the runtime calls it; what [`Remove`] wants. That of a room inside another sorts after that one's.
-    pub id: String,
-    /// The persona it claims to be, if its name obeys the grammar.
-    pub name: Option<PersonaName>,
-    /// Whether it runs, or is paused while running; otherwise it is *partial*.
-    pub running: bool,
-}
-
-/// What to do something about, each with its reason.
-pub type Reasons<T> = BTreeMap<T, &'static str>;
-
-/// Decides the whole table: what to remove, and whom to record as stopped. Pure; once that is done it decides nothing more.
-pub fn plan(desired: &[Persona], found: &[Found]) -> (Reasons<Found>, Reasons<PersonaName>) {
-    let wrong = |name: Option<&PersonaName>| wrong(desired, found, name);
-    let remove = |it: &Found| Some((it.clone(), wrong(it.name.as_ref())?));
-    let stop = |it: &Persona| Some((it.name.clone(), wrong(Some(&it.name))?));
-    let live = desired.iter().filter(|it| it.state != State::Stopped);
-    let remove = found.iter().filter_map(remove).collect();
-    (remove, live.filter_map(stop).collect())
-}
-
-/// Why nothing of this name is to stay; none if it runs as it should.
-fn wrong(desired: &[Persona], found: &[Found], name: Option<&PersonaName>) -> Option<&'static str> {
-    let record = desired.iter().find(|it| Some(&it.name) == name);
-    let things = found.iter().filter(|it| it.name.as_ref() == name);
-    let runs: Vec<bool> = things.map(|it| it.running).collect();
-    Some(match (name, record.map(|it| it.state), runs.as_slice()) {
-        (None, ..) => "its name is not a persona's",
-        (_, None, _) => "no such persona is known",
-        (_, Some(State::Stopped), _) => "it should be stopped",
-        (_, Some(State::Starting), _) => "its start was cut short",
-        (_, Some(State::Running), []) => "it should run and is gone",
-        (_, Some(State::Running), [false]) => "it should run and is only half there",
-        (_, Some(State::Running), [_, _, ..]) => "it is there more than once",
-        (Some(it), ..) => wrong(desired, found, Some(&it.parent()?)).and(Some(AROUND))?,
-    })
-}
-
-/// Decides about what was found, and does it, the innermost rooms first; returns a line for each step, those that failed
-/// beginning with `FAIL: `. Takes at most the deadline of each removal.
-pub fn run(desired: &[Persona], found: &[Found], remove: Remove, stop: Stop) -> Vec<String> {
-    let (removals, stops) = plan(desired, found);
-    let removed = |(it, why): (Found, &str)| match remove(&it.id) {
-        Ok(()) => format!("native {}: {why}; removed", it.id),
-        Err(err) => format!("FAIL: remove native {} ({why}): {err}; {UNREMOVED}", it.id),
-    };
-    let stopped = |(name, why): (PersonaName, &str)| match stop(&name) {
-        Ok(()) => format!("{name}: {why}; recorded as stopped"),
-        Err(err) => format!("FAIL: record {name} as stopped ({why}): {err}"),
-    };
-    let removed = removals.into_iter().rev().map(removed);
-    removed.chain(stops.into_iter().map(stopped)).collect()
+/// Why a record is wrong of a persona of which nothing is there; none if it is right.
+pub fn absent(recorded: State) -> Option<&'static str> {
+    match recorded {
+        State::Stopped => None,
+        State::Starting => Some("its start was cut short"),
+        State::Running => Some("it should run and is gone"),
+    }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h12_nothing_outlives_a_boot_so_every_record_but_stopped_is_wrong() {
+        let wrong = [State::Stopped, State::Starting, State::Running].map(absent);
+        let gone = "it should run and is gone";
+        assert_eq!(wrong, [None, Some("its start was cut short"), Some(gone)]);
+    }
+}

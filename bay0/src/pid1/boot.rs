@@ -9,9 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use bay0_persona::confine::Rights;
 use bay0_persona::disks::{self, VARS};
-use bay0_persona::{PersonaName, ROOMS};
-use bay0_reconcile::native;
-use bay0_state::{Keeper, State};
+use bay0_state::{Keeper, Persona, State};
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::{errno::Errno, libc};
@@ -140,28 +138,28 @@ pub fn time(facts: &Facts) -> Result<String> {
     raise_clock(facts.epoch().context("no epoch in /etc/spine")?)
 }
 
-/// Converges what the database wants and what is really there (H12).
+/// Corrects the records of rooms, of which none is there at a boot (H12).
 pub fn reconcile(
     keeper: Option<&mut Keeper>,
     log: &mut Log,
     health: &mut Health,
 ) -> Result<String> {
     let keeper = keeper.context("no database")?;
-    let desired = keeper.personas()?;
-    let root = Path::new(ROOMS);
-    let found = native::list(root).map_err(|err| anyhow!("list rooms: {err}"))?;
-    let mut stop = |name: &PersonaName| {
+    let (personas, mut corrections) = (keeper.personas()?, 0_usize);
+    for Persona { name, state } in &personas {
+        let Some(why) = bay0_reconcile::absent(*state) else {
+            continue;
+        };
         let args = [&name.to_string(), State::Stopped.tag()];
-        Ok(keeper.call("set-state", &args).map(drop)?)
-    };
-    let remove = |id: &str| native::remove(root, id);
-    let lines = bay0_reconcile::run(&desired, &found, &remove, &mut stop);
-    for line in &lines {
-        log.say(format!("reconcile: {line}"));
+        log.say(match keeper.call("set-state", &args) {
+            Ok(_) => format!("reconcile: {name}: {why}; recorded as stopped"),
+            Err(error) => {
+                health.fail("reconcile");
+                format!("reconcile: FAIL: record {name} as stopped ({why}): {error}")
+            }
+        });
+        corrections = corrections.saturating_add(1);
     }
-    if lines.iter().any(|line| line.starts_with("FAIL: ")) {
-        health.fail("reconcile");
-    }
-    let (personas, done) = (desired.len(), lines.len());
-    Ok(format!("{personas} personas, {done} corrections"))
+    let count = personas.len();
+    Ok(format!("{count} personas, {corrections} corrections"))
 }

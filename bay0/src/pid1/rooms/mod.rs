@@ -26,10 +26,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use bay0_persona::UIDS;
+use bay0_persona::cgroup::OWN;
 use bay0_persona::policy::{self, NIC, STANDIN, VIA_NET};
 use bay0_persona::{Ended, GROUPS, Group, ROOMS, link};
 use bay0_persona::{Grant, PersonaName, Plan, Policy, Room};
-use bay0_reconcile::native;
 use bay0_state::State;
 use bay0_umbilical::Server;
 use nix::libc;
@@ -182,7 +182,7 @@ impl Rooms {
     ) -> Result<Made> {
         let image = self.baked.open(&policy.image)?;
         group.limit(policy)?;
-        let own = group.mirror(native::OWN, policy)?;
+        let own = group.mirror(policy)?;
         let umbilical = socket(&policy.name);
         let mut server = Server::bind(&umbilical).context("umbilical")?;
         server.credit = Some(PER_SECOND);
@@ -479,7 +479,7 @@ impl Rooms {
             self.effects.extend(limits.into_iter().map(Effect::Say));
             let path = self.there.get(&id).map(|room| room.group.path.clone());
             let path = path.unwrap_or_default();
-            let _ = fs::remove_dir(path.join(native::OWN));
+            let _ = fs::remove_dir(path.join(OWN));
             let gone = fs::remove_dir(path);
             let Some(room) = gone.ok().and_then(|()| self.there.remove(&id)) else {
                 continue;

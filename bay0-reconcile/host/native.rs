@@ -4,12 +4,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bay0_persona::cgroup::OWN;
 use bay0_persona::{Group, PersonaName};
 
-use crate::{Found, Trouble};
+use super::{Found, Trouble};
 
-/// The leaf below a room's cgroup that holds its own processes. No persona can be called so.
-pub const OWN: &str = "self";
 /// How long a room's processes may take to be gone once killed.
 const KILL_LIMIT: Duration = Duration::from_secs(1);
 
