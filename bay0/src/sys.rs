@@ -52,7 +52,7 @@ pub fn open_device(path: &str) -> Result<File> {
 }
 
 /// What stands in a small file of the kernel; nothing if it cannot be read.
-pub fn told(path: impl AsRef<Path>) -> String {
+pub fn text_of(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
@@ -74,14 +74,14 @@ pub fn load_list(list: &str) -> Result<()> {
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
         Err(errno) => bail!("load {path}: {errno:?}"),
     };
-    let paths = told(format!("/lib/modules/{list}"));
+    let paths = text_of(format!("/lib/modules/{list}"));
     paths.lines().map(load).fold(Ok(()), Result::and)
 }
 
 /// The input devices of this name, which their driver gave them.
 pub fn inputs(name: &str) -> Vec<String> {
     let all = fs::read_dir("/sys/class/input").into_iter().flatten();
-    let named = |it: &DirEntry| told(it.path().join("device/name")).trim_end() == name;
+    let named = |it: &DirEntry| text_of(it.path().join("device/name")).trim_end() == name;
     let node = |it: DirEntry| format!("/dev/input/{}", it.file_name().display());
     all.flatten().filter(named).map(node).collect()
 }

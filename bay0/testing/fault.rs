@@ -25,7 +25,7 @@ use nix::unistd::Pid;
 
 use crate::pid1::Bay0;
 use crate::pid1::watchdog::Watchdog;
-use crate::sys::{told, unix_seconds};
+use crate::sys::{text_of, unix_seconds};
 
 /// What the factory looks for.
 const MARK: &str = "FAULT-INJECTION-BUILD";
@@ -54,7 +54,7 @@ pub fn holds_starts() -> bool {
 
 /// Whether `autostart=` on the command line names this room.
 pub fn begins(name: &PersonaName) -> bool {
-    told("/proc/cmdline").contains(&format!("autostart={name}"))
+    text_of("/proc/cmdline").contains(&format!("autostart={name}"))
 }
 
 /// Does the damage that `line` names after the word `fault`; answers what was done.
@@ -89,7 +89,7 @@ pub fn inject(bay: &mut Bay0, line: &str) -> String {
         ("census", _) => census(),
         ("mounts", _) => mounts(),
         ("watch", _) => watch(),
-        ("processes", _) => told(SEEN),
+        ("processes", _) => text_of(SEEN),
         ("walls", _) => keeper.map_or(String::new(), |keeper| walls(keeper.child.pid)),
         ("figures", _) => figures(),
         ("rot", _) => format!("{:?}", rot()),
@@ -116,7 +116,7 @@ pub fn inject(bay: &mut Bay0, line: &str) -> String {
 
 /// A Spine on trial does what `fault=` on its command line says; whether it may be well.
 pub fn on_trial(bay: &mut Bay0) -> bool {
-    let line = told("/proc/cmdline");
+    let line = text_of("/proc/cmdline");
     let what = line.split_once("fault=").map(|(_, what)| what.trim_end());
     if what == Some("unwell") {
         return false;
@@ -128,7 +128,7 @@ pub fn on_trial(bay: &mut Bay0) -> bool {
 /// With `fault=keeper` on the command line the power button kills the keeper, as long as there is no operator line where somebody
 /// could say so.
 pub fn kills_instead(bay: &mut Bay0) -> bool {
-    let asked = told("/proc/cmdline").contains("fault=keeper") && bay.stage.up_ms().is_none();
+    let asked = text_of("/proc/cmdline").contains("fault=keeper") && bay.stage.up_ms().is_none();
     if let Some(keeper) = bay.keeper.client().filter(|_| asked) {
         let _ = keeper.child.kill();
     }
@@ -201,7 +201,7 @@ fn figures() -> String {
         (begun.elapsed().as_micros(), bytes)
     };
     let ((plain, bytes), (verified, _)) = (read("/dev/loop0"), read("/dev/dm-0"));
-    let memory = told("/proc/meminfo");
+    let memory = text_of("/proc/meminfo");
     let kb = |key: &str| {
         let mut lines = memory.lines().filter_map(|line| line.strip_prefix(key));
         let kb = lines.find_map(|rest| rest.split_whitespace().next()?.parse().ok());
@@ -213,7 +213,7 @@ fn figures() -> String {
 
 /// Tries to write a file at each place where something is mounted.
 fn mounts() -> String {
-    let mounts = told("/proc/self/mounts");
+    let mounts = text_of("/proc/self/mounts");
     let tried = mounts.lines().filter_map(|line| {
         let [_, at, kind, ..] = line.split(' ').collect::<Vec<_>>()[..] else {
             return None;
@@ -306,7 +306,7 @@ fn memory() -> String {
 
 /// PID 1's own memory in kB, as every kernel counts it: in its processes' status, and there in batches.
 fn used() -> String {
-    let status = told("/proc/self/status");
+    let status = text_of("/proc/self/status");
     let line = status.lines().find_map(|it| it.strip_prefix("RssAnon:"));
     format!(
         "used_kb={}",
@@ -317,11 +317,11 @@ fn used() -> String {
 /// Everything that a room has some of, counted over the whole machine; what the kernel itself runs is no process here.
 fn census() -> String {
     let is_process = |entry: &PathBuf| {
-        let status = told(entry.join("status"));
+        let status = text_of(entry.join("status"));
         status.starts_with("Name:") && !status.contains("\nKthread:\t1\n")
     };
     let processes = entries("/proc").into_iter().filter(is_process).count();
-    let mounts = told("/proc/self/mountinfo").lines().count();
+    let mounts = text_of("/proc/self/mountinfo").lines().count();
     let [cards, sockets, held] =
         ["/sys/class/net", "/run/bay0/rooms", "/proc/self/fd"].map(|at| entries(at).len());
     let groups = groups(Path::new("/sys/fs/cgroup"));
@@ -345,10 +345,10 @@ fn walls(keeper: i32) -> String {
     let parent = format!("PPid:\t{keeper}\n");
     let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let all = all.filter_map(|it| it.file_name().into_string().ok());
-    let gates = all.filter(|pid| told(format!("/proc/{pid}/status")).contains(&parent));
+    let gates = all.filter(|pid| text_of(format!("/proc/{pid}/status")).contains(&parent));
     let mut text = String::new();
     for pid in [keeper.to_string()].into_iter().chain(gates) {
-        let status = told(format!("/proc/{pid}/status"));
+        let status = text_of(format!("/proc/{pid}/status"));
         let rights = [
             "Name:",
             "CapPrm:",
@@ -360,12 +360,12 @@ fn walls(keeper: i32) -> String {
         let rights = status
             .lines()
             .filter(|line| rights.iter().any(|it| line.starts_with(it)));
-        let cards = told(format!("/proc/{pid}/net/dev"));
+        let cards = text_of(format!("/proc/{pid}/net/dev"));
         let cards = cards
             .lines()
             .skip(2)
             .map(|line| line.split(':').next().unwrap_or_default().trim());
-        let mounts = told(format!("/proc/{pid}/mountinfo"));
+        let mounts = text_of(format!("/proc/{pid}/mountinfo"));
         let all = rights
             .map(str::to_owned)
             .chain(cards.map(|it| format!("card {it}")));
@@ -417,7 +417,7 @@ fn lines(seen: &BTreeMap<String, (u128, u128)>) -> String {
 /// A process: its name, rights, the namespaces that are not PID 1's, and what it has open. None if it is the kernel's, or has ended.
 fn process(at: &Path) -> Option<String> {
     let pid: i32 = at.file_name()?.to_str()?.parse().ok()?;
-    let status = told(at.join("status"));
+    let status = text_of(at.join("status"));
     let of = |key: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(key))?;
         Some(line.trim().to_owned())
@@ -447,6 +447,6 @@ fn process(at: &Path) -> Option<String> {
     let spaces = spaces.join(",");
     // One that ends has no namespaces any more; what changed in between was another process yet.
     fs::read_link(at.join("ns/net")).ok()?;
-    let same = told(at.join("status")).contains(&format!("CapBnd:\t{bnd}\n"));
+    let same = text_of(at.join("status")).contains(&format!("CapBnd:\t{bnd}\n"));
     same.then(|| format!("{pid} {name} eff={eff} prm={prm} bnd={bnd} nnp={nnp} filter={filter} own={spaces} open={open}"))
 }

@@ -19,7 +19,7 @@ use super::health::Health;
 use super::jobs::by_child;
 use super::say::Log;
 use crate::stage1::{QUIET, SEALED};
-use crate::sys::{load_list, raise_clock, set, told};
+use crate::sys::{load_list, raise_clock, set, text_of};
 
 // What follows from the failure of each step, and what to do then, for errors that do not say it themselves.
 pub const STUCK: &str = "a stuck machine stays stuck; next: add a watchdog device";
@@ -118,7 +118,7 @@ pub fn modules() -> Result<String> {
     }
     let sealed = set(seal, "1")?;
     loaded?;
-    let count = told("/proc/modules").lines().count();
+    let count = text_of("/proc/modules").lines().count();
     Ok(format!("{count} loaded, loading sealed: {sealed}"))
 }
 

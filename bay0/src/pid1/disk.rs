@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 
 use nix::sys::stat::{major, minor};
 
-use crate::sys::told;
+use crate::sys::text_of;
 
 /// The completed reads, writes, discards and flushes among the numbers of a disk (kernel doc: `block/stat`).
 const COMPLETED: [usize; 4] = [0, 4, 11, 15];
@@ -94,10 +94,14 @@ impl Counts {
         let block = format!("/sys/dev/block/{}:{}", major(rdev), minor(rdev));
         let name = fs::read_link(&block).unwrap_or_default();
         let name = name.file_name().unwrap_or_default().display().to_string();
-        let ext4 = |key: &str| told(format!("/sys/fs/ext4/{name}/{key}")).trim().to_owned();
+        let ext4 = |key: &str| {
+            text_of(format!("/sys/fs/ext4/{name}/{key}"))
+                .trim()
+                .to_owned()
+        };
         let number = |key: &str| ext4(key).parse().unwrap_or(0);
         Self {
-            completed: completed(&told(format!("{block}/stat"))),
+            completed: completed(&text_of(format!("{block}/stat"))),
             errors: number("errors_count"),
             warnings: number("warning_count"),
             last: (number("last_error_time"), ext4("last_error_func")),

@@ -8,7 +8,7 @@ use nix::libc;
 
 use super::id::Door;
 use super::poll::{Poll, Source};
-use crate::sys::told;
+use crate::sys::text_of;
 
 /// The answer to `hello`.
 pub const HELLO: &str = concat!("bay0 ", env!("CARGO_PKG_VERSION"), "\n");
@@ -38,7 +38,7 @@ impl Doors {
 
 /// A figure of a process (`proc_pid_smaps(5)`, `proc_pid_status(5)`); `unknown` on a kernel without it.
 pub fn figure(pid: i32, file: &str, key: &str) -> String {
-    let text = told(format!("/proc/{pid}/{file}"));
+    let text = text_of(format!("/proc/{pid}/{file}"));
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(key));
     let figure = lines.find_map(|rest| rest.split_whitespace().next());
     figure.unwrap_or("unknown").to_owned()

@@ -1,6 +1,6 @@
 //! What the factory has baked into the root (`/etc/spine`): `soil=`, `profile=`, `epoch=`, `cmdline=` lines.
 
-use crate::sys::told;
+use crate::sys::text_of;
 
 /// The lines.
 #[derive(Default)]
@@ -9,7 +9,7 @@ pub struct Facts(String);
 impl Facts {
     /// Reads them. Those of a file that cannot be read are none, and none of them says *dev*: see [`Facts::is_release`].
     pub fn read() -> Self {
-        Self(told("/etc/spine"))
+        Self(text_of("/etc/spine"))
     }
 
     /// As they stand there.

@@ -55,7 +55,7 @@ use self::{facts::Facts, health::Health, reaper::Reaper, stage::Stage, watchdog:
 use crate::advice::advised;
 use crate::slot::firmware::Slots;
 use crate::slot::report::Report as Work;
-use crate::sys::{boot_ms, raise_clock, told, unix_seconds};
+use crate::sys::{boot_ms, raise_clock, text_of, unix_seconds};
 
 /// How long PID 1 sleeps at most.
 const TICK: Duration = Duration::from_secs(1);
@@ -589,7 +589,7 @@ impl Bay0 {
 
     /// Which build runs, and where from: `key=value` lines.
     fn version(&self) -> String {
-        let line = told("/proc/cmdline");
+        let line = text_of("/proc/cmdline");
         let (build, slot) = (proof::build(&line), self.slots.as_ref());
         let slot = slot.map_or("none", |slots| slots.here);
         format!("{}build={build}\nslot={slot}\n", self.facts.text())
@@ -599,7 +599,7 @@ impl Bay0 {
     fn status(&self) -> String {
         let since = |ms: Option<u64>| ms.unwrap_or(0).saturating_sub(self.exec_ms);
         let (up, keeper, restarts) = self.keeper.figures();
-        let addresses = told("/proc/net/fib_trie") + &told("/proc/net/if_inet6");
+        let addresses = text_of("/proc/net/fib_trie") + &text_of("/proc/net/if_inet6");
         let (uptime, date) = (boot_ms() / 1000, doors::utc(unix_seconds()));
         let figure = doors::figure;
         let verdict = self

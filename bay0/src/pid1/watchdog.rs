@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use anyhow::{Result, ensure};
 use nix::libc::c_int;
 
-use crate::sys::{load_list, open_device, told};
+use crate::sys::{load_list, open_device, text_of};
 
 /// Seconds without food after which the machine is reset. Longer than all boot deadlines together.
 pub const TIMEOUT_S: c_int = 20;
@@ -88,7 +88,7 @@ impl Watchdog {
     /// # Errors
     /// It does not.
     pub fn counting(&self) -> Result<String, String> {
-        let says = |file| told(format!("/sys/class/watchdog/watchdog0/{file}"));
+        let says = |file| text_of(format!("/sys/class/watchdog/watchdog0/{file}"));
         if says("state") == "inactive\n" {
             return Err(format!("{} does not count; next: reboot", self.name));
         }

@@ -201,8 +201,7 @@ pub fn h09_the_memory_killer_takes_the_keeper_and_never_pid1(lab: &Lab) -> Resul
     // A restarted keeper may have its opener beside it: a child like any other.
     let (all, children) = ("Killed process ", r"Killed process \d+ \(bay0-[a-z]+\)");
     ensure!(
-        guest.count(all)? == guest.count(children)?
-            && guest.count(r"Killed process 1 \(")? == 0,
+        guest.count(all)? == guest.count(children)? && guest.count(r"Killed process 1 \(")? == 0,
         "the kernel killed more than children of PID 1"
     );
     guest.expect_all(&[" is PID 1 ", UNCLEAN])?;

@@ -11,7 +11,7 @@ use bay0_persona::{BpfProgram, Grant, PersonaName, Policy, bpf_program};
 
 use crate::pid1::id::RoomId;
 use crate::pid1::jobs::by_child;
-use crate::sys::told;
+use crate::sys::text_of;
 
 const UNBAKED: &str = "no room starts; next: rebuild the Spine";
 
@@ -108,7 +108,7 @@ impl Baked {
         let none =
             || format!("image {name}: not in this Spine; next: cargo xtask qemu --rooms {name}");
         let image = image.with_context(none)?;
-        if !told("/proc/mounts").contains(&format!(" {} ", image.path().display())) {
+        if !text_of("/proc/mounts").contains(&format!(" {} ", image.path().display())) {
             let opened = by_child(Rights::Disks, || image.open(), "its disk hangs");
             let wanted = image.roothash.get(..16).unwrap_or_default();
             opened.map_err(|error| anyhow!("image {name}: {error:#}; root hash {wanted} is wanted; next: attach the rooms.img of this Spine's build"))?;
