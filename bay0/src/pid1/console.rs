@@ -9,7 +9,6 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use anyhow::{Context, Result};
-use bay0_persona::PersonaName;
 use bay0_umbilical::verb::Verb;
 use nix::libc;
 use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
@@ -17,6 +16,7 @@ use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcset
 use super::id::RoomId;
 use super::line::{Act, Line};
 use super::poll::{Poll, Source};
+use super::rooms::room::Running;
 use super::say::Log;
 use crate::sys::{CONSOLE, boot_ms, open_device};
 
@@ -157,12 +157,7 @@ impl Console {
     ///
     /// # Errors
     /// There is no console, or it cannot be set.
-    pub fn enter(
-        &mut self,
-        room: (RoomId, &PersonaName),
-        tail: impl FnOnce() -> Vec<u8>,
-        log: &mut Log,
-    ) -> Result<()> {
+    pub fn enter(&mut self, id: RoomId, room: &mut Running, log: &mut Log) -> Result<()> {
         let mut random = [0; 2];
         File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random))?;
         let mark = format!("{:04x}", u16::from_ne_bytes(random));
@@ -173,14 +168,15 @@ impl Console {
         raw.output_flags = cooked.output_flags;
         // The last step that can fail: after it the console is the room's.
         tcsetattr(device, SetArg::TCSANOW, &raw).context("set the console")?;
-        let (id, name) = room;
+        let name = &room.policy.name;
         log.say(format!("terminal: inside {name} until Ctrl-]; mark {mark}"));
-        log.draw(tail());
+        let last = format!("terminal: left {name}; mark {mark}");
+        log.draw(room.take_tail());
         log.set_inside(true);
         self.inside = Some(Inside {
             id,
             cooked,
-            last: format!("terminal: left {name}; mark {mark}"),
+            last,
             asked: None,
         });
         self.ask_size(log);

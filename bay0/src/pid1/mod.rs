@@ -34,9 +34,10 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::os::fd::RawFd;
+use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use bay0_persona::PersonaName;
 use bay0_state::{Reply, State, reseal};
 use bay0_umbilical::Server;
@@ -148,19 +149,21 @@ impl Bay0 {
                 Source::Operator => self.on_operator(),
                 Source::Button(number) => self.on_button(number),
                 Source::Room(id) => self.on_room(id),
-                Source::Limit(id) => self.in_rooms(|rooms, _| rooms.on_limit(id)),
+                Source::Limit(id) => self.rooms.on_limit(id),
             }
+            self.carry_out();
         }
         self.log.flush();
         // What it could not write while the console was behind.
         if let Some(id) = self.console.inside() {
-            self.rooms.output(id, Some(&mut self.log));
+            self.on_output(id);
         }
         let second = boot_ms() / 1000;
         if std::mem::replace(&mut self.second, second) != second {
             self.tend();
         }
         self.reap();
+        self.carry_out();
         if let Some(outcome) = self.jobs.ended() {
             self.done(outcome);
         }
@@ -240,7 +243,9 @@ impl Bay0 {
             rooms::make_groups()?;
             let lines = bay.keeper.call("baked", &[])?;
             let on_trial = bay.slots.as_ref().is_some_and(Slots::on_trial);
-            bay.in_rooms(|rooms, poll| rooms.open(&lines, on_trial, poll))
+            let opened = bay.rooms.open(&lines, on_trial, &mut bay.poll);
+            bay.carry_out();
+            opened
         });
         self.step("operator", boot::UNHEARD, |bay| {
             if bay.facts.is_release() {
@@ -256,8 +261,8 @@ impl Bay0 {
     fn shut_down(&mut self, way: Way, by: &str) {
         if self.stage.end(way) {
             // Rooms end with the machine; the database hears of it before it is closed.
-            for name in self.rooms.there() {
-                self.keeper.record(name, State::Stopped);
+            for room in self.rooms.there() {
+                self.keeper.record(&room.policy.name, State::Stopped);
             }
             self.log
                 .say(format!("shutdown: {} requested by {by}", way.word()));
@@ -303,7 +308,7 @@ impl Bay0 {
             if let Some(id) = self.rooms.of_process(ended.pid) {
                 // What it told last comes before its end: the stage that failed, or the rest of its output.
                 self.on_room(id);
-                self.in_rooms(|rooms, _| rooms.end(id, ended));
+                self.rooms.end(id, ended);
             }
         }
     }
@@ -317,13 +322,11 @@ impl Bay0 {
             let _ = self.console.open(&mut self.poll, &mut self.log);
         }
         self.tend_keeper();
-        for id in self.rooms.awake() {
-            self.rooms.refill(id);
+        for id in self.rooms.refill() {
             self.on_umbilical(Door::Room(id));
         }
         self.on_umbilical(Door::Spine);
-        let may_start = self.is_ready();
-        self.in_rooms(|rooms, poll| rooms.tend(may_start, poll));
+        self.rooms.tend(self.is_ready(), &mut self.poll);
     }
 
     /// Whether something new may be begun: `/persist` is open, and the machine stays.
@@ -635,13 +638,11 @@ impl Bay0 {
 
     // Rooms, and who asks: at the umbilicals and at the console.
 
-    /// Has the rooms do something, and carries out what follows from it for others.
-    fn in_rooms<T>(&mut self, act: impl FnOnce(&mut Rooms, &mut Poll) -> T) -> T {
-        let done = act(&mut self.rooms, &mut self.poll);
+    /// Carries out what follows for others from what the rooms have done.
+    fn carry_out(&mut self) {
         for effect in self.rooms.effects() {
             match effect {
                 Effect::Say(line) => self.log.say(line),
-                Effect::Fail(text) => self.log.fail("room", &text),
                 Effect::Record(name, state) => self.keeper.record(&name, state),
                 Effect::Gone(id) if self.console.inside() == Some(id) => {
                     self.console.leave(&mut self.log);
@@ -649,14 +650,20 @@ impl Bay0 {
                 Effect::Gone(_) => {}
             }
         }
-        done
     }
 
-    /// A room tells of its start, or writes to its terminal.
+    /// A room reports of its start, or writes to its terminal.
     fn on_room(&mut self, id: RoomId) {
+        self.on_output(id);
+        self.rooms.progress(id);
+    }
+
+    /// Takes what a room has written to its terminal, onto the console if somebody is inside.
+    fn on_output(&mut self, id: RoomId) {
         let inside = self.console.inside() == Some(id);
-        self.rooms.output(id, inside.then_some(&mut self.log));
-        self.in_rooms(|rooms, _| rooms.progress(id));
+        if let Some(room) = self.rooms.room(id) {
+            room.output(inside.then_some(&mut self.log));
+        }
     }
 
     /// Answers the clients of an umbilical. Who may say what was decided by the uid (`Verb::allowed`); a room is shown itself and what
@@ -666,7 +673,7 @@ impl Bay0 {
         for (id, verb) in calls {
             let room = match door {
                 Door::Spine => None,
-                Door::Room(id) => self.rooms.policy(id).map(|it| (id, it.name.clone())),
+                Door::Room(id) => self.rooms.room(id).map(|it| (id, Rc::clone(&it.policy))),
             };
             let mut given = None;
             let mut give = |gift| {
@@ -678,14 +685,15 @@ impl Bay0 {
                 (Verb::Version, None) => Ok(self.version()),
                 (Verb::Status, None) => Ok(self.status()),
                 (Verb::Status | Verb::Rooms, _) => {
-                    Ok(self.rooms.list(room.as_ref().map(|(_, name)| name)))
+                    Ok(self.rooms.list(room.as_ref().map(|(_, it)| &it.name)))
                 }
                 (Verb::Device, Some((id, _))) => self.rooms.lend(*id).map(&mut give),
                 (Verb::Update, Some((id, _))) => self.update_from(*id).map(&mut give),
-                (Verb::Gate(wish), Some((id, _))) => {
-                    let (ready, policy) = (self.is_ready(), self.rooms.policy(*id));
-                    let (wishes, together) = (self.keeper.wishes(), self.rooms.persist_bytes());
-                    wishes.add(&wish, policy, together, ready).map(&mut give)
+                (Verb::Gate(wish), Some((_, policy))) => {
+                    let (ready, together) = (self.is_ready(), self.rooms.persist_bytes());
+                    let wishes = self.keeper.wishes();
+                    let added = wishes.add(&wish, Some(policy), together, ready);
+                    added.map(&mut give)
                 }
                 (Verb::Validate, None) => {
                     self.health.ask(id);
@@ -703,7 +711,7 @@ impl Bay0 {
     fn server(&mut self, door: Door) -> Option<&mut Server> {
         match door {
             Door::Spine => self.doors.spine(),
-            Door::Room(id) => self.rooms.server(id),
+            Door::Room(id) => self.rooms.room(id).map(|it| &mut it.server),
         }
     }
 
@@ -725,12 +733,16 @@ impl Bay0 {
         while let Some((byte, rest)) = typed.split_first() {
             if let Some(id) = self.console.inside() {
                 let typed = self.console.typed(typed, &mut self.log);
-                return self.rooms.input(id, &typed);
+                if let Some(room) = self.rooms.room(id) {
+                    room.input(&typed.keys, typed.size);
+                }
+                return;
             }
             self.invite();
             let names = || self.rooms.names();
             if let Some(line) = self.console.key(*byte, names, &mut self.log) {
                 let answer = self.answer(&line);
+                self.carry_out();
                 self.log.draw(answer);
             }
             self.invite();
@@ -740,7 +752,6 @@ impl Bay0 {
 
     /// Does what a line says; the answer to be shown, if there is one.
     fn answer(&mut self, line: &str) -> String {
-        let ready = self.is_ready();
         match Verb::parse(line) {
             Ok(Verb::Help) => return help() + HELP,
             Ok(Verb::Hello) => return doors::HELLO.to_owned(),
@@ -760,12 +771,21 @@ impl Bay0 {
             Ok(Verb::Device | Verb::Gate(_)) => {
                 return "only a room has one; next: enter one\n".to_owned();
             }
-            Ok(Verb::Start(name)) => drop(self.order("start", &name, |rooms, poll| {
-                ensure!(ready, "the boot is dirty, or ends; next: see status");
-                rooms.start(&name, poll)
-            })),
-            Ok(Verb::Stop(name)) => drop(self.order("stop", &name, |it, _| it.stop(&name))),
-            Ok(Verb::Focus(name)) => drop(self.order("focus", &name, |it, _| it.focus(&name))),
+            Ok(Verb::Start(name)) => {
+                let begun = match self.is_ready() {
+                    true => self.rooms.start(&name, &mut self.poll),
+                    false => Err(anyhow!("the boot is dirty, or ends; next: see status")),
+                };
+                self.rooms.report("start", &name, begun);
+            }
+            Ok(Verb::Stop(name)) => {
+                let stopped = self.rooms.stop(&name);
+                self.rooms.report("stop", &name, stopped);
+            }
+            Ok(Verb::Focus(name)) => {
+                let passed = self.rooms.focus(&name);
+                self.rooms.report("focus", &name, passed);
+            }
             Ok(Verb::Enter(name)) => self.enter(&name),
             #[cfg(feature = "fault")]
             Err(_) if line.starts_with("fault ") => return fault::inject(self, line),
@@ -778,25 +798,13 @@ impl Bay0 {
         String::new()
     }
 
-    /// Does something with a room, and says why it could not be done.
-    fn order<T>(
-        &mut self,
-        verb: &str,
-        name: &PersonaName,
-        act: impl FnOnce(&mut Rooms, &mut Poll) -> Result<T>,
-    ) -> Option<T> {
-        let fail = |error| format!("{verb} {name}: {error:#}");
-        let done = self.in_rooms(act).map_err(fail);
-        done.map_err(|text| self.log.fail("room", &text)).ok()
-    }
-
     fn enter(&mut self, name: &PersonaName) {
-        if let Some(id) = self.order("enter", name, |rooms, _| rooms.enter(name)) {
-            let tail = || self.rooms.take_tail(id);
-            if let Err(error) = self.console.enter((id, name), tail, &mut self.log) {
-                self.log.fail("room", &format!("enter {name}: {error:#}"));
-            }
-        }
+        let entered = self.rooms.enter(name);
+        // The line that the room is in front comes before the one that somebody is inside.
+        self.carry_out();
+        let room = entered.and_then(|id| Ok((id, self.rooms.room(id).context("it is gone")?)));
+        let inside = room.and_then(|(id, room)| self.console.enter(id, room, &mut self.log));
+        self.rooms.report("enter", name, inside);
     }
 }
 

@@ -1,7 +1,6 @@
 //! Every line bay0 says, to everyone who may need it: the serial console first, the kernel ring, a bounded ring in memory
 //! (operator verb `log`), and through the keeper the genesis log (H04, H19).
 
-use crate::advice::advised;
 use crate::sys::boot_ms;
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -70,12 +69,6 @@ impl Log {
     /// Writes that found no room in the backlog.
     pub fn lost(&self) -> u64 {
         self.lost
-    }
-
-    /// Says that something failed; what to do is added where the text does not say it.
-    pub fn fail(&mut self, component: &str, text: &str) {
-        let text = advised(text, "; next: try again");
-        self.say(format!("{component}: FAIL: {text}"));
     }
 
     /// Says a line: `COMPONENT: TEXT`, or `COMPONENT: FAIL: ` with operation, object, errno, consequence and next action.
@@ -224,18 +217,6 @@ mod tests {
             text.starts_with("\r\x1b[Kbay0 ") && text.ends_with("x: y\n"),
             "{text:?}"
         );
-    }
-
-    #[test]
-    fn h19_a_failure_says_what_to_do_next() {
-        let (mut log, file) = log();
-        log.fail("room", "x: EIO");
-        log.fail("room", "x: EIO; next: y");
-        let text = shown(file);
-        let mut lines = text.lines();
-        let mut ends = |end| lines.next().is_some_and(|it| it.ends_with(end));
-        assert!(ends(" room: FAIL: x: EIO; next: try again"));
-        assert!(ends(" room: FAIL: x: EIO; next: y"));
     }
 
     #[test]

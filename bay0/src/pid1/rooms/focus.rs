@@ -13,17 +13,12 @@ nix::ioctl_write_int!(evdev_revoke, b'E', 0x91);
 #[derive(Default)]
 pub struct Focus {
     /// The room that is not frozen, unless nobody has the focus.
-    front: Option<RoomId>,
+    pub(super) front: Option<RoomId>,
     /// The device that a room holds, and which room: the one in front, or one inside it.
     lent: Option<(RoomId, File)>,
 }
 
 impl Focus {
-    /// The room in front.
-    pub fn front(&self) -> Option<RoomId> {
-        self.front
-    }
-
     /// Takes the device back, then the focus goes to another room.
     ///
     /// # Errors
@@ -82,10 +77,10 @@ mod tests {
         focus.lend(one, File::open("/dev/null").unwrap()).unwrap();
         // The focus stays where the device is.
         assert_eq!(focus.pass(other), Err(Errno::ENOTTY));
-        assert_eq!(focus.front(), Some(one));
+        assert_eq!(focus.front, Some(one));
         focus.lose(other);
-        assert_eq!(focus.front(), Some(one));
+        assert_eq!(focus.front, Some(one));
         focus.lose(one);
-        assert_eq!((focus.front(), focus.pass(other)), (None, Ok(())));
+        assert_eq!((focus.front, focus.pass(other)), (None, Ok(())));
     }
 }

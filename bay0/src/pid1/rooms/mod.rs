@@ -16,32 +16,27 @@ mod baked;
 mod focus;
 pub mod room;
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail, ensure};
-use bay0_persona::UIDS;
 use bay0_persona::cgroup::OWN;
 use bay0_persona::policy::{self, NIC, STANDIN, VIA_NET};
-use bay0_persona::{Ended, GROUPS, Group, ROOMS, link};
+use bay0_persona::{Ended, GROUPS, Group, ROOMS, UIDS, link};
 use bay0_persona::{Grant, PersonaName, Plan, Policy, Room};
 use bay0_state::State;
 use bay0_umbilical::Server;
-use nix::libc;
 
-use self::again::Again;
+use self::again::{Again, Planned};
 use self::baked::Baked;
 use self::focus::Focus;
-use self::room::{Life, Made, Running};
-use super::console::Typed;
-use super::id::{Door, RoomId};
-use super::poll::{Poll, Source};
-use super::say::Log;
+use self::room::{Life, Running};
+use super::id::RoomId;
+use super::poll::Poll;
+use crate::advice::advised;
 use crate::sys::{boot_ms, inputs};
 
 /// Where the rooms' umbilicals are.
@@ -59,60 +54,113 @@ const UNDO_DEADLINE: Duration = Duration::from_millis(500);
 /// The device that stands in for hardware (T05), by the name that its driver gives it.
 const KEYS: &str = "QEMU Virtio Keyboard";
 
-nix::ioctl_write_ptr_bad!(set_size, libc::TIOCSWINSZ, libc::winsize);
-
 /// What follows for others from what has become of a room.
 #[must_use]
 pub enum Effect {
-    /// A line is to be said.
+    /// The log takes this line.
     Say(String),
-    /// A failure is to be said.
-    Fail(String),
-    /// The database is to hear of a room's state.
+    /// The database takes this state of a room.
     Record(PersonaName, State),
     /// The room is gone: nobody is inside it any more.
     Gone(RoomId),
 }
 
-/// Every room that there is a policy of, and those that are there.
+/// A room that there is a policy of.
+struct Entry {
+    id: RoomId,
+    policy: Rc<Policy>,
+    /// The outermost room that this one is in: itself, if it is not nested. The focus is that one's.
+    top: RoomId,
+    /// It goes on while another room is in front: it serves the others, or the policy of the outermost room lets it.
+    background: bool,
+    again: Again,
+    /// The room itself, while it is there.
+    running: Option<Running>,
+}
+
+impl Entry {
+    /// Whether the room is not frozen, or would not be, while `front` has the focus: a room that was killed runs to die.
+    fn is_awake(&self, front: Option<RoomId>) -> bool {
+        let dies = self.running.as_ref().is_some_and(|it| !it.lives());
+        front == Some(self.top) || self.background || dies
+    }
+
+    fn group(&self) -> Option<&Group> {
+        self.running.as_ref().map(|room| &room.group)
+    }
+
+    /// The line of the list of rooms, behind the name.
+    fn text(&self, front: Option<RoomId>) -> String {
+        let Some(room) = &self.running else {
+            return "stopped".to_owned();
+        };
+        let place = match self.is_awake(front) {
+            _ if front == Some(self.top) => "front",
+            true => "awake",
+            false => "frozen",
+        };
+        room.text(place)
+    }
+}
+
+/// All rooms, in the order of their names: the place of one is its number.
 #[derive(Default)]
 pub struct Rooms {
+    table: Vec<Entry>,
     baked: Baked,
-    there: BTreeMap<RoomId, Running>,
     focus: Focus,
-    again: Again,
     effects: Vec<Effect>,
 }
 
 impl Rooms {
-    /// Makes the group that holds all rooms, takes in what is baked in, and starts those that start with the machine.
+    /// Parses what is baked in, and starts the rooms that start with the machine. On trial every image is opened.
     ///
     /// # Errors
-    /// No room can be started.
+    /// A line is malformed, or some cannot begin, which is said.
     pub fn open(&mut self, lines: &[String], on_trial: bool, poll: &mut Poll) -> Result<String> {
         self.baked = Baked::parse(lines)?;
-        let policies: Vec<_> = self.baked.all().map(|(_, it)| Rc::clone(it)).collect();
-        let mut dead = Vec::new();
-        for policy in &policies {
+        self.fill();
+        let mut dead = 0_usize;
+        for policy in self.baked.policies.clone() {
             let begins = policy.may(Grant::Autostart);
             #[cfg(feature = "fault")]
             let begins = begins || crate::fault::begins(&policy.name);
-            if begins && let Err(error) = self.start(&policy.name, poll) {
-                dead.push(format!("start {}: {error:#}", policy.name));
-            }
+            let begun = if begins {
+                self.start(&policy.name, poll)
+            } else {
+                Ok(())
+            };
+            dead = dead.saturating_add(usize::from(!self.report("start", &policy.name, begun)));
         }
-        let images = self.baked.images();
-        let count = images.len();
         // A Spine that has come without its images would be kept, and its rooms be dead at every boot.
-        let needed = images.filter(|_| on_trial);
-        let opened = needed.map(|it| self.baked.open(it).map(drop));
-        let opened = opened.collect::<Result<()>>().err();
-        dead.extend(opened.map(|error| format!("{error:#}")));
-        let dead_count = dead.len();
-        self.effects.extend(dead.into_iter().map(Effect::Fail));
-        let none = dead_count == 0;
-        ensure!(none, "{dead_count} cannot begin; next: see why above");
-        Ok(format!("{} policies, {count} images", policies.len()))
+        let needed = self.baked.images.iter().filter(|_| on_trial);
+        let opened = needed.map(|it| self.baked.open(&it.name).map(drop));
+        if let Err(error) = opened.collect::<Result<()>>() {
+            dead = dead.saturating_add(1);
+            self.fail(&format!("{error:#}"));
+        }
+        ensure!(dead == 0, "{dead} cannot begin; next: see why above");
+        let (policies, images) = (self.table.len(), self.baked.images.len());
+        Ok(format!("{policies} policies, {images} images"))
+    }
+
+    /// Makes an entry of each policy.
+    fn fill(&mut self) {
+        for policy in &self.baked.policies {
+            let id = RoomId::new(self.table.len());
+            let mut before = self.table.iter();
+            let outer = before.find(|it| policy.name.is_in(&it.policy.name));
+            let outermost = outer.map_or(policy, |it| &it.policy);
+            let background = policy.name.is_system() || outermost.may(Grant::Background);
+            self.table.push(Entry {
+                id,
+                policy: Rc::clone(policy),
+                top: outer.map_or(id, |it| it.id),
+                background,
+                again: Again::default(),
+                running: None,
+            });
+        }
     }
 
     /// What follows from all that was done since this was asked last.
@@ -124,37 +172,44 @@ impl Rooms {
         self.effects.push(Effect::Say(line));
     }
 
-    fn fail(&mut self, text: String) {
-        self.effects.push(Effect::Fail(text));
+    /// Says that something failed; what to do is added where the text does not say it.
+    fn fail(&mut self, text: &str) {
+        let text = advised(text, "; next: try again");
+        self.say(format!("room: FAIL: {text}"));
+    }
+
+    /// Whether something was done with a room, or else says why not.
+    pub fn report(&mut self, verb: &str, name: &PersonaName, done: Result<()>) -> bool {
+        let fail = |error| self.fail(&format!("{verb} {name}: {error:#}"));
+        done.map_err(fail).is_ok()
     }
 
     /// Starts a room and brings it forward.
     ///
     /// # Errors
-    /// Why it could not be begun; then nothing is left of it. What comes later is told by [`Rooms::progress`].
+    /// Why it could not be begun; then nothing is left of it. What comes later is said by [`Rooms::progress`].
     pub fn start(&mut self, name: &PersonaName, poll: &mut Poll) -> Result<()> {
         let begun_ms = boot_ms();
-        let found = self.baked.find(name);
-        let (id, policy) = found.context("it has no policy; next: type rooms")?;
-        let policy = Rc::clone(policy);
-        let top = self.baked.top(&policy).unwrap_or(id);
-        let background = self.baked.goes_on(top);
-        let there = self.there.contains_key(&id);
+        let entry = self.find(name);
+        let entry = entry.context("it has no policy; next: type rooms")?;
+        let there = entry.running.is_some();
         ensure!(!there, "it is there already; next: stop it");
-        let within = self.within(&policy)?;
-        let group = Group::create(&within, &name.internal())?;
-        let made = self.furnish(id, &policy, &group, poll);
+        let (id, background, policy) = (entry.id, entry.background, Rc::clone(&entry.policy));
+        let group = Group::create(&self.within(&policy)?, &name.internal())?;
+        let path = group.path.clone();
         let undo = |_: &Error| {
-            group.remove(UNDO_DEADLINE).unwrap_or_default();
+            let _ = Group::open(path).map(|it| it.remove(UNDO_DEADLINE));
             let _ = fs::remove_file(socket(name));
         };
-        let made = made.inspect_err(undo)?;
-        let running = Running::new(policy, (top, background), group, made, begun_ms);
-        self.there.insert(id, running);
+        let mut room = self.furnish(id, policy, group, poll).inspect_err(undo)?;
+        room.begun_ms = begun_ms;
+        if let Some(entry) = self.table.get_mut(id.place()) {
+            entry.running = Some(room);
+        }
         self.effects
             .push(Effect::Record(name.clone(), State::Starting));
         // One that goes on behind another is not brought forward from there by its start.
-        let behind = background && self.focus.front().is_some();
+        let behind = background && self.focus.front.is_some();
         let focus = if behind { Ok(()) } else { self.focus(name) };
         focus.or_else(|error| self.kill(id).and(Err(error)))
     }
@@ -176,20 +231,20 @@ impl Rooms {
     fn furnish(
         &mut self,
         id: RoomId,
-        policy: &Policy,
-        group: &Group,
+        policy: Rc<Policy>,
+        group: Group,
         poll: &mut Poll,
-    ) -> Result<Made> {
+    ) -> Result<Running> {
         let image = self.baked.open(&policy.image)?;
-        group.limit(policy)?;
-        let own = group.mirror(policy)?;
+        group.limit(&policy)?;
+        let own = group.mirror(&policy)?;
         let umbilical = socket(&policy.name);
         let mut server = Server::bind(&umbilical).context("umbilical")?;
         server.credit = Some(PER_SECOND);
-        let filters = self.baked.filters(policy);
+        let filters = self.baked.filters.get(&policy.get(Grant::Seccomp));
         let number = u32::try_from(id.place())?.saturating_add(1);
         let plan = Plan {
-            policy,
+            policy: &policy,
             uid: number.saturating_mul(UIDS),
             image: &image,
             umbilical: &umbilical,
@@ -197,28 +252,18 @@ impl Rooms {
             filters: filters.context("no seccomp filter of its profile")?,
         };
         let room = Room::prepare(&plan, &own.dir).map_err(Error::msg)?;
-        if !self.connect(policy, &room)? {
+        if !self.connect(&policy, &room)? {
             let text = "has no network: sys://net does not run";
             self.say(format!("room: {} {text}", policy.name));
         }
-        let events = group.events()?;
-        poll.watch(&room.report, Source::Room(id))?;
-        poll.watch(&room.terminal, Source::Room(id))?;
-        poll.watch(&server, Source::Umbilical(Door::Room(id)))?;
-        for file in &events {
-            poll.watch(file, Source::Limit(id))?;
-        }
+        let running = Running::new(policy, group, room, server)?;
+        running.watch(id, poll)?;
         #[cfg(feature = "fault")]
-        let go = !crate::fault::holds_starts();
-        #[cfg(not(feature = "fault"))]
-        let go = true;
-        let released = if go { room.release() } else { Ok(()) };
-        released.map_err(Error::msg)?;
-        Ok(Made {
-            room,
-            server,
-            events,
-        })
+        if crate::fault::holds_starts() {
+            return Ok(running);
+        }
+        running.room.release().map_err(Error::msg)?;
+        Ok(running)
     }
 
     /// Gives a room the network that its policy says; false if it goes through `sys://net`, which is not there. With the cards
@@ -249,46 +294,23 @@ impl Rooms {
     /// The rooms with this network that have not ended.
     fn with(&self, network: u64) -> impl Iterator<Item = &Running> {
         let has = move |it: &&Running| it.policy.get(Grant::Network) == network;
-        let rooms = self.there.values().filter(has);
-        rooms.filter(|it| !matches!(it.life(), Life::Ended { .. }))
+        let rooms = self.there().filter(has);
+        rooms.filter(|it| !matches!(it.life, Life::Ended { .. }))
     }
 
-    /// A room tells of its start.
+    /// Reads what a room reports of its start.
     pub fn progress(&mut self, id: RoomId) {
-        let Some(room) = self.there.get_mut(&id) else {
+        let Some(room) = self.room(id) else {
             return;
         };
         let (name, ms) = (room.policy.name.clone(), room.age_ms());
         match room.progress() {
             None => {}
             Some(Ok(())) => {
-                let text = format!("room: {name} started ({ms} ms)");
+                self.say(format!("room: {name} started ({ms} ms)"));
                 self.effects.push(Effect::Record(name, State::Running));
-                self.say(text);
             }
-            Some(Err(stage)) => {
-                self.fail(format!("start {name}: {stage}"));
-            }
-        }
-    }
-
-    /// Takes what a room has written to its terminal, onto the console if somebody is inside.
-    pub fn output(&mut self, id: RoomId, inside: Option<&mut Log>) {
-        if let Some(room) = self.there.get_mut(&id) {
-            room.output(inside);
-        }
-    }
-
-    /// Gives a room what was typed inside it, and the console's size.
-    pub fn input(&mut self, id: RoomId, typed: &Typed) {
-        if let Some(room) = self.there.get_mut(&id) {
-            let fd = room.room.terminal.as_raw_fd();
-            // SAFETY: the descriptor is open as long as the file is, and the size is read during the call.
-            let _ = typed
-                .size
-                .map(|size| unsafe { set_size(fd, &raw const size) });
-            // A terminal that nobody reads is full at some time; what is typed then is lost, as on any terminal.
-            let _ = room.room.terminal.write(&typed.keys);
+            Some(Err(stage)) => self.fail(&format!("start {name}: {stage}")),
         }
     }
 
@@ -297,58 +319,42 @@ impl Rooms {
     /// # Errors
     /// It does not run, has no terminal, or cannot come forward.
     pub fn enter(&mut self, name: &PersonaName) -> Result<RoomId> {
-        let (id, room) = self.running(name)?;
-        let has = room.policy.may(Grant::Terminal);
+        let (entry, _) = self.running(name)?;
+        let (id, has) = (entry.id, entry.policy.may(Grant::Terminal));
         ensure!(has, "it has no terminal; next: see its policy");
         self.focus(name)?;
         Ok(id)
     }
 
-    /// What a room had written before somebody entered it.
-    pub fn take_tail(&mut self, id: RoomId) -> Vec<u8> {
-        let room = self.there.get_mut(&id);
-        room.map_or_else(Vec::new, |it| std::mem::take(&mut it.tail))
-    }
-
-    /// Every room that there is a policy of, or those only that are in one of them: a line each.
+    /// A line for every room that there is a policy of, or for those only that are in one of them.
     pub fn list(&self, within: Option<&PersonaName>) -> String {
-        let mut text = String::new();
-        for (id, policy) in self.baked.all() {
-            if within.is_none_or(|outer| policy.name.is_in(outer)) {
-                let room = self.there.get(&id);
-                let room = room.map_or("stopped".to_owned(), |it| it.text(self.focus.front()));
-                text += &format!("{} {room}\n", policy.name);
-            }
-        }
-        text
+        let is_in = |it: &&Entry| within.is_none_or(|outer| it.policy.name.is_in(outer));
+        let line = |it: &Entry| format!("{} {}\n", it.policy.name, it.text(self.focus.front));
+        self.table.iter().filter(is_in).map(line).collect()
     }
 
     /// The names of all rooms that there is a policy of.
     pub fn names(&self) -> Vec<String> {
-        self.baked
-            .all()
-            .map(|(_, it)| it.name.to_string())
-            .collect()
+        let names = self.table.iter().map(|it| it.policy.name.to_string());
+        names.collect()
     }
 
-    /// The names of the rooms that are there.
-    pub fn there(&self) -> impl Iterator<Item = &PersonaName> {
-        self.there.values().map(|it| &it.policy.name)
+    /// The rooms that are there.
+    pub fn there(&self) -> impl Iterator<Item = &Running> {
+        self.table.iter().filter_map(|it| it.running.as_ref())
     }
 
-    /// A room's policy, while it is there.
-    pub fn policy(&self, id: RoomId) -> Option<&Policy> {
-        self.there.get(&id).map(|it| &*it.policy)
+    /// A room, while it is there.
+    pub fn room(&mut self, id: RoomId) -> Option<&mut Running> {
+        self.table.get_mut(id.place())?.running.as_mut()
     }
 
-    /// A room's end of its umbilical.
-    pub fn server(&mut self, id: RoomId) -> Option<&mut Server> {
-        self.there.get_mut(&id).map(|it| &mut it.server)
-    }
-
-    /// Bytes that all rooms of this Spine may keep together.
+    /// Bytes that all rooms which can start in this Spine may keep together; a policy without an image starts none (U06).
     pub fn persist_bytes(&self) -> u64 {
-        self.baked.persist_bytes()
+        let policies = self.baked.policies.iter();
+        let can = policies.filter(|it| self.baked.image(&it.image).is_some());
+        let bytes = can.map(|it| it.get(Grant::PersistBytes));
+        bytes.fold(0, u64::saturating_add)
     }
 
     /// Brings a room forward: freezes the one in front, then thaws this one. If either fails, all is as it was (T04, C12). A
@@ -357,23 +363,22 @@ impl Rooms {
     /// # Errors
     /// What failed; the room that was in front still is.
     pub fn focus(&mut self, name: &PersonaName) -> Result<()> {
-        let id = self.running(name)?.1.top;
-        let front = self.focus.front();
+        let (id, front) = (self.running(name)?.0.top, self.focus.front);
         if name.is_system() || front == Some(id) {
             return Ok(());
         }
-        let old = front.and_then(|old| self.there.get(&old));
-        let old = old.filter(|old| !old.background);
-        old.map_or(Ok(()), |old| old.group.freeze(FOCUS_DEADLINE))?;
-        let new = self.there.get(&id);
-        let thawed = new.map_or(Ok(()), |new| new.group.thaw(FOCUS_DEADLINE));
+        let entry = |id: RoomId| self.table.get(id.place());
+        let (old, new) = (front.and_then(entry), entry(id).and_then(Entry::group));
+        let old = old.filter(|it| !it.background).and_then(Entry::group);
+        old.map_or(Ok(()), |old| old.freeze(FOCUS_DEADLINE))?;
+        let thawed = new.map_or(Ok(()), |new| new.thaw(FOCUS_DEADLINE));
         if let (Err(_), Some(old)) = (thawed, old) {
-            let _ = old.group.thaw(FOCUS_DEADLINE);
+            let _ = old.thaw(FOCUS_DEADLINE);
         }
         thawed?;
         if let Err(errno) = self.focus.pass(id) {
             // Nobody goes on while it is uncertain who has the device (C12).
-            let _ = new.map(|new| new.group.freeze(FOCUS_DEADLINE));
+            let _ = new.map(|new| new.freeze(FOCUS_DEADLINE));
             front.map_or(Ok(()), |front| self.kill(front))?;
             bail!("the room in front kept its device: {errno:?}; that room is stopped");
         }
@@ -387,8 +392,7 @@ impl Rooms {
     /// # Errors
     /// Why the room may not have it now.
     pub fn lend(&mut self, id: RoomId) -> Result<OwnedFd> {
-        let room = self.granted(id, STANDIN)?;
-        let in_front = self.focus.front() == Some(room.top);
+        let in_front = self.focus.front == Some(self.granted(id, STANDIN)?);
         ensure!(in_front, "this room is not in front; next: ask when it is");
         let none = "this machine has no such device; next: attach one";
         let node = inputs(KEYS).pop().context(none)?;
@@ -400,23 +404,28 @@ impl Rooms {
         Ok(given.into())
     }
 
-    /// A room, if its policy grants it this kind of device.
+    /// The room whose focus is that of a room, if the policy of this one grants it this kind of device.
     ///
     /// # Errors
     /// It does not.
-    pub fn granted(&self, id: RoomId, kind: u64) -> Result<&Running> {
-        let room = self.there.get(&id);
-        let room = room.filter(|it| it.policy.get(Grant::Devices) & kind != 0);
-        room.context("not in this room's policy; next: write it there")
+    pub fn granted(&self, id: RoomId, kind: u64) -> Result<RoomId> {
+        let entry = self.table.get(id.place());
+        let entry = entry.filter(|it| it.policy.get(Grant::Devices) & kind != 0);
+        let granted = entry.context("not in this room's policy; next: write it there");
+        granted.map(|it| it.top)
+    }
+
+    fn find(&self, name: &PersonaName) -> Option<&Entry> {
+        self.table.iter().find(|it| it.policy.name == *name)
     }
 
     /// The room of this name.
     ///
     /// # Errors
     /// It does not run.
-    fn running(&self, name: &PersonaName) -> Result<(RoomId, &Running)> {
-        let found = self.baked.find(name);
-        let running = found.and_then(|(id, _)| Some((id, self.there.get(&id)?)));
+    fn running(&self, name: &PersonaName) -> Result<(&Entry, &Running)> {
+        let found = self.find(name);
+        let running = found.and_then(|it| Some((it, it.running.as_ref()?)));
         let running = running.filter(|(_, room)| room.lives());
         running.context("it does not run; next: type rooms")
     }
@@ -426,9 +435,10 @@ impl Rooms {
     /// # Errors
     /// It does not run, or the kernel refuses to kill it.
     pub fn stop(&mut self, name: &PersonaName) -> Result<()> {
-        let found = self.baked.find(name).map(|(id, _)| id);
-        let waited = found.is_some_and(|id| self.again.forget(id));
-        match self.running(name).map(|(id, _)| id) {
+        let mut all = self.table.iter_mut();
+        let entry = all.find(|it| it.policy.name == *name);
+        let waited = entry.is_some_and(|it| it.again.forget());
+        match self.running(name).map(|(entry, _)| entry.id) {
             Ok(id) => self.kill(id),
             Err(_) if waited => Ok(()),
             Err(error) => Err(error),
@@ -441,15 +451,17 @@ impl Rooms {
     /// # Errors
     /// The kernel refuses.
     fn kill(&mut self, id: RoomId) -> Result<()> {
-        let Some(outer) = self.there.get(&id) else {
+        let Some(outer) = self.room(id) else {
             return Ok(());
         };
         outer.group.condemn()?;
         let outer = outer.policy.name.clone();
-        for (id, room) in &mut self.there {
-            if room.policy.name.is_in(&outer) {
-                room.condemn();
-                self.focus.lose(*id);
+        for entry in &mut self.table {
+            if let Some(room) = &mut entry.running
+                && room.policy.name.is_in(&outer)
+            {
+                room.life.condemn(boot_ms());
+                self.focus.lose(entry.id);
             }
         }
         Ok(())
@@ -457,69 +469,78 @@ impl Rooms {
 
     /// The room whose first process has this number, which the reaper has just had.
     pub fn of_process(&self, pid: i32) -> Option<RoomId> {
-        let mut rooms = self.there.iter();
-        let found = rooms.find(|(_, it)| it.room.child.pid == pid);
-        found.map(|(id, _)| *id)
+        let is = |room: &Running| room.room.child.pid == pid;
+        let mut all = self.table.iter();
+        let found = all.find(|it| it.running.as_ref().is_some_and(is));
+        found.map(|it| it.id)
     }
 
     /// A room's first process has ended: so has the room, and with it what is nested in it.
     pub fn end(&mut self, id: RoomId, ended: Ended) {
-        if let Some(room) = self.there.get_mut(&id) {
-            room.end(ended.end);
+        if let Some(room) = self.room(id) {
+            room.life.end(ended.end.of_program());
         }
         let _ = self.kill(id);
         self.bury();
     }
 
-    /// Takes away what is left of the rooms that have ended. The group around another room stays until that is gone.
+    /// Removes what is left of the rooms that have ended. The group around another room stays until that is gone.
     fn bury(&mut self) {
-        let ended = self.there.iter_mut().rev();
-        let ended = ended.filter_map(|(id, room)| Some((*id, room.how()?, room.limits())));
-        for (id, (how, failed), limits) in ended.collect::<Vec<_>>() {
-            self.effects.extend(limits.into_iter().map(Effect::Say));
-            let path = self.there.get(&id).map(|room| room.group.path.clone());
-            let path = path.unwrap_or_default();
-            let _ = fs::remove_dir(path.join(OWN));
-            let gone = fs::remove_dir(path);
-            let Some(room) = gone.ok().and_then(|()| self.there.remove(&id)) else {
+        for entry in self.table.iter_mut().rev() {
+            let ended = entry.running.as_mut();
+            let Some((room, (how, failed))) = ended.and_then(|it| it.how().map(|how| (it, how)))
+            else {
                 continue;
             };
-            let name = &room.policy.name;
-            self.say(format!("room: {name} {how}"));
+            self.effects
+                .extend(room.limits().into_iter().map(Effect::Say));
+            let _ = fs::remove_dir(room.group.path.join(OWN));
+            if fs::remove_dir(&room.group.path).is_err() {
+                continue;
+            }
+            let (name, ran_ms) = (&entry.policy.name, room.age_ms());
+            entry.running = None;
             let _ = fs::remove_file(socket(name));
-            let record = Effect::Record(name.clone(), State::Stopped);
-            self.effects.extend([Effect::Gone(id), record]);
-            if failed
-                && let Some((delay, tries)) =
-                    self.again.plan(id, &room.policy, room.age_ms(), boot_ms())
-            {
-                let most = room.policy.get(Grant::Tries);
-                let when = format!("in {delay} ms, try {tries} of {most}");
-                self.say(format!("room: {name} starts again {when}"));
+            self.effects.extend([
+                Effect::Say(format!("room: {name} {how}")),
+                Effect::Gone(entry.id),
+                Effect::Record(name.clone(), State::Stopped),
+            ]);
+            if failed && let Some(planned) = entry.again.plan(&entry.policy, ran_ms, boot_ms()) {
+                let Planned { delay_ms, number } = planned;
+                let most = entry.policy.get(Grant::Tries);
+                let when = format!("in {delay_ms} ms, try {number} of {most}");
+                let line = format!("room: {name} starts again {when}");
+                self.effects.push(Effect::Say(line));
             }
         }
     }
 
     /// A room has come to a limit, or its last process has ended.
     pub fn on_limit(&mut self, id: RoomId) {
-        let lines = self.there.get_mut(&id).map(Running::limits);
-        let lines = lines.unwrap_or_default().into_iter();
-        self.effects.extend(lines.map(Effect::Say));
+        if let Some(entry) = self.table.get_mut(id.place())
+            && let Some(room) = &mut entry.running
+        {
+            self.effects
+                .extend(room.limits().into_iter().map(Effect::Say));
+        }
         self.bury();
     }
 
-    /// Who is awake, and may ask again each second.
-    pub fn awake(&self) -> Vec<RoomId> {
-        let front = self.focus.front();
-        let awake = self.there.iter().filter(|(_, room)| room.awake(front));
-        awake.map(|(id, _)| *id).collect()
+    /// Lets the rooms that are awake ask again, each second: their numbers.
+    pub fn refill(&mut self) -> Vec<RoomId> {
+        let awake = self.awake();
+        for id in &awake {
+            if let Some(room) = self.room(*id) {
+                room.server.credit = Some(PER_SECOND);
+            }
+        }
+        awake
     }
 
-    /// A room may ask again.
-    pub fn refill(&mut self, id: RoomId) {
-        if let Some(server) = self.server(id) {
-            server.credit = Some(PER_SECOND);
-        }
+    fn awake(&self) -> Vec<RoomId> {
+        let awake = |it: &&Entry| it.running.is_some() && it.is_awake(self.focus.front);
+        self.table.iter().filter(awake).map(|it| it.id).collect()
     }
 
     /// Each second: gives `sys://net` the cards that have come back, starts again what is due if anything may start, ends the rooms
@@ -531,14 +552,9 @@ impl Rooms {
             // What the kernel refuses here, it refuses at the next start, which says so.
             let _ = self.connect(&net.policy, &net.room);
         }
-        let (baked, there, front) = (&self.baked, &self.there, self.focus.front());
-        let may =
-            |id: RoomId| may_start && !there.contains_key(&id) && may_return(baked, front, id);
-        let due = self.again.due(boot_ms(), may);
-        if let Some(policy) = due.and_then(|id| self.baked.policy(id)).cloned()
-            && let Err(error) = self.start(&policy.name, poll)
-        {
-            self.fail(format!("start {}: {error:#}", policy.name));
+        if may_start && let Some(name) = self.due(boot_ms()) {
+            let begun = self.start(&name, poll);
+            self.report("start", &name, begun);
         }
         self.bury();
         for id in self.awake() {
@@ -546,26 +562,32 @@ impl Rooms {
         }
     }
 
+    /// The first room that is to be started again now. One that would take the focus from another waits until nobody has it.
+    fn due(&mut self, now_ms: u64) -> Option<PersonaName> {
+        let front = self.focus.front;
+        let may = |it: &Entry| it.running.is_none() && (front.is_none() || it.is_awake(front));
+        let due = |it: &mut Entry| may(it) && it.again.is_due(now_ms);
+        let mut all = self.table.iter_mut();
+        all.find_map(|it| due(it).then(|| it.policy.name.clone()))
+    }
+
     /// Says what is wrong with a room that is awake: its start does not get on, it does not die, it has come to a limit.
     fn look_at(&mut self, id: RoomId) {
-        let Some(room) = self.there.get_mut(&id) else {
+        let Some(room) = self.room(id) else {
             return;
         };
-        let name = room.policy.name.clone();
-        if let Some(text) = room.is_stuck() {
+        let (name, lines, stuck) = (room.policy.name.clone(), room.limits(), room.is_stuck());
+        let stopping_s = match room.life {
+            Life::Stopping { since_ms } => boot_ms().saturating_sub(since_ms) / 1000,
+            _ => 0,
+        };
+        self.effects.extend(lines.into_iter().map(Effect::Say));
+        if let Some(text) = stuck {
             let next = "next: check the disk of rooms, start it again";
-            self.fail(format!("start {name}: {text}; {next}"));
+            self.fail(&format!("start {name}: {text}; {next}"));
             let _ = self.kill(id);
-            return;
-        }
-        let since_ms = match room.life() {
-            Life::Stopping { since_ms } => *since_ms,
-            _ => u64::MAX,
-        };
-        let lines = room.limits().into_iter().map(Effect::Say);
-        self.effects.extend(lines);
-        if boot_ms().saturating_sub(since_ms) / 1000 == STOP_DEADLINE.as_secs() {
-            self.fail(format!("stop {name}: it does not die; next: reboot"));
+        } else if stopping_s == STOP_DEADLINE.as_secs() {
+            self.fail(&format!("stop {name}: it does not die; next: reboot"));
         }
     }
 
@@ -574,16 +596,6 @@ impl Rooms {
     pub fn stick_device(&mut self) -> String {
         self.focus.stick()
     }
-}
-
-/// A room that would take the focus from another one waits until nobody has it.
-fn may_return(baked: &Baked, front: Option<RoomId>, id: RoomId) -> bool {
-    let own = |front, it: &Policy| {
-        let top = baked.top(it);
-        it.name.is_system() || top == Some(front) || top.is_some_and(|top| baked.goes_on(top))
-    };
-    let own = |front| baked.policy(id).is_some_and(|it| own(front, it));
-    front.is_none_or(own)
 }
 
 /// Makes the group that all rooms are in.
@@ -599,4 +611,78 @@ pub fn make_groups() -> Result<()> {
 /// Where a room's umbilical is.
 fn socket(name: &PersonaName) -> PathBuf {
     Path::new(SOCKETS).join(name.internal())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rooms() -> Rooms {
+        let names = ["p://a", "p://a/b", "p://c", "sys://net"];
+        let background = |name: &str| if name == "p://c" { "1" } else { "0" };
+        let lines = names.map(|name| {
+            let numbers = format!("{}\t{}", ["0"; 17].join("\t"), background(name));
+            format!("policy\t{name}\ti\t/x\t\t{numbers}")
+        });
+        let baked = Baked::parse(&lines).unwrap();
+        let mut rooms = Rooms {
+            baked,
+            ..Rooms::default()
+        };
+        rooms.fill();
+        rooms
+    }
+
+    #[test]
+    fn t04_a_nested_room_has_the_focus_of_the_one_around_it_and_some_go_on_behind_another() {
+        let rooms = rooms();
+        let [a, b, c] = [0, 1, 2].map(RoomId::new);
+        let tops: Vec<_> = rooms.table.iter().map(|it| it.top).collect();
+        assert_eq!(tops, [a, a, c, RoomId::new(3)]);
+        let awake = |front| rooms.table.iter().map(|it| it.is_awake(front)).collect();
+        let expected: [Vec<bool>; 3] = [awake(None), awake(Some(a)), awake(Some(c))];
+        assert_eq!(expected[0], [false, false, true, true]);
+        assert_eq!(expected[1], [true, true, true, true]);
+        assert_eq!(expected[2], [false, false, true, true]);
+        let within = rooms.baked.policies.first().map(|it| &it.name);
+        assert_eq!(rooms.list(within), "p://a stopped\np://a/b stopped\n");
+        assert!(rooms.granted(b, STANDIN).is_err());
+    }
+
+    #[test]
+    fn c06_a_room_that_is_due_waits_until_no_other_has_the_focus() {
+        let mut rooms = rooms();
+        let mut numbers = [0; 18];
+        numbers[Grant::Tries as usize] = 1;
+        for entry in &mut rooms.table {
+            let mut policy = (*entry.policy).clone();
+            policy.grants = numbers;
+            assert!(entry.again.plan(&policy, 0, 0).is_some());
+        }
+        let mut due = |front| {
+            rooms.focus.front = front;
+            let names = std::iter::from_fn(|| rooms.due(0)).map(|it| it.to_string());
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(due(Some(RoomId::new(2))), ["p://c", "sys://net"]);
+        assert_eq!(due(None), ["p://a", "p://a/b"]);
+    }
+
+    #[test]
+    fn h19_a_failure_says_what_to_do_even_where_its_text_does_not() {
+        let mut rooms = rooms();
+        let name = PersonaName::parse("p://x").unwrap();
+        for text in ["EIO", "EIO; next: y"] {
+            assert!(!rooms.report("stop", &name, Err(Error::msg(text))));
+        }
+        let lines = rooms.effects().into_iter().map(|it| match it {
+            Effect::Say(line) => line,
+            _ => String::new(),
+        });
+        let first = "room: FAIL: stop p://x: EIO; next: try again";
+        assert_eq!(
+            lines.collect::<Vec<_>>(),
+            [first, "room: FAIL: stop p://x: EIO; next: y"]
+        );
+    }
 }

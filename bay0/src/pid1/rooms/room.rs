@@ -10,15 +10,18 @@
 //! An ended room is there until its group is empty: what is nested in it may still be dying.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
+use anyhow::Result;
 use bay0_persona::{End, Grant, Group, Policy, Room};
 use bay0_umbilical::Server;
 use nix::libc;
 use nix::sys::signal::{SIGCHLD, raise};
 
-use crate::pid1::id::RoomId;
+use crate::pid1::id::{Door, RoomId};
+use crate::pid1::poll::{Poll, Source};
 use crate::pid1::say::Log;
 use crate::sys::boot_ms;
 
@@ -30,30 +33,52 @@ const READS: usize = 8;
 const STAGE_S: u32 = 10;
 /// How long after it came to a limit a room's end may be laid to that, in milliseconds: what is killed on a busy machine needs time.
 const BY_LIMIT_MS: u64 = 60_000;
-const OOM: &str = "killed at its memory limit, bytes";
-const FORKS: &str = "forks refused at its limit of processes";
-const THROTTLED: &str = "times throttled at its limit of percent";
-/// What the kernel counts when a room comes to a limit: file, key, what it means, and the limit. It says at once when one of the first
-/// two has changed; what it counts of the processor is looked at each second.
-const LIMITS: [(&str, &str, &str, Grant); 3] = [
-    ("memory.events", "oom_kill ", OOM, Grant::MemoryMax),
-    ("pids.events", "max ", FORKS, Grant::Pids),
-    ("cpu.stat", "nr_throttled ", THROTTLED, Grant::CpuQuota),
+/// What the kernel counts when a room comes to a limit. It says at once when one of the first two has changed; what it counts of the
+/// processor is looked at each second.
+const LIMITS: [Limit; 3] = [
+    Limit {
+        file: "memory.events",
+        key: "oom_kill ",
+        what: "killed at its memory limit, bytes",
+        grant: Grant::MemoryMax,
+    },
+    Limit {
+        file: "pids.events",
+        key: "max ",
+        what: "forks refused at its limit of processes",
+        grant: Grant::Pids,
+    },
+    Limit {
+        file: "cpu.stat",
+        key: "nr_throttled ",
+        what: "times throttled at its limit of percent",
+        grant: Grant::CpuQuota,
+    },
 ];
 
-/// How often a room has come to a limit: counted, said, and counted last at this time, in milliseconds since the kernel started.
+nix::ioctl_write_ptr_bad!(set_size, libc::TIOCSWINSZ, libc::winsize);
+
+/// A limit, and where in a group's folder the kernel counts that a room has come to it (`admin-guide/cgroup-v2`).
+struct Limit {
+    file: &'static str,
+    key: &'static str,
+    what: &'static str,
+    grant: Grant,
+}
+
+/// How often a room has come to a limit: counted, logged, and counted last at this time, in milliseconds since the kernel started.
 #[derive(Clone, Copy, Default)]
 struct Met {
     count: u64,
-    said: u64,
+    logged: u64,
     last_ms: u64,
 }
 
 /// See the table above. Times are in milliseconds since the kernel started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// Its program does not run yet: the stage that it was last seen at, and how many seconds it has been there, awake.
-    Starting { stage: String, stuck_s: u32 },
+    /// Its program does not run yet.
+    Starting,
     /// Its program runs.
     Running,
     /// It was killed.
@@ -64,18 +89,20 @@ pub enum Life {
 
 impl Life {
     fn begin(&mut self) {
-        if matches!(self, Self::Starting { .. }) {
+        if *self == Self::Starting {
             *self = Self::Running;
         }
     }
 
-    fn condemn(&mut self, since_ms: u64) {
-        if matches!(self, Self::Starting { .. } | Self::Running) {
+    /// The room is to die.
+    pub fn condemn(&mut self, since_ms: u64) {
+        if matches!(self, Self::Starting | Self::Running) {
             *self = Self::Stopping { since_ms };
         }
     }
 
-    fn end(&mut self, end: End) {
+    /// The room's first process has ended.
+    pub fn end(&mut self, end: End) {
         let killed_ms = match self {
             Self::Stopping { since_ms } => Some(*since_ms),
             Self::Ended { .. } => return,
@@ -89,71 +116,60 @@ impl Life {
 pub struct Running {
     /// What it may.
     pub policy: Rc<Policy>,
-    /// Its first process.
-    pub room: Room,
-    /// The number of the outermost room that this one is in: its own, if it is not nested. The focus is that one's.
-    pub top: RoomId,
-    /// That one goes on while another room is in front, and this one with it.
-    pub background: bool,
-    /// Its group.
-    pub group: Group,
     /// Its end of the umbilical.
     pub server: Server,
-    /// The last of what it wrote to its terminal while nobody was inside.
-    pub tail: Vec<u8>,
+    /// Its first process.
+    pub(super) room: Room,
+    pub(super) group: Group,
+    pub(super) life: Life,
     /// When it was asked for, in milliseconds since the kernel started.
-    begun_ms: u64,
-    life: Life,
+    pub(super) begun_ms: u64,
+    /// The last of what it wrote to its terminal while nobody was inside.
+    tail: Vec<u8>,
+    /// The stage of its start that it was last seen at, and how many seconds it has been there, awake.
+    stage: String,
+    stuck_s: u32,
     met: [Met; LIMITS.len()],
-    /// What tells of that, watched for as long as it is open.
-    _events: Vec<File>,
-}
-
-/// What is made in a room's group.
-pub struct Made {
-    /// Its first process.
-    pub room: Room,
-    /// Its end of the umbilical.
-    pub server: Server,
-    /// What tells of its limits.
-    pub events: Vec<File>,
+    /// The kernel's counters that say at once when they have changed, watched for as long as they are open.
+    events: Vec<File>,
 }
 
 impl Running {
     /// A room that starts.
-    pub fn new(
-        policy: Rc<Policy>,
-        (top, background): (RoomId, bool),
-        group: Group,
-        made: Made,
-        begun_ms: u64,
-    ) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// The kernel does not count what it comes to.
+    pub fn new(policy: Rc<Policy>, group: Group, room: Room, server: Server) -> Result<Self> {
+        Ok(Self {
             policy,
-            room: made.room,
-            top,
-            background,
+            server,
+            room,
+            events: group.events()?,
             group,
-            server: made.server,
+            life: Life::Starting,
+            begun_ms: boot_ms(),
             tail: Vec::new(),
-            begun_ms,
-            life: Life::Starting {
-                stage: String::new(),
-                stuck_s: 0,
-            },
+            stage: String::new(),
+            stuck_s: 0,
             met: Default::default(),
-            _events: made.events,
-        }
+        })
     }
 
-    /// Where it is in its life.
-    pub fn life(&self) -> &Life {
-        &self.life
+    /// Has all that a room can cause wake PID 1.
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    pub fn watch(&self, id: RoomId, poll: &mut Poll) -> nix::Result<()> {
+        poll.watch(&self.room.report, Source::Room(id))?;
+        poll.watch(&self.room.terminal, Source::Room(id))?;
+        poll.watch(&self.server, Source::Umbilical(Door::Room(id)))?;
+        let mut events = self.events.iter();
+        events.try_for_each(|file| poll.watch(file, Source::Limit(id)))
     }
 
     /// It starts or runs, and nobody has killed it.
     pub fn lives(&self) -> bool {
-        matches!(self.life, Life::Starting { .. } | Life::Running)
+        matches!(self.life, Life::Starting | Life::Running)
     }
 
     /// How long ago it was asked for, in milliseconds.
@@ -161,70 +177,53 @@ impl Running {
         boot_ms().saturating_sub(self.begun_ms)
     }
 
-    /// Whether it is not frozen while `front` has the focus: the system's own rooms serve the others, and who is killed runs to die.
-    pub fn awake(&self, front: Option<RoomId>) -> bool {
-        let serves = self.background || self.policy.name.is_system();
-        front == Some(self.top) || serves || !self.lives()
-    }
-
-    /// What it tells of its start: its program runs, or the stage that failed, with which it dies.
+    /// What it reports of its start: its program runs, or the stage that failed, with which it dies.
     pub fn progress(&mut self) -> Option<Result<(), String>> {
-        let starting = matches!(self.life, Life::Starting { .. });
-        let told = starting.then(|| self.room.progress()).flatten()?;
-        match &told {
+        let starting = self.life == Life::Starting;
+        let report = starting.then(|| self.room.progress()).flatten()?;
+        match &report {
             Ok(()) => self.life.begin(),
-            Err(_) => self.condemn(),
+            Err(_) => self.life.condemn(boot_ms()),
         }
-        Some(told.map_err(|stage| stage.to_string()))
-    }
-
-    /// It is to die.
-    pub fn condemn(&mut self) {
-        self.life.condemn(boot_ms());
-    }
-
-    /// Its first process has ended.
-    pub fn end(&mut self, end: End) {
-        self.life.end(end.of_program());
+        Some(report)
     }
 
     /// How it ended, once it has; whether it has failed.
     pub fn how(&self) -> Option<(String, bool)> {
-        match &self.life {
-            Life::Ended {
-                end: _,
-                killed_ms: Some(since),
-            } => {
-                let ms = boot_ms().saturating_sub(*since);
-                Some((format!("stopped ({ms} ms)"), false))
-            }
-            Life::Ended {
-                end,
-                killed_ms: None,
-            } => {
-                let how = format!("ended: {end}{}", self.by_limit(*end));
-                Some((how, *end != End::Exit(0)))
-            }
-            _ => None,
-        }
+        let Life::Ended { end, killed_ms } = self.life else {
+            return None;
+        };
+        let stopped_ms = killed_ms.map(|since| boot_ms().saturating_sub(since));
+        let ended = || format!("ended: {end}{}", self.by_limit(end));
+        let how = stopped_ms.map_or_else(ended, |ms| format!("stopped ({ms} ms)"));
+        Some((how, killed_ms.is_none() && end != End::Exit(0)))
     }
 
-    /// One line of the list of rooms, behind the name.
-    pub fn text(&self, front: Option<RoomId>) -> String {
+    /// How it is, in a word, then its `place` and figures.
+    pub fn text(&self, place: &str) -> String {
         let word = match self.life {
-            Life::Starting { .. } => "starting",
+            Life::Starting => "starting",
             Life::Running => "running",
             Life::Stopping { .. } | Life::Ended { .. } => "stopping",
-        };
-        let place = match self.awake(front) {
-            true if front == Some(self.top) => "front",
-            true => "awake",
-            false => "frozen",
         };
         let figure = |file, key| self.group.figure(file, key).unwrap_or(0);
         let (bytes, pids) = (figure("memory.current", ""), figure("pids.current", ""));
         let cpu_ms = figure("cpu.stat", "usage_usec ") / 1000;
         format!("{word} {place} memory={bytes} processes={pids} cpu_ms={cpu_ms}")
+    }
+
+    /// What it had written before somebody entered it.
+    pub fn take_tail(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.tail)
+    }
+
+    /// Gives the room what was typed inside it, and the console's size.
+    pub fn input(&mut self, keys: &[u8], size: Option<libc::winsize>) {
+        let fd = self.room.terminal.as_raw_fd();
+        // SAFETY: the descriptor is open as long as the file is, and the size is read during the call.
+        let _ = size.map(|size| unsafe { set_size(fd, &raw const size) });
+        // A terminal that nobody reads is full at some time; what is typed then is lost, as on any terminal.
+        let _ = self.room.terminal.write(keys);
     }
 
     /// Takes what it has written, as far as the console takes it if somebody is inside: a room that writes more has to wait.
@@ -247,51 +246,51 @@ impl Running {
         let _ = raise(SIGCHLD);
     }
 
-    /// What there is to say of the limits that it has come to: at first, then each time a count has doubled.
+    /// Lines about the limits that it has come to: at first, then each time a count has doubled.
     pub fn limits(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
-        for ((file, key, what, limit), met) in LIMITS.into_iter().zip(&mut self.met) {
-            let count = self.group.figure(file, key).unwrap_or(0);
+        for (limit, met) in LIMITS.iter().zip(&mut self.met) {
+            let count = self.group.figure(limit.file, limit.key).unwrap_or(0);
             if count > met.count {
                 (met.count, met.last_ms) = (count, boot_ms());
             }
-            if count > met.said.saturating_mul(2) {
-                met.said = count;
-                let (name, limit) = (&self.policy.name, self.policy.get(limit));
-                lines.push(format!("room: {name}: {count} {what}: {limit}"));
+            if count > met.logged.saturating_mul(2) {
+                met.logged = count;
+                let (name, most) = (&self.policy.name, self.policy.get(limit.grant));
+                lines.push(format!("room: {name}: {count} {}: {most}", limit.what));
             }
         }
         lines
     }
 
-    /// Looks at a start, each second; what there is to say if it has been at one stage for too long.
+    /// Looks at a start, each second; a text if it has been at one stage for too long.
     pub fn is_stuck(&mut self) -> Option<String> {
-        let Life::Starting { stage, stuck_s } = &mut self.life else {
+        if self.life != Life::Starting {
             return None;
-        };
-        let now = self.room.stage();
-        *stuck_s = if now == *stage {
-            stuck_s.saturating_add(1)
+        }
+        let before = std::mem::replace(&mut self.stage, self.room.stage());
+        let same = before == self.stage;
+        self.stuck_s = if same {
+            self.stuck_s.saturating_add(1)
         } else {
             0
         };
-        *stage = now;
-        (*stuck_s >= STAGE_S).then(|| format!("still at stage {stage} after {STAGE_S} s"))
+        let stage = &self.stage;
+        (self.stuck_s >= STAGE_S).then(|| format!("still at stage {stage} after {STAGE_S} s"))
     }
 
     /// The limit that a room's program has ended by, if it came to that a moment ago: memory if it was killed, processes if it failed.
     fn by_limit(&self, ended: End) -> String {
-        let limit = match ended {
+        let grant = match ended {
             End::Signal(libc::SIGKILL) => Grant::MemoryMax,
             End::Exit(1..) => Grant::Pids,
             _ => return String::new(),
         };
-        let met = |met: &Met| met.count > 0 && boot_ms().saturating_sub(met.last_ms) < BY_LIMIT_MS;
+        let recent = |met: &Met| boot_ms().saturating_sub(met.last_ms) < BY_LIMIT_MS;
         let mut all = LIMITS.iter().zip(&self.met);
-        let found = all.find(|(it, at)| it.3 == limit && met(at));
-        found.map_or_else(String::new, |((_, _, what, _), _)| {
-            format!(", {what}: {}", self.policy.get(limit))
-        })
+        let found = all.find(|(it, met)| it.grant == grant && met.count > 0 && recent(met));
+        let text = |limit: &Limit| format!(", {}: {}", limit.what, self.policy.get(grant));
+        found.map_or_else(String::new, |(limit, _)| text(limit))
     }
 }
 
@@ -301,11 +300,8 @@ mod tests {
 
     #[test]
     fn c06_a_room_lives_by_the_table_cell_by_cell() {
-        let (stage, end) = (String::new(), End::Exit(0));
-        let starting = || Life::Starting {
-            stage: stage.clone(),
-            stuck_s: 0,
-        };
+        let end = End::Exit(0);
+        let starting = || Life::Starting;
         let (running, stopping) = (|| Life::Running, || Life::Stopping { since_ms: 1 });
         let ended = |killed_ms| Life::Ended { end, killed_ms };
         let after = |mut life: Life, step: fn(&mut Life)| {
