@@ -14,7 +14,7 @@ use nix::libc;
 use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 use super::id::RoomId;
-use super::line::{Act, Line};
+use super::line::{Act, Keys, Line};
 use super::poll::{Poll, Source};
 use super::rooms::room::Running;
 use super::say::Log;
@@ -26,8 +26,8 @@ const LEAVE: u8 = 0x1d;
 const DRAW: u8 = 0x0c;
 /// Asks a terminal for its size: saves the cursor, moves it as far as it goes, asks where it is and restores it (`console_codes(4)`).
 const ASK: &str = "\x1b7\x1b[999;999H\x1b[6n\x1b8";
-/// Longest of it between its first and its last byte.
-const LONGEST_ANSWER: usize = 12;
+/// Longest answer, in bytes: ESC, `[`, two numbers of five digits, `;`, `R`.
+const LONGEST_ANSWER: usize = 14;
 /// How long the answer is waited for, in milliseconds: what is typed later is the room's, whatever it looks like.
 const ANSWER_MS: u64 = 5000;
 /// Most bytes taken from the console in one turn.
@@ -46,13 +46,14 @@ pub struct Console {
 struct Inside {
     id: RoomId,
     cooked: Termios,
-    /// What is said when he leaves.
+    /// The line for when he leaves.
     last: String,
     /// The console was asked for its size: when, and what of the answer has come.
-    asked: Option<(u64, Vec<u8>)>,
+    asked: Option<(u64, Keys)>,
 }
 
 /// What was typed inside a room.
+#[derive(Default)]
 #[must_use]
 pub struct Typed {
     /// What is the room's.
@@ -122,10 +123,13 @@ impl Console {
         rooms: impl FnOnce() -> Vec<String>,
         log: &mut Log,
     ) -> Option<String> {
+        if matches!(byte, b'\r' | b'\n' | 0x03) {
+            // Keys that came at once with this one are not drawn yet.
+            self.invite(log);
+        }
         match self.line.key(byte) {
-            Act::None => {}
-            Act::Echo(byte) => log.echo(&[byte]),
             Act::Redraw => log.draw(""),
+            Act::Bell => log.draw("\x07"),
             Act::Complete => self.complete(rooms, log),
             Act::Dropped => log.end_line("^C\n"),
             Act::Entered(text) => {
@@ -185,7 +189,7 @@ impl Console {
 
     fn ask_size(&mut self, log: &mut Log) {
         if let Some(inside) = self.inside.as_mut() {
-            inside.asked = Some((boot_ms(), Vec::new()));
+            inside.asked = Some((boot_ms(), Keys::default()));
             log.draw(ASK);
         }
     }
@@ -193,21 +197,19 @@ impl Console {
     /// Takes the console's answer about its size out of what was typed.
     fn take_size(&mut self, bytes: &[u8]) -> Typed {
         let asked = self.inside.as_mut().and_then(|it| it.asked.take());
-        let Some((since, begun)) = asked else {
+        let Some((since_ms, mut begun)) = asked else {
             let keys = bytes.to_vec();
             return Typed { keys, size: None };
         };
-        let (mut keys, mut size) = ([begun.as_slice(), bytes].concat(), None);
-        if boot_ms().saturating_sub(since) <= ANSWER_MS {
-            let (rest, answer) = part(&keys);
-            match (answer, self.inside.as_mut()) {
-                (Answer::Size(found), _) => size = Some(found),
-                (Answer::Begun(begun), Some(inside)) => inside.asked = Some((since, begun)),
-                _ => {}
-            }
-            keys = rest;
+        if boot_ms().saturating_sub(since_ms) > ANSWER_MS {
+            let keys = [begun.begun(), bytes].concat();
+            return Typed { keys, size: None };
         }
-        Typed { keys, size }
+        let typed = part(&mut begun, bytes);
+        if let Some(inside) = self.inside.as_mut().filter(|_| typed.size.is_none()) {
+            inside.asked = Some((since_ms, begun));
+        }
+        typed
     }
 
     /// Takes what is typed inside a room: what of it is the room's.
@@ -237,39 +239,26 @@ impl Console {
     }
 }
 
-/// What has come of a terminal's answer about its size.
-#[derive(Debug, PartialEq, Eq)]
-enum Answer {
-    /// All of it.
-    Size(libc::winsize),
-    /// So much, which may be nothing.
-    Begun(Vec<u8>),
-}
-
-/// Parts what was typed from the answer of the terminal, `ESC [ ROWS ; COLUMNS R`.
-fn part(bytes: &[u8]) -> (Vec<u8>, Answer) {
-    for (at, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == 0x1b) {
-        let (before, from) = bytes.split_at(at);
-        let text = from.get(1..).unwrap_or_default();
-        let inner = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'[' | b';');
-        let length = text.iter().take_while(|byte| inner(byte)).count();
-        let (inside, behind) = text.split_at(length.min(LONGEST_ANSWER));
-        match (behind.split_first(), size(inside)) {
-            (Some((b'R', behind)), Some(size)) => {
-                return ([before, behind].concat(), Answer::Size(size));
-            }
-            (None, _) if b"[".starts_with(inside.get(..1).unwrap_or_default()) => {
-                return (before.to_vec(), Answer::Begun(from.to_vec()));
-            }
-            _ => {}
+/// Parts what was typed from the answer of the terminal. `begun`: what of a key, or of the answer, has come before.
+fn part(begun: &mut Keys, bytes: &[u8]) -> Typed {
+    let mut typed = Typed::default();
+    for byte in bytes {
+        if typed.size.is_some() {
+            typed.keys.push(*byte);
+        } else if let Some(key) = begun.push(*byte, LONGEST_ANSWER) {
+            typed.size = size(&key);
+            typed
+                .keys
+                .extend(key.iter().filter(|_| typed.size.is_none()));
         }
     }
-    (bytes.to_vec(), Answer::Begun(Vec::new()))
+    typed
 }
 
-fn size(inside: &[u8]) -> Option<libc::winsize> {
-    let text = str::from_utf8(inside).ok()?.strip_prefix('[')?;
-    let (rows, columns) = text.split_once(';')?;
+/// The size that the answer of a terminal says, `ESC [ ROWS ; COLUMNS R`.
+fn size(answer: &[u8]) -> Option<libc::winsize> {
+    let text = str::from_utf8(answer).ok()?.strip_prefix("\x1b[")?;
+    let (rows, columns) = text.strip_suffix('R')?.split_once(';')?;
     Some(libc::winsize {
         ws_row: rows.parse().ok()?,
         ws_col: columns.parse().ok()?,
@@ -284,12 +273,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn answer(bytes: &[u8]) -> (String, Option<(u16, u16)>, usize) {
-        let (rest, answer) = part(bytes);
-        let rest = String::from_utf8_lossy(&rest).into_owned();
-        match answer {
-            Answer::Size(size) => (rest, Some((size.ws_row, size.ws_col)), 0),
-            Answer::Begun(begun) => (rest, None, begun.len()),
-        }
+        let mut begun = Keys::default();
+        let Typed { keys, size } = part(&mut begun, bytes);
+        let size = size.map(|size| (size.ws_row, size.ws_col));
+        (String::from_utf8(keys).unwrap(), size, begun.begun().len())
     }
 
     #[test]
@@ -327,11 +314,12 @@ mod tests {
     proptest! {
         #[test]
         fn a16_nothing_that_is_typed_is_lost_or_made_up(keys in "[\x1b\\[0-9;RAx]{0,40}") {
-            let (rest, answer) = part(keys.as_bytes());
-            match answer {
-                Answer::Size(_) => prop_assert!(rest.len() < keys.len()),
-                Answer::Begun(begun) => {
-                    prop_assert_eq!([rest, begun].concat(), keys.as_bytes());
+            let (rest, size, begun) = answer(keys.as_bytes());
+            match size {
+                Some(_) => prop_assert!(rest.len() < keys.len()),
+                None => {
+                    let held = keys.strip_prefix(&rest).map(str::len);
+                    prop_assert_eq!(held, Some(begun));
                 }
             }
         }

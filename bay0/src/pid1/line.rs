@@ -23,18 +23,15 @@ const HISTORY_BYTES: usize = 128;
 /// Longest sequence that a key sends, in bytes.
 const SEQUENCE_BYTES: usize = 8;
 const ESCAPE: u8 = 0x1b;
-const BELL: u8 = 7;
 
 /// What a key asks for.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Act {
-    /// Nothing.
-    None,
-    /// The byte is drawn at the end of the line.
-    Echo(u8),
     /// The line is drawn again.
     Redraw,
+    /// There is no room for another byte.
+    Bell,
     /// The line is to be completed.
     Complete,
     /// The line has ended.
@@ -43,14 +40,38 @@ pub enum Act {
     Dropped,
 }
 
+/// Parts what a terminal sends into keys: one byte, or ESC, `[` or `O`, digits, a last byte.
+#[derive(Default)]
+pub struct Keys(Vec<u8>);
+
+impl Keys {
+    /// Takes one byte; a key, once all of it has come or it is `most` bytes long. ESC begins another one.
+    pub fn push(&mut self, byte: u8, most: usize) -> Option<Vec<u8>> {
+        if byte == ESCAPE && !self.0.is_empty() {
+            return Some(std::mem::replace(&mut self.0, vec![byte]));
+        }
+        self.0.push(byte);
+        let begun = match self.0.as_slice() {
+            [ESCAPE] | [ESCAPE, b'[' | b'O'] => true,
+            [ESCAPE, b'[', .., b'0'..=b'9' | b';'] => self.0.len() < most,
+            _ => false,
+        };
+        (!begun).then(|| std::mem::take(&mut self.0))
+    }
+
+    /// The bytes of a key that has not come to its end.
+    pub fn begun(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// A line that is being typed, and those before it.
 #[derive(Default)]
 pub struct Line {
     text: Vec<u8>,
     /// Where the next byte goes.
     cursor: usize,
-    /// The sequence of a key so far.
-    sequence: Vec<u8>,
+    keys: Keys,
     history: VecDeque<Vec<u8>>,
     /// How far back in the history the line was taken from.
     back: usize,
@@ -59,28 +80,32 @@ pub struct Line {
 impl Line {
     /// Takes one byte from the terminal.
     pub fn key(&mut self, byte: u8) -> Act {
-        if byte == ESCAPE || !self.sequence.is_empty() {
-            return self.sequence(byte);
-        }
-        let end = self.text.len();
-        match byte {
-            b'\r' | b'\n' => return self.enter(),
-            b'\t' => return Act::Complete,
-            0x03 => {
+        let key = self.keys.push(byte, SEQUENCE_BYTES).unwrap_or_default();
+        let (cursor, end) = (self.cursor, self.text.len());
+        match key.as_slice() {
+            [b'\r' | b'\n'] => return self.enter(),
+            [b'\t'] => return Act::Complete,
+            [0x03] => {
                 self.set(Vec::new());
                 return Act::Dropped;
             }
-            0x0c => {}
-            0x01 => self.cursor = 0,
-            0x05 => self.cursor = end,
-            0x08 | 0x7f => self.erase(self.cursor.saturating_sub(1)..self.cursor),
-            0x0b => self.erase(self.cursor..end),
-            0x0e => self.recall(self.back.saturating_sub(1)),
-            0x10 => self.recall(self.back.saturating_add(1)),
-            0x15 => self.erase(0..self.cursor),
-            0x17 => self.erase(self.word()..self.cursor),
-            0..0x20 => return Act::None,
-            _ => return self.insert(byte),
+            [0x01] | [_, _, b'H'] | [_, _, b'1' | b'7', b'~'] => self.cursor = 0,
+            [0x05] | [_, _, b'F'] | [_, _, b'4' | b'8', b'~'] => self.cursor = end,
+            [_, _, b'C'] => self.cursor = end.min(cursor.saturating_add(1)),
+            [_, _, b'D'] => self.cursor = cursor.saturating_sub(1),
+            [0x08 | 0x7f] => self.erase(cursor.saturating_sub(1)..cursor),
+            [_, _, b'3', b'~'] => self.erase(cursor..end.min(cursor.saturating_add(1))),
+            [0x0b] => self.erase(cursor..end),
+            [0x15] => self.erase(0..cursor),
+            [0x17] => self.erase(self.word()..cursor),
+            [0x0e] | [_, _, b'B'] => self.recall(self.back.saturating_sub(1)),
+            [0x10] | [_, _, b'A'] => self.recall(self.back.saturating_add(1)),
+            [0x20..=0xff] if end >= LINE_BYTES => return Act::Bell,
+            [byte @ 0x20..=0xff] => {
+                self.text.insert(cursor, *byte);
+                self.cursor = cursor.saturating_add(1);
+            }
+            _ => {}
         }
         Act::Redraw
     }
@@ -126,16 +151,6 @@ impl Line {
         fits
     }
 
-    fn insert(&mut self, byte: u8) -> Act {
-        if self.text.len() >= LINE_BYTES {
-            return Act::Echo(BELL);
-        }
-        let last = self.cursor == self.text.len();
-        self.text.insert(self.cursor, byte);
-        self.cursor = self.cursor.saturating_add(1);
-        if last { Act::Echo(byte) } else { Act::Redraw }
-    }
-
     fn erase(&mut self, range: std::ops::Range<usize>) {
         self.cursor = range.start;
         self.text.drain(range);
@@ -158,8 +173,8 @@ impl Line {
     fn enter(&mut self) -> Act {
         let text = std::mem::take(&mut self.text);
         self.set(Vec::new());
-        let kept = text.len() <= HISTORY_BYTES && !text.trim_ascii().is_empty();
-        if kept && self.history.back() != Some(&text) {
+        let short = text.len() <= HISTORY_BYTES && !text.trim_ascii().is_empty();
+        if short && self.history.back() != Some(&text) {
             self.history.push_back(text.clone());
         }
         if self.history.len() > HISTORY {
@@ -175,29 +190,6 @@ impl Line {
             self.set(self.history.get(at).cloned().unwrap_or_default());
             self.back = back;
         }
-    }
-
-    /// One more byte of what a key sends: ESC, `[` or `O`, digits, a last byte.
-    fn sequence(&mut self, byte: u8) -> Act {
-        self.sequence.push(byte);
-        match self.sequence.as_slice() {
-            [ESCAPE] | [ESCAPE, b'[' | b'O'] => return Act::None,
-            [ESCAPE, b'[', .., b'0'..=b'9' | b';'] if self.sequence.len() < SEQUENCE_BYTES => {
-                return Act::None;
-            }
-            [_, _, b'A'] => self.recall(self.back.saturating_add(1)),
-            [_, _, b'B'] => self.recall(self.back.saturating_sub(1)),
-            [_, _, b'C'] => self.cursor = self.text.len().min(self.cursor.saturating_add(1)),
-            [_, _, b'D'] => self.cursor = self.cursor.saturating_sub(1),
-            [_, _, b'H'] | [_, _, b'1' | b'7', b'~'] => self.cursor = 0,
-            [_, _, b'F'] | [_, _, b'4' | b'8', b'~'] => self.cursor = self.text.len(),
-            [_, _, b'3', b'~'] if self.cursor < self.text.len() => {
-                self.erase(self.cursor..self.cursor.saturating_add(1));
-            }
-            _ => {}
-        }
-        self.sequence.clear();
-        Act::Redraw
     }
 }
 
@@ -293,19 +285,26 @@ mod tests {
     }
 
     #[test]
-    fn h14_only_a_byte_at_the_end_is_drawn_alone() {
+    fn h14_each_key_asks_for_what_the_table_says_and_a_full_line_for_the_bell() {
         let mut line = Line::default();
-        assert_eq!(line.key(b'a'), Act::Echo(b'a'));
+        assert_eq!(line.key(b'a'), Act::Redraw);
         assert_eq!(line.key(0x01), Act::Redraw);
         assert_eq!(line.key(b'b'), Act::Redraw);
         assert_eq!(line.shown(), b"ba\x1b[1D");
         assert_eq!(line.key(b'\t'), Act::Complete);
-        assert_eq!(line.key(0x00), Act::None);
+        assert_eq!(line.key(0x00), Act::Redraw);
+        assert_eq!(line.shown(), b"ba\x1b[1D");
         assert_eq!(line.key(0x03), Act::Dropped);
         for _ in 0..LINE_BYTES {
             let _ = line.key(b'x');
         }
-        assert_eq!(line.key(b'x'), Act::Echo(BELL));
+        assert_eq!(line.key(b'x'), Act::Bell);
+    }
+
+    #[test]
+    fn h14_escape_begins_another_key_whatever_came_before() {
+        let mut line = Line::default();
+        assert_eq!(typed(&mut line, b"ab\x1b[1\x1b\x1b[Dx\r"), ["axb"]);
     }
 
     proptest! {
@@ -316,7 +315,7 @@ mod tests {
                 let _ = line.key(key);
                 prop_assert!(line.cursor <= line.text.len());
                 prop_assert!(line.text.len() <= LINE_BYTES && line.history.len() <= HISTORY);
-                prop_assert!(line.sequence.len() < SEQUENCE_BYTES);
+                prop_assert!(line.keys.begun().len() < SEQUENCE_BYTES);
                 prop_assert!(!line.text.iter().any(u8::is_ascii_control));
             }
         }

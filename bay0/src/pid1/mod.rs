@@ -738,14 +738,12 @@ impl Bay0 {
                 }
                 return;
             }
-            self.invite();
             let names = || self.rooms.names();
             if let Some(line) = self.console.key(*byte, names, &mut self.log) {
                 let answer = self.answer(&line);
                 self.carry_out();
                 self.log.draw(answer);
             }
-            self.invite();
             typed = rest;
         }
     }

@@ -33,8 +33,8 @@ pub struct Log {
     /// Number of the oldest line in the ring.
     first: usize,
     /// Number of the first line that the keeper has not taken.
-    kept: usize,
-    /// What [`Log::kept`] is once the keeper has taken what it was handed.
+    taken: usize,
+    /// What [`Log::taken`] is once the keeper has taken what it was handed.
     handed: usize,
     /// Written, but not yet taken by the console.
     backlog: Vec<u8>,
@@ -115,13 +115,6 @@ impl Log {
         self.draw(text);
     }
 
-    /// Writes what was typed to the console, behind the prompt.
-    pub fn echo(&mut self, bytes: &[u8]) {
-        let prompt = std::mem::take(&mut self.prompt);
-        self.draw(bytes);
-        self.prompt = prompt;
-    }
-
     /// Gives the console what it takes now.
     pub fn flush(&mut self) {
         let console = self.console.as_mut().filter(|_| !self.backlog.is_empty());
@@ -146,8 +139,8 @@ impl Log {
     /// A batch of lines that the keeper has not taken, if there are any. Lines that left the ring before it could are
     /// replaced by one that says how many.
     pub fn hand_over(&mut self) -> Option<Vec<String>> {
-        let gone = self.first.saturating_sub(self.kept);
-        let from = self.first.max(self.kept);
+        let gone = self.first.saturating_sub(self.taken);
+        let from = self.first.max(self.taken);
         let batch = self.ring.iter().skip(from.saturating_sub(self.first));
         let batch = batch.take(BATCH_LINES);
         self.handed = from.saturating_add(batch.len());
@@ -159,7 +152,7 @@ impl Log {
 
     /// The keeper has taken what it was handed.
     pub fn taken(&mut self) {
-        self.kept = self.handed;
+        self.taken = self.handed;
     }
 }
 
