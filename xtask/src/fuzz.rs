@@ -30,9 +30,6 @@ const COVERAGE: [&str; 5] = [
 
 /// What `cargo xtask fuzz` takes.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Examples:
-  cargo xtask fuzz wire --for 10m     ten minutes of packets; exit 0 nothing found, 1 a crash and how to repeat it
-  cargo xtask fuzz --runs 5000 --seed 1    a sample of every target, the same each time")]
 pub struct FuzzArgs {
     /// Only this target
     #[arg(value_parser = TARGETS.map(|(name, _)| name))]

@@ -58,7 +58,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::accel::Choice;
 use crate::layout::Layout;
@@ -68,7 +68,7 @@ use crate::spine::Profile;
 
 /// Builds, boots, tests and measures the Spine.
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = help::ALL)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
     /// Take what the locks pin and nothing else: a package that the archive has dropped is an error (docs/BUILD.md)
     #[arg(long, global = true)]
@@ -80,7 +80,6 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     /// Build ./vmlinuz and ./build/spine.img
-    #[command(after_help = help::SPINE)]
     Spine {
         /// Where the kernel comes from
         #[arg(long, value_enum, default_value_t)]
@@ -95,18 +94,14 @@ enum Task {
         rooms: Rooms,
     },
     /// Boot the Spine under QEMU, one scenario per promise
-    #[command(after_help = help::VM)]
     Vm(vm::VmArgs),
     /// Long seeded runs: power cuts, names, wire formats, the log; goes on where the last one stopped
-    #[command(after_help = help::SOAK)]
     Soak(soak::SoakArgs),
     /// Coverage-guided fuzzing of what parses foreign bytes; a crash is kept and can be repeated
     Fuzz(fuzz::FuzzArgs),
     /// Measure the Spine beside its peers: boots, memory, orphans, round trips, durable writes, size
-    #[command(after_help = help::BENCH)]
     Bench(bench::BenchArgs),
     /// Gather every input of an assembly in build/stage (what scripts/mkspine.sh does before the container)
-    #[command(after_help = help::STAGE)]
     Stage {
         /// Where the kernel comes from
         #[arg(long, value_enum, default_value_t)]
@@ -115,7 +110,6 @@ enum Task {
         rooms: Rooms,
     },
     /// Make vmlinuz and spine.img from a staged folder alone, without network or compiler
-    #[command(after_help = help::ASSEMBLE)]
     Assemble {
         /// The staged folder
         stage: PathBuf,
@@ -123,10 +117,8 @@ enum Task {
         out: PathBuf,
     },
     /// Set everything up and boot on the serial console
-    #[command(after_help = help::QEMU)]
     Qemu(QemuArgs),
     /// Print code lines by crate and by process, and dependencies, against what the design allows; fail when over
-    #[command(after_help = help::BUDGET)]
     Budget {
         /// Show what this process consists of instead, or with `none` what is in no process
         #[arg(long, value_name = "PROCESS")]
@@ -135,13 +127,11 @@ enum Task {
     /// Check that the documents say what the code does, and every requirement has its test
     Tidy,
     /// Check, explain, compare and compile what each room may
-    #[command(after_help = help::POLICY)]
     Policy(policy::PolicyArgs),
     /// Run everything that is checked: budget, tidy, format, lints, tests, a boot, VM scenarios
     #[command(visible_alias = "ci")]
     Test,
     /// Build the Spine again in another folder and compare the bytes
-    #[command(after_help = help::REPRODUCE)]
     Reproduce {
         /// Compile the kernel again as well, which takes minutes
         #[arg(long)]
@@ -150,7 +140,7 @@ enum Task {
     /// Run scripts/mkspine.sh in a container made here and compare the bytes (root and podman)
     Contained,
     /// Make another input the pinned one; rewrites its values in xtask/soil.lock
-    #[command(after_help = help::REPIN, arg_required_else_help = true, args_conflicts_with_subcommands = true)]
+    #[command(arg_required_else_help = true, args_conflicts_with_subcommands = true)]
     Repin {
         /// Print which pinned packages the archive still has; change nothing
         #[arg(long)]
@@ -164,23 +154,18 @@ enum Task {
         task: room::Task,
     },
     /// Make keys for development: PK, KEK and db in build/keys
-    #[command(after_help = help::KEYS)]
     Keys {
         /// Replace the keys that are there; machines that know those start nothing signed with new ones
         #[arg(long)]
         force: bool,
     },
     /// Make a disk that UEFI boots: slots A and B with the signed Spine, and persist
-    #[command(after_help = help::DISK)]
     Disk(uefi::DiskArgs),
     /// Make an update: the Spine as a slot holds it, signed, on a disk that a machine takes it from
-    #[command(after_help = help::UPDATE)]
     Update(uefi::UpdateArgs),
     /// Sign programs for the firmware, wherever the key is
-    #[command(after_help = help::SIGN)]
     Sign(uefi::SignArgs),
     /// Make the sparse ext4 disk behind /persist, build/persist.img
-    #[command(after_help = help::PERSIST)]
     Persist {
         /// Size of the disk: 10G, 512M, …
         #[arg(long, default_value = "10G", value_parser = persist::parse_size)]
@@ -273,7 +258,8 @@ fn is_reader_gone(text: &str) -> bool {
 
 fn main() -> ExitCode {
     end_with_the_reader();
-    let code = match Cli::try_parse() {
+    let parsed = help::with_examples(Cli::command()).try_get_matches();
+    let code = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => {
             if cli.locked {
                 pins::lock();
@@ -428,14 +414,12 @@ fn programs(args: &QemuArgs, rooms: &Set) -> Vec<host::Tool> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn k06_every_command_with_options_of_its_own_shows_examples() {
         Cli::command().debug_assert();
-        for command in Cli::command().get_subcommands() {
+        for command in help::with_examples(Cli::command()).get_subcommands() {
             let plain = command.get_arguments().next().is_none();
             assert!(
                 plain || command.get_after_help().is_some(),

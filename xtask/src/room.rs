@@ -20,7 +20,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
 
-use crate::help;
 use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::pins::{self, Apt};
@@ -49,13 +48,11 @@ const UNKNOWN: &str = "# The host that built this image knew no archive of this 
 #[derive(Debug, Subcommand)]
 pub enum Task {
     /// Make the image of a recipe in xtask/rooms, from its pinned packages
-    #[command(after_help = help::ROOM_BUILD)]
     Build {
         /// The recipe
         name: String,
     },
     /// Make an image of an OCI layout or of what `docker save` wrote
-    #[command(after_help = help::ROOM_IMPORT)]
     Import {
         /// The archive, compressed or not, or the folder of an OCI layout
         file: PathBuf,
@@ -67,7 +64,6 @@ pub enum Task {
         force: bool,
     },
     /// Make a room of an image archive: its image, its policy, and a place among the machines' images
-    #[command(after_help = help::ROOM_NEW)]
     New {
         /// The room: p://NAME
         name: String,
@@ -78,7 +74,6 @@ pub enum Task {
     /// Print all images with size and SHA-256, and which of them machines get; fail if one is not what it was when it was made
     List,
     /// Pin the packages of a recipe anew, from this host's archive; rewrites its lock
-    #[command(after_help = help::ROOM_REPIN)]
     Repin {
         /// The recipe
         name: String,

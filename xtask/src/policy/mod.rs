@@ -18,7 +18,6 @@ use anyhow::{Result, bail};
 use bay0_persona::PersonaName;
 use clap::{Args, Subcommand};
 
-use crate::help;
 use crate::layout::Layout;
 use crate::roomdisk::{self, Image, Set};
 use crate::{seccomp, stamp};
@@ -42,17 +41,14 @@ pub struct PolicyArgs {
 #[derive(Subcommand)]
 enum Which {
     /// Check every policy; shows all findings, with file, line and column
-    #[command(after_help = help::POLICY)]
     Check,
     /// Say in plain words what one room may
-    #[command(after_help = help::POLICY)]
     Show {
         /// p://web, or p__web
         #[arg(value_parser = name)]
         name: PersonaName,
     },
     /// Say in plain words what B may that A may not, and the reverse
-    #[command(after_help = help::POLICY)]
     Diff {
         /// The one room
         #[arg(value_parser = name)]
@@ -62,7 +58,6 @@ enum Which {
         b: PersonaName,
     },
     /// Write the database of a Spine: policies, images, seccomp profiles
-    #[command(after_help = help::POLICY)]
     Compile {
         /// Where to [default: build/policy.db]
         out: Option<PathBuf>,
