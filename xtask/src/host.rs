@@ -1,5 +1,6 @@
 //! Tools of the host: found, installed when that is possible without asking, else named with the one command to paste.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -9,228 +10,68 @@ use anyhow::{Context, Result, bail};
 /// The emulator.
 pub const QEMU: &str = "qemu-system-x86_64";
 
-/// A program and the package that brings it, per package manager in the order of [`MANAGERS`].
+/// Programs, and for each package manager the packages that bring them.
+const PACKAGES: &str = include_str!("host.toml");
+
+/// A program that [`PACKAGES`] knows.
 #[derive(Clone, Copy, Debug)]
 pub struct Tool {
     /// The program.
     pub program: &'static str,
-    packages: [&'static str; 4],
+}
+
+const fn tool(program: &'static str) -> Tool {
+    Tool { program }
 }
 
 impl Tool {
     /// A program that is found, or a file that exists: one with its whole path.
     fn is_there(&self) -> bool {
-        match self.program.starts_with('/') {
-            true => Path::new(self.program).is_file(),
-            false => find(self.program).is_some(),
-        }
+        find(self.program).is_some()
     }
 }
 
-/// Boots the Spine.
-pub const TOOL_QEMU: Tool = Tool {
-    program: QEMU,
-    packages: [
-        "qemu-system-x86",
-        "qemu-system-x86-core",
-        "qemu-system-x86_64",
-        "qemu-system-x86",
-    ],
-};
-/// Makes `/persist`.
-pub const TOOL_MKE2FS: Tool = Tool {
-    program: "mke2fs",
-    packages: ["e2fsprogs"; 4],
-};
-/// Writes `modules.dep`.
-pub const TOOL_DEPMOD: Tool = Tool {
-    program: "depmod",
-    packages: ["kmod"; 4],
-};
-/// Fetches Alpine's files.
-pub const TOOL_CURL: Tool = Tool {
-    program: "curl",
-    packages: ["curl"; 4],
-};
-/// Compiles SQLite and links a static file.
-pub const TOOL_CC: Tool = Tool {
-    program: "cc",
-    packages: ["gcc libc6-dev", "gcc glibc-static", "build-base", "gcc"],
-};
-/// Compiles libFuzzer.
-pub const TOOL_CXX: Tool = Tool {
-    program: "c++",
-    packages: ["g++", "gcc-c++", "build-base", "gcc"],
-};
-/// Knows which files are the sources, for the second build of `reproduce`.
-pub const TOOL_GIT: Tool = Tool {
-    program: "git",
-    packages: ["git"; 4],
-};
-/// Starts tests as another user, where root runs them.
-pub const TOOL_SETPRIV: Tool = Tool {
-    program: "setpriv",
-    packages: ["util-linux", "util-linux", "setpriv", "util-linux"],
-};
-/// A runtime that `bay0-reconcile` asks; its tests that need root ask a real one.
-pub const TOOL_PODMAN: Tool = Tool {
-    program: "podman",
-    packages: ["podman"; 4],
-};
-/// What podman runs containers with where cgroups are hybrid.
-pub const TOOL_RUNC: Tool = Tool {
-    program: "runc",
-    packages: ["runc"; 4],
-};
-/// What an import is compared with in the tests.
-pub const TOOL_UMOCI: Tool = Tool {
-    program: "umoci",
-    packages: ["umoci"; 4],
-};
-/// Writes the archives of other tools in the tests.
-pub const TOOL_SKOPEO: Tool = Tool {
-    program: "skopeo",
-    packages: ["skopeo"; 4],
-};
-/// Peers of rooms in `bench`.
-pub const TOOL_BWRAP: Tool = Tool {
-    program: "bwrap",
-    packages: ["bubblewrap"; 4],
-};
-/// Another one.
-pub const TOOL_CRUN: Tool = Tool {
-    program: "crun",
-    packages: ["crun"; 4],
-};
-/// A peer of bay0's in `bench`, and a container's only program in the tests with podman.
-pub const TOOL_BUSYBOX: Tool = Tool {
-    program: "busybox",
-    packages: ["busybox-static", "busybox", "busybox-static", "busybox"],
-};
-/// Another one.
-pub const TOOL_TINI: Tool = Tool {
-    program: "tini-static",
-    packages: ["tini", "tini-static", "tini-static", "tini"],
-};
-
-/// Writes room images.
-pub const TOOL_SQFSTAR: Tool = Tool {
-    program: "sqfstar",
-    packages: ["squashfs-tools"; 4],
-};
-/// Builds the hardened kernel, with what follows.
-pub const TOOL_MAKE: Tool = Tool {
-    program: "make",
-    packages: ["make"; 4],
-};
-/// The kernel's makefiles ask for it by this name.
-pub const TOOL_GCC: Tool = Tool {
-    program: "gcc",
-    packages: ["gcc libc6-dev", "gcc glibc-devel", "build-base", "gcc"],
-};
-/// Makes the reader of the kernel's configuration.
-pub const TOOL_FLEX: Tool = Tool {
-    program: "flex",
-    packages: ["flex"; 4],
-};
-/// Another half of it.
-pub const TOOL_BISON: Tool = Tool {
-    program: "bison",
-    packages: ["bison"; 4],
-};
-/// Works out the kernel's table of times.
-pub const TOOL_BC: Tool = Tool {
-    program: "bc",
-    packages: ["bc"; 4],
-};
-/// Packs the kernel.
-pub const TOOL_ZSTD: Tool = Tool {
-    program: "zstd",
-    packages: ["zstd"; 4],
-};
-/// Writes some of the kernel's assembler.
-pub const TOOL_PERL: Tool = Tool {
-    program: "perl",
-    packages: ["perl"; 4],
-};
-/// What the kernel's `objtool` reads object files with: a header, found by its path.
-pub const TOOL_LIBELF: Tool = Tool {
-    program: "/usr/include/gelf.h",
-    packages: [
-        "libelf-dev",
-        "elfutils-libelf-devel",
-        "elfutils-dev",
-        "libelf",
-    ],
-};
-/// Makes hash trees too; ours must be the same.
-pub const TOOL_VERITYSETUP: Tool = Tool {
-    program: "veritysetup",
-    packages: ["cryptsetup-bin", "veritysetup", "cryptsetup", "cryptsetup"],
-};
-/// Makes vaults.
-pub const TOOL_CRYPTSETUP: Tool = Tool {
-    program: "cryptsetup",
-    packages: ["cryptsetup-bin", "cryptsetup", "cryptsetup", "cryptsetup"],
-};
-/// A TPM for machines.
-pub const TOOL_SWTPM: Tool = Tool {
-    program: "swtpm",
-    packages: ["swtpm"; 4],
-};
-/// Puts a Debian root together.
-pub const TOOL_MMDEBSTRAP: Tool = Tool {
-    program: "mmdebstrap",
-    packages: ["mmdebstrap"; 4],
-};
-/// Lists an archive of packages, in tests.
+// What each is for, and what brings it, stands in the list.
+pub const TOOL_QEMU: Tool = tool(QEMU);
+pub const TOOL_MKE2FS: Tool = tool("mke2fs");
+pub const TOOL_DEPMOD: Tool = tool("depmod");
+pub const TOOL_CURL: Tool = tool("curl");
+pub const TOOL_CC: Tool = tool("cc");
+pub const TOOL_CXX: Tool = tool("c++");
+pub const TOOL_GIT: Tool = tool("git");
+pub const TOOL_SETPRIV: Tool = tool("setpriv");
+pub const TOOL_PODMAN: Tool = tool("podman");
+pub const TOOL_RUNC: Tool = tool("runc");
+pub const TOOL_UMOCI: Tool = tool("umoci");
+pub const TOOL_SKOPEO: Tool = tool("skopeo");
+pub const TOOL_BWRAP: Tool = tool("bwrap");
+pub const TOOL_CRUN: Tool = tool("crun");
+pub const TOOL_BUSYBOX: Tool = tool("busybox");
+pub const TOOL_TINI: Tool = tool("tini-static");
+pub const TOOL_SQFSTAR: Tool = tool("sqfstar");
+pub const TOOL_MAKE: Tool = tool("make");
+pub const TOOL_GCC: Tool = tool("gcc");
+pub const TOOL_FLEX: Tool = tool("flex");
+pub const TOOL_BISON: Tool = tool("bison");
+pub const TOOL_BC: Tool = tool("bc");
+pub const TOOL_ZSTD: Tool = tool("zstd");
+pub const TOOL_PERL: Tool = tool("perl");
+pub const TOOL_LIBELF: Tool = tool("/usr/include/gelf.h");
+pub const TOOL_VERITYSETUP: Tool = tool("veritysetup");
+pub const TOOL_CRYPTSETUP: Tool = tool("cryptsetup");
+pub const TOOL_SWTPM: Tool = tool("swtpm");
+pub const TOOL_MMDEBSTRAP: Tool = tool("mmdebstrap");
 #[cfg(test)]
-pub const TOOL_FTPARCHIVE: Tool = Tool {
-    program: "apt-ftparchive",
-    packages: ["apt-utils", "apt-utils", "apt", "apt"],
-};
-/// Signs that list.
+pub const TOOL_FTPARCHIVE: Tool = tool("apt-ftparchive");
 #[cfg(test)]
-pub const TOOL_GPG: Tool = Tool {
-    program: "gpg",
-    packages: ["gnupg", "gnupg2", "gnupg", "gnupg"],
-};
-/// Makes packages there.
+pub const TOOL_GPG: Tool = tool("gpg");
 #[cfg(test)]
-pub const TOOL_DPKG: Tool = Tool {
-    program: "dpkg-deb",
-    packages: ["dpkg"; 4],
-};
-/// Makes keys.
-pub const TOOL_OPENSSL: Tool = Tool {
-    program: "openssl",
-    packages: ["openssl"; 4],
-};
-/// Signs what the firmware verifies, and brings `sbverify`.
-pub const TOOL_SBSIGN: Tool = Tool {
-    program: "sbsign",
-    packages: ["sbsigntool", "sbsigntools", "sbsigntool", "sbsigntools"],
-};
-/// Writes the FAT of a slot.
-pub const TOOL_MTOOLS: Tool = Tool {
-    program: "mformat",
-    packages: ["mtools"; 4],
-};
-/// What a Spine is put behind for the firmware to start it. A file and no program, as the next one.
-pub const TOOL_STUB: Tool = Tool {
-    program: "/usr/lib/systemd/boot/efi/linuxx64.efi.stub",
-    packages: [
-        "systemd-boot-efi",
-        "systemd-boot-unsigned",
-        "systemd-efistub",
-        "systemd",
-    ],
-};
-/// UEFI for QEMU. Other distributions than Debian have it elsewhere.
-pub const TOOL_OVMF: Tool = Tool {
-    program: "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd",
-    packages: ["ovmf", "edk2-ovmf", "ovmf", "edk2-ovmf"],
-};
+pub const TOOL_DPKG: Tool = tool("dpkg-deb");
+pub const TOOL_OPENSSL: Tool = tool("openssl");
+pub const TOOL_SBSIGN: Tool = tool("sbsign");
+pub const TOOL_MTOOLS: Tool = tool("mformat");
+pub const TOOL_STUB: Tool = tool("/usr/lib/systemd/boot/efi/linuxx64.efi.stub");
+pub const TOOL_OVMF: Tool = tool("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd");
 
 const MANAGERS: [(&str, &[&str]); 4] = [
     ("apt-get", &["install", "-y", "--no-install-recommends"]),
@@ -351,10 +192,14 @@ fn plan(
             .map(str::to_owned)
             .collect()
     };
-    let packages: Vec<&str> = missing
+    let known: BTreeMap<String, BTreeMap<String, String>> =
+        toml::from_str(PACKAGES).context("parse xtask/src/host.toml")?;
+    let brings = |tool: &str| known.get(tool).and_then(|by| by.get(program));
+    let packages = names
         .iter()
-        .flat_map(|t| t.packages[index].split(' '))
-        .collect();
+        .filter_map(|tool| brings(tool))
+        .map(String::as_str);
+    let packages: Vec<&str> = packages.flat_map(|all| all.split(' ')).collect();
     let install = line(&[verb, &packages[..]].concat());
     let commands = if program == "apt-get" {
         vec![line(&["update"]), install]
@@ -427,13 +272,28 @@ mod tests {
     }
 
     #[test]
+    fn every_tool_is_brought_by_something_on_each_distribution() {
+        let known: BTreeMap<String, BTreeMap<String, String>> = toml::from_str(PACKAGES).unwrap();
+        for by in known.values() {
+            assert!(
+                MANAGERS
+                    .iter()
+                    .all(|(manager, _)| by.contains_key(*manager))
+            );
+        }
+        let tools = include_str!("host.rs").lines();
+        let tools =
+            tools.filter_map(|line| line.strip_prefix("pub const TOOL_")?.split('"').nth(1));
+        for tool in tools.chain([QEMU]) {
+            assert!(known.contains_key(tool), "{tool}");
+        }
+    }
+
+    #[test]
     fn a_file_is_there_by_its_whole_path_and_need_not_be_a_program() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let program: &'static str = file.path().display().to_string().leak();
-        let tool = Tool {
-            program,
-            packages: [""; 4],
-        };
+        let tool = tool(program);
         assert!(tool.is_there());
         drop(file);
         assert!(!tool.is_there());
