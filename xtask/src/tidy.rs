@@ -11,7 +11,7 @@
 //! | ids | every requirement of this step has a test (`#[test]`) or a row in the table of scenarios whose name begins with it; tests named in documents exist |
 //! | sizes | the README's lines per crate are within 5 % of what the budget counts |
 //! | lints | what would panic, print or start a thread is denied (A10, A11), and no runtime crate steps out of it outside tests |
-//! | absences | what only one file may do is done in no other ([`ABSENCES`]) |
+//! | absences | what only one file may do is done in no other (`tidy.toml`) |
 //!
 //! All checks are functions of a [`Tree`] in memory: neither git nor a commit is asked, and each check is tested on a tree that
 //! breaks its rule.
@@ -24,9 +24,11 @@ mod text;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
 use regex::Regex;
+use serde::Deserialize;
 
 use crate::layout::Layout;
 use code::Crate;
@@ -47,64 +49,19 @@ const SENTENCE: usize = 12;
 const ORDINARY: &str = "\n## Ordinary lines";
 /// Made here and never committed.
 const MADE: [&str; 4] = [".git", "target", "build", "vmlinuz"];
-/// Lints that deny what panics or prints (A10), and what is listed in `.clippy.toml`.
-const LINTS: [&str; 12] = [
-    "unwrap_used",
-    "expect_used",
-    "panic",
-    "todo",
-    "unimplemented",
-    "unreachable",
-    "indexing_slicing",
-    "string_slice",
-    "arithmetic_side_effects",
-    "print_stdout",
-    "print_stderr",
-    "disallowed_methods",
-];
-/// Identifiers and the only files of the runtime crates that may use them: processes, mounts and the database (C02), sockets of other
-/// families than UNIX (T07), threads (A11). `thread::spawn` itself has a name that processes are made by as well; the lint has it.
-const ABSENCES: &[(&str, &[&str])] = &[
-    ("SYS_clone3", &["bay0-persona/src/spawn.rs"]),
-    ("fork", &["bay0-persona/src/room.rs"]),
-    (
-        "execve",
-        &["bay0-persona/src/room.rs", "bay0-state/src/vault.rs"],
-    ),
-    ("execv", &["bay0/src/stage1.rs"]),
-    ("Command", &[]),
-    (
-        "unshare",
-        &["bay0-persona/src/room.rs", "bay0-state/src/keeper.rs"],
-    ),
-    (
-        "mount",
-        &[
-            "bay0/src/pid1/boot.rs",
-            "bay0/src/stage1.rs",
-            "bay0-persona/src/furnish.rs",
-            "bay0-persona/src/image.rs",
-            "bay0-persona/src/place.rs",
-            "bay0-persona/src/room.rs",
-            "bay0-state/src/keeper.rs",
-        ],
-    ),
-    ("Netlink", &["bay0-persona/src/link.rs"]),
-    ("setns", &["bay0-persona/src/link.rs"]),
-    ("rusqlite", &["bay0-state/src/db.rs"]),
-    ("TcpListener", &[]),
-    ("TcpStream", &[]),
-    ("UdpSocket", &[]),
-    ("Inet", &[]),
-    ("Inet6", &[]),
-    ("Packet", &[]),
-    ("AF_INET", &[]),
-    ("AF_INET6", &[]),
-    ("AF_PACKET", &[]),
-    ("Builder", &[]),
-    ("scope", &[]),
-    ("pthread_create", &[]),
-];
+/// The rules that are lists.
+static RULES: LazyLock<Rules> = LazyLock::new(|| {
+    toml::from_str(include_str!("tidy.toml")).unwrap_or_else(|e| unreachable!("tidy.toml: {e}"))
+});
+
+/// What stands in `tidy.toml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rules {
+    lints: Vec<String>,
+    absences: BTreeMap<String, Vec<String>>,
+    configured: BTreeMap<String, Vec<String>>,
+}
 
 /// Every text file of the repository, by its path from the root.
 #[derive(Default)]
@@ -311,8 +268,9 @@ fn module_docs(runtime: &[&Crate]) -> Vec<String> {
 
 fn lints(tree: &Tree) -> Vec<String> {
     let text = |path: &str| tree.0.get(path).map_or("", String::as_str);
-    let denied = |lint: &&str| text("Cargo.toml").contains(&format!("\n{lint} = \"deny\""));
-    let lax = LINTS
+    let denied = |lint: &&String| text("Cargo.toml").contains(&format!("\n{lint} = \"deny\""));
+    let lax = RULES
+        .lints
         .iter()
         .filter(|lint| !denied(lint))
         .map(|lint| format!("Cargo.toml: {lint} is not denied; next: deny it"));
@@ -332,7 +290,7 @@ fn lints(tree: &Tree) -> Vec<String> {
         runtime.filter(|(path, _)| !path.ends_with("tests.rs") && !path.ends_with("/fault.rs"));
     let allowing = shipped.filter(|(_, text)| {
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        LINTS.iter().any(|lint| {
+        RULES.lints.iter().any(|lint| {
             code.contains(&format!("(clippy::{lint}")) || code.contains(&format!(" clippy::{lint}"))
         })
     });
@@ -345,9 +303,9 @@ fn absences(runtime: &[&Crate]) -> Vec<String> {
     let mut found = Vec::new();
     for module in runtime.iter().flat_map(|c| &c.modules) {
         let used = code::identifiers(&module.file);
-        let wrong = ABSENCES
-            .iter()
-            .filter(|(name, files)| used.contains(*name) && !files.contains(&module.path.as_str()));
+        let absences = RULES.absences.iter();
+        let wrong =
+            absences.filter(|(name, files)| used.contains(*name) && !files.contains(&module.path));
         found.extend(wrong.map(|(name, _)| {
             format!(
                 "{}: uses {name}; next: leave that to its own file",

@@ -337,7 +337,7 @@ fn k04_a_size_that_is_no_longer_true_is_found() {
 
 #[test]
 fn a10_a_crate_that_steps_out_of_the_lints_is_found() {
-    let deny = |lints: &[&str]| {
+    let deny = |lints: &[String]| {
         lints
             .iter()
             .map(|lint| format!("\n{lint} = \"deny\""))
@@ -358,20 +358,20 @@ fn a10_a_crate_that_steps_out_of_the_lints_is_found() {
     };
     assert_eq!(
         of(
-            &deny(&LINTS),
+            &deny(&RULES.lints),
             "#[cfg(test)]\n#[allow(clippy::panic)]\nmod tests;"
         ),
         [""; 0]
     );
     assert_eq!(
-        of(&deny(&LINTS[1..]), ""),
+        of(&deny(&RULES.lints[1..]), ""),
         ["Cargo.toml: unwrap_used is not denied; next: deny it"]
     );
     assert_eq!(
-        of(&deny(&LINTS), "#[allow(clippy::panic)]\nfn f() {}"),
+        of(&deny(&RULES.lints), "#[allow(clippy::panic)]\nfn f() {}"),
         ["bay0/src/main.rs: allows what is denied; next: write it without"]
     );
-    assert_eq!(lints(&tree(&[])).len(), LINTS.len() + RUNTIME.len());
+    assert_eq!(lints(&tree(&[])).len(), RULES.lints.len() + RUNTIME.len());
 }
 
 #[test]
