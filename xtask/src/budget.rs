@@ -92,9 +92,10 @@ pub struct Facts {
 /// Prints the tables and the findings; 0 when there are none. With `items`, what there is of one process, or in none.
 pub fn command(layout: &Layout, items: Option<&str>) -> Result<u8> {
     let metadata = metadata(layout)?;
+    let text = |path: &str| std::fs::read_to_string(layout.root.join(path)).ok();
     let sources = FLOORS
         .iter()
-        .map(|(name, _)| sources::read(&layout.root, name))
+        .map(|(name, _)| sources::read(&text, name, &sources::HOST_ONLY))
         .collect::<Result<Vec<_>>>()?
         .concat();
     let facts = gather(layout, &metadata, &sources)?;

@@ -3,30 +3,23 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use proc_macro2::{TokenStream, TokenTree};
-use syn::visit::{self, Visit};
-use syn::{Attribute, Expr, ImplItem, Item, Lit, Stmt};
+use syn::visit::Visit;
+use syn::{Attribute, Expr, ImplItem, Item, Lit};
 
 use super::Tree;
-use crate::budget::sources::item_attributes;
+use crate::budget::sources::{self, Source};
+
+/// Features whose messages no Spine has.
+const LEFT_OUT: [&str; 2] = ["fault", "podman"];
 
 /// One crate.
 pub struct Crate {
     /// The folder's name.
     pub name: String,
     /// Its files.
-    pub modules: Vec<Module>,
-}
-
-/// One file of a crate.
-pub struct Module {
-    /// From the repository's root.
-    pub path: String,
-    /// As code spells it: `bay0_state::genesis`.
-    pub name: String,
-    /// The parsed file, without what no Spine has compiled in.
-    pub file: syn::File,
+    pub modules: Vec<Source>,
 }
 
 /// A constant's value.
@@ -58,73 +51,12 @@ impl Value {
     }
 }
 
-/// Reads a crate from its root file along its `mod` lines; a crate that is not there is empty.
+/// Reads a crate; one that is not there is empty.
 pub fn read(tree: &Tree, name: &str) -> Result<Crate> {
-    let mut modules = Vec::new();
-    for root in ["lib.rs", "main.rs"] {
-        let path = format!("{name}/src/{root}");
-        if tree.0.contains_key(&path) {
-            read_module(tree, &path, name.replace('-', "_"), &mut modules)?;
-        }
-    }
     Ok(Crate {
         name: name.to_owned(),
-        modules,
+        modules: sources::read(&|path| tree.0.get(path).cloned(), name, &LEFT_OUT)?,
     })
-}
-
-fn read_module(tree: &Tree, path: &str, name: String, into: &mut Vec<Module>) -> Result<()> {
-    let text = tree
-        .0
-        .get(path)
-        .with_context(|| format!("{path}: a mod line names it and it is not there"))?;
-    let mut file = syn::parse_file(text).with_context(|| format!("parse {path}"))?;
-    file.items.retain(|item| !left_out(item_attributes(item)));
-    let (dir, base) = path.rsplit_once('/').unwrap_or(("", path));
-    let below = match base {
-        "lib.rs" | "main.rs" | "mod.rs" => dir.to_owned(),
-        _ => path.trim_end_matches(".rs").to_owned(),
-    };
-    for item in &file.items {
-        if let Item::Mod(module) = item
-            && module.content.is_none()
-        {
-            let (flat, deep) = (
-                format!("{below}/{}.rs", module.ident),
-                format!("{below}/{}/mod.rs", module.ident),
-            );
-            let path = if let Some(beside) = beside(&module.attrs, dir) {
-                beside
-            } else if tree.0.contains_key(&deep) {
-                deep
-            } else {
-                flat
-            };
-            read_module(tree, &path, format!("{name}::{}", module.ident), into)?;
-        }
-    }
-    into.push(Module {
-        path: path.to_owned(),
-        name,
-        file,
-    });
-    Ok(())
-}
-
-/// Where `#[path = "../…"]` leads to from a folder, if it is there.
-fn beside(attrs: &[Attribute], dir: &str) -> Option<String> {
-    let pair = attrs.iter().find_map(|attr| match &attr.meta {
-        syn::Meta::NameValue(pair) if pair.path.is_ident("path") => Some(&pair.value),
-        _ => None,
-    })?;
-    let Expr::Lit(syn::ExprLit {
-        lit: Lit::Str(to), ..
-    }) = pair
-    else {
-        return None;
-    };
-    let (parent, _) = dir.rsplit_once('/')?;
-    Some(format!("{parent}/{}", to.value().strip_prefix("../")?))
 }
 
 /// Whether the file says at its top what it is for.
@@ -222,7 +154,7 @@ pub fn constant(crates: &[Crate], path: &str) -> Option<Value> {
     let package = crates
         .iter()
         .find(|c| c.name.replace('-', "_") == module.split("::").next().unwrap_or_default())?;
-    let file = &package.modules.iter().find(|m| m.name == module)?.file;
+    let file = &package.modules.iter().find(|m| m.module == module)?.file;
     eval(package, file, &initialiser(file, name)?)
 }
 
@@ -337,30 +269,6 @@ impl Seen {
 impl<'ast> Visit<'ast> for Seen {
     fn visit_attribute(&mut self, _: &'ast Attribute) {}
 
-    fn visit_item(&mut self, item: &'ast Item) {
-        if !left_out(item_attributes(item)) {
-            visit::visit_item(self, item);
-        }
-    }
-
-    fn visit_arm(&mut self, arm: &'ast syn::Arm) {
-        if !left_out(&arm.attrs) {
-            visit::visit_arm(self, arm);
-        }
-    }
-
-    fn visit_stmt(&mut self, statement: &'ast Stmt) {
-        let attrs: &[Attribute] = match statement {
-            Stmt::Local(local) => &local.attrs,
-            Stmt::Expr(Expr::If(branch), _) => &branch.attrs,
-            Stmt::Macro(call) => &call.attrs,
-            _ => &[],
-        };
-        if !left_out(attrs) {
-            visit::visit_stmt(self, statement);
-        }
-    }
-
     fn visit_lit_str(&mut self, text: &'ast syn::LitStr) {
         self.strings.push(text.value());
     }
@@ -372,18 +280,4 @@ impl<'ast> Visit<'ast> for Seen {
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
         self.tokens(call.tokens.clone());
     }
-}
-
-/// Compiled only for tests, into the fault build, or for plain hosts.
-fn left_out(attrs: &[Attribute]) -> bool {
-    attrs
-        .iter()
-        .filter(|attr| attr.path().is_ident("cfg"))
-        .any(|attr| {
-            let syn::Meta::List(list) = &attr.meta else {
-                return false;
-            };
-            let rule: String = list.tokens.to_string().split_whitespace().collect();
-            ["test", "feature=\"fault\"", "feature=\"podman\""].contains(&rule.as_str())
-        })
 }

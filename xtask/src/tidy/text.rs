@@ -1,12 +1,12 @@
 //! What tidy reads out of texts: links, words that must not be there, requirements and the tests that show them, sizes.
 
 use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
 
 use anyhow::Result;
 use regex::Regex;
 
 use super::{RUNTIME, Tree, shown};
+use crate::budget::sources::beside;
 use crate::count;
 
 /// Requirements that must have a test by now: letter, first and last number.
@@ -52,20 +52,6 @@ pub fn links(tree: &Tree) -> Vec<String> {
         }
     }
     found
-}
-
-/// The path of `link`, as written in the file `from`.
-fn beside(from: &str, link: &str) -> String {
-    let mut path = PathBuf::from(from);
-    path.pop();
-    for part in Path::new(link).components() {
-        match part {
-            Component::ParentDir => drop(path.pop()),
-            Component::CurDir => {}
-            part => path.push(part),
-        }
-    }
-    path.display().to_string()
 }
 
 /// The anchor a heading gets on the usual forges; of another line, something no link asks for.
