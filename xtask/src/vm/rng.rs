@@ -34,11 +34,6 @@ impl Rng {
     pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]
     }
-
-    /// `length` random bytes.
-    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.next() as u8).collect()
-    }
 }
 
 #[cfg(test)]
@@ -47,7 +42,7 @@ mod tests {
 
     #[test]
     fn k07_a_seed_repeats_its_choices_and_indices_differ() {
-        let of = |seed, index| Rng::new(seed, index).bytes(16);
+        let of = |seed, index| Rng::new(seed, index).next();
         assert_eq!(of(7, 3), of(7, 3));
         assert_ne!(of(7, 3), of(7, 4));
         assert_ne!(of(7, 3), of(8, 3));
