@@ -4,7 +4,6 @@
 use super::archive::field;
 use super::version;
 use crate::room::Package;
-use std::cmp::Ordering;
 
 /// What a package needs, and the names that it stands in for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,15 +57,7 @@ impl Relation {
         let Some(version) = version else {
             return false;
         };
-        let order = version::compare(version, wanted);
-        match relation.as_str() {
-            "<<" => order == Ordering::Less,
-            "<=" => order != Ordering::Greater,
-            "=" => order == Ordering::Equal,
-            ">=" => order != Ordering::Less,
-            ">>" => order == Ordering::Greater,
-            _ => false,
-        }
+        version::holds(version, relation, wanted)
     }
 }
 

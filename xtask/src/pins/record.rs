@@ -129,7 +129,7 @@ impl Change {
     fn is_newer(&self) -> bool {
         let (from, to) = (self.from.as_ref(), self.to.as_ref());
         from.zip(to)
-            .is_some_and(|(from, to)| version::compare(from, to).is_lt())
+            .is_some_and(|(from, to)| version::holds(from, "lt", to))
     }
 
     fn shown(&self) -> String {
