@@ -160,24 +160,12 @@ impl Reader<'_> {
 
     /// Whether the end of the program is not the end of the room.
     fn exit(&mut self, exit: Option<Spanned<String>>, terminal: bool) -> bool {
-        let Some(exit) = exit else {
-            return false;
-        };
-        let at = Some(exit.span().start);
-        match exit.get_ref().as_str() {
-            "stop" => false,
-            "again" if terminal => true,
-            "again" => {
-                let what = "exit \"again\" has no use in a room that nobody can enter";
-                self.found(at, format!("{what}; next: set terminal, or remove it"));
-                false
-            }
-            other => {
-                let what = format!("exit knows no {other:?}; next: one of stop, again");
-                self.found(at, what);
-                false
-            }
+        let again = self.word("exit", exit.as_ref(), &["stop", "again"]) == Some(1);
+        if let Some(exit) = exit.filter(|_| again && !terminal) {
+            let what = "exit \"again\" has no use in a room that nobody can enter";
+            self.wrong(&exit, &format!("{what}; next: set terminal, or remove it"));
         }
+        again && terminal
     }
 
     fn room_for_tmpfs(&mut self, grant: &Grant, at: Option<usize>) {
@@ -188,6 +176,25 @@ impl Reader<'_> {
                 format!("tmpfs is not less than memory.max: {why}; next: lower tmpfs"),
             );
         }
+    }
+
+    /// One more finding, where this value stands.
+    pub fn wrong<T>(&mut self, value: &Spanned<T>, what: &str) {
+        self.found(Some(value.span().start), what.to_owned());
+    }
+
+    /// Which of these a word is.
+    fn word(&mut self, field: &str, word: Option<&Spanned<String>>, all: &[&str]) -> Option<usize> {
+        let word = word?;
+        let place = all.iter().position(|known| known == word.get_ref());
+        if place.is_none() {
+            let (word_is, all) = (word.get_ref(), all.join(", "));
+            self.wrong(
+                word,
+                &format!("{field} knows no {word_is:?}; next: one of {all}"),
+            );
+        }
+        place
     }
 
     /// A field that has to be set and is not.
@@ -222,11 +229,8 @@ impl Reader<'_> {
                 let held = u64::try_from(*value.get_ref()).ok();
                 held.filter(|n| bounds.contains(n)).unwrap_or_else(|| {
                     let what = format!("{field} is {}", value.get_ref());
-                    let next = format!("a number from {low} to {high}");
-                    self.found(
-                        Some(value.span().start),
-                        format!("{what}; next: set {next}"),
-                    );
+                    let next = format!("next: set a number from {low} to {high}");
+                    self.wrong(&value, &format!("{what}; {next}"));
                     0
                 })
             }
@@ -253,34 +257,25 @@ impl Reader<'_> {
             .filter(|n| bounds.contains(n))
             .unwrap_or_else(|| {
                 let what = format!("{field} is {:?}", value.get_ref());
-                self.found(
-                    Some(value.span().start),
-                    format!("{what}; next: set {next}"),
-                );
+                self.wrong(&value, &format!("{what}; next: set {next}"));
                 0
             })
     }
 
-    fn term(&mut self, field: &str, value: &Spanned<String>, terms: &[Term]) -> u32 {
-        terms::number(terms, value.get_ref()).unwrap_or_else(|| {
-            let what = format!("{field} knows no {:?}", value.get_ref());
-            let next = terms::words(terms);
-            self.found(
-                Some(value.span().start),
-                format!("{what}; next: one of {next}"),
-            );
-            0
-        })
+    /// The bit of a word, if it is one of `terms`.
+    fn term(&mut self, field: &str, value: &Spanned<String>, terms: &[Term]) -> Option<u32> {
+        let words: Vec<_> = terms.iter().map(|term| term.0).collect();
+        self.word(field, Some(value), &words)?;
+        terms::number(terms, value.get_ref())
     }
 
     fn set(&mut self, field: &str, values: Vec<Spanned<String>>, terms: &[Term]) -> u64 {
         let mut bits = 0;
         for value in values {
-            let bit = 1 << self.term(field, &value, terms);
-            let known = terms::number(terms, value.get_ref()).is_some();
-            if known && bits & bit != 0 {
+            let bit = self.term(field, &value, terms).map_or(0, |bit| 1 << bit);
+            if bits & bit != 0 {
                 let what = format!("{field} has {:?} twice; next: remove one", value.get_ref());
-                self.found(Some(value.span().start), what);
+                self.wrong(&value, &what);
             }
             bits |= bit;
         }
@@ -293,60 +288,39 @@ impl Reader<'_> {
             self.missing("seccomp", &next);
             return 0;
         };
-        u64::from(self.term("seccomp", &value, &terms::SECCOMP))
+        let term = self.term("seccomp", &value, &terms::SECCOMP);
+        u64::from(term.unwrap_or_default())
     }
 
     fn network(&mut self, value: Option<Spanned<String>>) -> u64 {
-        let Some(value) = value else { return 0 };
-        if value.get_ref() == terms::NO_NETWORK {
-            return 0;
+        let ways = terms::NETWORK.map(|term| term.0);
+        let words = [&[terms::NO_NETWORK], ways.as_slice()].concat();
+        match self.word("network", value.as_ref(), &words) {
+            None | Some(0) => 0,
+            Some(place) => 1 << terms::NETWORK[place - 1].1,
         }
-        if terms::number(&terms::NETWORK, value.get_ref()).is_none() {
-            let next = format!("{}, {}", terms::NO_NETWORK, terms::words(&terms::NETWORK));
-            let what = format!(
-                "network knows no {:?}; next: one of {next}",
-                value.get_ref()
-            );
-            self.found(Some(value.span().start), what);
-            return 0;
-        }
-        1 << self.term("network", &value, &terms::NETWORK)
     }
 
     fn background(&mut self, value: Option<Spanned<String>>) -> bool {
-        let Some(value) = value else { return false };
-        let word = value.get_ref().as_str();
-        if !["freeze", "run"].contains(&word) {
-            let what = format!("background knows no {word:?}; next: one of freeze, run");
-            self.found(Some(value.span().start), what);
-        }
-        word == "run"
+        self.word("background", value.as_ref(), &["freeze", "run"]) == Some(1)
     }
 
     fn restart(&mut self, raw: Again) -> Option<Restart> {
-        let when = raw.when.as_ref().map(|when| when.get_ref().as_str());
-        match when {
-            Some("on-failure") => Some(Restart {
+        let words = ["never", "on-failure"];
+        match self.word("restart.when", raw.when.as_ref(), &words) {
+            Some(1) => Some(Restart {
                 tries: self.number("restart.tries", raw.tries, terms::TRIES, None),
                 delay_ms: self.number("restart.delay_ms", raw.delay_ms, terms::DELAY_MS, None),
             }),
-            None | Some("never") => {
+            None if raw.when.is_some() => None,
+            _ => {
                 for (field, value) in [("tries", raw.tries), ("delay_ms", raw.delay_ms)] {
+                    let what = "has no use in a room that is not started again";
+                    let next = "remove it, or set restart.when to \"on-failure\"";
                     if let Some(value) = value {
-                        let what = format!(
-                            "restart.{field} has no use in a room that is not started again"
-                        );
-                        let next = "remove it, or set restart.when to \"on-failure\"";
-                        self.found(Some(value.span().start), format!("{what}; next: {next}"));
+                        self.wrong(&value, &format!("restart.{field} {what}; next: {next}"));
                     }
                 }
-                None
-            }
-            Some(other) => {
-                let at = raw.when.as_ref().map(|when| when.span().start);
-                let what =
-                    format!("restart.when knows no {other:?}; next: one of never, on-failure");
-                self.found(at, what);
                 None
             }
         }

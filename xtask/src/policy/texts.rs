@@ -1,7 +1,6 @@
 //! The fields of a policy file that are given to a program: its image, its command, its environment.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use toml::Spanned;
 
@@ -19,10 +18,7 @@ impl Reader<'_> {
         let named = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         let name = value.get_ref();
         if name.is_empty() || name.len() > terms::MAX_IMAGE || !name.chars().all(named) {
-            self.found(
-                Some(value.span().start),
-                format!("image is {name:?}; next: set {next}"),
-            );
+            self.wrong(&value, &format!("image is {name:?}; next: set {next}"));
         }
         value.into_inner()
     }
@@ -33,26 +29,23 @@ impl Reader<'_> {
             self.missing("command", "the program and its arguments, [\"/bin/sh\"]");
             return Vec::new();
         };
-        let (at, words) = (value.span().start, value.into_inner());
+        let words = value.get_ref();
         let program = words.first().map_or("", |word| word.get_ref().as_str());
         if !program.starts_with('/') || program.split('/').any(|part| part == "..") {
             let next = "a program by its whole path in the image, without ..";
-            self.found(
-                Some(at),
-                format!("command begins with {program:?}; next: set {next}"),
-            );
+            let what = format!("command begins with {program:?}");
+            self.wrong(&value, &format!("{what}; next: set {next}"));
         }
         if words.len() > terms::MAX_ARGUMENTS {
             let (has, most) = (words.len(), terms::MAX_ARGUMENTS);
-            self.found(
-                Some(at),
-                format!("command has {has} words; next: at most {most}"),
-            );
+            let what = format!("command has {has} words");
+            self.wrong(&value, &format!("{what}; next: at most {most}"));
         }
-        for word in &words {
-            self.plain("command", word.get_ref(), word.span());
+        for word in words {
+            self.plain("command", word);
         }
-        words.into_iter().map(Spanned::into_inner).collect()
+        let words = value.into_inner().into_iter();
+        words.map(Spanned::into_inner).collect()
     }
 
     /// The whole environment.
@@ -63,15 +56,13 @@ impl Reader<'_> {
         let Some(value) = value else {
             return BTreeMap::new();
         };
-        let (at, variables) = (value.span().start, value.into_inner());
+        let variables = value.get_ref();
         if variables.len() > terms::MAX_VARIABLES {
             let (has, most) = (variables.len(), terms::MAX_VARIABLES);
-            self.found(
-                Some(at),
-                format!("environment has {has} variables; next: at most {most}"),
-            );
+            let what = format!("environment has {has} variables");
+            self.wrong(&value, &format!("{what}; next: at most {most}"));
         }
-        for (name, value) in &variables {
+        for (name, value) in variables {
             let text = name.get_ref();
             let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
             let shaped =
@@ -79,15 +70,15 @@ impl Reader<'_> {
             if !shaped {
                 let what = format!("environment has a variable {text:?}");
                 let next = "letters, digits and _, no digit first";
-                self.found(Some(name.span().start), format!("{what}; next: {next}"));
+                self.wrong(name, &format!("{what}; next: {next}"));
             }
-            self.plain("environment", name.get_ref(), name.span());
-            self.plain("environment", value.get_ref(), value.span());
+            self.plain("environment", name);
+            self.plain("environment", value);
         }
         let inner = |(name, value): (Spanned<String>, Spanned<String>)| {
             (name.into_inner(), value.into_inner())
         };
-        variables.into_iter().map(inner).collect()
+        value.into_inner().into_iter().map(inner).collect()
     }
 
     /// All texts together.
@@ -103,13 +94,12 @@ impl Reader<'_> {
     }
 
     /// A text that a program can be given, and that a terminal can be shown.
-    fn plain(&mut self, field: &str, text: &str, span: Range<usize>) {
+    fn plain(&mut self, field: &str, value: &Spanned<String>) {
+        let text = value.get_ref();
         if text.len() > terms::MAX_TEXT || text.chars().any(char::is_control) {
             let next = format!("at most {} bytes, no control characters", terms::MAX_TEXT);
-            self.found(
-                Some(span.start),
-                format!("{field} has a text that cannot be passed on; next: {next}"),
-            );
+            let what = format!("{field} has a text that cannot be passed on");
+            self.wrong(value, &format!("{what}; next: {next}"));
         }
     }
 }
