@@ -36,6 +36,15 @@ fn good() -> Facts {
     facts
 }
 
+/// The findings of that tree where a crate depends on one more, as it declares.
+fn with(name: &str, dependency: &str) -> Vec<String> {
+    let mut facts = good();
+    let krate = facts.crates.get_mut(name).unwrap();
+    krate.declared.insert(dependency.into());
+    facts.edges.get_mut(name).unwrap().insert(dependency.into());
+    check(&facts)
+}
+
 #[test]
 fn k04_a_tree_as_designed_has_no_finding() {
     assert_eq!(check(&good()), Vec::<String>::new());
@@ -82,72 +91,25 @@ fn k02_a_dependency_outside_the_six_is_named_even_when_the_crate_lists_it() {
             "bay0: depends on tokio, which is none of anyhow caps cgroups-rs nix rusqlite seccompiler"
         ]
     );
-    facts
-        .crates
-        .get_mut("bay0")
-        .unwrap()
-        .declared
-        .insert("tokio".into());
-    assert_eq!(check(&facts).len(), 1);
+    assert_eq!(with("bay0", "tokio").len(), 1);
 }
 
 #[test]
 fn k03_a_dependency_against_the_direction_is_named() {
-    let mut facts = good();
-    facts
-        .edges
-        .get_mut("bay0-persona")
-        .unwrap()
-        .insert("bay0-state".into());
-    facts
-        .crates
-        .get_mut("bay0-persona")
-        .unwrap()
-        .declared
-        .insert("bay0-state".into());
-    assert_eq!(
-        check(&facts),
-        ["bay0-persona: depends on bay0-state, against the direction of the design"]
-    );
-    let mut facts = good();
-    facts
-        .edges
-        .get_mut("bay0-umbilical")
-        .unwrap()
-        .insert("bay0-reconcile".into());
-    facts
-        .crates
-        .get_mut("bay0-umbilical")
-        .unwrap()
-        .declared
-        .insert("bay0-reconcile".into());
-    assert_eq!(
-        check(&facts),
-        ["bay0-umbilical: depends on bay0-reconcile, against the direction of the design"]
-    );
+    for (name, other) in [
+        ("bay0-persona", "bay0-state"),
+        ("bay0-umbilical", "bay0-reconcile"),
+    ] {
+        let why = format!("{name}: depends on {other}, against the direction of the design");
+        assert_eq!(with(name, other), [why]);
+    }
 }
 
 #[test]
 fn k03_only_the_owner_reaches_sqlite_cgroups_and_seccomp() {
     for (owned, owner) in OWNED {
-        let mut facts = good();
-        facts
-            .edges
-            .get_mut("bay0-validate")
-            .unwrap()
-            .insert(owned.into());
-        facts
-            .crates
-            .get_mut("bay0-validate")
-            .unwrap()
-            .declared
-            .insert(owned.into());
-        assert_eq!(
-            check(&facts),
-            [format!(
-                "bay0-validate: reaches {owned}, which belongs to {owner} alone"
-            )]
-        );
+        let why = format!("bay0-validate: reaches {owned}, which belongs to {owner} alone");
+        assert_eq!(with("bay0-validate", owned), [why]);
     }
     // Through a crate of others as well.
     let mut facts = good();

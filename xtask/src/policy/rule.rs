@@ -26,8 +26,8 @@ use bay0_persona::policy;
 
 use super::db::numbers;
 
-/// What a room may do, as far as more or less can be said of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a room may do, as far as more or less can be said of it; by default nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
     /// Processor time, in percent of one processor.
     pub cpu_quota: u64,

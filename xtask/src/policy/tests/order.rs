@@ -142,16 +142,9 @@ fn a05_the_order_of_each_field_is_the_one_of_its_table() {
         pids: 1,
         open_files: 1,
         tmpfs: 1,
-        seccomp: 0,
         capabilities: 0b01,
-        network: 0,
         devices: 0b01,
-        terminal: false,
-        again: false,
-        autostart: false,
-        restart: None,
-        persist: None,
-        background: false,
+        ..Grant::default()
     };
     let high = Grant {
         cpu_quota: 2,
