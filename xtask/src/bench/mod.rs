@@ -9,11 +9,14 @@ mod store;
 mod timeline;
 mod vault;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
 
 use crate::accel::Choice;
 use crate::help;
@@ -192,38 +195,63 @@ fn orphans(guests: &Guests, runs: usize) -> Result<Vec<Figure>> {
 }
 
 fn umbilical(guests: &Guests, runs: usize) -> Result<Vec<Figure>> {
-    let rows = [
-        ("persistent", "umbilical, one connection", "bare echo"),
-        ("connection", "umbilical, connection each", "bare echo"),
-    ];
-    on_host(guests, "door", runs, &rows)
+    on_host(guests, "door", runs)
 }
 
 fn log(guests: &Guests, runs: usize) -> Result<Vec<Figure>> {
-    let beside = "pwrite + fdatasync, same bytes";
-    let rows = [
-        ("single", "log, durable record of 256 B", beside),
-        ("group", "log, 64 of them together", beside),
-    ];
-    on_host(guests, "log", runs, &rows)
+    on_host(guests, "log", runs)
+}
+
+/// Figures that `bench-peers` measures, by the task.
+static ROWS: LazyLock<BTreeMap<String, Vec<Row>>> = LazyLock::new(|| {
+    toml::from_str(include_str!("rows.toml")).unwrap_or_else(|e| unreachable!("rows.toml: {e}"))
+});
+
+/// One of them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    /// Of its samples.
+    key: String,
+    name: String,
+    unit: String,
+    beside: String,
+    #[serde(default)]
+    target: Target,
+}
+
+impl Row {
+    /// Its samples are of microseconds, or else of kB.
+    fn figure(&'static self, text: &str) -> Figure {
+        let scale = |it: f64| match self.unit.as_str() {
+            "ms" => it / 1e3,
+            "/s" => 1e6 / it,
+            _ => it,
+        };
+        let samples = samples(text, &self.key).into_iter();
+        let (ours, peer) = samples.map(|(a, b)| (scale(a), scale(b))).unzip();
+        Figure {
+            name: &self.name,
+            unit: &self.unit,
+            ours,
+            beside: &self.beside,
+            peer,
+            target: self.target,
+        }
+    }
+}
+
+fn rows(task: &str) -> impl Iterator<Item = &'static Row> {
+    ROWS.get(task).into_iter().flatten()
 }
 
 /// Runs `bench-peers`; each row's samples by its name there.
-fn on_host(
-    guests: &Guests,
-    task: &str,
-    runs: usize,
-    rows: &[(&str, &'static str, &'static str)],
-) -> Result<Vec<Figure>> {
+fn on_host(guests: &Guests, task: &str, runs: usize) -> Result<Vec<Figure>> {
     // On the disk that the repository is on, not on a /tmp that may be memory.
     let dir = tempfile::tempdir_in(&guests.dir)?;
     let count = (runs * HOST_SAMPLES).to_string();
     let text = peers(&guests.layout, task, dir.path(), &[&count])?;
-    let figure = |(key, name, beside): &(&str, &'static str, &'static str)| {
-        let row = (*name, "us", *beside, Target::Times(1.5));
-        Figure::of(row, samples(&text, key), |us| us)
-    };
-    Ok(rows.iter().map(figure).collect())
+    Ok(rows(task).map(|row| row.figure(&text)).collect())
 }
 
 /// What `bench-peers` prints for a task: how many samples, and what else it takes.

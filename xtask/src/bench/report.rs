@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// What a figure should be.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "kebab-case")]
 pub enum Target {
     /// At most so many times the figure beside it.
     Times(f64),
@@ -14,6 +16,7 @@ pub enum Target {
     /// At most so much, in its own unit.
     AtMost(f64),
     /// Shown for comparison only.
+    #[default]
     None,
 }
 
@@ -35,24 +38,6 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// From samples of both sides, each as `scale` makes it one of `unit`.
-    pub fn of(
-        (name, unit, beside, target): (&'static str, &'static str, &'static str, Target),
-        samples: Vec<(f64, f64)>,
-        scale: impl Fn(f64) -> f64,
-    ) -> Figure {
-        let both = samples.into_iter();
-        let (ours, peer) = both.map(|(ours, peer)| (scale(ours), scale(peer))).unzip();
-        Figure {
-            name,
-            unit,
-            ours,
-            beside,
-            peer,
-            target,
-        }
-    }
-
     /// The median of the pairs' ratios: what disturbed a pair disturbed both of it.
     pub fn ratio(&self) -> Option<f64> {
         let pairs = self.ours.iter().zip(&self.peer);

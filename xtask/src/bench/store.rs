@@ -7,82 +7,14 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 
-use super::report::{Figure, Target};
-use super::{BenchArgs, HOST_SAMPLES, peers, samples};
+use super::report::Figure;
+use super::{BenchArgs, HOST_SAMPLES, peers, rows};
 use crate::layout::Layout;
 
 /// ramfs has no name in nix.
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 /// Smallest store whose opening is timed: some segments.
 const SMALLEST: u64 = 16 << 20;
-
-/// A row: the name of its samples, of itself, its unit, what stands beside it, and what it should be.
-type Row = (
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-    Target,
-);
-
-const BARE: &str = "write + fdatasync, same bytes";
-const LITE: &str = "SQLite, WAL, FULL";
-const COPY: &str = "cp + fsync";
-const RATE: &str = "/s";
-const ROWS: [Row; 10] = [
-    (
-        "single",
-        "store, durable record of 256 B",
-        "us",
-        BARE,
-        Target::Times(1.2),
-    ),
-    ("single-sqlite", "the same", "us", LITE, Target::None),
-    (
-        "group",
-        "store, 64 of them together",
-        "us",
-        BARE,
-        Target::Times(1.5),
-    ),
-    ("group-sqlite", "the same", "us", LITE, Target::None),
-    ("writers-1", "gate, 1 writer", RATE, BARE, Target::None),
-    (
-        "writers-4",
-        "gate, 4 writers",
-        RATE,
-        "1 writer",
-        Target::None,
-    ),
-    (
-        "writers-16",
-        "gate, 16 writers",
-        RATE,
-        "1 writer",
-        Target::AtLeast(8.0),
-    ),
-    (
-        "save",
-        "gate, save of 1 GiB",
-        "ms",
-        COPY,
-        Target::Times(1.25),
-    ),
-    (
-        "load",
-        "gate, load of 1 GiB",
-        "ms",
-        COPY,
-        Target::Times(1.25),
-    ),
-    (
-        "open",
-        "store, opening of 1 GiB",
-        "ms",
-        "reading its directory",
-        Target::AtMost(1000.0),
-    ),
-];
 
 /// Appends, writers, objects and opening, in `--dir`.
 pub fn store(layout: &Layout, args: &BenchArgs) -> Result<Vec<Figure>> {
@@ -111,7 +43,7 @@ pub fn store(layout: &Layout, args: &BenchArgs) -> Result<Vec<Figure>> {
         let dir = tempfile::tempdir_in(&dir)?;
         text += &peers(layout, task, dir.path(), numbers)?;
     }
-    Ok(ROWS.iter().map(|row| figure(row, &text)).collect())
+    Ok(rows("store").map(|row| row.figure(&text)).collect())
 }
 
 /// What is in memory alone is flushed at once and lost all the same: every figure would be of nothing.
@@ -122,15 +54,6 @@ fn lasts(dir: &Path, kind: FsType) -> Result<()> {
         dir.display()
     );
     Ok(())
-}
-
-fn figure(&(key, name, unit, beside, target): &Row, text: &str) -> Figure {
-    let scale = |us: f64| match unit {
-        "us" => us,
-        "ms" => us / 1e3,
-        _ => 1e6 / us,
-    };
-    Figure::of((name, unit, beside, target), samples(text, key), scale)
 }
 
 #[cfg(test)]
@@ -155,8 +78,10 @@ mod tests {
         let text = "single 90000 60000\nsingle-sqlite 90000 180000\nwriters-1 100000 80000\n\
              writers-16 10000 100000\nsave 500000000 400000000\n";
         let of = |key: &str| {
-            let row = ROWS.iter().find(|row| row.0 == key).unwrap();
-            let figure = figure(row, text);
+            let figure = rows("store")
+                .find(|row| row.key == key)
+                .unwrap()
+                .figure(text);
             (figure.ours, figure.peer, figure.unit)
         };
         assert_eq!(of("single"), (vec![90.0], vec![60.0], "us"));
