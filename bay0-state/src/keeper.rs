@@ -8,7 +8,7 @@
 //! | `unlock PROFILE` | find the disk and open the vault on it, which may take a person hours (C07) | `plain`, `passphrase`, `passphrase+tpm`, `recovered` (by its recovery key), `again` or `locked`, what is to be mounted, the disk, what is to be said or nothing; then what is not as it should be of any disk |
 //! | `open BOOT_ID DISK` | mount, give up every right but files, then open everything | last-known-good time, newest sequence number, what is in force, how the previous boot ended, what ext4 has noted of its errors or nothing; then what is wrong, each of which makes the whole boot RED |
 //! | `append TEXT…` | append records to the genesis log | sequence number of the last, which no other answer has |
-//! | `probe` | write, read back and remove a marker file, and append a record (H15) | its sequence number |
+//! | `probe` | write, read back and remove a marker file, and append a record (H15) | its sequence number, or why the log refuses it |
 //! | `close HOW NOW` | record how this boot ended, make everything durable; the end of this process unmounts it | |
 //! | `personas` | | `NAME STATE` each, sorted by name |
 //! | `floor` | | the last-known-good time |
@@ -256,7 +256,8 @@ impl Persist {
     fn probe(&mut self) -> Result<Answered, Fault> {
         let path = self.dir.join(".probe");
         write_and_read_back(&path).map_err(at(format!("marker write {}", path.display())))?;
-        self.append(&["validate: probe"])
+        let unlogged = |fault: Fault| Ok(Answered::Unlogged(fault.to_string()));
+        self.append(&["validate: probe"]).or_else(unlogged)
     }
 
     /// Goes on after an error, so that one failure costs one thing; the first one is reported.

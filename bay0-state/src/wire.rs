@@ -24,6 +24,8 @@ pub enum Answered {
     Values(Vec<String>),
     /// Not done: the whole message.
     Refused(String),
+    /// The marker of a probe was written and read back, and the log refuses its record: the whole message.
+    Unlogged(String),
 }
 
 impl Answered {
@@ -33,6 +35,7 @@ impl Answered {
             Self::Recorded(seq) => encode("recorded", &[seq.to_string()]),
             Self::Values(values) => encode("ok", values),
             Self::Refused(message) => encode("no", &[message]),
+            Self::Unlogged(message) => encode("unlogged", &[message]),
         }
     }
 
@@ -44,6 +47,7 @@ impl Answered {
                 Self::Values(values.iter().map(ToString::to_string).collect())
             }
             ["no", message] => Self::Refused(message.to_owned()),
+            ["unlogged", message] => Self::Unlogged(message.to_owned()),
             _ => return None,
         })
         .filter(|answer| answer.encode() == packet)
@@ -54,7 +58,7 @@ impl Answered {
         match self {
             Self::Recorded(_) => Ok(vec![]),
             Self::Values(values) => Ok(values),
-            Self::Refused(message) => Err(message),
+            Self::Refused(message) | Self::Unlogged(message) => Err(message),
         }
     }
 }

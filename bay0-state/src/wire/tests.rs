@@ -13,6 +13,7 @@ fn answer() -> impl Strategy<Value = Answered> {
         any::<u64>().prop_map(Answered::Recorded),
         vec(text(), 0..9).prop_map(Answered::Values),
         text().prop_map(Answered::Refused),
+        text().prop_map(Answered::Unlogged),
     ]
 }
 

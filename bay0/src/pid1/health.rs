@@ -4,7 +4,7 @@ use bay0_umbilical::ConnId;
 use bay0_validate::{Component, Finding, Level, encode, verdict};
 
 use super::disk::Disk;
-use super::keeper::Keeping;
+use super::keeper::{Keeping, Probe};
 use crate::sys::boot_ms;
 
 const SLOW: &str = "others wait; next: see what else uses the disk";
@@ -122,41 +122,16 @@ impl Health {
         first.then(|| is_well(findings))
     }
 
-    /// What PID 1 itself knows: one finding for each component. `probed`: the record that the keeper has just made durable, or why not;
-    /// `dog`: what was found of the watchdog. The root is the validator's to prove.
-    pub fn report(
-        &self,
-        probed: Result<u64, String>,
-        keeper: &Keeping,
-        disk: &Disk,
-        dog: Finding,
-    ) -> String {
-        let marked = Ok("marker written and read back".to_owned());
-        let untried = Err("not tried; next: see persist".to_owned());
-        let (persist, log) = match probed {
-            Ok(seq) => (marked, Ok(format!("record {seq} is durable"))),
-            Err(text) if text.starts_with("append") => (marked, Err(text)),
-            Err(text) => (Err(text), untried),
+    /// What PID 1 itself knows: the line of a finding for each component. `dog`: what was found of the watchdog. The root is the
+    /// validator's to prove.
+    pub fn report(&self, probe: Probe, keeper: &Keeping, disk: &Disk, dog: Finding) -> String {
+        let steps = self.failed.join(", ");
+        let boot = match steps.is_empty() {
+            true => Ok("every step done".to_owned()),
+            false => Err(format!("failed: {steps}; next: see why with log")),
         };
-        // A boot that began dirty stays dirty, whatever works by now.
-        let dirty = self.trouble.iter().chain(keeper.cause());
-        let dirty = dirty.chain(disk.is_read_only()).next().cloned();
-        // Slow is not dead: a probe that waits, or has its reply, is no failure.
-        let slow = keeper.slow_ms().filter(|_| dirty.is_none());
-        let slow = slow.filter(|_| persist.as_ref().map_or_else(String::is_empty, |_| true));
-        let slow_disk = |ms| format!("requests take {ms} ms; {SLOW}");
-        let persist = match slow {
-            Some(ms) => Finding::yellow(Component::Persist, slow_disk(ms)),
-            None => Finding::new(Component::Persist, dirty.map_or(persist, Err)),
-        };
-        let log = match (slow, log) {
-            (Some(_), Err(text)) => Finding::yellow(Component::Log, text),
-            (_, log) => Finding::new(Component::Log, log),
-        };
-        let boot = match self.failed.join(", ") {
-            steps if steps.is_empty() => Ok("every step done".to_owned()),
-            steps => Err(format!("failed: {steps}; next: see why with log")),
-        };
+        let [persist, log] = self.stored(probe, keeper, disk);
+        let all = [persist, log, dog, Finding::new(Component::Boot, boot)];
         let vault = keeper
             .is_vault()
             .then(|| match keeper.disk_is("recovered") {
@@ -165,9 +140,33 @@ impl Health {
             });
         let worn = disk.marked().or(self.worn.first());
         let worn = worn.map(|why| Finding::yellow(Component::Disk, why));
-        let all = [persist, log, dog, Finding::new(Component::Boot, boot)];
         let all: Vec<_> = all.into_iter().chain(vault).chain(worn).collect();
         encode(&all)
+    }
+
+    /// How `/persist` and the log are. Slow is not dead: a probe that waits, or has its reply, is no failure.
+    fn stored(&self, probe: Probe, keeper: &Keeping, disk: &Disk) -> [Finding; 2] {
+        let unmarked = matches!(probe, Probe::Unmarked(_));
+        let marked = Ok("marker written and read back".to_owned());
+        let untried = Err("not tried; next: see persist".to_owned());
+        let (persist, log) = match probe {
+            Probe::Durable(seq) => (marked, Ok(format!("record {seq} is durable"))),
+            Probe::Unlogged(why) => (marked, Err(why)),
+            Probe::Unmarked(why) => (Err(why), untried),
+            Probe::Untried => (Err(String::new()), untried),
+        };
+        // A boot that began dirty stays dirty, whatever works by now.
+        let dirty = self.trouble.iter().chain(keeper.cause());
+        let dirty = dirty.chain(disk.is_read_only()).next().cloned();
+        let slow_ms = keeper.slow_ms().filter(|_| dirty.is_none() && !unmarked);
+        let Some(ms) = slow_ms else {
+            let persist = Finding::new(Component::Persist, dirty.map_or(persist, Err));
+            return [persist, Finding::new(Component::Log, log)];
+        };
+        let slow = format!("requests take {ms} ms; {SLOW}");
+        let unlogged = |why| Finding::yellow(Component::Log, why);
+        let log = log.map_or_else(unlogged, |text| Finding::new(Component::Log, Ok(text)));
+        [Finding::yellow(Component::Persist, slow), log]
     }
 }
 
@@ -207,10 +206,9 @@ mod tests {
         }
     }
 
-    fn report(health: &Health, probed: Result<u64, &str>, keeper: &Keeping) -> String {
+    fn report(health: &Health, probe: Probe, keeper: &Keeping) -> String {
         let dog = Finding::new(Component::Watchdog, Ok("counts".to_owned()));
-        let probed = probed.map_err(str::to_owned);
-        let sent = health.report(probed, keeper, &Disk::default(), dog);
+        let sent = health.report(probe, keeper, &Disk::default(), dog);
         let findings = bay0_validate::decode(&sent).unwrap();
         findings.iter().map(|it| format!("{it}\n")).collect()
     }
@@ -219,11 +217,11 @@ mod tests {
     fn h15_every_part_has_a_finding_and_what_failed_is_named() {
         let (mut health, mut keeper) = (Health::default(), Keeping::default());
         let green = "GREEN persist: marker written and read back\nGREEN log: record 7 is durable\nGREEN watchdog: counts\nGREEN boot: every step done\n";
-        assert_eq!(report(&health, Ok(7), &keeper), green);
+        assert_eq!(report(&health, Probe::Durable(7), &keeper), green);
         assert!(health.fail("rooms") && !health.fail("rooms") && health.only_rooms_failed());
         assert!(health.wear("worn; next: x") && !health.wear("worn; next: x") && !health.wear(""));
         keeper.remember_unlocked(Ok(vec!["recovered".to_owned()]));
-        let report = report(&health, Ok(7), &keeper);
+        let report = report(&health, Probe::Durable(7), &keeper);
         let rest = "RED boot: failed: rooms; next: see why with log\nYELLOW vault: not sealed to this Spine; next: reseal\nYELLOW disk: worn; next: x\n";
         assert!(report.ends_with(rest), "{report}");
     }
@@ -231,16 +229,23 @@ mod tests {
     #[test]
     fn h06_slow_is_yellow_and_a_dirty_boot_is_red_whatever_works_by_now() {
         let (mut health, keeper) = (Health::default(), Keeping::slow());
-        let slow = report(&health, Err(""), &keeper);
+        let slow = report(&health, Probe::Untried, &keeper);
         assert!(
             slow.contains("YELLOW persist: requests take 2000 ms; others wait"),
             "{slow}"
         );
         assert!(slow.contains("YELLOW log: not tried"), "{slow}");
-        let failed = report(&health, Err("append: EIO; next: x"), &keeper);
+        let unlogged = Probe::Unlogged("append: EIO; next: x".to_owned());
+        let failed = report(&health, unlogged, &keeper);
         assert!(failed.contains("YELLOW log: append: EIO"), "{failed}");
+        let unmarked = Probe::Unmarked("marker: EIO; next: x".to_owned());
+        let failed = report(&health, unmarked, &keeper);
+        assert!(
+            failed.contains("RED persist: marker: EIO; next: x\nRED log: not tried"),
+            "{failed}"
+        );
         health.soil("dirty; next: y");
-        let dirty = report(&health, Ok(7), &keeper);
+        let dirty = report(&health, Probe::Durable(7), &keeper);
         assert!(
             dirty.contains("RED persist: dirty; next: y\nGREEN log"),
             "{dirty}"

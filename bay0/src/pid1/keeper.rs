@@ -54,8 +54,8 @@ pub enum Event {
     Unlocked(Reply),
     /// One in operation has opened `/persist`, or could not.
     Opened(Reply),
-    /// Validations that wait are answered: the last durable record, or why there is none.
-    Probed(Result<u64, String>),
+    /// Validations that wait are answered with this.
+    Probed(Probe),
     /// It has refused to append to the log.
     Unlogged(String),
     /// A Spine that failed is remembered: now it may be overwritten.
@@ -63,6 +63,30 @@ pub enum Event {
     /// It has done this.
     #[cfg(feature = "fault")]
     Done(Op),
+}
+
+/// How `/persist` and its log are, as a probe has found them.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// The marker was written and read back, and this record is durable.
+    Durable(u64),
+    /// The marker was, and the log refuses its record.
+    Unlogged(String),
+    /// The marker could not be written or read back.
+    Unmarked(String),
+    /// There is no keeper, or it is slow.
+    Untried,
+}
+
+impl Probe {
+    fn of(answer: Answered) -> Self {
+        match answer {
+            Answered::Recorded(seq) => Self::Durable(seq),
+            Answered::Unlogged(why) => Self::Unlogged(why),
+            Answered::Refused(why) => Self::Unmarked(why),
+            Answered::Values(_) => Self::Untried,
+        }
+    }
 }
 
 /// What follows when it is lost.
@@ -261,7 +285,7 @@ impl Keeping {
         }
         let busy = !self.is_idle();
         if probe && (!self.is_there() || busy && !matches!(self.link, Link::Quick)) {
-            events.push(Event::Probed(Err(String::new())));
+            events.push(Event::Probed(Probe::Untried));
         }
         if !busy && let Err(error) = self.post(probe, log) {
             events.push(Event::Lost(error));
@@ -313,6 +337,9 @@ impl Keeping {
         if let Answered::Recorded(seq) = answer {
             self.log_seq = seq;
         }
+        if op == "probe" {
+            return vec![Event::Probed(Probe::of(answer))];
+        }
         let reply = answer.values();
         #[cfg(feature = "fault")]
         let done = reply.is_ok().then_some(Event::Done(op));
@@ -323,7 +350,6 @@ impl Keeping {
         let event = match (op, reply) {
             ("unlock", reply) => Some(Event::Unlocked(reply)),
             ("open", reply) => Some(Event::Opened(reply)),
-            ("probe", reply) => Some(Event::Probed(reply.map(|_| self.log_seq))),
             ("append", Err(text)) => Some(Event::Unlogged(text)),
             ("nack-add", Ok(_)) => Some(Event::Remembered),
             (_, Ok(_)) => None,
@@ -492,7 +518,7 @@ mod tests {
     fn h06_without_a_keeper_a_validation_is_answered_at_once() {
         let (mut keeper, mut log) = (Keeping::default(), Log::default());
         let events = keeper.pump(true, &mut log);
-        assert!(matches!(events.as_slice(), [Event::Probed(Err(why))] if why.is_empty()));
+        assert!(matches!(events.as_slice(), [Event::Probed(Probe::Untried)]));
         assert!(keeper.pump(false, &mut log).is_empty() && keeper.is_idle());
     }
 

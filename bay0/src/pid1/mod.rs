@@ -47,7 +47,7 @@ use nix::libc;
 
 use self::id::{Door, RoomId};
 use self::jobs::{Job, Jobs, Outcome};
-use self::keeper::{Event, Keeping, Loss};
+use self::keeper::{Event, Keeping, Loss, Probe};
 use self::poll::{Poll, Source};
 use self::rooms::{Effect, Rooms};
 use self::say::{CONSOLE_RETRY, Log};
@@ -365,7 +365,7 @@ impl Bay0 {
                 }
             }
         }
-        self.answer_validations(Err(String::new()));
+        self.answer_validations(Probe::Untried);
     }
 
     /// The keeper's reply, or its end.
@@ -381,7 +381,7 @@ impl Bay0 {
                 Event::Lost(error) => self.lose_keeper(&error),
                 Event::Unlocked(reply) => self.unlocked(reply),
                 Event::Opened(reply) => self.reopened(reply),
-                Event::Probed(probed) => self.answer_validations(probed),
+                Event::Probed(probe) => self.answer_validations(probe),
                 // Said once, or each refusal would make the next line.
                 Event::Unlogged(text) if self.health.fail("log") => {
                     self.log.say(format!("log: FAIL: {text}"));
@@ -574,7 +574,7 @@ impl Bay0 {
     }
 
     /// Answers every validation that waits with what PID 1 itself knows of its health.
-    fn answer_validations(&mut self, probed: Result<u64, String>) {
+    fn answer_validations(&mut self, probe: Probe) {
         let asked = self.health.take_asked();
         if asked.is_empty() {
             return;
@@ -582,7 +582,7 @@ impl Bay0 {
         let dog = self.watchdog.as_ref().map(Watchdog::counting);
         let dog = dog.unwrap_or(Err(NO_DOG.to_owned()));
         let dog = Finding::new(Component::Watchdog, dog);
-        let report = self.health.report(probed, &self.keeper, &self.disk, dog);
+        let report = self.health.report(probe, &self.keeper, &self.disk, dog);
         if let Some(server) = self.doors.spine() {
             asked
                 .into_iter()
