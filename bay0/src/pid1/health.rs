@@ -1,12 +1,16 @@
-//! What PID 1 knows of its own health, and who has asked (H15): failed steps, why nothing is stored, what is worn, the verdict.
+//! What PID 1 knows of its own health, and who has asked (H15): failed steps, why nothing is stored, what is worn, the disk's errors,
+//! the verdict.
 
-use bay0_umbilical::ConnId;
-use bay0_validate::{Component, Finding, Level, encode, verdict};
+use bay0_umbilical::{ConnId, Server};
+use bay0_validate::{Component, Finding, Level, Report, encode, verdict};
 
 use super::disk::Disk;
-use super::keeper::{Keeping, Probe};
+use super::keeper::{Keeping, MOUNTED, Probe};
+use super::say::Log;
+use super::watchdog::Watchdog;
 use crate::sys::boot_ms;
 
+const NO_DOG: &str = "none is armed; next: add a watchdog device, then reboot";
 const SLOW: &str = "others wait; next: see what else uses the disk";
 /// A vault that its recovery key has opened (A02).
 const UNSEALED: &str = "not sealed to this Spine; next: reseal";
@@ -20,6 +24,8 @@ pub struct Health {
     trouble: Vec<String>,
     /// What is not as it should be of a disk, and yet works.
     worn: Vec<String>,
+    /// The disk of /persist.
+    disk: Disk,
     /// The last validation's verdict.
     verdict: Option<Level>,
     /// The verdict is to be found again.
@@ -57,13 +63,32 @@ impl Health {
         &self.trouble
     }
 
-    /// Something is not as it should be of a disk, and yet works; whether that is new.
-    pub fn wear(&mut self, text: &str) -> bool {
-        let new = !text.is_empty() && self.worn.iter().all(|known| known != text);
-        if new {
+    /// Something is not as it should be of a disk, and yet works, which is said once.
+    pub fn wear(&mut self, text: &str, log: &mut Log) {
+        if !text.is_empty() && self.worn.iter().all(|known| known != text) {
             self.worn.push(text.to_owned());
+            log.say(format!("disk: FAIL: {text}"));
         }
-        new
+    }
+
+    /// The keeper has opened the disk.
+    pub fn opened(&mut self, keeper: &Keeping) {
+        self.disk.opened(keeper.unlocked(MOUNTED));
+    }
+
+    /// Looks at the kernel's counters of the disk while there is a keeper: whether it moves, and whether it is worse than it was.
+    pub fn look(&mut self, keeper: &mut Keeping, log: &mut Log) {
+        let device = keeper.unlocked(MOUNTED).filter(|_| keeper.is_there());
+        let Some(look) = device.map(|device| self.disk.look(device)) else {
+            return;
+        };
+        if look.moved {
+            keeper.moved();
+        }
+        if let Some(text) = look.worse {
+            log.say(format!("disk: FAIL: {text}"));
+            self.stale = true;
+        }
     }
 
     /// The last verdict.
@@ -89,9 +114,9 @@ impl Health {
         }
     }
 
-    /// The disk is worse than it was, or open again: a verdict that is not GREEN, or any, is to be found again.
-    pub fn doubt(&mut self, even_green: bool) {
-        self.stale |= even_green || self.verdict != Some(Level::Green);
+    /// The disk is open again: a verdict that is not GREEN is to be found again.
+    pub fn doubt(&mut self) {
+        self.stale |= self.verdict != Some(Level::Green);
     }
 
     /// Whether the verdict is to be found again, which is done now.
@@ -109,13 +134,44 @@ impl Health {
         !self.asked.is_empty()
     }
 
-    /// Who has asked, and is answered now.
-    pub fn take_asked(&mut self) -> Vec<ConnId> {
-        std::mem::take(&mut self.asked)
+    /// Answers everybody who has asked with what PID 1 itself knows.
+    pub fn answer(
+        &mut self,
+        probe: Probe,
+        keeper: &Keeping,
+        dog: Option<&Watchdog>,
+        server: Option<&mut Server>,
+    ) {
+        let asked = std::mem::take(&mut self.asked);
+        if let Some(server) = server.filter(|_| !asked.is_empty()) {
+            let dog = dog.map_or(Err(NO_DOG.to_owned()), Watchdog::counting);
+            let report = self.report(probe, keeper, Finding::new(Component::Watchdog, dog));
+            for id in asked {
+                server.reply(id, Ok(&report), None);
+            }
+        }
     }
 
-    /// A validation ended with these findings; whether the Spine is well, after the first.
-    pub fn validated(&mut self, findings: &[Finding]) -> Option<bool> {
+    /// A validation ended: says each finding and the summary, or why there is no report, then how the disk is protected. Whether the
+    /// Spine is well, after the first.
+    pub fn validated(
+        &mut self,
+        report: Result<Report, String>,
+        keeper: &Keeping,
+        log: &mut Log,
+    ) -> Option<bool> {
+        let (text, findings) = match report {
+            Ok(report) => (report.to_string(), report.findings),
+            Err(why) => (format!("{} validate: {why}", Level::Red), Vec::new()),
+        };
+        let protection = format!("protection={}", keeper.protection());
+        for line in text.lines().chain([protection.as_str()]) {
+            log.say(format!("validate: {line}"));
+        }
+        self.found(&findings)
+    }
+
+    fn found(&mut self, findings: &[Finding]) -> Option<bool> {
         self.verdict = Some(verdict(findings));
         let first = self.validated_ms.is_none();
         self.validated_ms.get_or_insert_with(boot_ms);
@@ -124,13 +180,13 @@ impl Health {
 
     /// What PID 1 itself knows: the line of a finding for each component. `dog`: what was found of the watchdog. The root is the
     /// validator's to prove.
-    pub fn report(&self, probe: Probe, keeper: &Keeping, disk: &Disk, dog: Finding) -> String {
+    fn report(&self, probe: Probe, keeper: &Keeping, dog: Finding) -> String {
         let steps = self.failed.join(", ");
         let boot = match steps.is_empty() {
             true => Ok("every step done".to_owned()),
             false => Err(format!("failed: {steps}; next: see why with log")),
         };
-        let [persist, log] = self.stored(probe, keeper, disk);
+        let [persist, log] = self.stored(probe, keeper);
         let all = [persist, log, dog, Finding::new(Component::Boot, boot)];
         let vault = keeper
             .is_vault()
@@ -138,14 +194,14 @@ impl Health {
                 true => Finding::yellow(Component::Vault, UNSEALED),
                 false => Finding::new(Component::Vault, Ok("open".to_owned())),
             });
-        let worn = disk.marked().or(self.worn.first());
+        let worn = self.disk.marked().or(self.worn.first());
         let worn = worn.map(|why| Finding::yellow(Component::Disk, why));
         let all: Vec<_> = all.into_iter().chain(vault).chain(worn).collect();
         encode(&all)
     }
 
     /// How `/persist` and the log are. Slow is not dead: a probe that waits, or has its reply, is no failure.
-    fn stored(&self, probe: Probe, keeper: &Keeping, disk: &Disk) -> [Finding; 2] {
+    fn stored(&self, probe: Probe, keeper: &Keeping) -> [Finding; 2] {
         let unmarked = matches!(probe, Probe::Unmarked(_));
         let marked = Ok("marker written and read back".to_owned());
         let untried = Err("not tried; next: see persist".to_owned());
@@ -157,7 +213,7 @@ impl Health {
         };
         // A boot that began dirty stays dirty, whatever works by now.
         let dirty = self.trouble.iter().chain(keeper.cause());
-        let dirty = dirty.chain(disk.is_read_only()).next().cloned();
+        let dirty = dirty.chain(self.disk.is_read_only()).next().cloned();
         let slow_ms = keeper.slow_ms().filter(|_| dirty.is_none() && !unmarked);
         let Some(ms) = slow_ms else {
             let persist = Finding::new(Component::Persist, dirty.map_or(persist, Err));
@@ -208,7 +264,7 @@ mod tests {
 
     fn report(health: &Health, probe: Probe, keeper: &Keeping) -> String {
         let dog = Finding::new(Component::Watchdog, Ok("counts".to_owned()));
-        let sent = health.report(probe, keeper, &Disk::default(), dog);
+        let sent = health.report(probe, keeper, dog);
         let findings = bay0_validate::decode(&sent).unwrap();
         findings.iter().map(|it| format!("{it}\n")).collect()
     }
@@ -219,7 +275,11 @@ mod tests {
         let green = "GREEN persist: marker written and read back\nGREEN log: record 7 is durable\nGREEN watchdog: counts\nGREEN boot: every step done\n";
         assert_eq!(report(&health, Probe::Durable(7), &keeper), green);
         assert!(health.fail("rooms") && !health.fail("rooms") && health.only_rooms_failed());
-        assert!(health.wear("worn; next: x") && !health.wear("worn; next: x") && !health.wear(""));
+        let mut log = Log::default();
+        for text in ["worn; next: x", "worn; next: x", ""] {
+            health.wear(text, &mut log);
+        }
+        assert_eq!(log.text().lines().count(), 1);
         keeper.remember_unlocked(Ok(vec!["recovered".to_owned()]));
         let report = report(&health, Probe::Durable(7), &keeper);
         let rest = "RED boot: failed: rooms; next: see why with log\nYELLOW vault: not sealed to this Spine; next: reseal\nYELLOW disk: worn; next: x\n";
@@ -256,16 +316,16 @@ mod tests {
     fn h06_the_verdict_follows_the_disk_at_once() {
         let mut health = Health::default();
         let green = [Finding::new(Component::Root, Ok("well".to_owned()))];
-        assert_eq!(health.validated(&green), Some(true));
-        assert_eq!(health.validated(&green), None, "the first one counts");
+        assert_eq!(health.found(&green), Some(true));
+        assert_eq!(health.found(&green), None, "the first one counts");
         health.pace(true);
         assert_eq!(health.verdict(), Some(Level::Yellow));
         assert!(health.take_stale() && !health.take_stale());
         health.lose_keeper(true);
         health.pace(true);
         assert!(health.verdict() == Some(Level::Red) && health.take_stale());
-        assert_eq!(health.validated(&green), None);
-        health.doubt(false);
+        assert_eq!(health.found(&green), None);
+        health.doubt();
         assert!(!health.take_stale());
     }
 }

@@ -42,7 +42,6 @@ use bay0_persona::PersonaName;
 use bay0_state::{Reply, State, reseal};
 use bay0_umbilical::Server;
 use bay0_umbilical::verb::{Verb, help, usage};
-use bay0_validate::{Component, Finding, Level, Report};
 use nix::libc;
 
 use self::id::{Door, RoomId};
@@ -51,7 +50,7 @@ use self::keeper::{Event, Keeping, Loss, Probe};
 use self::poll::{Poll, Source};
 use self::rooms::{Effect, Rooms};
 use self::say::{CONSOLE_RETRY, Log};
-use self::{buttons::Buttons, console::Console, disk::Disk, doors::Doors, ending::Way};
+use self::{buttons::Buttons, console::Console, doors::Doors, ending::Way};
 use self::{facts::Facts, health::Health, reaper::Reaper, stage::Stage, watchdog::Watchdog};
 use crate::advice::advised;
 use crate::slot::firmware::Slots;
@@ -62,7 +61,6 @@ use crate::sys::{boot_ms, raise_clock, text_of, unix_seconds};
 const TICK: Duration = Duration::from_secs(1);
 /// What `help` says after the table of verbs.
 const HELP: &str = "help VERB shows how one is used; Tab completes; in a room, Ctrl-] leaves it\n";
-const NO_DOG: &str = "none is armed; next: add a watchdog device, then reboot";
 
 /// The parts of PID 1, and what is nobody's.
 pub struct Bay0 {
@@ -73,7 +71,6 @@ pub struct Bay0 {
     /// None while nothing would reset a machine that is stuck.
     watchdog: Option<Watchdog>,
     keeper: Keeping,
-    disk: Disk,
     health: Health,
     doors: Doors,
     console: Console,
@@ -104,7 +101,6 @@ impl Bay0 {
             stage: Stage::default(),
             watchdog: None,
             keeper: Keeping::default(),
-            disk: Disk::default(),
             health: Health::default(),
             doors: Doors::default(),
             console: Console::default(),
@@ -400,7 +396,7 @@ impl Bay0 {
         if let Some(line) = rest.next().filter(|line| !line.is_empty()) {
             self.log.say(line);
         }
-        rest.for_each(|text| self.wear(text));
+        rest.for_each(|text| self.health.wear(text, &mut self.log));
         self.keeper.remember_unlocked(reply);
         if self.keeper.disk_is("locked") {
             self.keeper.install(None);
@@ -432,8 +428,8 @@ impl Bay0 {
         let [floor, seq, note, previous, worn, trouble @ ..] = opened else {
             bail!("keeper open: {opened:?}; not understood; next: report this text");
         };
-        self.wear(worn);
-        self.disk.opened(self.keeper.unlocked(keeper::MOUNTED));
+        self.health.wear(worn, &mut self.log);
+        self.health.opened(&self.keeper);
         for text in trouble {
             self.log.say(format!("keeper: FAIL: {text}"));
             self.health.soil(text);
@@ -459,16 +455,9 @@ impl Bay0 {
         match opened {
             Ok(text) => {
                 self.log.say(format!("keeper: {text}"));
-                self.health.doubt(false);
+                self.health.doubt();
             }
             Err(error) => self.lose_keeper(&error),
-        }
-    }
-
-    /// Says what is not as it should be of a disk, and yet works.
-    fn wear(&mut self, text: &str) {
-        if self.health.wear(text) {
-            self.log.say(format!("disk: FAIL: {text}"));
         }
     }
 
@@ -486,20 +475,7 @@ impl Bay0 {
             return;
         }
         self.succeed();
-        if let Some(device) = self
-            .keeper
-            .unlocked(keeper::MOUNTED)
-            .filter(|_| self.keeper.is_there())
-        {
-            let look = self.disk.look(device);
-            if look.moved {
-                self.keeper.moved();
-            }
-            if let Some(text) = look.worse {
-                self.log.say(format!("disk: FAIL: {text}"));
-                self.health.doubt(true);
-            }
-        }
+        self.health.look(&mut self.keeper, &mut self.log);
         if !self.jobs.is_at(Job::Validate) && self.health.take_stale() {
             self.start_validator();
         }
@@ -532,22 +508,6 @@ impl Bay0 {
         }
     }
 
-    /// A validation ended: says each finding and the summary, or why there is no report, then how the disk is protected.
-    fn validated(&mut self, report: Result<Report, String>) {
-        let (text, findings) = match report {
-            Ok(report) => (report.to_string(), report.findings),
-            Err(why) => (format!("{} validate: {why}", Level::Red), Vec::new()),
-        };
-        let first = self.health.validated(&findings);
-        let protection = format!("protection={}", self.keeper.protection());
-        for line in text.lines().chain([protection.as_str()]) {
-            self.log.say(format!("validate: {line}"));
-        }
-        if let Some(well) = first {
-            self.judge(well);
-        }
-    }
-
     /// Has a child, which keeps these descriptors, do something.
     fn dispatch(&mut self, job: Job, keep: &[RawFd], work: impl FnOnce() -> String) {
         if let Err(outcome) = self.jobs.begin(job, keep, work) {
@@ -558,7 +518,12 @@ impl Bay0 {
     /// Goes on with what a child has done.
     fn done(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Validated(report) => self.validated(report),
+            Outcome::Validated(report) => {
+                let (keeper, log) = (&self.keeper, &mut self.log);
+                if let Some(well) = self.health.validated(report, keeper, log) {
+                    self.judge(well);
+                }
+            }
             Outcome::Worked(job, mut report) => {
                 self.remember(&mut report);
                 if report != Work::Done(String::new()) {
@@ -575,19 +540,8 @@ impl Bay0 {
 
     /// Answers every validation that waits with what PID 1 itself knows of its health.
     fn answer_validations(&mut self, probe: Probe) {
-        let asked = self.health.take_asked();
-        if asked.is_empty() {
-            return;
-        }
-        let dog = self.watchdog.as_ref().map(Watchdog::counting);
-        let dog = dog.unwrap_or(Err(NO_DOG.to_owned()));
-        let dog = Finding::new(Component::Watchdog, dog);
-        let report = self.health.report(probe, &self.keeper, &self.disk, dog);
-        if let Some(server) = self.doors.spine() {
-            asked
-                .into_iter()
-                .for_each(|id| server.reply(id, Ok(&report), None));
-        }
+        let (dog, server) = (self.watchdog.as_ref(), self.doors.spine());
+        self.health.answer(probe, &self.keeper, dog, server);
     }
 
     /// Which build runs, and where from: `key=value` lines.
