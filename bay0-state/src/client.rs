@@ -12,26 +12,14 @@ use nix::sys::socket::{MsgFlags, recv};
 
 use crate::error::DIRTY;
 use crate::keeper::{self, Config};
-use crate::wire::{Answered, Persona, encode};
+use crate::wire::{Persona, READ_DEADLINE, Reply, Request};
 
-/// How long a read that survival depends on may take (H06).
-const READ_DEADLINE: Duration = Duration::from_millis(200);
-/// How long it may take until the disk is there, mounted, checked and migrated, and a first look into the image.
-const OPEN_DEADLINE: Duration = Duration::from_secs(8);
 /// How long a disk may complete nothing until a keeper in operation is given up. Linux gives a command of a SCSI disk 30 s and five
 /// more tries (`SD_TIMEOUT`, `SD_MAX_RETRIES` of `drivers/scsi/sd.h`), 180 s together; a command of NVMe has 30 s and as long again
 /// for its abort. By then a disk has completed the command, or the kernel has failed it; the rest is for what lies between.
 pub const STUCK: Duration = Duration::from_secs(300);
-/// How long everything else may take; a posted request that takes longer is slow.
-pub const WRITE_DEADLINE: Duration = Duration::from_secs(2);
-
-/// The request that waits for a person.
-const UNLOCK: Op = "unlock";
 /// Longer than any tick of a kernel's clock.
 const TICK: Duration = Duration::from_millis(11);
-
-/// An operation of the keeper, the first field of a request.
-pub type Op = &'static str;
 
 /// The keeper process as PID 1 sees it. Dropping it ends the process: one that nobody asks any more must not go on writing.
 ///
@@ -51,9 +39,9 @@ pub struct Keeper {
 }
 
 /// A request that waits for its reply.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Flight {
-    op: Op,
+    request: Request,
     since: Instant,
     /// When the disk has completed something last.
     moved: Instant,
@@ -68,62 +56,83 @@ impl Keeper {
         started.map_err(|cause| said("start", format!("{cause}; {DIRTY}")))
     }
 
-    /// Sends a request and waits for the values it is answered, at most its deadline in all.
-    pub fn call(&mut self, op: Op, args: &[&str]) -> io::Result<Vec<String>> {
-        self.send(op, args, None, Some(deadline(op)))?;
-        self.wait()?.values().map_err(io::Error::other)
+    /// Sends a request and waits for its reply, at most its deadline in all.
+    ///
+    /// # Errors
+    /// The keeper's refusal, or its end.
+    pub fn call(&mut self, request: Request) -> io::Result<Reply> {
+        let limit = Some(request.deadline());
+        self.send(request, None, limit)?;
+        match self.wait()?.1 {
+            Reply::Unlogged(text) | Reply::Refused(text) => Err(io::Error::other(text)),
+            reply => Ok(reply),
+        }
     }
 
-    /// Sends a request without waiting, unless one is in flight ([`Keeper::time_left`]): its reply comes first, and is dropped.
-    /// A request that got no reply in time stays in flight: [`Keeper::expired`] tells, and nothing more is asked, so that no
-    /// late reply is taken for another.
-    pub fn post(&mut self, op: Op, args: &[&str]) -> io::Result<()> {
-        self.hand(op, args, None)
+    /// As [`Keeper::call`], for a request that [`Reply::Lines`] are the reply to.
+    pub fn lines(&mut self, request: Request) -> io::Result<Vec<String>> {
+        let word = request.word();
+        match self.call(request)? {
+            Reply::Lines(lines) => Ok(lines),
+            _ => Err(died(word)),
+        }
     }
 
-    /// As [`Keeper::post`], with a descriptor.
-    pub fn hand(&mut self, op: Op, args: &[&str], given: Option<&OwnedFd>) -> io::Result<()> {
+    /// Lists the recorded personas, sorted by name.
+    pub fn personas(&mut self) -> io::Result<Vec<Persona>> {
+        let rows = self.lines(Request::Personas)?;
+        let persona = |row: &String| row.split_once(' ').and_then(|it| Persona::new(it.0, it.1));
+        let personas: Option<_> = rows.iter().map(persona).collect();
+        personas.ok_or_else(|| died("personas"))
+    }
+
+    /// Sends a request, with a descriptor or none, without waiting, unless one is in flight ([`Keeper::time_left`]): its reply comes
+    /// first, and is dropped. A request that got no reply in time stays in flight: [`Keeper::expired`] says so, and nothing more is asked,
+    /// so that no late reply is taken for another.
+    pub fn post(&mut self, request: Request, given: Option<&OwnedFd>) -> io::Result<()> {
         // A person is asked; whatever else takes time in it has a deadline of its own there.
-        let limit = (op == UNLOCK).then_some(Duration::MAX);
-        self.send(op, args, given, limit)
+        let limit = matches!(request, Request::Unlock(_)).then_some(Duration::MAX);
+        self.send(request, given, limit)
     }
 
     fn send(
         &mut self,
-        op: Op,
-        args: &[&str],
+        request: Request,
         given: Option<&OwnedFd>,
         limit: Option<Duration>,
     ) -> io::Result<()> {
         self.expired().map_or(Ok(()), Err)?;
-        let request = encode(op, args);
-        let sent = packet::send(&self.socket, &[&request], given, MsgFlags::empty());
-        sent.map_err(|_| died(op))?;
-        let now = Instant::now();
-        let flight = |limit| Flight {
-            op,
+        let sent = packet::send(&self.socket, &[&request.encode()], given, MsgFlags::empty());
+        sent.map_err(|_| died(request.word()))?;
+        let (now, deadline) = (Instant::now(), request.deadline());
+        let flight = |request, limit| Flight {
+            request,
             since: now,
             moved: now,
             limit,
         };
-        if self.flight.replace(flight(Some(deadline(op)))).is_some() {
-            let _ = self.wait()?;
+        let before = self.flight.replace(flight(request, Some(deadline)));
+        if before.is_some() {
+            let (request, _) = self.wait()?;
+            self.flight = Some(flight(request, limit));
+        } else if let Some(flight) = self.flight.as_mut() {
+            flight.limit = limit;
         }
-        self.flight = Some(flight(limit));
         Ok(())
     }
 
     /// What is left of the posted request's time, zero when it is over; `None` when nothing is in flight.
     pub fn time_left(&self) -> Option<Duration> {
-        let flight = self.flight?;
+        let flight = self.flight.as_ref()?;
         let limit = flight.limit.unwrap_or(self.patience);
         Some(limit.saturating_sub(flight.moved.elapsed()))
     }
 
     /// The request that waits for the disk, and for how long it has; a person at the prompt of the vault is no disk.
-    pub fn waits(&self) -> Option<(Op, Duration)> {
-        let flight = self.flight.filter(|it| it.op != UNLOCK)?;
-        Some((flight.op, flight.since.elapsed()))
+    pub fn waits(&self) -> Option<(&Request, Duration)> {
+        let flight = self.flight.as_ref()?;
+        let asks = matches!(flight.request, Request::Unlock(_));
+        (!asks).then(|| (&flight.request, flight.since.elapsed()))
     }
 
     /// The disk has completed something: the posted request has all its time again.
@@ -135,17 +144,10 @@ impl Keeper {
 
     /// The time-out to report when the posted request has had its time.
     pub fn expired(&self) -> Option<io::Error> {
-        let (late, left) = (self.flight?, self.time_left()?);
+        let (late, left) = (self.flight.as_ref()?, self.time_left()?);
         let limit = late.limit.unwrap_or(self.patience);
         let text = format!("no answer in {} ms; {DIRTY}", limit.as_millis());
-        left.is_zero().then(|| said(late.op, text))
-    }
-
-    /// Lists the recorded personas, sorted by name.
-    pub fn personas(&mut self) -> io::Result<Vec<Persona>> {
-        let rows = self.call("personas", &[])?;
-        let personas: Option<_> = rows.iter().map(|row| Persona::parse(row)).collect();
-        personas.ok_or_else(|| died("personas"))
+        left.is_zero().then(|| said(late.request.word(), text))
     }
 
     fn start_with(body: impl FnOnce(UnixDatagram) -> i32) -> io::Result<Self> {
@@ -164,10 +166,9 @@ impl Keeper {
     }
 
     /// The reply to what is in flight, within the time that it has left.
-    fn wait(&mut self) -> io::Result<Answered> {
+    fn wait(&mut self) -> io::Result<(Request, Reply)> {
         let reply = self.receive(self.time_left().unwrap_or_default())?;
-        let late = || self.expired().unwrap_or_else(|| died("idle"));
-        reply.map(|(_, answer)| answer).ok_or_else(late)
+        reply.ok_or_else(|| self.expired().unwrap_or_else(|| died("idle")))
     }
 
     /// The next packet. It is asked for its length first: PID 1 does not keep 64 KiB for replies of a few bytes.
@@ -180,18 +181,18 @@ impl Keeper {
         Ok(packet)
     }
 
-    /// Takes the reply to what is in flight, and what that was, if it comes within `limit`. When the socket is readable it is there.
-    pub fn receive(&mut self, limit: Duration) -> io::Result<Option<(Op, Answered)>> {
-        let op = self.flight.map_or("idle", |it| it.op);
+    /// Takes the request that is in flight and its reply, if that comes within `limit`. When the socket is readable it is there.
+    pub fn receive(&mut self, limit: Duration) -> io::Result<Option<(Request, Reply)>> {
         // The kernel counts in ticks and may be one early; and no time at all would mean no time-out.
-        let limit = limit.saturating_add(TICK);
-        let reply = match self.packet(limit) {
-            Ok(packet) => Answered::decode(&packet),
+        let reply = match self.packet(limit.saturating_add(TICK)) {
+            Ok(packet) => Reply::decode(&packet),
             Err(cause) if cause.kind() == ErrorKind::WouldBlock => return Ok(None),
             Err(_) => None,
         };
-        self.flight = None;
-        reply.map(|reply| Some((op, reply))).ok_or_else(|| died(op))
+        match (self.flight.take(), reply) {
+            (Some(flight), Some(reply)) => Ok(Some((flight.request, reply))),
+            (flight, _) => Err(died(flight.map_or("idle", |it| it.request.word()))),
+        }
     }
 }
 
@@ -204,19 +205,10 @@ fn apart() -> CloneFlags {
     CloneFlags::CLONE_NEWPID
 }
 
-/// How long an operation may take.
-fn deadline(op: Op) -> Duration {
-    match op {
-        "personas" | "nack-get" => READ_DEADLINE,
-        "open" | "baked" => OPEN_DEADLINE,
-        _ => WRITE_DEADLINE,
-    }
-}
-
 /// Records `end: TEXT` through the keeper's socket and waits, at most 200 ms for each reply, until it is durable; whatever
 /// fails is ignored, because nobody is left to hear of it. Called from the panic hook, where [`Keeper`] itself may be in use.
 pub fn last_words(socket: &UnixDatagram, text: &str) {
-    let _ = socket.send(&encode("append", &[format!("end: {text}")]));
+    let _ = socket.send(&Request::Append(vec![format!("end: {text}")]).encode());
     // The keeper answers all it was asked, then finds the end and exits, which ends our side as well.
     let _ = socket.shutdown(Shutdown::Write);
     let _ = socket.set_read_timeout(Some(READ_DEADLINE));
@@ -224,12 +216,12 @@ pub fn last_words(socket: &UnixDatagram, text: &str) {
 }
 
 /// Whatever goes wrong on the way to the keeper, or back, has one remedy, which is another keeper.
-fn died(op: Op) -> io::Error {
+fn died(op: &str) -> io::Error {
     let text = format!("keeper {op}: the keeper died; {DIRTY}");
     io::Error::new(ErrorKind::BrokenPipe, text)
 }
 
-fn said(op: Op, cause: impl Display) -> io::Error {
+fn said(op: &str, cause: impl Display) -> io::Error {
     io::Error::other(format!("keeper {op}: {cause}"))
 }
 

@@ -17,7 +17,7 @@ use rusqlite::{config::DbConfig, params_from_iter};
 
 use crate::disk;
 use crate::error::{DIRTY, Fault, at};
-use crate::wire::Reply;
+use crate::wire::{Reply, Request};
 
 /// The database's file name.
 pub(crate) const DB_NAME: &str = "state.db";
@@ -60,6 +60,7 @@ const MIGRATIONS: [&str; 3] = [
 /// Neither of the two makes a 257th row.
 const SET_STATE: &str = "INSERT OR REPLACE INTO persona (name, state)
     SELECT ?1, ?2 WHERE (SELECT count(*) FROM persona WHERE name <> ?1) < 256";
+const RAISE_FLOOR: &str = "UPDATE machine SET floor = max(floor, CAST(?1 AS INTEGER))";
 const ADD_NACK: &str = "INSERT OR REPLACE INTO nack (hash, reason)
     SELECT ?1, ?2 WHERE (SELECT count(*) FROM nack WHERE hash <> ?1) < 256";
 const UNBAKED: &str = "no room starts; next: rebuild the Spine";
@@ -67,7 +68,6 @@ const UNTOUCHED: &str = "left untouched; next: boot the newer Spine";
 const UNFIT: &str = "nothing recorded; next: correct the value";
 const UNSPACED: &str = "left untouched; next: free space on /persist";
 const FULL: &str = "256 others are recorded; not recorded; next: reuse one of them";
-const UNKNOWN: &str = "keeper: unknown request; not done; next: report this text";
 
 /// The open database.
 pub(crate) struct Db {
@@ -108,24 +108,31 @@ impl Db {
     }
 
     /// Does what a request asks of the database. What a row cannot hold is refused by its CHECKs.
-    pub fn answer(&self, request: &[&str]) -> Reply {
-        let (op, values) = request.split_first().ok_or(UNKNOWN)?;
-        let statement = match *op {
-            "personas" => "SELECT name || ' ' || state FROM persona ORDER BY name",
-            "floor" => "SELECT CAST(floor AS TEXT) FROM machine",
-            "nacks" => "SELECT hash FROM nack",
-            "nack-get" => "SELECT reason FROM nack WHERE hash = ?1",
-            "clock" => "UPDATE machine SET floor = max(floor, CAST(?1 AS INTEGER))",
-            "set-state" => SET_STATE,
-            "nack-add" => ADD_NACK,
-            _ => return Err(UNKNOWN.to_owned()),
+    pub fn answer(&self, request: &Request) -> Result<Reply, Fault> {
+        let statement = match request {
+            Request::Personas => "SELECT name || ' ' || state FROM persona ORDER BY name",
+            Request::Nacks => "SELECT hash FROM nack",
+            Request::Clock(_) => RAISE_FLOOR,
+            Request::SetState(_) => SET_STATE,
+            _ => ADD_NACK,
         };
-        self.run(&request.join(" "), statement, params_from_iter(values))
+        let values = params_from_iter(request.fields().1);
+        let rows = self.run(&request.to_string(), statement, values)?;
+        Ok(match request {
+            Request::Personas | Request::Nacks => Reply::Lines(rows),
+            _ => Reply::Done,
+        })
+    }
+
+    /// The last-known-good time.
+    pub fn floor(&self) -> Result<u64, Fault> {
+        let floor = self.run("floor", "SELECT CAST(floor AS TEXT) FROM machine", [])?;
+        Ok(floor.concat().parse().unwrap_or_default())
     }
 
     /// Runs one statement; the first column of each row. What it changed is durable when this returns; a write that changed no
     /// row found too many there.
-    pub fn run(&self, what: &str, sql: &str, values: impl Params) -> Reply {
+    pub fn run(&self, what: &str, sql: &str, values: impl Params) -> Result<Vec<String>, Fault> {
         let rows = rows(&self.conn, sql, values).map_err(sqlite(what))?;
         if !sql.starts_with("SELECT") {
             self.wal.sync_data().map_err(at(what))?;
@@ -143,7 +150,7 @@ impl Db {
 }
 
 /// The lines of the policies that were baked into the Spine, which the factory keeps few enough for one message.
-pub(crate) fn baked(path: &str) -> Reply {
+pub(crate) fn baked(path: &str) -> Result<Vec<String>, Fault> {
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
     let lines = conn.and_then(|conn| rows(&conn, "SELECT line FROM line", []));
     lines.map_err(|error| format!("read {path}: {error}; {UNBAKED}"))

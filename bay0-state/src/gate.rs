@@ -29,7 +29,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::socket::{MsgFlags, Shutdown, shutdown};
 
 use crate::shelf::{CHUNK, Limits, Sending, Shelf};
-use crate::wire::decode;
+use crate::wire::Request;
 
 /// Longest packet.
 pub const PACKET: usize = 65_536;
@@ -210,21 +210,15 @@ impl Gate<'_> {
     /// Takes a wish from the keeper, with the room's connection; false if the keeper is gone.
     fn admit(&mut self) -> nix::Result<bool> {
         let (length, socket) = packet::receive(&self.control, &mut self.buffer, NOW)?;
-        let order = decode(self.buffer.get(..length).unwrap_or_default());
-        let (Some(socket), [wish, numbers @ ..]) = (socket, order.as_slice()) else {
+        let packet = self.buffer.get(..length).unwrap_or_default();
+        let request = Request::decode(packet);
+        let (Some(socket), Some(Request::Gate { wish, limits, .. })) = (socket, request) else {
             return Ok(length > 0);
-        };
-        let number = |at: usize| numbers.get(at).and_then(|it| it.parse().ok());
-        let limits = Limits {
-            bytes: number(0).unwrap_or(0),
-            records: number(1).unwrap_or(0),
-            rate: number(2).unwrap_or(0),
-            together: number(3).unwrap_or(0),
         };
         if self.walls.is_err() {
             self.walls = wall(self.dir);
         }
-        let wish = self.walls.clone().and_then(|()| Wish::parse(wish));
+        let wish = self.walls.clone().and_then(|()| Wish::parse(&wish));
         let work = wish.and_then(|wish| self.begin(limits, &wish));
         let work = work.unwrap_or_else(|text| once(outcome(Err(text))));
         self.newest = self.newest.saturating_add(1);

@@ -3,24 +3,7 @@
 //! The log comes first and the database second: with a database that is refused, the log and the probe still work, and the
 //! refusal itself is on record.
 //!
-//! | request | what is done | values |
-//! | --- | --- | --- |
-//! | `unlock PROFILE` | find the disk and open the vault on it, which may take a person hours (C07) | `plain`, `passphrase`, `passphrase+tpm`, `recovered` (by its recovery key), `again` or `locked`, what is to be mounted, the disk, what is to be said or nothing; then what is not as it should be of any disk |
-//! | `open BOOT_ID DISK` | mount, give up every right but files, then open everything | last-known-good time, newest sequence number, what is in force, how the previous boot ended, what ext4 has noted of its errors or nothing; then what is wrong, each of which makes the whole boot RED |
-//! | `append TEXT…` | append records to the genesis log | sequence number of the last, which no other answer has |
-//! | `probe` | write, read back and remove a marker file, and append a record (H15) | its sequence number, or why the log refuses it |
-//! | `close HOW NOW` | record how this boot ended, make everything durable; the end of this process unmounts it | |
-//! | `personas` | | `NAME STATE` each, sorted by name |
-//! | `floor` | | the last-known-good time |
-//! | `set-state NAME STATE` | record a persona's state | |
-//! | `nack-add HASH REASON` | remember that a Spine failed, and why, in at most 512 characters (H17) | |
-//! | `nack-get HASH` | | the recorded reason, or none |
-//! | `nacks` | | every hash that is remembered so |
-//! | `clock NOW` | raise the last-known-good time; it never falls | |
-//! | `baked` | | the lines of the baked policies |
-//! | `gate NAME WISH BYTES RECORDS RATE TOGETHER`, and the room's connection | have the room's own process do it ([`crate::gate`]), which answers there | |
-//!
-//! Times are UNIX seconds, a hash is the SHA-256 of a Spine in 64 lower-case hex digits.
+//! What can be asked, and what is done then: [`Request`].
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -49,10 +32,11 @@ use crate::error::{Fault, at, failed};
 use crate::gate;
 use crate::genesis::{Genesis, UNTOLD};
 use crate::vault;
-use crate::wire::{Answered, MAX_MESSAGE, Reply, decode};
+use crate::wire::{MAX_MESSAGE, Opened, Reply, Request};
 
 /// Longest that the end of one room's process is waited for: it may be in the middle of a flush.
 const GATE_DEADLINE: Duration = Duration::from_millis(500);
+const UNKNOWN: &str = "keeper: unknown request; not done; next: report this text";
 const NOT_OPEN: &str = "/persist: not open; not done; next: open it first";
 
 /// What the keeper keeps, and where.
@@ -81,97 +65,94 @@ pub fn run(socket: &UnixDatagram, config: &Config) -> i32 {
     let (mut store, mut gates) = (None::<Persist>, Gates::default());
     let mut packet = vec![0; MAX_MESSAGE];
     while let Ok((length @ 1.., given)) = receive(socket, &mut packet, MsgFlags::empty()) {
-        let request = decode(packet.get(..length).unwrap_or_default());
-        let done = match (request.as_slice(), &store) {
-            (["gate", name, order @ ..], Some(open)) => {
-                let passed = gates.pass(&open.dir, name, order, given);
-                passed.map(Answered::Values)
+        let packet = packet.get(..length).unwrap_or_default();
+        let reply = match (Request::decode(packet), &store) {
+            (Some(Request::Gate { room, .. }), Some(open)) => {
+                gates.pass(&open.dir, &room, packet, given)
             }
-            _ => {
-                if request.starts_with(&["close"]) {
+            (Some(request), _) => {
+                if matches!(request, Request::Close(..)) {
                     gates.close();
                 }
                 handle(config, &mut store, &request)
             }
+            (None, _) => Err(UNKNOWN.to_owned()),
         };
-        // An answer that cannot be sent is missed by PID 1, whose patience then ends this keeper.
-        let _ = socket.send(&done.unwrap_or_else(Answered::Refused).encode());
+        // A reply that cannot be sent is missed by PID 1, whose patience then ends this keeper.
+        let _ = socket.send(&reply.unwrap_or_else(Reply::Refused).encode());
     }
     0
 }
 
-fn handle(
-    config: &Config,
-    store: &mut Option<Persist>,
-    request: &[&str],
-) -> Result<Answered, Fault> {
+fn handle(config: &Config, store: &mut Option<Persist>, request: &Request) -> Result<Reply, Fault> {
     let open = store.as_mut().ok_or(NOT_OPEN);
-    let values = match *request {
-        ["unlock", profile] => vault::unlock(|| found(config, profile)),
-        ["open", boot_id, disk] => {
-            let (opened, values) = Persist::open(config, boot_id, disk)?;
-            *store = Some(opened);
-            Ok(values)
+    Ok(match request {
+        Request::Unlock(profile) => Reply::Unlocked(vault::unlock(|| found(config, profile))?),
+        Request::Open { boot_id, disk } => {
+            let (persist, opened) = Persist::open(config, boot_id, disk)?;
+            *store = Some(persist);
+            Reply::Opened(opened)
         }
-        ["append", ref texts @ ..] => return open?.append(texts),
-        ["probe"] => return open?.probe(),
-        ["close", how, now] => store.take().ok_or(NOT_OPEN)?.close(how, now),
-        ["baked"] => open.map_or_else(|_| db::baked(config.policies), |open| open.baked.clone()),
-        _ => open?.db.as_ref()?.answer(request),
-    };
-    values.map(Answered::Values)
+        Request::Append(texts) => open?.append(texts),
+        Request::Probe => open?.probe()?,
+        Request::Close(how, now) => store.take().ok_or(NOT_OPEN)?.close(how, *now)?,
+        Request::Baked => Reply::Lines(match open {
+            Ok(open) => open.baked.clone()?,
+            Err(_) => db::baked(config.policies)?,
+        }),
+        _ => open?.db.as_ref()?.answer(request)?,
+    })
 }
 
-/// The processes of the rooms that have wished for something, by the rooms' names.
+/// The gates of the rooms that have wished for something.
 #[derive(Default)]
-struct Gates(BTreeMap<String, (Child, OwnedFd)>);
+struct Gates(BTreeMap<PersonaName, (Child, OwnedFd)>);
 
 impl Gates {
-    /// Hands a wish on, to a process that is made if there is none or it has ended. The room hears why, if it cannot be.
-    fn pass(&mut self, dir: &Path, name: &str, order: &[&str], room: Option<OwnedFd>) -> Reply {
-        let passed = self.try_pass(dir, name, order.join("\0").as_bytes(), room.as_ref());
-        let text = passed.map_err(|errno| format!("gate {name}: {errno:?}; next: try again"));
-        if let (Err(text), Some(room)) = (&text, room) {
-            let _ = send(
-                &room,
-                &[&[gate::NOT], text.as_bytes()],
-                None,
-                MsgFlags::MSG_DONTWAIT,
-            );
+    /// Hands the packet of a wish on, to a process that is made if there is none or it has ended. The room gets the reason, if it
+    /// cannot be.
+    fn pass(
+        &mut self,
+        dir: &Path,
+        room: &PersonaName,
+        packet: &[u8],
+        given: Option<OwnedFd>,
+    ) -> Result<Reply, Fault> {
+        let passed = self.try_pass(dir, room, packet, given.as_ref());
+        let text = passed.map_err(|errno| format!("gate {room}: {errno:?}; next: try again"));
+        if let (Err(text), Some(given)) = (&text, given) {
+            let parts = [&[gate::NOT], text.as_bytes()];
+            let _ = send(&given, &parts, None, MsgFlags::MSG_DONTWAIT);
         }
-        text.map(|()| vec![])
+        text.map(|()| Reply::Done)
     }
 
     fn try_pass(
         &mut self,
         dir: &Path,
-        name: &str,
-        order: &[u8],
-        room: Option<&OwnedFd>,
+        room: &PersonaName,
+        packet: &[u8],
+        given: Option<&OwnedFd>,
     ) -> nix::Result<()> {
         let flags = MsgFlags::MSG_DONTWAIT;
-        let sent = self
-            .0
-            .get(name)
-            .map(|(_, gate)| send(gate, &[order], room, flags));
-        match sent {
+        let gate = self.0.get(room);
+        match gate.map(|(_, gate)| send(gate, &[packet], given, flags)) {
             // One that does not listen is busy with what it was asked before.
-            Some(Ok(()) | Err(Errno::EAGAIN)) => return sent.unwrap_or(Ok(())),
-            _ => self.end(name),
+            Some(sent @ (Ok(()) | Err(Errno::EAGAIN))) => return sent,
+            _ => self.end(room),
         }
-        let persona = PersonaName::parse(name).map_err(|_| Errno::EINVAL)?;
-        let dir = dir.join("rooms").join(persona.internal());
+        let dir = dir.join("rooms").join(room.internal());
         let (ours, theirs) = pair()?;
         let keep = [theirs.as_raw_fd()];
         let child = spawn(None, CloneFlags::empty(), &keep, || gate::run(theirs, &dir))?;
-        send(&ours, &[order], room, flags)?;
-        self.0.insert(name.to_owned(), (child, ours));
+        send(&ours, &[packet], given, flags)?;
+        self.0.insert(room.clone(), (child, ours));
         Ok(())
     }
 
     /// Ends one, so that another does not meet it at the lock. What it has acknowledged, the disk has.
-    fn end(&mut self, name: &str) {
-        if let Some((child, _)) = self.0.remove(name) {
+    fn end(&mut self, room: &PersonaName) {
+        if let Some((child, _)) = self.0.remove(room) {
             let _ = child.kill();
             child.wait_exit(GATE_DEADLINE);
         }
@@ -179,8 +160,8 @@ impl Gates {
     }
 
     fn close(&mut self) {
-        for name in self.0.keys().cloned().collect::<Vec<_>>() {
-            self.end(&name);
+        for room in self.0.keys().cloned().collect::<Vec<_>>() {
+            self.end(&room);
         }
     }
 }
@@ -190,14 +171,14 @@ struct Persist {
     /// Where it is: the root of what this process sees, where it has a disk.
     dir: PathBuf,
     /// The baked policies, which are outside.
-    baked: Reply,
+    baked: Result<Vec<String>, Fault>,
     log: Result<Genesis, Fault>,
     db: Result<Db, Fault>,
 }
 
 impl Persist {
-    /// Opens what can be opened; the values of the reply.
-    fn open(config: &Config, boot_id: &str, disk: &str) -> Result<(Self, Vec<String>), Fault> {
+    /// Opens what can be opened.
+    fn open(config: &Config, boot_id: &str, disk: &str) -> Result<(Self, Opened), Fault> {
         let baked = db::baked(config.policies);
         let random = File::options().write(true).open("/dev/random");
         let random = random.map_err(at("open /dev/random"))?;
@@ -216,25 +197,25 @@ impl Persist {
         }
         let mut trouble = Vec::new();
         let log = Genesis::open(dir, boot_id, &mut trouble);
-        let (mut schema, mut floor, mut seed) = (0, "0".to_owned(), "none".to_owned());
+        let (mut schema, mut floor, mut seed) = (0, 0, "none".to_owned());
         let db = Db::open(dir, &mut trouble).and_then(|db| {
             schema = db::SCHEMA;
-            floor = db.answer(&["floor"])?.concat();
+            floor = db.floor()?;
             seed = entropy::restore(&db, crediter)?;
             Ok(db)
         });
         trouble.extend(log.as_ref().err().cloned());
         trouble.extend(db.as_ref().err().cloned());
         let newest = |log: &Genesis| (log.tip.last, log.previous.clone());
-        let (seq, previous) = log.as_ref().map_or((0, UNTOLD.to_owned()), newest);
-        let note = format!("schema {schema}, log verified to record {seq}, seed {seed}");
-        let values = vec![
+        let (log_seq, previous) = log.as_ref().map_or((0, UNTOLD.to_owned()), newest);
+        let opened = Opened {
             floor,
-            seq.to_string(),
-            note,
+            log_seq,
+            note: format!("schema {schema}, log verified to record {log_seq}, seed {seed}"),
             previous,
-            worn.unwrap_or_default(),
-        ];
+            worn: worn.unwrap_or_default(),
+            trouble,
+        };
         let dir = dir.to_owned();
         let store = Self {
             dir,
@@ -242,28 +223,31 @@ impl Persist {
             log,
             db,
         };
-        Ok((store, [values, trouble].concat()))
+        Ok((store, opened))
     }
 
     /// Once a write failed, what the page cache and the disk hold may differ, so nothing more is accepted.
-    fn append(&mut self, texts: &[&str]) -> Result<Answered, Fault> {
-        let log = self.log.as_mut().map_err(|fault| fault.clone())?;
-        let recorded = log.append(texts);
-        let recorded = recorded.inspect_err(|fault| self.log = Err(fault.clone()));
-        recorded.map(Answered::Recorded)
+    fn append(&mut self, texts: &[impl AsRef<str>]) -> Reply {
+        let log = self.log.as_mut().map_err(|fault| fault.clone());
+        match log.and_then(|log| log.append(texts)) {
+            Ok(seq) => Reply::Recorded(seq),
+            Err(fault) => {
+                self.log = Err(fault.clone());
+                Reply::Unlogged(fault)
+            }
+        }
     }
 
-    fn probe(&mut self) -> Result<Answered, Fault> {
+    fn probe(&mut self) -> Result<Reply, Fault> {
         let path = self.dir.join(".probe");
         write_and_read_back(&path).map_err(at(format!("marker write {}", path.display())))?;
-        let unlogged = |fault: Fault| Ok(Answered::Unlogged(fault.to_string()));
-        self.append(&["validate: probe"]).or_else(unlogged)
+        Ok(self.append(&["validate: probe"]))
     }
 
     /// Goes on after an error, so that one failure costs one thing; the first one is reported.
-    fn close(self, how: &str, now: &str) -> Reply {
+    fn close(self, how: &str, now: u64) -> Result<Reply, Fault> {
         let kept = self.db.map_or(Ok(()), |db| {
-            let (floor, seed) = (db.answer(&["clock", now]), entropy::replace(&db));
+            let (floor, seed) = (db.answer(&Request::Clock(now)), entropy::replace(&db));
             floor.and(seed).and(db.close())
         });
         let word = if kept.is_ok() { "clean" } else { "unclean" };
@@ -271,7 +255,7 @@ impl Persist {
         let end = self.log.and_then(|mut log| log.append(&[end]));
         let synced = File::open(&self.dir).and_then(|dir| Ok(syncfs(dir)?));
         let synced = synced.map_err(at("sync /persist"));
-        kept.and(synced).and(end).map(|_| vec![])
+        kept.and(synced).and(end).map(|_| Reply::Done)
     }
 }
 

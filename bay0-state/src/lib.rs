@@ -37,9 +37,9 @@ mod tpm;
 mod vault;
 pub mod wire;
 
-pub use client::{Keeper, Op, STUCK, WRITE_DEADLINE, last_words};
+pub use client::{Keeper, STUCK, last_words};
 pub use genesis::{Summary, verify_log};
 pub use keeper::{Config, SPINE};
 pub use sha256::{hex, sha256};
 pub use vault::reseal;
-pub use wire::{Answered, Persona, Reply, State};
+pub use wire::{Access, Opened, Persona, Reply, Request, State, Unlocked, WRITE_DEADLINE};

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::statvfs::{Statvfs, statvfs};
 
 use crate::store::at;
+use crate::wire::Limits;
 
 /// Unit of `st_blocks` (`stat(2)`).
 const BLOCK: u64 = 512;
@@ -29,19 +30,6 @@ const LEAST: u64 = 4096;
 const PART: u64 = 16;
 const MOST_BYTES: u64 = 64 << 20;
 const MOST_FILES: u64 = 1024;
-
-/// What a room may keep.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Limits {
-    /// Bytes on the disk.
-    pub bytes: u64,
-    /// Objects and records.
-    pub records: u64,
-    /// Bytes a second, and as much at once; at least one [`crate::shelf::CHUNK`].
-    pub rate: u64,
-    /// Bytes that all rooms which can start have together.
-    pub together: u64,
-}
 
 /// What a file system has, in bytes and inodes.
 #[derive(Clone, Copy, Debug)]

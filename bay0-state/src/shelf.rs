@@ -24,8 +24,8 @@ use nix::fcntl::Flock;
 use crate::disk;
 use crate::frame;
 use crate::quota::Account;
-pub use crate::quota::Limits;
 use crate::store::{self, Code, Error, Store, at};
+pub use crate::wire::Limits;
 
 /// Most bytes of one packet of data: with its header it is a frame of 64 KiB.
 pub const CHUNK: usize = 65_536 - frame::HEADER;

@@ -40,7 +40,7 @@ use crate::content::{self, Kind, What};
 use crate::error::Fault;
 use crate::sha256::hex;
 use crate::tpm::Tpm;
-use crate::wire::Reply;
+use crate::wire::{Access, Unlocked};
 
 /// The disk inside the vault, once that is open: the kernel keeps it open when the keeper dies.
 const INSIDE: &str = "/dev/mapper/persist";
@@ -97,10 +97,6 @@ const GROUP: usize = 8;
 const SEALED: usize = 32;
 /// More than the TPM's child tells.
 const TOLD: usize = 8192;
-/// What opens a vault, in a word.
-const BY_PASSPHRASE: &str = "passphrase";
-const SEALED_TO: &str = "passphrase+tpm";
-const RECOVERED: &str = "recovered";
 const CONSOLE: &str = "/dev/console";
 const RESEAL: &str = "type RESEAL to seal it to this Spine, anything else to go on> ";
 const ALONE: &str = "the passphrase alone opens it; next: go on, or see docs/VAULT.md";
@@ -123,34 +119,48 @@ fn wipe(bytes: &mut [u8]) {
     }
 }
 
-/// Opens the vault on the disk that is found, or finds that there is none. The values: `again` (by a keeper before this one), or what
-/// opened it, and the disk inside; `plain` or `locked` and the disk; the disk itself; a line to be said,
-/// if there is one; what is not as it should be of any disk.
-pub(crate) fn unlock(find: impl FnOnce() -> Result<(String, Vec<String>), Fault>) -> Reply {
+/// Opens the vault on the disk that `find` finds, or finds that there is none; its notes are those of `find`.
+pub(crate) fn unlock(
+    find: impl FnOnce() -> Result<(String, Vec<String>), Fault>,
+) -> Result<Unlocked, Fault> {
     if Path::new(INSIDE).exists() {
-        return Ok(["again", INSIDE, "", "vault: open already"]
-            .map(str::to_owned)
-            .into());
+        let line = "vault: open already".to_owned();
+        return Ok(unlocked(Access::Again, "", line));
     }
     let (device, notes) = find()?;
-    let mut told = open(&device)?;
-    told.insert(2, device);
-    told.resize(4, String::new());
-    Ok([told, notes].concat())
+    let unlocked = open(&device)?;
+    Ok(Unlocked { notes, ..unlocked })
 }
 
-/// As [`unlock`]; the values without those of the disk itself.
-fn open(device: &str) -> Reply {
-    let told = |values: [&str; 3]| Ok(values.map(str::to_owned).into());
+fn unlocked(access: Access, device: &str, line: String) -> Unlocked {
+    let mounted = match access {
+        Access::Plain | Access::Locked => device,
+        _ => INSIDE,
+    };
+    Unlocked {
+        access,
+        mounted: mounted.to_owned(),
+        device: device.to_owned(),
+        line,
+        notes: vec![],
+    }
+}
+
+/// As [`unlock`], of this disk.
+fn open(device: &str) -> Result<Unlocked, Fault> {
     let kind = look(device)?;
     let console = match kind {
         Kind::Luks | Kind::Blank => terminal()?,
-        Kind::Ext4 => return Ok(["plain", device].map(str::to_owned).into()),
+        Kind::Ext4 => return Ok(unlocked(Access::Plain, device, String::new())),
         Kind::Other(what) => return Err(failed("look at", device)(format!("not empty: {what}"))),
     };
     if kind == Kind::Blank {
-        let kind = make(&console, device)?;
-        return told([kind, INSIDE, &format!("vault: {device} is a new one")]);
+        let access = make(&console, device)?;
+        return Ok(unlocked(
+            access,
+            device,
+            format!("vault: {device} is a new one"),
+        ));
     }
     let part = token(device)?.map(|token| by_tpm(|| unseal(&token)));
     let (prompt, part, why) = match part {
@@ -181,18 +191,17 @@ fn open(device: &str) -> Reply {
             run("format", EXT4, INSIDE, &[], MAKE)?;
         }
         let line = format!("vault: {device} unlocked, {wrong} wrong passphrases before");
-        return match recovered || part.0.is_empty() {
-            false => told([SEALED_TO, INSIDE, &line]),
-            true if is_recovery(&typed) => told([
-                offer(&console, device, &typed),
-                INSIDE,
-                &format!("{line}; by the recovery key: {why}"),
-            ]),
-            true => told([BY_PASSPHRASE, INSIDE, &line]),
-        };
+        return Ok(match recovered || part.0.is_empty() {
+            false => unlocked(Access::Sealed, device, line),
+            true if is_recovery(&typed) => {
+                let line = format!("{line}; by the recovery key: {why}");
+                unlocked(offer(&console, device, &typed), device, line)
+            }
+            true => unlocked(Access::Passphrase, device, line),
+        });
     }
     let line = format!("vault: FAIL: {TRIES} wrong passphrases; {OFF}");
-    told(["locked", device, &line])
+    Ok(unlocked(Access::Locked, device, line))
 }
 
 /// Tries a key. cryptsetup would take nothing for an error.
@@ -201,16 +210,16 @@ fn opens(device: &str, key: &Secret) -> Result<bool, Fault> {
 }
 
 /// Has a vault that its recovery key has opened sealed again, if somebody says so in so many letters; whether it is.
-fn offer(console: &File, device: &str, recovery: &Secret) -> &'static str {
+fn offer(console: &File, device: &str, recovery: &Secret) -> Access {
     if ask(console, RESEAL, true).is_ok_and(|it| it.0 == b"RESEAL") {
         return bound(console, seal(console, device, recovery));
     }
-    RECOVERED
+    Access::Recovered
 }
 
 /// Makes an empty disk a vault, and opens it; whether it is sealed. The TPM comes first: one that seals nothing is refused before a key
 /// depends on it.
-fn make(console: &File, device: &str) -> Result<&'static str, Fault> {
+fn make(console: &File, device: &str) -> Result<Access, Fault> {
     // The kernel counts sectors of half a KiB, whatever the disk's are.
     let sectors = fs::read_to_string(device.replace("dev", "sys/class/block") + "/size");
     let sectors: u64 = sectors
@@ -244,12 +253,12 @@ fn make(console: &File, device: &str) -> Result<&'static str, Fault> {
     let first = sealed.as_ref().map_or(&passphrase, |it| &it.recovery);
     run("format", FORMAT, device, &first.0, UNLOCK)?;
     // At once, so that its header says what opens it.
-    let kind = sealed.as_ref().map_or(BY_PASSPHRASE, |it| {
+    let access = sealed.as_ref().map_or(Access::Passphrase, |it| {
         bound(console, it.bind(device, &it.recovery, &passphrase))
     });
     opens(device, first)?;
     run("format", EXT4, INSIDE, &[], MAKE)?;
-    Ok(kind)
+    Ok(access)
 }
 
 /// Seals the vault to the Spine that runs (A02), with a new passphrase. Asks at the console.
@@ -273,9 +282,9 @@ pub fn reseal(device: &str) -> Result<String, Fault> {
 }
 
 /// A vault that could not be sealed is open all the same.
-fn bound(console: &File, sealed: Result<(), Fault>) -> &'static str {
-    let said = sealed.map_err(|why| say(console, &format!("vault: FAIL: {why}\n")));
-    said.map_or(RECOVERED, |()| SEALED_TO)
+fn bound(console: &File, sealed: Result<(), Fault>) -> Access {
+    let shown = sealed.map_err(|why| say(console, &format!("vault: FAIL: {why}\n")));
+    shown.map_or(Access::Recovered, |()| Access::Sealed)
 }
 
 fn seal(console: &File, device: &str, recovery: &Secret) -> Result<(), Fault> {

@@ -12,7 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use bay0_persona::{CloneFlags, PersonaName, spawn};
-use bay0_state::{Keeper, Op};
+use bay0_state::{Keeper, Request};
 use bay0_umbilical::{SOCKET, call};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -137,23 +137,23 @@ pub fn kills_instead(bay: &mut Bay0) -> bool {
 
 /// Under write load each acknowledged record is shown and brings a write to the database, a floor one second higher; that
 /// is shown too, and brings the next record.
-pub fn acknowledged(bay: &mut Bay0, op: Op) {
+pub fn acknowledged(bay: &mut Bay0, request: &Request) {
     if !WRITE_LOAD.load(Ordering::Relaxed) || bay.stage.is_ending() {
         return;
     }
     let (seq, floor) = (bay.keeper.log_seq(), FLOOR.load(Ordering::Relaxed));
-    match op {
-        "append" => {
+    match request {
+        Request::Append(_) => {
             bay.log.draw(format!("fault: ack seq={seq}\n"));
             let next = unix_seconds().max(floor.saturating_add(1));
             FLOOR.store(next, Ordering::Relaxed);
             if let Some(keeper) = bay.keeper.client() {
-                let _ = keeper.post("clock", &[&next.to_string()]);
+                let _ = keeper.post(Request::Clock(next), None);
             }
         }
         // The one that comes every minute may be lower, and the floor never falls; before the first one asked for
         // here there is nothing to show.
-        "clock" => {
+        Request::Clock(_) => {
             bay.log.draw(format!("fault: ack floor={floor}\n"));
             bay.log.say("fault: load");
         }

@@ -1,7 +1,7 @@
 #![allow(clippy::arithmetic_side_effects)]
 
 use super::*;
-use crate::wire::{MAX_MESSAGE, State};
+use crate::wire::{MAX_MESSAGE, Opened, State, WRITE_DEADLINE};
 use bay0_persona::PersonaName;
 use nix::mount::{MsFlags, mount, umount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -27,39 +27,27 @@ fn plain(dir: &Path) -> Config<'_> {
     }
 }
 
-/// What opening found: floor, newest record, what is in force, how the previous boot ended, and what is wrong; errors of ext4 it cannot find.
-#[derive(Debug, PartialEq)]
-struct Opened {
-    floor: String,
-    log_seq: String,
-    note: String,
-    previous: String,
-    trouble: Vec<String>,
+fn to_open(boot: &str, disk: &str) -> Request {
+    let (boot_id, disk) = (boot.to_owned(), disk.to_owned());
+    Request::Open { boot_id, disk }
 }
 
 fn opened(dir: &TempDir, boot: &str) -> (Keeper, Opened) {
     let mut keeper = Keeper::start(&plain(dir.path())).unwrap();
-    let mut values = keeper.call("open", &[boot, ""]).unwrap();
-    let trouble = values.split_off(5);
-    let [floor, log_seq, note, previous, worn] = values.try_into().unwrap();
-    assert_eq!(worn, "", "no disk, no errors of one");
-    let opened = Opened {
-        floor,
-        log_seq,
-        note,
-        previous,
-        trouble,
-    };
-    (keeper, opened)
+    match keeper.call(to_open(boot, "")).unwrap() {
+        Reply::Opened(opened) => (keeper, opened),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn set_state(keeper: &mut Keeper, name: &PersonaName, state: State) {
-    let args = [&name.to_string(), state.tag()];
-    assert_eq!(told(keeper.call("set-state", &args)), Ok(vec![]));
+    let name = name.clone();
+    let reply = keeper.call(Request::SetState(Persona { name, state }));
+    assert_eq!(told(reply), Ok(Reply::Done));
 }
 
 fn close(keeper: &mut Keeper, how: &str, now: u64) -> Result<(), String> {
-    told(keeper.call("close", &[how, &now.to_string()])).map(drop)
+    told(keeper.call(Request::Close(how.to_owned(), now))).map(drop)
 }
 
 /// An outcome that can be compared: an error is its text.
@@ -67,21 +55,24 @@ fn told<T>(outcome: io::Result<T>) -> Result<T, String> {
     outcome.map_err(|error| error.to_string())
 }
 
-/// What a request that is recorded answers: the sequence number.
-fn recorded(keeper: &mut Keeper, op: Op, args: &[&str]) -> Result<u64, String> {
-    told(keeper.send(op, args, None, Some(deadline(op))))?;
-    match told(keeper.wait())? {
-        Answered::Recorded(seq) => Ok(seq),
-        other => Err(other.values().unwrap_err()),
+/// The reply to a request that is recorded: the sequence number.
+fn recorded(keeper: &mut Keeper, request: Request) -> Result<u64, String> {
+    match told(keeper.call(request))? {
+        Reply::Recorded(seq) => Ok(seq),
+        other => panic!("{other:?}"),
     }
 }
 
+fn to_append(texts: &[&str]) -> Request {
+    Request::Append(texts.iter().map(ToString::to_string).collect())
+}
+
 fn append(keeper: &mut Keeper, texts: &[&str]) -> Result<u64, String> {
-    recorded(keeper, "append", texts)
+    recorded(keeper, to_append(texts))
 }
 
 fn probe(keeper: &mut Keeper) -> Result<u64, String> {
-    recorded(keeper, "probe", &[])
+    recorded(keeper, Request::Probe)
 }
 
 /// The exit code of a keeper to which our end of the socket is closed.
@@ -136,10 +127,11 @@ fn h10_a_whole_life_of_state_over_two_boots() {
     let dir = tempdir().unwrap();
     let (mut keeper, first) = opened(&dir, BOOT);
     let expected = Opened {
-        floor: "0".into(),
-        log_seq: "0".into(),
+        floor: 0,
+        log_seq: 0,
         note: "schema 3, log verified to record 0, seed none".into(),
         previous: crate::genesis::UNTOLD.into(),
+        worn: String::new(),
         trouble: vec![],
     };
     assert_eq!(first, expected);
@@ -150,11 +142,9 @@ fn h10_a_whole_life_of_state_over_two_boots() {
     set_state(&mut keeper, &mail, State::Starting);
     set_state(&mut keeper, &work, State::Starting);
     set_state(&mut keeper, &work, State::Running);
-    for (op, args) in [
-        ("nack-add", &["ab".repeat(32).as_str(), "hung"][..]),
-        ("clock", &["2000"]),
-    ] {
-        assert_eq!(told(keeper.call(op, args)), Ok(vec![]));
+    let (hash, reason) = ("ab".repeat(32), "hung".to_owned());
+    for request in [Request::AddNack { hash, reason }, Request::Clock(2000)] {
+        assert_eq!(told(keeper.call(request)), Ok(Reply::Done));
     }
     assert_eq!(append(&mut keeper, &["one", "two"]), Ok(2));
     assert_eq!(probe(&mut keeper), Ok(3));
@@ -168,20 +158,19 @@ fn h10_a_whole_life_of_state_over_two_boots() {
     let seed = second.note.rsplit(' ').next().unwrap();
     assert_eq!(seed.len(), 16);
     let expected = Opened {
-        floor: "3000".into(),
-        log_seq: "4".into(),
+        floor: 3000,
+        log_seq: 4,
         note: format!("schema 3, log verified to record 4, seed {seed}"),
         previous: format!("{tail}ended clean poweroff"),
+        worn: String::new(),
         trouble: vec![],
     };
     assert_eq!(second, expected);
     let personas = [(work, State::Running), (mail, State::Starting)]
         .map(|(name, state)| Persona { name, state });
     assert_eq!(told(keeper.personas()), Ok(personas.into()));
-    for (hash, reason) in [("ab", vec!["hung".to_owned()]), ("cd", vec![])] {
-        let reply = keeper.call("nack-get", &[&hash.repeat(32)]);
-        assert_eq!(told(reply), Ok(reason));
-    }
+    let nacks = keeper.lines(Request::Nacks);
+    assert_eq!(told(nacks), Ok(vec!["ab".repeat(32)]));
     assert!(!dir.path().join(".probe").exists());
 }
 
@@ -203,7 +192,7 @@ fn t04_baked_policies_are_read_without_a_disk_in_one_reply_however_many() {
         policies: path.to_str().unwrap(),
     };
     let mut keeper = Keeper::start(&config).unwrap();
-    let lines = keeper.call("baked", &[]).unwrap();
+    let lines = keeper.lines(Request::Baked).unwrap();
     let lengths: Vec<usize> = lines.iter().map(String::len).collect();
     assert_eq!(
         (lines[0].as_str(), &lengths[1..]),
@@ -213,7 +202,7 @@ fn t04_baked_policies_are_read_without_a_disk_in_one_reply_however_many() {
 
 #[test]
 fn h10_a_row_that_is_no_persona_is_refused() {
-    let mut keeper = fake(|_| Answered::Values(vec!["p://Work running".into()]));
+    let mut keeper = fake(|_| Reply::Lines(vec!["p://Work running".into()]));
     let text =
         "keeper personas: the keeper died; state is dirty; next: check the disk, then reboot";
     assert_eq!(told(keeper.personas()), Err(text.into()));
@@ -256,13 +245,13 @@ fn h06_a_keeper_that_hangs_costs_the_deadline_and_no_more() {
         }
     })
     .unwrap();
-    keeper.post("probe", &[]).unwrap();
+    keeper.post(Request::Probe, None).unwrap();
     let late = |op| {
         format!(
             "keeper {op}: no answer in 200 ms; state is dirty; next: check the disk, then reboot"
         )
     };
-    let error = keeper.call("personas", &[]).unwrap_err();
+    let error = keeper.call(Request::Personas).unwrap_err();
     assert_eq!(error.to_string(), late("personas"), "behind a posted one");
     while keeper.time_left() != Some(Duration::ZERO) {
         assert_eq!(told(keeper.receive(Duration::ZERO)), Ok(None));
@@ -281,18 +270,21 @@ fn h06_a_posted_request_is_given_up_when_nothing_has_moved_for_so_long() {
         }
     });
     assert_eq!(keeper.patience, Duration::from_secs(300));
-    keeper.post("unlock", &[]).unwrap();
+    keeper.post(Request::Unlock(String::new()), None).unwrap();
     assert!(keeper.waits().is_none(), "a person");
     keeper.flight = None;
     keeper.patience = 2 * READ_DEADLINE;
-    keeper.post("append", &[]).unwrap();
+    keeper.post(to_append(&[]), None).unwrap();
     let begun = Instant::now();
     while begun.elapsed() < 3 * READ_DEADLINE {
         keeper.moved();
         assert!(keeper.expired().is_none(), "the disk moves");
     }
-    let (op, waited) = keeper.waits().unwrap();
-    assert!(op == "append" && waited >= 3 * READ_DEADLINE, "{waited:?}");
+    let (request, waited) = keeper.waits().unwrap();
+    assert!(
+        request.word() == "append" && waited >= 3 * READ_DEADLINE,
+        "{waited:?}"
+    );
     while keeper.expired().is_none() {}
     let text =
         "keeper append: no answer in 400 ms; state is dirty; next: check the disk, then reboot";
@@ -330,7 +322,7 @@ fn h06_a_keeper_that_dies_is_noticed_at_once() {
     assert_eq!(ended(&keeper), Some(0));
     for op in ["probe", "idle"] {
         let error = match op {
-            "probe" => keeper.call(op, &[]).unwrap_err(),
+            "probe" => keeper.call(Request::Probe).unwrap_err(),
             _ => keeper.receive(Duration::ZERO).unwrap_err(),
         };
         assert_eq!(error.kind(), ErrorKind::BrokenPipe);
@@ -340,7 +332,7 @@ fn h06_a_keeper_that_dies_is_noticed_at_once() {
 }
 
 /// A keeper that answers each request with what `body` makes of its number, from 1.
-fn fake(body: impl Fn(u64) -> Answered) -> Keeper {
+fn fake(body: impl Fn(u64) -> Reply) -> Keeper {
     Keeper::start_with(move |socket| {
         let mut packet = vec![0; MAX_MESSAGE];
         for number in 1.. {
@@ -360,24 +352,27 @@ fn fake(body: impl Fn(u64) -> Answered) -> Keeper {
 fn h06_a_call_that_was_not_answered_in_time_stays_in_flight_until_the_keeper_is_killed() {
     let mut keeper = fake(|_| {
         std::thread::sleep(2 * READ_DEADLINE);
-        Answered::Values(vec![])
+        Reply::Done
     });
     let late =
         "keeper personas: no answer in 200 ms; state is dirty; next: check the disk, then reboot";
-    assert_eq!(told(keeper.call("personas", &[])), Err(late.to_owned()));
+    assert_eq!(told(keeper.call(Request::Personas)), Err(late.to_owned()));
     assert_eq!(keeper.time_left(), Some(Duration::ZERO));
     assert_eq!(keeper.expired().unwrap().to_string(), late);
     // Not asked again, not even when the late reply is there: it could be taken for this one's.
     std::thread::sleep(2 * READ_DEADLINE);
     assert_eq!(append(&mut keeper, &["x"]), Err(late.to_owned()));
-    assert_eq!(told(keeper.post("probe", &[])), Err(late.to_owned()));
+    assert_eq!(
+        told(keeper.post(Request::Probe, None)),
+        Err(late.to_owned())
+    );
 }
 
 #[test]
 fn h10_a_reply_of_the_wrong_kind_counts_as_a_dead_keeper() {
     let text = "keeper open: the keeper died; state is dirty; next: check the disk, then reboot";
     let mut keeper = Keeper::start_with(|socket| socket.send(b"yes").map_or(1, |_| 0)).unwrap();
-    let error = keeper.call("open", &[BOOT, ""]).unwrap_err();
+    let error = keeper.call(to_open(BOOT, "")).unwrap_err();
     assert_eq!(
         (error.kind(), error.to_string()),
         (ErrorKind::BrokenPipe, text.into())
@@ -386,21 +381,21 @@ fn h10_a_reply_of_the_wrong_kind_counts_as_a_dead_keeper() {
 
 #[test]
 fn a11_one_request_is_in_flight_at_a_time() {
-    let mut keeper = fake(Answered::Recorded);
+    let mut keeper = fake(Reply::Recorded);
     assert_eq!(
         (told(keeper.receive(Duration::ZERO)), keeper.time_left()),
         (Ok(None), None)
     );
-    keeper.post("append", &[]).unwrap();
+    keeper.post(to_append(&[]), None).unwrap();
     // One behind it gets its own reply; the other one is dropped.
-    keeper.post("append", &[]).unwrap();
+    keeper.post(to_append(&[]), None).unwrap();
     assert_eq!(append(&mut keeper, &[]), Ok(3));
     assert!(keeper.time_left().is_none() && keeper.expired().is_none());
     assert_eq!(told(keeper.receive(Duration::ZERO)), Ok(None));
-    keeper.post("append", &[]).unwrap();
+    keeper.post(to_append(&[]), None).unwrap();
     let mut fds = [PollFd::new(keeper.socket.as_fd(), PollFlags::POLLIN)];
     poll(&mut fds, PollTimeout::NONE).unwrap();
-    let fourth = Some(("append", Answered::Recorded(4)));
+    let fourth = Some((to_append(&[]), Reply::Recorded(4)));
     assert_eq!(told(keeper.receive(Duration::ZERO)), Ok(fourth));
     assert_eq!(keeper.time_left(), None);
 }
@@ -409,7 +404,7 @@ fn a11_one_request_is_in_flight_at_a_time() {
 fn c03_last_words_are_on_disk_whatever_was_in_flight_before() {
     let dir = tempdir().unwrap();
     let (mut keeper, _) = opened(&dir, BOOT);
-    keeper.post("append", &["posted"]).unwrap();
+    keeper.post(to_append(&["posted"]), None).unwrap();
     last_words(&keeper.socket, "oh");
     assert_eq!(
         ended(&keeper),
@@ -453,9 +448,9 @@ fn a16_a_packet_that_is_no_request_is_answered_and_survived() {
     let (mut keeper, _) = opened(&dir, BOOT);
     for packet in [&b"format-disk"[..], b"\xff", &[0; MAX_MESSAGE + 1]] {
         keeper.socket.send(packet).unwrap();
-        let (_, reply) = keeper.receive(WRITE_DEADLINE).unwrap().unwrap();
+        let reply = Reply::decode(&keeper.packet(WRITE_DEADLINE).unwrap());
         let text = "keeper: unknown request; not done; next: report this text";
-        assert_eq!(reply, Answered::Refused(text.to_owned()));
+        assert_eq!(reply, Some(Reply::Refused(text.to_owned())));
     }
     assert_eq!(append(&mut keeper, &["still here"]), Ok(1));
 }
@@ -569,7 +564,7 @@ fn h05_only_the_keeper_sees_persist_mounted() {
         policies: "",
     };
     let mut keeper = Keeper::start(&config).unwrap();
-    let opened = keeper.call("open", &[BOOT, &device]);
+    let opened = keeper.call(to_open(BOOT, &device));
     let mounts = |pid: &str| fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
     let seen = mounts(&keeper.child.pid.to_string());
     let ours = mounts("self");
@@ -579,7 +574,8 @@ fn h05_only_the_keeper_sees_persist_mounted() {
         .args(["--detach", &device])
         .status()
         .unwrap();
-    assert_eq!(opened.unwrap().len(), 5, "no trouble");
+    let sound = |it: &Reply| matches!(it, Reply::Opened(it) if it.trouble.is_empty());
+    assert!(opened.as_ref().is_ok_and(sound), "{opened:?}");
     assert_eq!((close, exit, busy.success()), (Ok(()), Some(0), true));
     // The disk is its root, and all that it sees.
     let root = seen.contains(" / / rw,nosuid,nodev,noexec,") && seen.contains("errors=remount-ro");
@@ -612,7 +608,7 @@ fn h06_a_disk_that_cannot_be_mounted_is_a_dirty_boot_and_says_why() {
         };
         let mut keeper = Keeper::start(&config).unwrap();
         let text = format!("mount {at} (ext4, {device}): {why}");
-        assert_eq!(told(keeper.call("open", &[BOOT, device])), Err(text));
+        assert_eq!(told(keeper.call(to_open(BOOT, device))), Err(text));
         let text = "/persist: not open; not done; next: open it first";
         assert_eq!(
             probe(&mut keeper),

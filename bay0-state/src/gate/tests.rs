@@ -7,6 +7,7 @@
 use super::*;
 use crate::frame;
 use crate::shelf::SEGMENT;
+use bay0_persona::PersonaName;
 use std::fs;
 use std::path::PathBuf;
 use std::thread::{JoinHandle, spawn};
@@ -56,15 +57,13 @@ impl Room {
         for _ in 0..pieces {
             say(&ours, DATA, &[7; 1000]).unwrap();
         }
-        let Limits {
-            bytes,
-            records,
-            rate,
-            together,
-        } = self.limits;
-        let order = format!("{wish}\0{bytes}\0{records}\0{rate}\0{together}");
+        let request = Request::Gate {
+            room: PersonaName::parse("p://work").unwrap(),
+            wish: wish.to_owned(),
+            limits: self.limits,
+        };
         let control = self.control.as_ref().unwrap();
-        packet::send(control, &[order.as_bytes()], Some(&theirs), PLAIN).unwrap();
+        packet::send(control, &[&request.encode()], Some(&theirs), PLAIN).unwrap();
         ours
     }
 

@@ -64,7 +64,14 @@ fn u04_what_is_said_of_disks_comes_behind_what_is_said_of_the_vault() {
     let disk = disk(&[(0x438, b"\x53\xef")]);
     let path = disk.path().to_str().unwrap();
     let told = unlock(|| Ok((path.to_owned(), vec!["a".to_owned(), "b".to_owned()])));
-    assert_eq!(told.unwrap(), ["plain", path, path, "", "a", "b"]);
+    let expected = Unlocked {
+        access: Access::Plain,
+        mounted: path.to_owned(),
+        device: path.to_owned(),
+        line: String::new(),
+        notes: vec!["a".to_owned(), "b".to_owned()],
+    };
+    assert_eq!(told.unwrap(), expected);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use bay0_persona::confine::Rights;
 use bay0_persona::disks::{self, VARS};
-use bay0_state::{Keeper, Persona, State};
+use bay0_state::{Keeper, Persona, Request, State};
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::{errno::Errno, libc};
@@ -150,8 +150,11 @@ pub fn reconcile(
         let Some(why) = bay0_reconcile::absent(*state) else {
             continue;
         };
-        let args = [&name.to_string(), State::Stopped.tag()];
-        log.say(match keeper.call("set-state", &args) {
+        let stopped = Persona {
+            name: name.clone(),
+            state: State::Stopped,
+        };
+        log.say(match keeper.call(Request::SetState(stopped)) {
             Ok(_) => format!("reconcile: {name}: {why}; recorded as stopped"),
             Err(error) => {
                 health.fail("reconcile");

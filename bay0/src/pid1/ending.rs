@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use bay0_persona::confine::{Rights, confine};
 use bay0_persona::disks::VARS;
 use bay0_persona::{Child, CloneFlags, Group, ROOMS, spawn};
-use bay0_state::{Keeper, WRITE_DEADLINE};
+use bay0_state::{Keeper, Request, WRITE_DEADLINE};
 use nix::sys::reboot::{RebootMode, reboot};
 
 use super::say::{CONSOLE_RETRY, Log};
@@ -62,7 +62,7 @@ pub fn stop_rooms() -> Result<String> {
 /// What is lost.
 pub fn close(keeper: Option<&mut Keeper>, way: Way) -> Result<String> {
     let (keeper, begun) = (keeper.context("no keeper")?, Instant::now());
-    let closed = keeper.call("close", &[way.word(), &unix_seconds().to_string()]);
+    let closed = keeper.call(Request::Close(way.word().to_owned(), unix_seconds()));
     // It has no right to unmount: /persist goes with the last process that sees it, whatever else has failed.
     let _ = keeper.socket.shutdown(Shutdown::Both);
     let left = WRITE_DEADLINE.saturating_sub(begun.elapsed());

@@ -1,11 +1,12 @@
 //! What PID 1 knows of its own health, and who has asked (H15): failed steps, why nothing is stored, what is worn, the disk's errors,
 //! the verdict.
 
+use bay0_state::Access;
 use bay0_umbilical::{ConnId, Server};
 use bay0_validate::{Component, Finding, Level, Report, encode, verdict};
 
 use super::disk::Disk;
-use super::keeper::{Keeping, MOUNTED, Probe};
+use super::keeper::{Keeping, Probed};
 use super::say::Log;
 use super::watchdog::Watchdog;
 use crate::sys::boot_ms;
@@ -73,13 +74,14 @@ impl Health {
 
     /// The keeper has opened the disk.
     pub fn opened(&mut self, keeper: &Keeping) {
-        self.disk.opened(keeper.unlocked(MOUNTED));
+        self.disk
+            .opened(keeper.disk().map(|it| it.mounted.as_str()));
     }
 
     /// Looks at the kernel's counters of the disk while there is a keeper: whether it moves, and whether it is worse than it was.
     pub fn look(&mut self, keeper: &mut Keeping, log: &mut Log) {
-        let device = keeper.unlocked(MOUNTED).filter(|_| keeper.is_there());
-        let Some(look) = device.map(|device| self.disk.look(device)) else {
+        let device = keeper.disk().filter(|_| keeper.is_there());
+        let Some(look) = device.map(|it| self.disk.look(&it.mounted)) else {
             return;
         };
         if look.moved {
@@ -137,7 +139,7 @@ impl Health {
     /// Answers everybody who has asked with what PID 1 itself knows.
     pub fn answer(
         &mut self,
-        probe: Probe,
+        probe: Probed,
         keeper: &Keeping,
         dog: Option<&Watchdog>,
         server: Option<&mut Server>,
@@ -180,7 +182,7 @@ impl Health {
 
     /// What PID 1 itself knows: the line of a finding for each component. `dog`: what was found of the watchdog. The root is the
     /// validator's to prove.
-    fn report(&self, probe: Probe, keeper: &Keeping, dog: Finding) -> String {
+    fn report(&self, probe: Probed, keeper: &Keeping, dog: Finding) -> String {
         let steps = self.failed.join(", ");
         let boot = match steps.is_empty() {
             true => Ok("every step done".to_owned()),
@@ -190,7 +192,7 @@ impl Health {
         let all = [persist, log, dog, Finding::new(Component::Boot, boot)];
         let vault = keeper
             .is_vault()
-            .then(|| match keeper.disk_is("recovered") {
+            .then(|| match keeper.disk_is(Access::Recovered) {
                 true => Finding::yellow(Component::Vault, UNSEALED),
                 false => Finding::new(Component::Vault, Ok("open".to_owned())),
             });
@@ -201,15 +203,15 @@ impl Health {
     }
 
     /// How `/persist` and the log are. Slow is not dead: a probe that waits, or has its reply, is no failure.
-    fn stored(&self, probe: Probe, keeper: &Keeping) -> [Finding; 2] {
-        let unmarked = matches!(probe, Probe::Unmarked(_));
+    fn stored(&self, probe: Probed, keeper: &Keeping) -> [Finding; 2] {
+        let unmarked = matches!(probe, Probed::Unmarked(_));
         let marked = Ok("marker written and read back".to_owned());
         let untried = Err("not tried; next: see persist".to_owned());
         let (persist, log) = match probe {
-            Probe::Durable(seq) => (marked, Ok(format!("record {seq} is durable"))),
-            Probe::Unlogged(why) => (marked, Err(why)),
-            Probe::Unmarked(why) => (Err(why), untried),
-            Probe::Untried => (Err(String::new()), untried),
+            Probed::Durable(seq) => (marked, Ok(format!("record {seq} is durable"))),
+            Probed::Unlogged(why) => (marked, Err(why)),
+            Probed::Unmarked(why) => (Err(why), untried),
+            Probed::Untried => (Err(String::new()), untried),
         };
         // A boot that began dirty stays dirty, whatever works by now.
         let dirty = self.trouble.iter().chain(keeper.cause());
@@ -242,6 +244,7 @@ fn is_well(findings: &[Finding]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::keeper::tests::unlocked;
     use super::*;
 
     #[test]
@@ -262,7 +265,7 @@ mod tests {
         }
     }
 
-    fn report(health: &Health, probe: Probe, keeper: &Keeping) -> String {
+    fn report(health: &Health, probe: Probed, keeper: &Keeping) -> String {
         let dog = Finding::new(Component::Watchdog, Ok("counts".to_owned()));
         let sent = health.report(probe, keeper, dog);
         let findings = bay0_validate::decode(&sent).unwrap();
@@ -273,15 +276,15 @@ mod tests {
     fn h15_every_part_has_a_finding_and_what_failed_is_named() {
         let (mut health, mut keeper) = (Health::default(), Keeping::default());
         let green = "GREEN persist: marker written and read back\nGREEN log: record 7 is durable\nGREEN watchdog: counts\nGREEN boot: every step done\n";
-        assert_eq!(report(&health, Probe::Durable(7), &keeper), green);
+        assert_eq!(report(&health, Probed::Durable(7), &keeper), green);
         assert!(health.fail("rooms") && !health.fail("rooms") && health.only_rooms_failed());
         let mut log = Log::default();
         for text in ["worn; next: x", "worn; next: x", ""] {
             health.wear(text, &mut log);
         }
         assert_eq!(log.text().lines().count(), 1);
-        keeper.remember_unlocked(Ok(vec!["recovered".to_owned()]));
-        let report = report(&health, Probe::Durable(7), &keeper);
+        keeper.remember_unlocked(Ok(unlocked(Access::Recovered)));
+        let report = report(&health, Probed::Durable(7), &keeper);
         let rest = "RED boot: failed: rooms; next: see why with log\nYELLOW vault: not sealed to this Spine; next: reseal\nYELLOW disk: worn; next: x\n";
         assert!(report.ends_with(rest), "{report}");
     }
@@ -289,23 +292,23 @@ mod tests {
     #[test]
     fn h06_slow_is_yellow_and_a_dirty_boot_is_red_whatever_works_by_now() {
         let (mut health, keeper) = (Health::default(), Keeping::slow());
-        let slow = report(&health, Probe::Untried, &keeper);
+        let slow = report(&health, Probed::Untried, &keeper);
         assert!(
             slow.contains("YELLOW persist: requests take 2000 ms; others wait"),
             "{slow}"
         );
         assert!(slow.contains("YELLOW log: not tried"), "{slow}");
-        let unlogged = Probe::Unlogged("append: EIO; next: x".to_owned());
+        let unlogged = Probed::Unlogged("append: EIO; next: x".to_owned());
         let failed = report(&health, unlogged, &keeper);
         assert!(failed.contains("YELLOW log: append: EIO"), "{failed}");
-        let unmarked = Probe::Unmarked("marker: EIO; next: x".to_owned());
+        let unmarked = Probed::Unmarked("marker: EIO; next: x".to_owned());
         let failed = report(&health, unmarked, &keeper);
         assert!(
             failed.contains("RED persist: marker: EIO; next: x\nRED log: not tried"),
             "{failed}"
         );
         health.soil("dirty; next: y");
-        let dirty = report(&health, Probe::Durable(7), &keeper);
+        let dirty = report(&health, Probed::Durable(7), &keeper);
         assert!(
             dirty.contains("RED persist: dirty; next: y\nGREEN log"),
             "{dirty}"

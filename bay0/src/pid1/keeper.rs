@@ -20,7 +20,9 @@ use std::time::{Duration, Instant};
 
 use bay0_persona::PersonaName;
 use bay0_persona::disks::VARS;
-use bay0_state::{Answered, Keeper, Op, Reply, SPINE, State, WRITE_DEADLINE};
+use bay0_state::{
+    Access, Keeper, Opened, Persona, Reply, Request, SPINE, State, Unlocked, WRITE_DEADLINE,
+};
 use nix::libc;
 use nix::unistd::getpid;
 
@@ -38,55 +40,37 @@ const RESTARTS: u32 = 3;
 /// How often the last-known-good time is written.
 const FLOOR: Duration = Duration::from_secs(60);
 const UNENCRYPTED: &str = "/persist is no vault; booting dirty; next: attach one, or an empty disk";
-/// The places of what `unlock` is answered: what the disk is, what is to be mounted, the disk itself (`bay0_state::keeper`).
-const KIND: usize = 0;
-/// See [`KIND`].
-pub const MOUNTED: usize = 1;
-/// See [`KIND`].
-pub const DEVICE: usize = 2;
-
 /// What has become of a request, or of the keeper.
 #[must_use]
 pub enum Event {
     /// It died, hangs, or cannot open `/persist`.
     Lost(io::Error),
     /// It has unlocked the disk, or could not.
-    Unlocked(Reply),
+    Unlocked(Result<Unlocked, String>),
     /// One in operation has opened `/persist`, or could not.
-    Opened(Reply),
-    /// Validations that wait are answered with this.
-    Probed(Probe),
+    Opened(Result<Opened, String>),
+    /// Validations that wait are answered.
+    Probed(Probed),
     /// It has refused to append to the log.
     Unlogged(String),
     /// A Spine that failed is remembered: now it may be overwritten.
     Remembered,
     /// It has done this.
     #[cfg(feature = "fault")]
-    Done(Op),
+    Done(Request),
 }
 
-/// How `/persist` and its log are, as a probe has found them.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Probe {
-    /// The marker was written and read back, and this record is durable.
+/// What a probe of `/persist` has found.
+#[derive(Debug, PartialEq)]
+pub enum Probed {
+    /// The marker and this record are durable.
     Durable(u64),
-    /// The marker was, and the log refuses its record.
+    /// The marker is; the log takes no record.
     Unlogged(String),
-    /// The marker could not be written or read back.
+    /// The marker is not.
     Unmarked(String),
-    /// There is no keeper, or it is slow.
+    /// There is no keeper, or a slow one.
     Untried,
-}
-
-impl Probe {
-    fn of(answer: Answered) -> Self {
-        match answer {
-            Answered::Recorded(seq) => Self::Durable(seq),
-            Answered::Unlogged(why) => Self::Unlogged(why),
-            Answered::Refused(why) => Self::Unmarked(why),
-            Answered::Values(_) => Self::Untried,
-        }
-    }
 }
 
 /// What follows when it is lost.
@@ -110,9 +94,9 @@ pub struct Keeping {
     /// How often it was started again.
     restarts: u32,
     /// What it has answered `unlock` with.
-    unlocked: Option<Reply>,
+    unlocked: Option<Result<Unlocked, String>>,
     /// What the database does not have yet: states of rooms, and Spines that failed.
-    records: VecDeque<(Op, [String; 2])>,
+    records: VecDeque<Request>,
     /// What rooms wish to keep.
     wishes: Wishes,
     /// Last genesis record that was acknowledged.
@@ -127,29 +111,32 @@ impl Keeping {
     /// # Errors
     /// It could not be started or asked.
     pub fn start(&mut self, facts: &Facts, stage: Stage, poll: &mut Poll) -> io::Result<()> {
-        let (op, args) = match stage.is_up() {
-            true => ("open", self.to_open(facts)?),
-            false => ("unlock", vec![facts.profile().to_owned()]),
+        let request = match stage.is_up() {
+            true => self.to_open(facts)?,
+            false => Request::Unlock(facts.profile().to_owned()),
         };
         let mut keeper = Keeper::start(&SPINE)?;
-        keeper.post(op, &args.iter().map(String::as_str).collect::<Vec<_>>())?;
+        keeper.post(request, None)?;
         poll.watch(&keeper.socket, Source::Keeper)?;
         poll.watch(&keeper.child.pidfd, Source::Keeper)?;
         self.install(Some(keeper));
         Ok(())
     }
 
-    /// What the keeper is told to open: the kernel's id of this boot (`random(4)`), and the disk.
-    fn to_open(&self, facts: &Facts) -> io::Result<Vec<String>> {
-        let unlocked = self.unlocked.clone().unwrap_or_else(|| Ok(vec![]));
-        let unlocked = unlocked.map_err(io::Error::other)?;
+    /// The request to open the disk that is unlocked, in this boot (`random(4)`).
+    fn to_open(&self, facts: &Facts) -> io::Result<Request> {
+        if let Some(Err(text)) = &self.unlocked {
+            return Err(io::Error::other(text.clone()));
+        }
         if facts.is_release() && !self.is_vault() {
             return Err(io::Error::other(UNENCRYPTED));
         }
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
         let boot_id = boot_id.as_deref().unwrap_or("unknown").trim_end();
-        let disk = unlocked.get(MOUNTED).map_or("", String::as_str);
-        Ok([boot_id, disk].map(str::to_owned).into())
+        Ok(Request::Open {
+            boot_id: boot_id.to_owned(),
+            disk: self.disk().map_or(String::new(), |it| it.mounted.clone()),
+        })
     }
 
     /// Puts another keeper, or none, in the place of the one that was, which dies with that; the panic hook gets a socket of
@@ -164,18 +151,27 @@ impl Keeping {
     ///
     /// # Errors
     /// The keeper's refusal, or its end.
-    pub fn open(&mut self, facts: &Facts) -> io::Result<Vec<String>> {
-        let args = self.to_open(facts)?;
-        self.call("open", &args.iter().map(String::as_str).collect::<Vec<_>>())
+    pub fn open(&mut self, facts: &Facts) -> io::Result<Opened> {
+        let request = self.to_open(facts)?;
+        match self.there()?.call(request)? {
+            Reply::Opened(opened) => Ok(opened),
+            other => Err(io::Error::other(format!(
+                "keeper open: {other:?}; not understood; next: report this text"
+            ))),
+        }
     }
 
-    /// Asks it for something that the boot waits for.
+    /// Asks for lines that the boot waits for.
     ///
     /// # Errors
     /// The keeper's refusal, or its end.
-    pub fn call(&mut self, op: Op, args: &[&str]) -> io::Result<Vec<String>> {
+    pub fn lines(&mut self, request: Request) -> io::Result<Vec<String>> {
+        self.there()?.lines(request)
+    }
+
+    fn there(&mut self) -> io::Result<&mut Keeper> {
         let none = || io::Error::other("no keeper");
-        self.client.as_mut().ok_or_else(none)?.call(op, args)
+        self.client.as_mut().ok_or_else(none)
     }
 
     /// The keeper, for those that have more to ask of it: the start of the database, and the end.
@@ -188,42 +184,32 @@ impl Keeping {
         self.client.is_some()
     }
 
-    /// Remembers what the keeper has told of the disk. One that was started again cannot know how it was unlocked.
-    pub fn remember_unlocked(&mut self, reply: Reply) {
-        let again = reply
-            .iter()
-            .flatten()
-            .next()
-            .is_some_and(|it| it == "again");
+    /// Remembers how the keeper has unlocked the disk. One that was started again cannot know.
+    pub fn remember_unlocked(&mut self, unlocked: Result<Unlocked, String>) {
+        let again = matches!(&unlocked, Ok(it) if it.access == Access::Again);
         if self.unlocked.is_none() || !again {
-            self.unlocked = Some(reply);
+            self.unlocked = Some(unlocked);
         }
     }
 
-    /// Whether the keeper has told this of the disk.
-    pub fn disk_is(&self, word: &str) -> bool {
-        self.unlocked(KIND).is_some_and(|found| found == word)
+    /// The disk, once it is unlocked.
+    pub fn disk(&self) -> Option<&Unlocked> {
+        self.unlocked.as_ref()?.as_ref().ok()
     }
 
-    /// One of the values that the keeper has answered `unlock` with.
-    pub fn unlocked(&self, place: usize) -> Option<&str> {
-        let mut values = self.unlocked.iter().flatten().flatten();
-        values.nth(place).map(String::as_str)
+    /// Whether the disk was unlocked so.
+    pub fn disk_is(&self, access: Access) -> bool {
+        self.disk().is_some_and(|disk| disk.access == access)
     }
 
-    /// What whoever has the disk needs to read it: nothing (`plain`), the passphrase, or the machine too; `none` without a disk.
+    /// What whoever has the disk needs to read it, in a word; `none` without a disk.
     pub fn protection(&self) -> &'static str {
-        // One that its recovery key has opened is sealed, but not to this Spine.
-        let words = ["plain", "passphrase", "passphrase+tpm", "recovered"];
-        match words.into_iter().find(|word| self.disk_is(word)) {
-            Some("recovered") => "passphrase+tpm",
-            found => found.unwrap_or("none"),
-        }
+        self.disk().map_or("none", |disk| disk.access.protection())
     }
 
     /// Whether a vault is open.
     pub fn is_vault(&self) -> bool {
-        self.protection().starts_with("passphrase")
+        self.disk().is_some_and(|disk| disk.access.is_vault())
     }
 
     /// The last genesis record that was acknowledged.
@@ -238,15 +224,16 @@ impl Keeping {
 
     /// Remembers a room's state for the database. While the disk is slow each room has one state that waits, its last.
     pub fn record(&mut self, name: &PersonaName, state: State) {
-        let values = [name.to_string(), state.tag().to_owned()];
+        let is_older = |it: &Request| matches!(it, Request::SetState(it) if it.name == *name);
+        self.records.retain(|it| !is_older(it));
+        let name = name.clone();
         self.records
-            .retain(|(op, [known, _])| *op != "set-state" || *known != values[0]);
-        self.records.push_back(("set-state", values));
+            .push_back(Request::SetState(Persona { name, state }));
     }
 
     /// Remembers a Spine that has failed.
     pub fn refuse_spine(&mut self, hash: String, reason: String) {
-        self.records.push_back(("nack-add", [hash, reason]));
+        self.records.push_back(Request::AddNack { hash, reason });
     }
 
     /// What rooms wish to keep.
@@ -277,6 +264,7 @@ impl Keeping {
     pub fn pump(&mut self, probe: bool, log: &mut Log) -> Vec<Event> {
         let waits = self.client.as_ref().and_then(Keeper::waits);
         let late = waits.filter(|(_, waited)| *waited >= WRITE_DEADLINE);
+        let late = late.map(|(request, waited)| (request.word(), waited));
         self.follow(late, false, log);
         let mut events = Vec::new();
         if let Some(error) = self.client.as_ref().and_then(Keeper::expired) {
@@ -285,7 +273,7 @@ impl Keeping {
         }
         let busy = !self.is_idle();
         if probe && (!self.is_there() || busy && !matches!(self.link, Link::Quick)) {
-            events.push(Event::Probed(Probe::Untried));
+            events.push(Event::Probed(Probed::Untried));
         }
         if !busy && let Err(error) = self.post(probe, log) {
             events.push(Event::Lost(error));
@@ -299,25 +287,23 @@ impl Keeping {
         };
         let floor = self.link.again(FLOOR).as_millis();
         if probe {
-            keeper.post("probe", &[])
+            keeper.post(Request::Probe, None)
         } else if u128::from(boot_ms().saturating_sub(self.floor_ms)) >= floor {
             self.floor_ms = boot_ms();
-            keeper.post("clock", &[&unix_seconds().to_string()])
-        } else if let Some((fields, room)) = self.wishes.next() {
-            let fields: Vec<_> = fields.iter().map(String::as_str).collect();
-            keeper.hand("gate", &fields, Some(&room))
-        } else if let Some((op, [key, value])) = self.records.pop_front() {
-            keeper.post(op, &[&key, &value])
+            keeper.post(Request::Clock(unix_seconds()), None)
+        } else if let Some((wish, room)) = self.wishes.next() {
+            keeper.post(wish, Some(&room))
+        } else if let Some(record) = self.records.pop_front() {
+            keeper.post(record, None)
         } else if let Some(lines) = log.hand_over() {
-            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-            keeper.post("append", &lines)
+            keeper.post(Request::Append(lines), None)
         } else {
             Ok(())
         }
     }
 
     /// A request has waited for so long, and its reply has come or not.
-    fn follow(&mut self, waits: Option<(Op, Duration)>, came: bool, log: &mut Log) {
+    fn follow(&mut self, waits: Option<(&'static str, Duration)>, came: bool, log: &mut Log) {
         let took = waits.and_then(|(op, waited)| self.link.took(op, waited, came, Instant::now()));
         if let Some(line) = took {
             log.say(format!("persist: {line}"));
@@ -326,38 +312,48 @@ impl Keeping {
 
     /// The keeper's reply, or its end.
     pub fn receive(&mut self, log: &mut Log) -> Vec<Event> {
-        let waited = self.client.as_ref().and_then(Keeper::waits);
+        let waits = self.client.as_ref().and_then(Keeper::waits);
+        let waits = waits.map(|(request, waited)| (request.word(), waited));
         let take = |keeper: &mut Keeper| keeper.receive(Duration::ZERO);
-        let (op, answer) = match self.client.as_mut().map(take) {
-            Some(Ok(Some(reply))) => reply,
+        let (request, reply) = match self.client.as_mut().map(take) {
+            Some(Ok(Some(both))) => both,
             Some(Err(error)) => return vec![Event::Lost(error)],
             _ => return Vec::new(),
         };
-        self.follow(waited, true, log);
-        if let Answered::Recorded(seq) = answer {
+        self.follow(waits, true, log);
+        if let Reply::Recorded(seq) = reply {
             self.log_seq = seq;
         }
-        if op == "probe" {
-            return vec![Event::Probed(Probe::of(answer))];
-        }
-        let reply = answer.values();
-        #[cfg(feature = "fault")]
-        let done = reply.is_ok().then_some(Event::Done(op));
-        if op == "append" {
+        if let Request::Append(_) = request {
             // Lines that it refuses stay in the ring and on the console.
             log.taken();
         }
-        let event = match (op, reply) {
-            ("unlock", reply) => Some(Event::Unlocked(reply)),
-            ("open", reply) => Some(Event::Opened(reply)),
-            ("append", Err(text)) => Some(Event::Unlogged(text)),
-            ("nack-add", Ok(_)) => Some(Event::Remembered),
-            (_, Ok(_)) => None,
-            (op, Err(text)) => {
-                let what = if op == "clock" { "time" } else { "room" };
+        #[cfg(feature = "fault")]
+        let done = match reply {
+            Reply::Unlogged(_) | Reply::Refused(_) => None,
+            _ => Some(Event::Done(request.clone())),
+        };
+        let event = match (request, reply) {
+            (Request::Unlock(_), Reply::Unlocked(disk)) => Some(Event::Unlocked(Ok(disk))),
+            (Request::Unlock(_), Reply::Refused(text)) => Some(Event::Unlocked(Err(text))),
+            (Request::Open { .. }, Reply::Opened(opened)) => Some(Event::Opened(Ok(opened))),
+            (Request::Open { .. }, Reply::Refused(text)) => Some(Event::Opened(Err(text))),
+            (Request::Probe, Reply::Recorded(seq)) => Some(Event::Probed(Probed::Durable(seq))),
+            (Request::Probe, Reply::Unlogged(text)) => Some(Event::Probed(Probed::Unlogged(text))),
+            (Request::Probe, Reply::Refused(text)) => Some(Event::Probed(Probed::Unmarked(text))),
+            (_, Reply::Unlogged(text)) | (Request::Append(_), Reply::Refused(text)) => {
+                Some(Event::Unlogged(text))
+            }
+            (Request::AddNack { .. }, Reply::Done) => Some(Event::Remembered),
+            (request, Reply::Refused(text)) => {
+                let what = match request {
+                    Request::Clock(_) => "time",
+                    _ => "room",
+                };
                 log.say(format!("{what}: FAIL: {text}"));
                 None
             }
+            _ => None,
         };
         #[cfg(feature = "fault")]
         return event.into_iter().chain(done).collect();
@@ -450,8 +446,19 @@ fn last_words(info: &PanicHookInfo<'_>, keeper: Option<&UnixDatagram>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+
+    /// A disk that was unlocked so.
+    pub fn unlocked(access: Access) -> Unlocked {
+        Unlocked {
+            access,
+            mounted: "/dev/x".to_owned(),
+            device: String::new(),
+            line: String::new(),
+            notes: vec![],
+        }
+    }
 
     impl Keeping {
         /// One that is slow.
@@ -518,7 +525,10 @@ mod tests {
     fn h06_without_a_keeper_a_validation_is_answered_at_once() {
         let (mut keeper, mut log) = (Keeping::default(), Log::default());
         let events = keeper.pump(true, &mut log);
-        assert!(matches!(events.as_slice(), [Event::Probed(Probe::Untried)]));
+        assert!(matches!(
+            events.as_slice(),
+            [Event::Probed(Probed::Untried)]
+        ));
         assert!(keeper.pump(false, &mut log).is_empty() && keeper.is_idle());
     }
 
@@ -529,15 +539,11 @@ mod tests {
         keeper.record(&name, State::Starting);
         keeper.refuse_spine("hash".to_owned(), "why".to_owned());
         keeper.record(&name, State::Stopped);
-        let waiting: Vec<_> = keeper.records.iter().map(|(op, _)| *op).collect();
+        let waiting: Vec<_> = keeper.records.iter().map(Request::word).collect();
         assert_eq!(waiting, ["nack-add", "set-state"]);
-        let answer = |kind: &str| Ok(vec![kind.to_owned(), "/dev/x".to_owned()]);
-        keeper.remember_unlocked(answer("recovered"));
-        keeper.remember_unlocked(answer("again"));
+        keeper.remember_unlocked(Ok(unlocked(Access::Recovered)));
+        keeper.remember_unlocked(Ok(unlocked(Access::Again)));
         assert!(keeper.is_vault() && keeper.protection() == "passphrase+tpm");
-        assert_eq!(
-            (keeper.unlocked(MOUNTED), keeper.unlocked(DEVICE)),
-            (Some("/dev/x"), None)
-        );
+        assert!(keeper.disk_is(Access::Recovered));
     }
 }

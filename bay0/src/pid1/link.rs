@@ -13,7 +13,7 @@
 use std::time::{Duration, Instant};
 
 use bay0_persona::Child;
-use bay0_state::{Op, WRITE_DEADLINE};
+use bay0_state::WRITE_DEADLINE;
 
 /// How long no request may be slow until the disk counts as quick.
 const CALM: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ pub enum Link {
     /// Not always.
     Slow(Slow),
     /// Not at all: there is none, or one that opens `/persist`.
-    Lost(Lost),
+    Lost(Absence),
 }
 
 /// Since it was quick.
@@ -51,7 +51,7 @@ pub struct Slow {
 
 /// Since `/persist` was open.
 #[derive(Debug)]
-pub struct Lost {
+pub struct Absence {
     cause: String,
     /// The process, until its end is proven.
     old: Option<Child>,
@@ -63,7 +63,7 @@ pub struct Lost {
 impl Link {
     /// A request has waited for so long until `now`, and its reply has come or not; what is to be said.
     #[must_use]
-    pub fn took(&mut self, op: Op, took: Duration, came: bool, now: Instant) -> Option<String> {
+    pub fn took(&mut self, op: &str, took: Duration, came: bool, now: Instant) -> Option<String> {
         let late = took >= WRITE_DEADLINE;
         match self {
             Self::Slow(slow) if late => {
@@ -117,7 +117,7 @@ impl Link {
         };
         let old = old.or(before);
         let _ = old.as_ref().map(Child::kill);
-        *self = Self::Lost(Lost {
+        *self = Self::Lost(Absence {
             cause,
             old,
             due,
@@ -260,7 +260,7 @@ mod tests {
                 nix::unistd::pause();
             }
         });
-        let mut link = Link::Lost(Lost {
+        let mut link = Link::Lost(Absence {
             cause: String::new(),
             old: old.ok(),
             due: now,

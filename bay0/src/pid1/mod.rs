@@ -37,16 +37,16 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use bay0_persona::PersonaName;
-use bay0_state::{Reply, State, reseal};
+use bay0_state::{Access, Opened, Request, State, Unlocked, reseal};
 use bay0_umbilical::Server;
 use bay0_umbilical::verb::{Verb, help, usage};
 use nix::libc;
 
 use self::id::{Door, RoomId};
 use self::jobs::{Job, Jobs, Outcome};
-use self::keeper::{Event, Keeping, Loss, Probe};
+use self::keeper::{Event, Keeping, Loss, Probed};
 use self::poll::{Poll, Source};
 use self::rooms::{Effect, Rooms};
 use self::say::{CONSOLE_RETRY, Log};
@@ -237,7 +237,7 @@ impl Bay0 {
         });
         self.step("rooms", boot::UNSTARTED, |bay| {
             rooms::make_groups()?;
-            let lines = bay.keeper.call("baked", &[])?;
+            let lines = bay.keeper.lines(Request::Baked)?;
             let on_trial = bay.slots.as_ref().is_some_and(Slots::on_trial);
             let opened = bay.rooms.open(&lines, on_trial, &mut bay.poll);
             bay.carry_out();
@@ -361,7 +361,7 @@ impl Bay0 {
                 }
             }
         }
-        self.answer_validations(Probe::Untried);
+        self.answer_validations(Probed::Untried);
     }
 
     /// The keeper's reply, or its end.
@@ -385,20 +385,23 @@ impl Bay0 {
                 Event::Unlogged(_) => {}
                 Event::Remembered => self.mend(),
                 #[cfg(feature = "fault")]
-                Event::Done(op) => fault::acknowledged(self, op),
+                Event::Done(request) => fault::acknowledged(self, &request),
             }
         }
     }
 
-    /// Goes on with what the keeper has told of the disk, or ends the machine if nobody could unlock it (C09).
-    fn unlocked(&mut self, reply: Reply) {
-        let mut rest = reply.iter().flatten().skip(3);
-        if let Some(line) = rest.next().filter(|line| !line.is_empty()) {
-            self.log.say(line);
+    /// Goes on with the disk that the keeper has unlocked, or ends the machine if nobody could unlock it (C09).
+    fn unlocked(&mut self, unlocked: Result<Unlocked, String>) {
+        if let Ok(disk) = &unlocked {
+            if !disk.line.is_empty() {
+                self.log.say(&disk.line);
+            }
+            disk.notes
+                .iter()
+                .for_each(|text| self.health.wear(text, &mut self.log));
         }
-        rest.for_each(|text| self.health.wear(text, &mut self.log));
-        self.keeper.remember_unlocked(reply);
-        if self.keeper.disk_is("locked") {
+        self.keeper.remember_unlocked(unlocked);
+        if self.keeper.disk_is(Access::Locked) {
             self.keeper.install(None);
             return self.shut_down(Way::PowerOff, "the vault");
         }
@@ -424,13 +427,10 @@ impl Bay0 {
     }
 
     /// Goes on with what the keeper has opened.
-    fn opened(&mut self, opened: &[String]) -> Result<String> {
-        let [floor, seq, note, previous, worn, trouble @ ..] = opened else {
-            bail!("keeper open: {opened:?}; not understood; next: report this text");
-        };
-        self.health.wear(worn, &mut self.log);
+    fn opened(&mut self, opened: &Opened) -> Result<String> {
+        self.health.wear(&opened.worn, &mut self.log);
         self.health.opened(&self.keeper);
-        for text in trouble {
+        for text in &opened.trouble {
             self.log.say(format!("keeper: FAIL: {text}"));
             self.health.soil(text);
         }
@@ -438,20 +438,20 @@ impl Bay0 {
         if self.keeper.log_seq() == 0 {
             let fired = self.watchdog.as_ref().is_some_and(Watchdog::has_fired);
             let cause = if fired { " (watchdog reset)" } else { "" };
-            for line in format!("{previous}{cause}").lines() {
+            for line in format!("{}{cause}", opened.previous).lines() {
                 self.log.say(format!("previous: {line}"));
                 self.ended = line.to_owned();
             }
         }
-        self.keeper.opened(seq.parse().unwrap_or_default());
-        let clock = raise_clock(floor.parse().unwrap_or_default())?;
-        Ok(format!("/persist open: {note}, {clock}"))
+        self.keeper.opened(opened.log_seq);
+        let clock = raise_clock(opened.floor)?;
+        Ok(format!("/persist open: {}, {clock}", opened.note))
     }
 
     /// A keeper in operation has opened `/persist`, or could not.
-    fn reopened(&mut self, reply: Reply) {
-        let opened = reply.map_err(io::Error::other);
-        let opened = opened.and_then(|values| self.opened(&values).map_err(io::Error::other));
+    fn reopened(&mut self, opened: Result<Opened, String>) {
+        let opened = opened.map_err(io::Error::other);
+        let opened = opened.and_then(|it| self.opened(&it).map_err(io::Error::other));
         match opened {
             Ok(text) => {
                 self.log.say(format!("keeper: {text}"));
@@ -488,11 +488,8 @@ impl Bay0 {
                 .say("reseal: FAIL: /persist is no vault; next: see docs/VAULT.md");
         } else if !self.stage.is_ending() && !self.jobs.is_at(Job::Reseal) {
             self.console.close();
-            let disk = self
-                .keeper
-                .unlocked(keeper::DEVICE)
-                .unwrap_or_default()
-                .to_owned();
+            let disk = self.keeper.disk();
+            let disk = disk.map_or(String::new(), |it| it.device.clone());
             self.dispatch(Job::Reseal, &[], || {
                 reseal(&disk).map_or_else(Work::Failed, Work::Done).encode()
             });
@@ -539,7 +536,7 @@ impl Bay0 {
     }
 
     /// Answers every validation that waits with what PID 1 itself knows of its health.
-    fn answer_validations(&mut self, probe: Probe) {
+    fn answer_validations(&mut self, probe: Probed) {
         let (dog, server) = (self.watchdog.as_ref(), self.doors.spine());
         self.health.answer(probe, &self.keeper, dog, server);
     }
@@ -793,8 +790,8 @@ mod tests {
     #[test]
     fn h19_a_failed_phase_says_what_follows_unless_its_error_does() {
         let mut bay = Bay0::empty();
-        bay.step("x", "b; next: c", |_| bail!("a: EIO"));
-        bay.step("x", "b; next: c", |_| bail!("a: EIO; d; next: e"));
+        bay.step("x", "b; next: c", |_| Err(anyhow!("a: EIO")));
+        bay.step("x", "b; next: c", |_| Err(anyhow!("a: EIO; d; next: e")));
         bay.step("x", "b; next: c", |_| Ok("well".to_owned()));
         let text = bay.log.text();
         let lines = text.lines().filter_map(|it| it.split_once(" x: "));

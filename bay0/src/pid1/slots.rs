@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use bay0_persona::confine::Rights;
 use bay0_persona::disks::{self, APPEARS, VARS};
 use bay0_persona::policy::SLOT;
+use bay0_state::Request;
 
 use super::Bay0;
 use super::ending::Way;
@@ -47,7 +48,7 @@ impl Bay0 {
         let secure = slots.is_secure();
         self.slots = Some(slots);
         ensure!(secure || !self.facts.is_release(), "Secure Boot is off");
-        self.refused = self.keeper.call("nacks", &[])?;
+        self.refused = self.keeper.lines(Request::Nacks)?;
         Ok(text)
     }
 

@@ -7,7 +7,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use anyhow::{Context, Result, ensure};
 use bay0_persona::{Grant, Policy, Wish, packet};
 
+use bay0_state::Request;
 use bay0_state::gate::NOT;
+use bay0_state::shelf::Limits;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 
 /// Wishes that wait for the keeper.
@@ -18,8 +20,8 @@ const UNGRANTED: &str = "this room may keep nothing; next: write persist in its 
 const DIRTY: &str = "not now: /persist is not open; next: try again, see status";
 const LOST: &str = "not done: the keeper was given up; next: try again, see status";
 
-/// A wish for the keeper: the fields of the request, and the room's connection.
-type Waiting = (Vec<String>, OwnedFd);
+/// A wish for the keeper: the request, and the room's connection.
+type Waiting = (Request, OwnedFd);
 
 /// The wishes that the keeper has not been asked yet.
 #[derive(Default)]
@@ -44,17 +46,19 @@ impl Wishes {
             self.0.len() < MOST,
             "not now: {MOST} wishes wait for the disk; next: try again, see status"
         );
-        let limits = [
-            Grant::PersistBytes,
-            Grant::PersistRecords,
-            Grant::PersistRate,
-        ];
-        let limits = limits.map(|grant| policy.get(grant));
-        let limits = limits.into_iter().chain([together]);
-        let limits = limits.map(|number| number.to_string());
-        let fields = [policy.name.to_string(), wish.to_string()].into_iter();
+        let limits = Limits {
+            bytes: policy.get(Grant::PersistBytes),
+            records: policy.get(Grant::PersistRecords),
+            rate: policy.get(Grant::PersistRate),
+            together,
+        };
+        let request = Request::Gate {
+            room: policy.name.clone(),
+            wish: wish.to_string(),
+            limits,
+        };
         let (ours, theirs) = packet::pair()?;
-        self.0.push_back((fields.chain(limits).collect(), theirs));
+        self.0.push_back((request, theirs));
         Ok(ours)
     }
 
@@ -87,7 +91,7 @@ mod tests {
         for _ in 0..3 {
             packet::send(&room, &[b"d", b"data"], None, MsgFlags::empty()).unwrap();
         }
-        let mut wishes = Wishes(VecDeque::from([(vec![], theirs)]));
+        let mut wishes = Wishes(VecDeque::from([(Request::Probe, theirs)]));
         wishes.refuse();
         let mut answer = [0; 256];
         let (length, _) = packet::receive(&room, &mut answer, MsgFlags::empty()).unwrap();

@@ -10,9 +10,10 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use bay0_persona::packet;
+use bay0_persona::{PersonaName, packet};
 use bay0_state::gate::{DATA, DONE, END, PACKET, run};
-use bay0_state::{frame, shelf::CHUNK};
+use bay0_state::shelf::{CHUNK, Limits};
+use bay0_state::{Request, frame};
 use nix::sys::socket::MsgFlags;
 
 use crate::store::{Bare, RECORD};
@@ -22,8 +23,13 @@ use crate::timed;
 const WRITERS: [(usize, u32); 3] = [(1, 910), (4, 455), (16, 228)];
 /// Bytes of an object.
 const OBJECT: usize = 1 << 30;
-/// More than anything here takes: bytes, pieces, bytes a second.
-const LIMITS: &str = "1099511627776\x001000000000\x001099511627776";
+/// More than anything here takes.
+const LIMITS: Limits = Limits {
+    bytes: 1 << 40,
+    records: 1_000_000_000,
+    rate: 1 << 40,
+    together: 0,
+};
 const PLAIN: MsgFlags = MsgFlags::empty();
 
 /// A room's gate, from its keeper's side.
@@ -61,9 +67,13 @@ impl Gate {
     /// The room's end of a wish.
     fn wish(&self, wish: &str) -> Result<OwnedFd> {
         let (ours, theirs) = packet::pair()?;
-        let order = format!("{wish}\0{LIMITS}");
+        let request = Request::Gate {
+            room: PersonaName::parse("p://bench").map_err(|why| anyhow!("{why}"))?,
+            wish: wish.to_owned(),
+            limits: LIMITS,
+        };
         let control = self.control.as_ref().context("no gate")?;
-        packet::send(control, &[order.as_bytes()], Some(&theirs), PLAIN)?;
+        packet::send(control, &[&request.encode()], Some(&theirs), PLAIN)?;
         Ok(ours)
     }
 }
