@@ -76,7 +76,7 @@ pub enum Rights {
 
 impl Rights {
     /// What the kernel calls the process once it is confined; keeper and gates name themselves.
-    fn name(self) -> Option<&'static CStr> {
+    fn called(self) -> Option<&'static CStr> {
         match self {
             Self::Files => None,
             Self::Seed => Some(c"bay0-seed"),
@@ -145,5 +145,5 @@ pub fn confine(rights: Rights) -> io::Result<()> {
     let program = filter.and_then(BpfProgram::try_from);
     let program = program.map_err(io::Error::other)?;
     apply_filter(&program).map_err(io::Error::other)?;
-    Ok(rights.name().map_or(Ok(()), set_name)?)
+    Ok(rights.called().map_or(Ok(()), set_name)?)
 }

@@ -80,12 +80,12 @@ fn update(stream: OwnedFd, out: &mut File) -> Result<()> {
     let _ = copy(&mut stdin(), &mut &stream);
     stream.shutdown(Shutdown::Write)?;
     // An error ends an answer to what was not read to its end.
-    let mut told = Vec::new();
-    let _ = (&stream).read_to_end(&mut told);
-    let text = str::from_utf8(&told)?.trim_end();
-    let text = if text.is_empty() { UNHEARD } else { text };
-    ensure!(text.contains(" is tried "), "{text}");
-    Ok(out.write_all(&told)?)
+    let mut sent = Vec::new();
+    let _ = (&stream).read_to_end(&mut sent);
+    let (tag, line) = sent.split_first().context(UNHEARD)?;
+    let line = str::from_utf8(line)?;
+    ensure!(*tag == DONE, "{}", line.trim_end());
+    Ok(out.write_all(line.as_bytes())?)
 }
 
 /// Sends what is to be kept, and shows what is told.

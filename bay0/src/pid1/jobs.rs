@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use bay0_persona::confine::{Rights, confine};
 use bay0_persona::{Teller, spawn_teller};
-use bay0_validate as validate;
+use bay0_validate::Report;
 
-use crate::slot::report::Report;
+use crate::slot::answer::Answer;
 
 /// Longest that a disk may take to answer before PID 1 goes on without.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -70,11 +70,11 @@ impl Job {
     fn outcome(self, sent: Result<String, String>) -> Outcome {
         let none = || NO_REPORT.to_owned();
         if self == Self::Validate {
-            let findings = |sent: String| validate::Report::decode(&sent).ok_or_else(none);
+            let findings = |sent: String| Report::decode(&sent).ok_or_else(none);
             return Outcome::Validated(sent.and_then(findings));
         }
-        let report = sent.and_then(|sent| Report::decode(&sent).ok_or_else(none));
-        Outcome::Worked(self, report.unwrap_or_else(Report::Failed))
+        let report = sent.and_then(|sent| Answer::decode(&sent).ok_or_else(none));
+        Outcome::Worked(self, report.unwrap_or_else(Answer::Failed))
     }
 }
 
@@ -82,9 +82,9 @@ impl Job {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The validator's report, or why there is none.
-    Validated(Result<validate::Report, String>),
+    Validated(Result<Report, String>),
     /// Any other child's.
-    Worked(Job, Report),
+    Worked(Job, Answer),
 }
 
 /// All children that are at work; dropping one ends it.
@@ -106,7 +106,7 @@ impl Jobs {
     /// Has a child, which keeps these descriptors and the rights of the job, do something and send what became of it.
     ///
     /// # Errors
-    /// It could not be started, which is an outcome too.
+    /// It could not be started.
     pub fn begin(
         &mut self,
         job: Job,
@@ -116,7 +116,7 @@ impl Jobs {
         let begun = Instant::now();
         let work = || match job.rights().map_or(Ok(()), keep_only) {
             Ok(()) => work(),
-            Err(error) => Report::of(Err(error)).encode(),
+            Err(error) => Answer::of(Err(error)).encode(),
         };
         let teller = spawn_teller(keep, work);
         let unstarted = |errno| job.outcome(Err(format!("start: {errno:?}; next: again")));
@@ -168,7 +168,7 @@ pub fn answer_of_child(
 ) -> Result<String> {
     let report = || {
         let done = keep_only(rights).and_then(|()| work().map_err(Error::msg));
-        Report::of(done.map(Report::Done)).encode()
+        Answer::of(done.map(Answer::Done)).encode()
     };
     answer(
         &spawn_teller(&[], report).context("start a child")?,
@@ -183,9 +183,9 @@ fn keep_only(rights: Rights) -> Result<()> {
 }
 
 fn answer(child: &Teller, limit: Duration, hung: &'static str) -> Result<String> {
-    match Report::decode(&hear(child, limit).context(hung)?) {
-        Some(Report::Done(text)) => Ok(text),
-        Some(Report::Failed(why)) => bail!("{why}"),
+    match Answer::decode(&hear(child, limit).context(hung)?) {
+        Some(Answer::Done(text)) => Ok(text),
+        Some(Answer::Failed(why)) => bail!("{why}"),
         _ => bail!("its child ended without an answer"),
     }
 }
@@ -213,11 +213,11 @@ mod tests {
             let unknown = Outcome::Validated(Err(none()));
             assert_eq!(Job::Validate.outcome(lost.clone()), unknown);
             for job in jobs {
-                let failed = Outcome::Worked(job, Report::Failed(none()));
+                let failed = Outcome::Worked(job, Answer::Failed(none()));
                 assert_eq!(job.outcome(lost.clone()), failed);
             }
         }
-        let done = Report::Done("sealed".to_owned());
+        let done = Answer::Done("sealed".to_owned());
         let outcome = Job::Reseal.outcome(Ok(done.encode()));
         assert_eq!(outcome, Outcome::Worked(Job::Reseal, done));
     }
@@ -256,17 +256,17 @@ mod tests {
 
     #[test]
     fn h06_what_a_child_answers_is_told_from_why_it_could_not_and_from_its_end() {
-        let asked = |work: fn() -> Result<Report>| {
-            let child = spawn_teller(&[], || Report::of(work()).encode()).unwrap();
+        let asked = |work: fn() -> Result<Answer>| {
+            let child = spawn_teller(&[], || Answer::of(work()).encode()).unwrap();
             answer(&child, PATIENCE, "hangs").map_err(|why| why.to_string())
         };
         // Whatever the text is: a partition may be called anything.
         let done = |text: &str| Ok(text.to_owned());
         assert_eq!(
-            asked(|| Ok(Report::Done("FAIL: -x".to_owned()))),
+            asked(|| Ok(Answer::Done("FAIL: -x".to_owned()))),
             done("FAIL: -x")
         );
-        assert_eq!(asked(|| Ok(Report::Done(String::new()))), done(""));
+        assert_eq!(asked(|| Ok(Answer::Done(String::new()))), done(""));
         assert_eq!(asked(|| bail!("+no")), Err("+no".to_owned()));
         let died = "its child ended without an answer".to_owned();
         assert_eq!(asked(|| std::process::abort()), Err(died));

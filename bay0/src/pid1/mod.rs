@@ -33,12 +33,14 @@ mod wishes;
 use std::fmt::Display;
 use std::fs::File;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use bay0_persona::PersonaName;
+use bay0_persona::policy::SLOT;
 use bay0_state::{Access, Opened, Request, State, Unlocked, reseal};
 use bay0_umbilical::Server;
 use bay0_umbilical::verb::{Verb, help, usage};
@@ -50,11 +52,12 @@ use self::keeper::{Event, Keeping, Loss, Probed};
 use self::poll::{Poll, Source};
 use self::rooms::{Effect, Rooms};
 use self::say::{CONSOLE_RETRY, Log};
+use self::watchdog::Watchdog;
 use self::{buttons::Buttons, console::Console, doors::Doors, ending::Way};
-use self::{facts::Facts, health::Health, reaper::Reaper, stage::Stage, watchdog::Watchdog};
+use self::{facts::Facts, health::Health, reaper::Reaper, slots::Slots, stage::Stage};
 use crate::advice::advised;
-use crate::slot::firmware::Slots;
-use crate::slot::report::Report as Work;
+use crate::slot::answer::Answer;
+use crate::slot::running::Next;
 use crate::sys::{boot_ms, raise_clock, text_of, unix_seconds};
 
 /// How long PID 1 sleeps at most.
@@ -79,12 +82,7 @@ pub struct Bay0 {
     rooms: Rooms,
     /// What children are at work on: a validation, the slots.
     jobs: Jobs,
-    /// The slot that runs; none if no firmware has started one.
-    slots: Option<Slots>,
-    /// Spines that failed here.
-    refused: Vec<String>,
-    /// How the boot before this one ended.
-    ended: String,
+    slots: Slots,
     /// The last second, since the kernel started, in which there was a tick.
     second: u64,
     /// bay0's first instruction, in milliseconds since the kernel started.
@@ -108,9 +106,7 @@ impl Bay0 {
             reaper: Reaper::default(),
             rooms: Rooms::default(),
             jobs: Jobs::default(),
-            slots: None,
-            refused: Vec::new(),
-            ended: String::new(),
+            slots: Slots::default(),
             second: 0,
             exec_ms,
         }
@@ -231,15 +227,17 @@ impl Bay0 {
         self.step("reconcile", boot::UNTRUSTED, |bay| {
             boot::reconcile(bay.keeper.client(), &mut bay.log, &mut bay.health)
         });
-        self.step("slots", boot::UNSLOTTED, Bay0::find_slots);
+        self.step("slots", boot::UNSLOTTED, |bay| {
+            let refused = || Ok(bay.keeper.lines(Request::Nacks)?);
+            bay.slots.find(bay.facts.is_release(), refused)
+        });
         self.step("umbilical", boot::UNREACHED, |bay| {
             bay.doors.open(&mut bay.poll)
         });
         self.step("rooms", boot::UNSTARTED, |bay| {
             rooms::make_groups()?;
             let lines = bay.keeper.lines(Request::Baked)?;
-            let on_trial = bay.slots.as_ref().is_some_and(Slots::on_trial);
-            let opened = bay.rooms.open(&lines, on_trial, &mut bay.poll);
+            let opened = bay.rooms.open(&lines, bay.slots.on_trial(), &mut bay.poll);
             bay.carry_out();
             opened
         });
@@ -440,7 +438,7 @@ impl Bay0 {
             let cause = if fired { " (watchdog reset)" } else { "" };
             for line in format!("{}{cause}", opened.previous).lines() {
                 self.log.say(format!("previous: {line}"));
-                self.ended = line.to_owned();
+                self.slots.previous(line);
             }
         }
         self.keeper.opened(opened.log_seq);
@@ -491,7 +489,9 @@ impl Bay0 {
             let disk = self.keeper.disk();
             let disk = disk.map_or(String::new(), |it| it.device.clone());
             self.dispatch(Job::Reseal, &[], || {
-                reseal(&disk).map_or_else(Work::Failed, Work::Done).encode()
+                reseal(&disk)
+                    .map_or_else(Answer::Failed, Answer::Done)
+                    .encode()
             });
         }
     }
@@ -507,7 +507,13 @@ impl Bay0 {
 
     /// Has a child, which keeps these descriptors, do something.
     fn dispatch(&mut self, job: Job, keep: &[RawFd], work: impl FnOnce() -> String) {
-        if let Err(outcome) = self.jobs.begin(job, keep, work) {
+        let begun = self.jobs.begin(job, keep, work);
+        self.begun(begun);
+    }
+
+    /// A child is at work, or could not be started.
+    fn begun(&mut self, begun: Result<(), Outcome>) {
+        if let Err(outcome) = begun {
             self.done(outcome);
         }
     }
@@ -521,18 +527,69 @@ impl Bay0 {
                     self.judge(well);
                 }
             }
-            Outcome::Worked(job, mut report) => {
-                self.remember(&mut report);
-                if report != Work::Done(String::new()) {
-                    self.log.say(format!("{}: {}", job.name(), report.text()));
+            Outcome::Worked(job, mut answer) => {
+                if let Some((hash, why)) = self.slots.answered(job, &mut answer) {
+                    self.keeper.refuse_spine(hash, why);
+                }
+                if answer != Answer::Done(String::new()) {
+                    self.log
+                        .say(format!("{}: {}", job.name(), answer.rendered()));
                 }
                 // An update may have been cut off while it was written.
-                let failed = matches!(report, Work::Failed(_));
+                let failed = matches!(answer, Answer::Failed(_));
                 if job == Job::Commit || job == Job::Update && failed {
                     self.mend();
                 }
             }
         }
+    }
+
+    /// Carries out what follows from the first validation for the slot that runs.
+    fn judge(&mut self, well: bool) {
+        #[cfg(feature = "fault")]
+        let well = fault::on_trial(self) && well;
+        match self.slots.judge(well, self.health.only_rooms_failed()) {
+            Next::Stay => {}
+            Next::Commit => {
+                let begun = self.slots.commit(&mut self.jobs);
+                self.begun(begun);
+            }
+            Next::Retry | Next::Fail => {
+                self.shut_down(Way::Reboot, "a Spine on trial");
+                let text = format!(
+                    "slot {} is not well; next: see why above",
+                    self.slots.here()
+                );
+                self.log.say(format!("slots: FAIL: {text}"));
+            }
+        }
+    }
+
+    /// Has the slot that does not run looked after, unless the machine ends.
+    fn mend(&mut self) {
+        if !self.stage.is_ending() {
+            let fired = self.watchdog.as_ref().is_some_and(Watchdog::has_fired);
+            let begun = self.slots.mend(&mut self.jobs, fired);
+            self.begun(begun);
+        }
+    }
+
+    /// Has an update taken: what a room sends, or what is attached.
+    fn update(&mut self, sent: Option<UnixStream>) -> Result<()> {
+        let ready = self.is_ready() && self.health.validated_ms().is_some();
+        self.slots.may_update(&self.jobs, ready)?;
+        let floor = self.facts.epoch().unwrap_or(u64::MAX);
+        let begun = self.slots.update(&mut self.jobs, floor, sent);
+        self.begun(begun);
+        Ok(())
+    }
+
+    /// Has a room that may bring updates send one (A13): its end of a stream to the child that takes it.
+    fn update_from(&mut self, id: RoomId) -> Result<OwnedFd> {
+        self.rooms.granted(id, SLOT)?;
+        let (ours, theirs) = slots::stream()?;
+        self.update(Some(ours))?;
+        Ok(theirs.into())
     }
 
     /// Answers every validation that waits with what PID 1 itself knows of its health.
@@ -544,8 +601,7 @@ impl Bay0 {
     /// Which build runs, and where from: `key=value` lines.
     fn version(&self) -> String {
         let line = text_of("/proc/cmdline");
-        let (build, slot) = (proof::build(&line), self.slots.as_ref());
-        let slot = slot.map_or("none", |slots| slots.here);
+        let (build, slot) = (proof::build(&line), self.slots.here());
         format!("{}build={build}\nslot={slot}\n", self.facts.text())
     }
 

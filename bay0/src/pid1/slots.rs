@@ -1,25 +1,22 @@
-//! Which slot runs, whether it is on trial, and which Spines were refused: what a child finds out and does, PID 1 says and remembers.
+//! The slots, as PID 1 knows them: which one runs and how it was started ([`crate::slot::running`]), and which Spines are refused. Children
+//! read and write the disk and the firmware's variables; this part remembers what they answer, and says what follows.
 
 use std::io::Write;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 use bay0_persona::confine::Rights;
 use bay0_persona::disks::{self, APPEARS, VARS};
-use bay0_persona::policy::SLOT;
-use bay0_state::Request;
+use bay0_state::gate::{DONE, NOT};
 
-use super::Bay0;
-use super::ending::Way;
-use super::id::RoomId;
-use super::jobs::{Job, answer_of_child, by_child};
-use super::watchdog::Watchdog;
-use crate::slot::firmware::{Slots, told};
+use super::jobs::{Job, Jobs, Outcome, answer_of_child, by_child};
+use crate::slot::answer::Answer;
+use crate::slot::firmware::{Pair, told};
 use crate::slot::install::{install, mend};
-use crate::slot::report::Report;
+use crate::slot::running::{Next, Running, Start};
 use crate::slot::starts;
 
 /// Longest that a room may send nothing.
@@ -28,129 +25,246 @@ const BUSY: &str =
     "not now: the boot is dirty, on trial, or at work on the slots; next: see status";
 const UNSLOTTED: &str = "no firmware has started a slot; next: boot a disk that has them";
 
-impl Bay0 {
-    /// Finds out which slot runs.
+/// A stream from a room to the child that takes its update: the child's end, and the room's.
+///
+/// # Errors
+/// The kernel makes none.
+pub fn stream() -> Result<(UnixStream, UnixStream)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_read_timeout(Some(SILENCE))?;
+    ours.set_write_timeout(Some(SILENCE))?;
+    Ok((ours, theirs))
+}
+
+/// What PID 1 knows of the slots.
+#[derive(Default)]
+pub struct Slots {
+    /// None if no firmware has started one.
+    running: Option<Running>,
+    /// Hashes of Spines that failed here.
+    refused: Vec<String>,
+    /// How the boot before this one ended.
+    ended: String,
+}
+
+impl Slots {
+    /// Finds out which slot runs, and of the database which Spines are `refused`.
     ///
     /// # Errors
-    /// The firmware or the database cannot be asked.
-    pub fn find_slots(&mut self) -> Result<String> {
-        let Some(slots) = Slots::find(booted_name)? else {
-            ensure!(!self.facts.is_release(), "not started from a slot");
+    /// The firmware or the database cannot be asked; the release profile takes nothing but a slot and Secure Boot.
+    pub fn find(
+        &mut self,
+        is_release: bool,
+        refused: impl FnOnce() -> Result<Vec<String>>,
+    ) -> Result<String> {
+        // Another disk that hangs is given up before that.
+        let sent = answer_of_child(Rights::Disks, find, APPEARS, "a disk hangs")?;
+        self.running = Running::decode(&sent);
+        let Some(Running {
+            slot,
+            start,
+            is_secure,
+        }) = self.running
+        else {
+            ensure!(!is_release, "not started from a slot");
             return Ok("none, no firmware has started one".to_owned());
         };
-        let why = match slots.is_first() {
-            _ if slots.on_trial() => ", on trial",
-            true => "",
-            false if slots.is_instead() => ", because the first one came to no end three times",
-            false => ", because the firmware could not start the first one",
+        let why = match start {
+            Start::Trial => ", on trial",
+            Start::First => "",
+            Start::Endless => ", because the first one came to no end three times",
+            Start::Unstartable => ", because the firmware could not start the first one",
         };
-        let text = format!("slot {}{why}", slots.here);
-        let secure = slots.is_secure();
-        self.slots = Some(slots);
-        ensure!(secure || !self.facts.is_release(), "Secure Boot is off");
-        self.refused = self.keeper.lines(Request::Nacks)?;
-        Ok(text)
+        ensure!(is_secure || !is_release, "Secure Boot is off");
+        self.refused = refused()?;
+        Ok(format!("slot {slot}{why}"))
     }
 
-    /// After the first validation: a Spine that is well becomes the first to be started, and one on trial that is not makes the
-    /// machine go back to the other (C11).
-    pub fn judge(&mut self, well: bool) {
-        #[cfg(feature = "fault")]
-        let well = super::fault::on_trial(self) && well;
-        let Some(slots) = self.slots.clone() else {
-            return;
+    /// The slot that runs, in a word.
+    pub fn here(&self) -> String {
+        self.running
+            .map_or("none".to_owned(), |it| it.slot.to_string())
+    }
+
+    /// Whether this is the boot of a Spine that has not proven itself.
+    pub fn on_trial(&self) -> bool {
+        self.running.is_some_and(|it| it.start == Start::Trial)
+    }
+
+    /// Takes in how the boot before this one ended.
+    pub fn previous(&mut self, ended: &str) {
+        self.ended = ended.to_owned();
+    }
+
+    /// What follows from the first validation (C11). That a trial has failed is remembered before this returns; what the firmware does not
+    /// take is tried again.
+    pub fn judge(&self, well: bool, only_rooms_failed: bool) -> Next {
+        let next = self
+            .running
+            .map_or(Next::Stay, |it| it.start.judge(well, only_rooms_failed));
+        if next == Next::Fail {
+            let _ = by_child(Rights::Firmware, failed, "late");
+        }
+        next
+    }
+
+    /// Has a child make the firmware remember that the slot that runs is well.
+    ///
+    /// # Errors
+    /// The child could not be started.
+    pub fn commit(&self, jobs: &mut Jobs) -> Result<(), Outcome> {
+        let Some(Running { slot, .. }) = self.running else {
+            return Ok(());
         };
-        if well {
-            return self.dispatch(Job::Commit, &[], || Report::of(commit(&slots)).encode());
-        }
-        if slots.on_trial() {
-            // That the images of rooms are not there is no fault of its own: whoever attaches them may try again.
-            if !self.health.only_rooms_failed() {
-                // What the firmware does not take is tried again.
-                let _ = by_child(Rights::Firmware, failed, "late");
-            }
-            self.shut_down(Way::Reboot, "a Spine on trial");
-            let text = format!("slot {} is not well; next: see why above", slots.here);
-            self.log.say(format!("slots: FAIL: {text}"));
+        jobs.begin(Job::Commit, &[], || {
+            let moved = Pair::of(slot).and_then(|pair| pair.commit());
+            let moved =
+                moved.map_err(|error| anyhow!("{error:#}; next: see the firmware's boot entries"));
+            let text = |moved: bool| moved.then(|| format!("slot {slot} is the first from now on"));
+            let done = moved.map(|it| Answer::Done(text(it).unwrap_or_default()));
+            Answer::of(done).encode()
+        })
+    }
+
+    /// Has a child look after the slot that does not run, unless one is at work on them; `fired`: the watchdog ended the last boot.
+    ///
+    /// # Errors
+    /// The child could not be started.
+    pub fn mend(&self, jobs: &mut Jobs, fired: bool) -> Result<(), Outcome> {
+        match self.running {
+            Some(Running { slot, .. }) if !is_busy(jobs) => jobs.begin(Job::Slots, &[], || {
+                Answer::of(mend(slot, &self.refused, fired)).encode()
+            }),
+            _ => Ok(()),
         }
     }
 
-    /// Looks after the slot that does not run.
-    pub fn mend(&mut self) {
-        let refused = self.refused.clone();
-        let fired = self.watchdog.as_ref().is_some_and(Watchdog::has_fired);
-        if let Some(slots) = self.slots.clone().filter(|_| !self.is_updating()) {
-            let work = || Report::of(mend(&slots, &refused, fired)).encode();
-            self.dispatch(Job::Slots, &[], work);
-        }
-    }
-
-    /// Takes an update: what a room sends, or what is attached.
+    /// Whether an update may be taken; `ready`: the machine is.
     ///
     /// # Errors
     /// Why not now.
-    pub fn update(&mut self, sent: Option<UnixStream>) -> Result<()> {
-        let slots = self.slots.clone().context(UNSLOTTED)?;
-        let judged = self.health.validated_ms().is_some() && !slots.on_trial();
-        let ready = self.keeper.is_there() && judged && !self.is_updating();
-        ensure!(ready, BUSY);
-        let (floor, refused) = (self.facts.epoch().unwrap_or(u64::MAX), self.refused.clone());
-        let keep: Vec<_> = sent.iter().map(AsRawFd::as_raw_fd).collect();
-        self.dispatch(Job::Update, &keep, || {
-            let report = Report::of(install(&slots, floor, &refused, sent.as_ref()));
-            // The room hears what the console shows, if it still listens.
-            let _ = sent.map(|mut room| writeln!(room, "{}", report.text()));
-            report.encode()
-        });
+    pub fn may_update(&self, jobs: &Jobs, ready: bool) -> Result<()> {
+        ensure!(self.running.is_some(), UNSLOTTED);
+        ensure!(ready && !self.on_trial() && !is_busy(jobs), BUSY);
         Ok(())
     }
 
-    /// Has a room that may bring updates send one (A13): its end of a stream to the child that takes it.
+    /// Has a child take an update that is no older than `floor`: what a room sends, or what is attached.
     ///
     /// # Errors
-    /// Why it may not, or not now.
-    pub fn update_from(&mut self, id: RoomId) -> Result<OwnedFd> {
-        self.rooms.granted(id, SLOT)?;
-        let (ours, theirs) = UnixStream::pair()?;
-        ours.set_read_timeout(Some(SILENCE))?;
-        ours.set_write_timeout(Some(SILENCE))?;
-        self.update(Some(ours))?;
-        Ok(theirs.into())
+    /// The child could not be started.
+    pub fn update(
+        &self,
+        jobs: &mut Jobs,
+        floor: u64,
+        sent: Option<UnixStream>,
+    ) -> Result<(), Outcome> {
+        let Some(Running { slot, .. }) = self.running else {
+            return Ok(());
+        };
+        let keep: Vec<_> = sent.iter().map(AsRawFd::as_raw_fd).collect();
+        jobs.begin(Job::Update, &keep, || {
+            let answer = Answer::of(install(slot, floor, &self.refused, sent.as_ref()));
+            let tag = if matches!(answer, Answer::Done(_)) {
+                DONE
+            } else {
+                NOT
+            };
+            let line = [&[tag], answer.rendered().as_bytes(), b"\n"].concat();
+            // The room reads what the console shows, if it still listens.
+            let _ = sent.map(|mut room| room.write_all(&line));
+            answer.encode()
+        })
     }
 
-    fn is_updating(&self) -> bool {
-        let is_at = |job: &Job| self.jobs.is_at(*job);
-        self.stage.is_ending() || [Job::Commit, Job::Slots, Job::Update].iter().any(is_at)
-    }
-
-    /// Remembers a Spine that has failed (H17).
-    pub fn remember(&mut self, report: &mut Report) {
-        if let Report::Refused { hash, why } = report {
-            *why = format!("{why}, and the last boot on record {}", self.ended);
-            self.refused.push(hash.clone());
-            self.keeper.refuse_spine(hash.clone(), why.clone());
+    /// Takes in what a child has answered; a Spine that is refused from now on (H17), and why, are for the database.
+    pub fn answered(&mut self, job: Job, answer: &mut Answer) -> Option<(String, String)> {
+        match answer {
+            Answer::Done(_) if job == Job::Commit => {
+                let it = self.running.as_mut()?;
+                it.start = it.start.committed();
+                None
+            }
+            Answer::Refused { hash, why } => {
+                *why = format!("{why}, and the last boot on record {}", self.ended);
+                self.refused.push(hash.clone());
+                Some((hash.clone(), why.clone()))
+            }
+            _ => None,
         }
     }
 }
 
-/// The slot that runs has failed, which a child has the firmware remember.
+fn is_busy(jobs: &Jobs) -> bool {
+    let work = [Job::Commit, Job::Slots, Job::Update];
+    work.into_iter().any(|job| jobs.is_at(job))
+}
+
+/// In a child: the slot that runs, or nothing.
+fn find() -> Result<String, String> {
+    let name = || disks::booted_name().map_err(told);
+    let found = Pair::find(name).map_err(|error| format!("{error:#}"))?;
+    Ok(found.map_or_else(String::new, |it| it.encode()))
+}
+
+/// In a child: the slot that runs has failed.
 fn failed() -> Result<(), String> {
     starts::fail(Path::new(VARS));
     Ok(())
 }
 
-/// The slot that runs is well, which a child has the firmware remember.
-fn commit(slots: &Slots) -> Result<Report> {
-    let moved = slots
-        .commit()
-        .map_err(|error| anyhow!("{error:#}; next: see the firmware's boot entries"))?;
-    let text = moved.then(|| format!("slot {} is the first from now on", slots.here));
-    Ok(Report::Done(text.unwrap_or_default()))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slot::running::Slot;
 
-/// What the partition that was booted is called, by a child, which reads disks.
-fn booted_name() -> Result<String> {
-    let name = || disks::booted_name().map_err(|lost| format!("{:#}", told(lost)));
-    // Another disk that hangs is given up before that.
-    answer_of_child(Rights::Disks, name, APPEARS, "a disk hangs")
+    fn on_trial() -> Slots {
+        let (slot, start) = (Slot::B, Start::Trial);
+        let running = Some(Running {
+            slot,
+            start,
+            is_secure: false,
+        });
+        Slots {
+            running,
+            ended: "ended clean reboot".to_owned(),
+            ..Slots::default()
+        }
+    }
+
+    #[test]
+    fn c11_a_trial_is_over_once_the_firmware_has_taken_that_the_slot_is_well() {
+        let (mut slots, jobs) = (on_trial(), Jobs::default());
+        let busy = |slots: &Slots| slots.may_update(&jobs, true).map_err(|why| why.to_string());
+        assert_eq!(busy(&slots), Err(BUSY.to_owned()));
+        let mut failed = Answer::Failed("EIO".to_owned());
+        assert_eq!(slots.answered(Job::Commit, &mut failed), None);
+        assert!(slots.on_trial());
+        let mut done = Answer::Done(String::new());
+        assert_eq!(slots.answered(Job::Slots, &mut done), None);
+        assert!(slots.on_trial());
+        assert_eq!(slots.answered(Job::Commit, &mut done), None);
+        assert!(!slots.on_trial());
+        assert_eq!(busy(&slots), Ok(()));
+        let none = Slots::default().may_update(&jobs, true).unwrap_err();
+        assert_eq!(
+            (none.to_string().as_str(), Slots::default().here()),
+            (UNSLOTTED, "none".to_owned())
+        );
+    }
+
+    #[test]
+    fn h17_a_refusal_says_how_the_boot_before_ended_and_is_for_the_database() {
+        let mut slots = on_trial();
+        let (hash, why) = ("ab".to_owned(), "it was tried and failed".to_owned());
+        let mut answer = Answer::Refused {
+            hash: hash.clone(),
+            why,
+        };
+        let why = "it was tried and failed, and the last boot on record ended clean reboot";
+        let refused = slots.answered(Job::Slots, &mut answer);
+        assert_eq!(refused, Some((hash.clone(), why.to_owned())));
+        assert_eq!(slots.refused, [hash]);
+        assert!(answer.rendered().contains(why));
+    }
 }

@@ -25,6 +25,7 @@ use bay0_persona::disks::{self, Lost, VARS};
 use bay0_persona::gpt::{Guid, Part};
 
 use crate::slot::entry;
+use crate::slot::running::{Running, Slot, Start};
 use crate::slot::starts::{
     GUID, MOST, NEXT, ORDER, Starts, Trial, change, finish, numbers, put, remove_next,
 };
@@ -32,77 +33,78 @@ use crate::slot::starts::{
 /// How an entry that starts a slot is called, before the slot's letter.
 const ENTRY: &str = "Spine ";
 
-/// A machine that the firmware has started from a slot.
+/// Both slots of a machine that the firmware has started from one of them.
 #[derive(Clone, Debug)]
-pub struct Slots {
+pub struct Pair {
     vars: PathBuf,
     current: u16,
-    /// The partition that runs, and the other one once [`Slots::enter`] has found it.
+    /// The partition that runs, and the other one once [`Pair::enter`] has found it.
     ours: Guid,
     other: Guid,
-    /// The entries that start the other slot, once [`Slots::enter`] has looked for them.
+    /// The entries that start the other slot, once [`Pair::enter`] has looked for them.
     others: Vec<u16>,
-    /// The slot that runs: `A` or `B`.
-    pub here: &'static str,
-    /// The other one.
-    pub there: &'static str,
+    /// The slot that runs.
+    pub here: Slot,
 }
 
-impl Slots {
-    /// Finds out whether a slot runs; none if no firmware has started one. `name` tells what the partition is called.
+impl Pair {
+    /// Finds out which slot runs; none if no firmware has started one. `name` finds what the partition is called.
     ///
     /// # Errors
     /// That of `name`.
-    pub fn find(name: impl FnOnce() -> Result<String>) -> Result<Option<Slots>> {
-        let found = disks::booted().map(|ours| Slots::read(VARS.into(), ours, name));
-        found.unwrap_or(Ok(None))
+    pub fn find(name: impl FnOnce() -> Result<String>) -> Result<Option<Running>> {
+        let found = disks::booted().map(|ours| Pair::read(VARS.into(), ours, name));
+        Ok(found.transpose()?.flatten().map(|pair| pair.running()))
+    }
+
+    /// The slot that is known to run, and the other one.
+    ///
+    /// # Errors
+    /// The firmware does not say any more what it has started.
+    pub fn of(here: Slot) -> Result<Pair> {
+        let read = |ours| Pair::read(VARS.into(), ours, || Ok(here.partition()));
+        let pair = disks::booted().map(read).transpose()?.flatten();
+        pair.context("no firmware has started a slot")
     }
 
     fn read(
         vars: PathBuf,
         ours: Guid,
         name: impl FnOnce() -> Result<String>,
-    ) -> Result<Option<Slots>> {
+    ) -> Result<Option<Pair>> {
         let current = numbers(&vars, "BootCurrent").first().copied();
         let starts = |it: &u16| entry::partition(&option(&vars, *it)) == Some(ours);
         let Some(current) = current.filter(starts) else {
             return Ok(None);
         };
-        let (here, there) = match name()?.as_str() {
-            "slot-a" => ("A", "B"),
-            "slot-b" => ("B", "A"),
-            _ => return Ok(None),
-        };
-        Ok(Some(Slots {
+        let name = name()?;
+        let mut both = Slot::BOTH.into_iter();
+        Ok(both.find(|it| it.partition() == name).map(|here| Pair {
             vars,
             current,
             ours,
             other: Guid::default(),
             others: Vec::new(),
             here,
-            there,
         }))
     }
 
-    /// Whether the firmware starts nothing that is not signed.
-    pub fn is_secure(&self) -> bool {
-        let path = self.vars.join(format!("SecureBoot{GUID}"));
-        fs::read(path).is_ok_and(|value| value.ends_with(&[1]))
+    fn running(&self) -> Running {
+        let secure = fs::read(self.vars.join(format!("SecureBoot{GUID}")));
+        Running {
+            slot: self.here,
+            start: self.start(),
+            is_secure: secure.is_ok_and(|value| value.ends_with(&[1])),
+        }
     }
 
-    /// Whether the firmware starts this slot before all others.
-    pub fn is_first(&self) -> bool {
-        self.order().first() == Some(&self.current)
-    }
-
-    /// Whether this is the boot of a Spine that has not proven itself.
-    pub fn on_trial(&self) -> bool {
-        self.trial_of(self.ours).is_some()
-    }
-
-    /// Whether the first slot has come to no end so often that this one was started in its place.
-    pub fn is_instead(&self) -> bool {
-        !self.is_first() && !self.on_trial() && self.starts().unfinished > MOST
+    fn start(&self) -> Start {
+        match self.order().first() {
+            _ if self.trial_of(self.ours).is_some() => Start::Trial,
+            Some(first) if *first == self.current => Start::First,
+            _ if self.starts().unfinished > MOST => Start::Endless,
+            _ => Start::Unstartable,
+        }
     }
 
     /// What is known of the other slot's trial.
@@ -116,7 +118,7 @@ impl Slots {
     }
 
     /// Whether it is to try the other slot at the next boot.
-    pub fn waits(&self) -> bool {
+    pub fn is_next(&self) -> bool {
         let next = numbers(&self.vars, NEXT);
         self.others.iter().any(|it| next.contains(it))
     }
@@ -128,7 +130,8 @@ impl Slots {
     /// The firmware did not take it.
     pub fn commit(&self) -> Result<bool> {
         // Not at every boot: the firmware's memory wears.
-        let behind = !self.is_first() && !self.is_instead();
+        let is_first = self.order().first() == Some(&self.current);
+        let behind = !is_first && self.start() != Start::Endless;
         if behind {
             let order = [vec![self.current], self.order_without(&[self.current])];
             self.set(ORDER, &order.concat())?;
@@ -201,7 +204,7 @@ impl Slots {
     /// The entry of the other slot.
     fn number(&self) -> Result<u16> {
         let first = self.others.first().copied();
-        first.with_context(|| format!("no boot entry starts slot {}", self.there))
+        first.with_context(|| format!("no boot entry starts slot {}", self.here.other()))
     }
 
     /// Finds the entries that start the other slot by their device path, whatever they are called (U05); makes one if there is none,
@@ -211,7 +214,7 @@ impl Slots {
     /// The firmware does not let it.
     pub fn enter(&mut self, ours: &Part, other: &Part) -> Result<bool> {
         let own = option(&self.vars, self.current);
-        let label = format!("{ENTRY}{}", self.there);
+        let label = format!("{ENTRY}{}", self.here.other());
         let made = entry::other(&own, ours, other, &label);
         let made = made.context("the boot entry of this slot has no partition and file")?;
         let wanted = entry::path(&made);

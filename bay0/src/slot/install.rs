@@ -28,8 +28,9 @@ use nix::errno::Errno;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::libc;
 
-use crate::slot::firmware::{Slots, told};
-use crate::slot::report::Report;
+use crate::slot::answer::Answer;
+use crate::slot::firmware::{Pair, told};
+use crate::slot::running::Slot;
 
 /// The certificate of the key that signs updates, in the verified root.
 const MAKER: &str = "/lib/bay0/update.der";
@@ -58,16 +59,15 @@ struct Found {
 ///
 /// # Errors
 /// One of them cannot be told for certain, or opened.
-fn find(slots: &Slots, wanted: bool) -> Result<Found> {
-    let open = |slot: &str| {
-        let (part, path) =
-            disks::on_booted(&format!("slot-{}", slot.to_lowercase())).map_err(told)?;
+fn find(here: Slot, wanted: bool) -> Result<Found> {
+    let open = |slot: Slot| {
+        let (part, path) = disks::on_booted(&slot.partition()).map_err(told)?;
         let device = File::options().read(true).write(true).open(&path);
         device
             .map(|device| (part, device))
             .with_context(|| format!("open {path}"))
     };
-    let ((ours, good), (other, target)) = (open(slots.here)?, open(slots.there)?);
+    let ((ours, good), (other, target)) = (open(here)?, open(here.other())?);
     let source = || File::open(disks::only("update").map_err(told)?).context("open it");
     let source = wanted.then(source).transpose()?;
     confine(Rights::Slots).map_err(|error| anyhow!("confine the child: {error}"))?;
@@ -86,12 +86,12 @@ fn find(slots: &Slots, wanted: bool) -> Result<Found> {
 /// # Errors
 /// Why it was not taken.
 pub fn install(
-    slots: &Slots,
+    here: Slot,
     floor: u64,
     refused: &[String],
     sent: Option<&UnixStream>,
-) -> Result<Report> {
-    let (mut slots, mut found) = (slots.clone(), find(slots, sent.is_none())?);
+) -> Result<Answer> {
+    let (mut slots, mut found) = (Pair::of(here)?, find(here, sent.is_none())?);
     slots.enter(&found.ours, &found.other)?;
     let runs = head_of(&mut found.good).context("read this slot's head")?;
     let runs = field(&runs, "hash ").unwrap_or_default();
@@ -134,12 +134,12 @@ fn admit<'a>(head: &'a [u8], floor: u64, refused: &[String], runs: &str) -> Resu
     Ok(hash)
 }
 
-fn put(slots: &Slots, slot: &mut File, from: impl Read, hash: &str, head: &[u8]) -> Result<Report> {
+fn put(slots: &Pair, slot: &mut File, from: impl Read, hash: &str, head: &[u8]) -> Result<Answer> {
     replace(slots, slot, from, hash)?;
     slots.try_once()?;
     seal(slot, head)?;
     let text = format!("{hash} is tried at the next boot; next: reboot");
-    Ok(Report::Done(text))
+    Ok(Answer::Done(text))
 }
 
 /// Looks at the slot that does not run: see the table in [`crate::slot::firmware`]. It is made a copy of the one that runs if it is not what its
@@ -147,21 +147,21 @@ fn put(slots: &Slots, slot: &mut File, from: impl Read, hash: &str, head: &[u8])
 ///
 /// # Errors
 /// What could not be read or written.
-pub fn mend(slots: &Slots, refused: &[String], fired: bool) -> Result<Report> {
-    let (mut slots, found) = (slots.clone(), find(slots, false)?);
+pub fn mend(slot: Slot, refused: &[String], fired: bool) -> Result<Answer> {
+    let (mut slots, found) = (Pair::of(slot)?, find(slot, false)?);
     let made = slots.enter(&found.ours, &found.other)?;
-    let (there, trial) = (slots.there, slots.trial());
+    let (there, trial) = (slot.other(), slots.trial());
     let (mut good, mut other) = (found.good, found.target);
     let (head, other_head) = (head_of(&mut good)?, head_of(&mut other)?);
     let [here, hash] = [&head, &other_head].map(|it| field(it, "hash ").unwrap_or_default());
     let whole = fingerprint(&mut other)? == hash;
-    if whole && (slots.waits() || trial.is_none() && slots.spare()) {
-        return Ok(Report::Done(format!("slot {there} is whole: {hash}")));
+    if whole && (slots.is_next() || trial.is_none() && slots.spare()) {
+        return Ok(Answer::Done(format!("slot {there} is whole: {hash}")));
     }
     if whole && refused.iter().all(|it| it != hash) {
         if let Some(why) = trial.and_then(|it| it.refusal(fired)) {
             let hash = hash.to_owned();
-            return Ok(Report::Refused { hash, why });
+            return Ok(Answer::Refused { hash, why });
         }
         let older = hash == here || version(&other_head) < version(&head);
         let why = if made {
@@ -172,11 +172,11 @@ pub fn mend(slots: &Slots, refused: &[String], fired: bool) -> Result<Report> {
         if trial.is_none() && older {
             slots.readmit()?;
             let text = format!("slot {there} is whole, and {why}: {hash}");
-            return Ok(Report::Done(text));
+            return Ok(Answer::Done(text));
         }
         slots.try_once()?;
         let text = format!("slot {there} {why}: {hash} is tried at the next boot; next: reboot");
-        return Ok(Report::Done(text));
+        return Ok(Answer::Done(text));
     }
     let sound = fingerprint(&mut good)? == here;
     ensure!(
@@ -187,11 +187,11 @@ pub fn mend(slots: &Slots, refused: &[String], fired: bool) -> Result<Report> {
     replace(&slots, &mut other, good, here)?;
     seal(&mut other, &head)?;
     slots.readmit()?;
-    Ok(Report::Done(format!("slot {there} is made a copy: {here}")))
+    Ok(Answer::Done(format!("slot {there} is made a copy: {here}")))
 }
 
 /// Writes all but the head of the other slot, which the firmware starts no more by itself, and compares what the disk then has.
-fn replace(slots: &Slots, slot: &mut File, from: impl Read, hash: &str) -> Result<()> {
+fn replace(slots: &Pair, slot: &mut File, from: impl Read, hash: &str) -> Result<()> {
     // First of all: a power cut must not leave what is excluded with a head, as if it had been tried.
     seal(slot, &[0; HEAD])?;
     slots.exclude()?;
@@ -206,7 +206,7 @@ fn replace(slots: &Slots, slot: &mut File, from: impl Read, hash: &str) -> Resul
     ensure!(
         same,
         "slot {} reads back differently; next: get another, or replace the disk",
-        slots.there
+        slots.here.other()
     );
     Ok(())
 }

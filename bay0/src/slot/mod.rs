@@ -2,8 +2,9 @@
 //!
 //! [`install`] is a process of its own: it reads disks, which PID 1 does not.
 
+pub mod answer;
 pub mod entry;
 pub mod firmware;
 pub mod install;
-pub mod report;
+pub mod running;
 pub mod starts;

@@ -27,7 +27,6 @@ use nix::libc;
 /// Ours, under a GUID of our own.
 const NAME: &str = "BaySlots-5350494e-4500-4b53-8053-746172747321";
 const VERSION: u8 = 1;
-const BYTES: usize = 21;
 /// How many starts in a row may be without an end, and how often a trial is armed.
 pub const MOST: u8 = 3;
 /// Whose the other variables are: the firmware's.
@@ -89,39 +88,25 @@ impl Starts {
         decoded.context("the record of starts is damaged and begun anew")
     }
 
-    fn encode(&self) -> [u8; BYTES] {
-        let trial = self.trial.unwrap_or_default();
-        let numbers = [
-            VERSION,
-            self.unfinished,
-            trial.armed,
-            trial.started,
-            trial.failed.into(),
-        ];
-        let mut bytes = numbers.into_iter().chain(trial.part);
-        std::array::from_fn(|_| bytes.next().unwrap_or_default())
+    fn encode(&self) -> Vec<u8> {
+        let it = self.trial.unwrap_or_default();
+        let counts = [self.unfinished, it.armed, it.started, it.failed.into()];
+        [&[VERSION], counts.as_slice(), &it.part].concat()
     }
 
     fn decode(bytes: &[u8]) -> Option<Starts> {
-        let [
-            VERSION,
-            unfinished,
-            armed,
-            started,
-            failed @ 0..=1,
-            part @ ..,
-        ] = bytes
-        else {
+        let (counts, part) = bytes.split_first_chunk()?;
+        let [VERSION, unfinished, armed, started, failed @ 0..=1] = *counts else {
             return None;
         };
         let trial = Trial {
             part: part.try_into().ok()?,
-            armed: *armed,
-            started: *started,
-            failed: *failed == 1,
+            armed,
+            started,
+            failed: failed == 1,
         };
         Some(Starts {
-            unfinished: *unfinished,
+            unfinished,
             trial: (trial != Trial::default()).then_some(trial),
         })
     }
@@ -231,6 +216,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const BYTES: usize = 21;
     const A: Guid = [0xa; 16];
     const B: Guid = [0xb; 16];
 

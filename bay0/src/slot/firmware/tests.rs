@@ -47,7 +47,7 @@ fn list(values: &[u16]) -> Vec<u8> {
 }
 
 /// Variables as the firmware shows them; the stub has named the partition `booted`, and `started` is the entry that it is of.
-fn variables(started: u16, booted: u8, order: &[u16]) -> (tempfile::TempDir, Option<Slots>) {
+fn variables(started: u16, booted: u8, order: &[u16]) -> (tempfile::TempDir, Option<Pair>) {
     let dir = tempfile::tempdir().unwrap();
     for (number, text, start) in ENTRIES {
         let name = format!("Boot{number:04X}");
@@ -59,26 +59,30 @@ fn variables(started: u16, booted: u8, order: &[u16]) -> (tempfile::TempDir, Opt
     (dir, slots)
 }
 
-fn read(dir: &Path, booted: u8) -> Option<Slots> {
+fn read(dir: &Path, booted: u8) -> Option<Pair> {
     let name = ["slot-a", "slot-b"].get(usize::from(booted) - 1);
     let name = name.copied().unwrap_or("persist").to_owned();
-    let mut slots = Slots::read(dir.to_owned(), [booted; 16], || Ok(name)).unwrap()?;
+    let mut slots = Pair::read(dir.to_owned(), [booted; 16], || Ok(name)).unwrap()?;
     entered(&mut slots).unwrap();
     Some(slots)
 }
 
-fn firmware(started: u16, order: &[u16]) -> (tempfile::TempDir, Slots) {
+fn firmware(started: u16, order: &[u16]) -> (tempfile::TempDir, Pair) {
     let (dir, slots) = variables(started, started as u8, order);
     (dir, slots.unwrap())
 }
 
-fn entered(slots: &mut Slots) -> Result<bool> {
-    let (ours, other) = if slots.here == "A" { (1, 2) } else { (2, 1) };
+fn entered(slots: &mut Pair) -> Result<bool> {
+    let (ours, other) = if slots.here == Slot::A {
+        (1, 2)
+    } else {
+        (2, 1)
+    };
     slots.enter(&part(ours), &part(other))
 }
 
 /// The next boot, of this slot.
-fn boots(dir: &Path, slot: u8) -> Slots {
+fn boots(dir: &Path, slot: u8) -> Pair {
     put(dir, "BootCurrent", &list(&[slot.into()]));
     begin(dir, [slot; 16]).unwrap();
     read(dir, slot).unwrap()
@@ -116,9 +120,9 @@ fn u05_all_entries_of_a_slot_that_is_being_replaced_leave_the_order() {
 #[test]
 fn u05_the_slot_that_runs_is_known_by_the_partition_that_was_booted() {
     let (dir, slots) = firmware(2, &[1, 2, 3]);
-    assert_eq!((slots.here, slots.there), ("B", "A"));
+    assert_eq!((slots.here, slots.here.other()), (Slot::B, Slot::A));
     put(dir.path(), "Boot0002", &option("Linux", 2));
-    assert_eq!(read(dir.path(), 2).unwrap().here, "B");
+    assert_eq!(read(dir.path(), 2).unwrap().here, Slot::B);
     // An entry of another partition has not started it.
     put(dir.path(), "Boot0002", &option("Spine B", 1));
     assert!(read(dir.path(), 2).is_none());
@@ -132,13 +136,13 @@ fn u05_a_trial_is_known_whatever_the_order_is_and_over_with_a_commit() {
         let (dir, slots) = firmware(1, &[1, 2, 3]);
         slots.exclude().unwrap();
         slots.try_once().unwrap();
-        assert!(slots.waits() && !slots.on_trial());
+        assert!(slots.is_next() && slots.start() != Start::Trial);
         put(dir.path(), ORDER, &list(order));
         let slots = boots(dir.path(), 2);
-        assert!(slots.on_trial() && !slots.is_instead());
+        assert!(slots.start() == Start::Trial);
         assert_eq!(slots.commit().unwrap(), order[0] != 2);
         assert_eq!(slots.order()[..2], [2, 1]);
-        assert!(!slots.on_trial() && slots.spare());
+        assert!(slots.start() == Start::First && slots.spare());
         assert!(!slots.commit().unwrap());
     }
 }
@@ -183,7 +187,7 @@ fn c09_a_first_slot_without_an_end_is_left_for_the_other_and_that_for_off() {
     (0..3).for_each(|_| drop(boots(dir.path(), 1)));
     let slots = boots(dir.path(), 2);
     assert_eq!(next(), [3]);
-    assert!(slots.is_instead() && !slots.on_trial());
+    assert!(slots.start() == Start::Endless);
     // It stays where it is.
     assert!(!slots.commit().unwrap());
     assert_eq!(slots.order(), [1, 2, 3, 7]);
@@ -193,7 +197,7 @@ fn c09_a_first_slot_without_an_end_is_left_for_the_other_and_that_for_off() {
     change(dir.path(), |it| it.unfinished = 9).unwrap();
     put(dir.path(), ORDER, &list(&[2, 3]));
     let slots = boots(dir.path(), 1);
-    assert!(slots.on_trial() && !slots.is_instead());
+    assert!(slots.start() == Start::Trial);
     assert!(slots.commit().unwrap());
     put(dir.path(), ORDER, &list(&[1, 2, 3, 7]));
     // One that the firmware could not load is another matter.
@@ -205,16 +209,16 @@ fn c09_a_first_slot_without_an_end_is_left_for_the_other_and_that_for_off() {
 #[test]
 fn c10_a_slot_that_is_being_replaced_is_not_started_by_itself() {
     let (dir, slots) = firmware(1, &[1, 2, 3, 7]);
-    assert!(slots.spare() && !slots.on_trial());
+    assert!(slots.spare() && slots.start() == Start::First);
     slots.exclude().unwrap();
     assert_eq!(slots.order(), [1, 3, 7]);
     assert!(!slots.spare());
     slots.try_once().unwrap();
     assert_eq!(numbers(dir.path(), NEXT), [2]);
     // It waits for its one try, until another update takes its place.
-    assert!(slots.waits() && !slots.spare());
+    assert!(slots.is_next() && !slots.spare());
     slots.exclude().unwrap();
-    assert!(!slots.waits() && numbers(dir.path(), NEXT).is_empty());
+    assert!(!slots.is_next() && numbers(dir.path(), NEXT).is_empty());
     slots.readmit().unwrap();
     slots.readmit().unwrap();
     assert_eq!(slots.order(), [1, 2, 3, 7]);
@@ -223,7 +227,7 @@ fn c10_a_slot_that_is_being_replaced_is_not_started_by_itself() {
 #[test]
 fn c11_a_variable_that_cannot_be_written_is_an_error() {
     let (dir, slots) = firmware(2, &[1, 2]);
-    let unentered = Slots {
+    let unentered = Pair {
         others: Vec::new(),
         ..slots.clone()
     };
