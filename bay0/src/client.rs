@@ -80,11 +80,10 @@ fn update(stream: OwnedFd, out: &mut File) -> Result<()> {
     let _ = copy(&mut stdin(), &mut &stream);
     stream.shutdown(Shutdown::Write)?;
     // An error ends an answer to what was not read to its end.
-    let mut sent = Vec::new();
-    let _ = (&stream).read_to_end(&mut sent);
-    let (tag, line) = sent.split_first().context(UNHEARD)?;
-    let line = str::from_utf8(line)?;
-    ensure!(*tag == DONE, "{}", line.trim_end());
+    let mut sent = String::new();
+    let _ = (&stream).read_to_string(&mut sent);
+    let (tag, line) = sent.split_at_checked(1).context(UNHEARD)?;
+    ensure!(tag.as_bytes() == [DONE], "{}", line.trim_end());
     Ok(out.write_all(line.as_bytes())?)
 }
 

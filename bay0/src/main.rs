@@ -52,7 +52,7 @@ fn main() -> ExitCode {
 fn init() -> anyhow::Result<ExitCode> {
     if Path::new(stage1::PACKED).exists() {
         let Err(error) = stage1::enter();
-        starts::fail(Path::new(VARS));
+        let _ = starts::fail(Path::new(VARS));
         anyhow::bail!("FAIL: root: {error:#}; the machine reboots");
     }
     // Every signal is blocked: none can interrupt, and those that mean something arrive as events.

@@ -439,7 +439,7 @@ fn last_words(info: &PanicHookInfo<'_>, keeper: Option<&UnixDatagram>) {
         bay0_state::last_words(keeper, &text);
     }
     if getpid().as_raw() == 1 {
-        starts::fail(Path::new(VARS));
+        let _ = starts::fail(Path::new(VARS));
     }
     // SAFETY: ends the process without unwinding; nothing of it may run on after a panic.
     unsafe { libc::_exit(101) }

@@ -550,8 +550,8 @@ impl Bay0 {
         let well = fault::on_trial(self) && well;
         match self.slots.judge(well, self.health.only_rooms_failed()) {
             Next::Stay => {}
-            Next::Commit => {
-                let begun = self.slots.commit(&mut self.jobs);
+            Next::Commit(slot) => {
+                let begun = Slots::commit(slot, &mut self.jobs);
                 self.begun(begun);
             }
             Next::Retry | Next::Fail => {
@@ -577,9 +577,9 @@ impl Bay0 {
     /// Has an update taken: what a room sends, or what is attached.
     fn update(&mut self, sent: Option<UnixStream>) -> Result<()> {
         let ready = self.is_ready() && self.health.validated_ms().is_some();
-        self.slots.may_update(&self.jobs, ready)?;
+        let slot = self.slots.may_update(&self.jobs, ready)?;
         let floor = self.facts.epoch().unwrap_or(u64::MAX);
-        let begun = self.slots.update(&mut self.jobs, floor, sent);
+        let begun = self.slots.update(slot, &mut self.jobs, floor, sent);
         self.begun(begun);
         Ok(())
     }

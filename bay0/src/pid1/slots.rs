@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use bay0_persona::confine::Rights;
 use bay0_persona::disks::{self, APPEARS, VARS};
 use bay0_state::gate::{DONE, NOT};
@@ -16,7 +16,7 @@ use super::jobs::{Job, Jobs, Outcome, answer_of_child, by_child};
 use crate::slot::answer::Answer;
 use crate::slot::firmware::{Pair, told};
 use crate::slot::install::{install, mend};
-use crate::slot::running::{Next, Running, Start};
+use crate::slot::running::{Next, Running, Slot, Start};
 use crate::slot::starts;
 
 /// Longest that a room may send nothing.
@@ -99,11 +99,11 @@ impl Slots {
     /// What follows from the first validation (C11). That a trial has failed is remembered before this returns; what the firmware does not
     /// take is tried again.
     pub fn judge(&self, well: bool, only_rooms_failed: bool) -> Next {
-        let next = self
-            .running
-            .map_or(Next::Stay, |it| it.start.judge(well, only_rooms_failed));
+        let judge = |it: Running| it.judge(well, only_rooms_failed);
+        let next = self.running.map_or(Next::Stay, judge);
         if next == Next::Fail {
-            let _ = by_child(Rights::Firmware, failed, "late");
+            let fail = || starts::fail(Path::new(VARS)).map_err(|error| error.to_string());
+            let _ = by_child(Rights::Firmware, fail, "late");
         }
         next
     }
@@ -112,10 +112,7 @@ impl Slots {
     ///
     /// # Errors
     /// The child could not be started.
-    pub fn commit(&self, jobs: &mut Jobs) -> Result<(), Outcome> {
-        let Some(Running { slot, .. }) = self.running else {
-            return Ok(());
-        };
+    pub fn commit(slot: Slot, jobs: &mut Jobs) -> Result<(), Outcome> {
         jobs.begin(Job::Commit, &[], || {
             let moved = Pair::of(slot).and_then(|pair| pair.commit());
             let moved =
@@ -139,14 +136,14 @@ impl Slots {
         }
     }
 
-    /// Whether an update may be taken; `ready`: the machine is.
+    /// The slot that may be updated from; `ready`: the machine is.
     ///
     /// # Errors
     /// Why not now.
-    pub fn may_update(&self, jobs: &Jobs, ready: bool) -> Result<()> {
-        ensure!(self.running.is_some(), UNSLOTTED);
+    pub fn may_update(&self, jobs: &Jobs, ready: bool) -> Result<Slot> {
+        let running = self.running.context(UNSLOTTED)?;
         ensure!(ready && !self.on_trial() && !is_busy(jobs), BUSY);
-        Ok(())
+        Ok(running.slot)
     }
 
     /// Has a child take an update that is no older than `floor`: what a room sends, or what is attached.
@@ -155,13 +152,11 @@ impl Slots {
     /// The child could not be started.
     pub fn update(
         &self,
+        slot: Slot,
         jobs: &mut Jobs,
         floor: u64,
         sent: Option<UnixStream>,
     ) -> Result<(), Outcome> {
-        let Some(Running { slot, .. }) = self.running else {
-            return Ok(());
-        };
         let keep: Vec<_> = sent.iter().map(AsRawFd::as_raw_fd).collect();
         jobs.begin(Job::Update, &keep, || {
             let answer = Answer::of(install(slot, floor, &self.refused, sent.as_ref()));
@@ -204,19 +199,12 @@ fn is_busy(jobs: &Jobs) -> bool {
 fn find() -> Result<String, String> {
     let name = || disks::booted_name().map_err(told);
     let found = Pair::find(name).map_err(|error| format!("{error:#}"))?;
-    Ok(found.map_or_else(String::new, |it| it.encode()))
-}
-
-/// In a child: the slot that runs has failed.
-fn failed() -> Result<(), String> {
-    starts::fail(Path::new(VARS));
-    Ok(())
+    Ok(found.map_or_else(String::new, |it| it.running().encode()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::slot::running::Slot;
 
     fn on_trial() -> Slots {
         let (slot, start) = (Slot::B, Start::Trial);
@@ -245,7 +233,7 @@ mod tests {
         assert!(slots.on_trial());
         assert_eq!(slots.answered(Job::Commit, &mut done), None);
         assert!(!slots.on_trial());
-        assert_eq!(busy(&slots), Ok(()));
+        assert_eq!(busy(&slots), Ok(Slot::B));
         let none = Slots::default().may_update(&jobs, true).unwrap_err();
         assert_eq!(
             (none.to_string().as_str(), Slots::default().here()),

@@ -52,9 +52,9 @@ impl Pair {
     ///
     /// # Errors
     /// That of `name`.
-    pub fn find(name: impl FnOnce() -> Result<String>) -> Result<Option<Running>> {
+    pub fn find(name: impl FnOnce() -> Result<String>) -> Result<Option<Pair>> {
         let found = disks::booted().map(|ours| Pair::read(VARS.into(), ours, name));
-        Ok(found.transpose()?.flatten().map(|pair| pair.running()))
+        found.unwrap_or(Ok(None))
     }
 
     /// The slot that is known to run, and the other one.
@@ -62,9 +62,8 @@ impl Pair {
     /// # Errors
     /// The firmware does not say any more what it has started.
     pub fn of(here: Slot) -> Result<Pair> {
-        let read = |ours| Pair::read(VARS.into(), ours, || Ok(here.partition()));
-        let pair = disks::booted().map(read).transpose()?.flatten();
-        pair.context("no firmware has started a slot")
+        let found = Pair::find(|| Ok(here.partition()))?;
+        found.context("no firmware has started a slot")
     }
 
     fn read(
@@ -89,7 +88,8 @@ impl Pair {
         }))
     }
 
-    fn running(&self) -> Running {
+    /// The slot that runs, and how it was started.
+    pub fn running(&self) -> Running {
         let secure = fs::read(self.vars.join(format!("SecureBoot{GUID}")));
         Running {
             slot: self.here,

@@ -43,23 +43,15 @@ const HASHED_MIB: usize = 39;
 const HEAD_AT: u64 = 40 * MIB as u64 - HEAD as u64;
 const UNSIGNED: &str = "its signature is not that of this Spine's maker; next: get another";
 
-/// What the child works with, open.
-struct Found {
-    ours: Part,
-    other: Part,
-    /// The slot that runs, and the other one.
-    good: File,
-    target: File,
-    /// What is attached, if that is wanted.
-    source: Option<File>,
-}
+/// A partition, open.
+type Open = (Part, File);
 
 /// Finds and opens both slots, on the disk that was booted and on no other, and an update that is attached if it is `wanted`; then gives
 /// up the rights that took. Nothing of their content has been read by then.
 ///
 /// # Errors
 /// One of them cannot be told for certain, or opened.
-fn find(here: Slot, wanted: bool) -> Result<Found> {
+fn find(here: Slot, wanted: bool) -> Result<([Open; 2], Option<File>)> {
     let open = |slot: Slot| {
         let (part, path) = disks::on_booted(&slot.partition()).map_err(told)?;
         let device = File::options().read(true).write(true).open(&path);
@@ -67,17 +59,11 @@ fn find(here: Slot, wanted: bool) -> Result<Found> {
             .map(|device| (part, device))
             .with_context(|| format!("open {path}"))
     };
-    let ((ours, good), (other, target)) = (open(here)?, open(here.other())?);
+    let both = [open(here)?, open(here.other())?];
     let source = || File::open(disks::only("update").map_err(told)?).context("open it");
     let source = wanted.then(source).transpose()?;
     confine(Rights::Slots).map_err(|error| anyhow!("confine the child: {error}"))?;
-    Ok(Found {
-        ours,
-        other,
-        good,
-        target,
-        source,
-    })
+    Ok((both, source))
 }
 
 /// Writes an update into the other slot and has the firmware try it once. What was done. What is attached is read twice, so that all of
@@ -91,13 +77,13 @@ pub fn install(
     refused: &[String],
     sent: Option<&UnixStream>,
 ) -> Result<Answer> {
-    let (mut slots, mut found) = (Pair::of(here)?, find(here, sent.is_none())?);
-    slots.enter(&found.ours, &found.other)?;
-    let runs = head_of(&mut found.good).context("read this slot's head")?;
+    let mut slots = Pair::of(here)?;
+    let ([(ours, mut good), (other, mut slot)], source) = find(here, sent.is_none())?;
+    slots.enter(&ours, &other)?;
+    let runs = head_of(&mut good).context("read this slot's head")?;
     let runs = field(&runs, "hash ").unwrap_or_default();
-    let mut slot = found.target;
-    let Some(mut source) = found.source else {
-        let (mut sent, mut head) = (sent.context("nothing is sent")?, [0; HEAD]);
+    let Some(mut source) = source else {
+        let (mut sent, mut head) = (sent.context("read its head")?, [0; HEAD]);
         sent.read_exact(&mut head).context("read its head")?;
         let hash = admit(&head, floor, refused, runs)?;
         return put(&slots, &mut slot, sent, hash, &head);
@@ -148,10 +134,10 @@ fn put(slots: &Pair, slot: &mut File, from: impl Read, hash: &str, head: &[u8]) 
 /// # Errors
 /// What could not be read or written.
 pub fn mend(slot: Slot, refused: &[String], fired: bool) -> Result<Answer> {
-    let (mut slots, found) = (Pair::of(slot)?, find(slot, false)?);
-    let made = slots.enter(&found.ours, &found.other)?;
+    let mut slots = Pair::of(slot)?;
+    let ([(ours, mut good), (part, mut other)], _) = find(slot, false)?;
+    let made = slots.enter(&ours, &part)?;
     let (there, trial) = (slot.other(), slots.trial());
-    let (mut good, mut other) = (found.good, found.target);
     let (head, other_head) = (head_of(&mut good)?, head_of(&mut other)?);
     let [here, hash] = [&head, &other_head].map(|it| field(it, "hash ").unwrap_or_default());
     let whole = fingerprint(&mut other)? == hash;

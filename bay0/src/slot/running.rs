@@ -63,8 +63,8 @@ pub enum Start {
 /// What follows from the first validation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// The firmware remembers that the slot is well.
-    Commit,
+    /// The firmware remembers that this slot is well.
+    Commit(Slot),
     /// The firmware remembers that the trial has failed, and the machine reboots.
     Fail,
     /// The machine reboots, and the trial may be repeated.
@@ -76,16 +76,6 @@ pub enum Next {
 impl Start {
     /// Every way.
     pub const ALL: [Self; 4] = [Self::First, Self::Trial, Self::Unstartable, Self::Endless];
-
-    /// What follows from a validation; `only_rooms_failed`: all that is not well is the images of rooms.
-    pub fn judge(self, well: bool, only_rooms_failed: bool) -> Next {
-        match self {
-            _ if well => Next::Commit,
-            Self::Trial if only_rooms_failed => Next::Retry,
-            Self::Trial => Next::Fail,
-            _ => Next::Stay,
-        }
-    }
 
     /// What it is once the firmware remembers that the slot is well.
     pub fn committed(self) -> Self {
@@ -108,6 +98,16 @@ pub struct Running {
 }
 
 impl Running {
+    /// What follows from a validation; `only_rooms_failed`: all that is not well is the images of rooms.
+    pub fn judge(self, well: bool, only_rooms_failed: bool) -> Next {
+        match self.start {
+            _ if well => Next::Commit(self.slot),
+            Start::Trial if only_rooms_failed => Next::Retry,
+            Start::Trial => Next::Fail,
+            _ => Next::Stay,
+        }
+    }
+
     /// What the child sends: a letter each.
     pub fn encode(&self) -> String {
         let secure = if self.is_secure { b's' } else { b'-' };
@@ -142,11 +142,17 @@ mod tests {
             (Unstartable, Stay, Stay, First),
             (Endless, Stay, Stay, Endless),
         ] {
+            let (slot, is_secure) = (Slot::B, true);
+            let running = Running {
+                slot,
+                start,
+                is_secure,
+            };
             for only_rooms_failed in [true, false] {
-                assert_eq!(start.judge(true, only_rooms_failed), Commit);
+                assert_eq!(running.judge(true, only_rooms_failed), Commit(slot));
             }
-            assert_eq!(start.judge(false, false), unwell);
-            assert_eq!(start.judge(false, true), without_rooms);
+            assert_eq!(running.judge(false, false), unwell);
+            assert_eq!(running.judge(false, true), without_rooms);
             assert_eq!(start.committed(), committed);
         }
     }

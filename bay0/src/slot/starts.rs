@@ -158,15 +158,17 @@ pub fn finish(vars: &Path) -> Result<()> {
     change(vars, |starts| starts.unfinished = 0)
 }
 
-/// What runs has failed by its own fault. If it is on trial, that is remembered.
-pub fn fail(vars: &Path) {
+/// What runs has failed by its own fault. If it is on trial, that is remembered; without it, it is tried again.
+///
+/// # Errors
+/// The firmware did not take it.
+pub fn fail(vars: &Path) -> Result<()> {
     let booted = disks::booted();
-    // There is nobody to tell: without it, it is tried again.
-    let _ = change(vars, |starts| {
+    change(vars, |starts| {
         if let Some(trial) = starts.trial.as_mut().filter(|it| Some(it.part) == booted) {
             trial.failed = true;
         }
-    });
+    })
 }
 
 /// Has the firmware start nothing before the first in the order.
