@@ -16,6 +16,7 @@ use cgroups_rs::memory::MemController;
 use cgroups_rs::pid::PidController;
 use nix::errno::Errno;
 
+use crate::errno_of;
 use crate::policy::{Grant, Policy};
 
 /// The Spine's own groups, and the one that holds every room.
@@ -40,15 +41,11 @@ pub struct Group {
 
 /// What could not be done with a group that the caller knows, and why: ETIMEDOUT if the kernel did not get there in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GroupError(pub Operation, pub Errno);
-
-/// What was to be done.
-type Operation = &'static str;
+pub struct GroupError(pub &'static str, pub Errno);
 
 impl fmt::Display for GroupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let GroupError(operation, errno) = self;
-        write!(f, "{operation} cgroup: {errno:?}")
+        write!(f, "{} cgroup: {:?}", self.0, self.1)
     }
 }
 
@@ -208,14 +205,20 @@ impl Group {
     }
 
     /// Writes a value to a file, which is not made where it is not: that would be no group.
-    fn set(&self, what: Operation, file: &str, value: &str) -> Result<(), GroupError> {
+    fn set(&self, what: &'static str, file: &str, value: &str) -> Result<(), GroupError> {
         let knob = File::options().write(true).open(self.path.join(file));
         let set = knob.and_then(|mut knob| knob.write_all(value.as_bytes()));
         set.map_err(failed(what))
     }
 
     /// Waits until the kernel shows this in `cgroup.events`.
-    fn wait(&self, what: Operation, key: &str, is: u64, limit: Duration) -> Result<(), GroupError> {
+    fn wait(
+        &self,
+        what: &'static str,
+        key: &str,
+        is: u64,
+        limit: Duration,
+    ) -> Result<(), GroupError> {
         let begun = Instant::now();
         while self.figure("cgroup.events", key)? != is {
             if begun.elapsed() >= limit {
@@ -234,8 +237,8 @@ pub fn cgroup2_root() -> Option<PathBuf> {
     places.into_iter().find(is_v2)
 }
 
-fn failed(operation: Operation) -> impl Fn(io::Error) -> GroupError {
-    move |err| GroupError(operation, Errno::try_from(err).unwrap_or(Errno::EIO))
+fn failed(operation: &'static str) -> impl Fn(io::Error) -> GroupError {
+    move |err| GroupError(operation, errno_of(err))
 }
 
 #[cfg(test)]

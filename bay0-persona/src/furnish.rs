@@ -12,7 +12,7 @@ use nix::mount::{MsFlags, mount};
 use nix::unistd::chdir;
 
 use crate::place::{Root, bind};
-use crate::plan::{Plan, UIDS, at, stage};
+use crate::plan::{Plan, StageError, UIDS, at, stage};
 use crate::policy::Grant;
 use crate::tree;
 
@@ -57,7 +57,7 @@ pub fn furnish(
     plan: &Plan<'_>,
     [image, nodes, folder]: [&OwnedFd; 3],
     console: &str,
-) -> Result<(), String> {
+) -> Result<(), StageError> {
     let bytes = plan.policy.get(Grant::Tmpfs);
     stage(c"overlay");
     let root = overlay(bytes, image).map_err(at("overlay"))?;

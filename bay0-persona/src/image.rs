@@ -3,6 +3,7 @@
 //!
 //! Source: the kernel's `dm-ioctl.h` and `admin-guide/device-mapper/verity`.
 
+use std::fmt;
 use std::fs::{File, create_dir_all};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 
-use crate::disks;
+use crate::disks::{self, Lost};
+use crate::errno_of;
 
 /// Where images are mounted.
 pub const IMAGES: &str = "/run/images";
@@ -34,6 +36,38 @@ pub struct Image {
     pub roothash: String,
     /// What is hashed in front of each block, in hexadecimal.
     pub salt: String,
+}
+
+/// Why an image could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// Its partition is not found.
+    Find(Lost),
+    /// The device mapper refuses this disk.
+    Verity(String, Errno),
+    /// It has no folder.
+    Folder(PathBuf, Errno),
+    /// The verified device of this disk cannot be mounted.
+    Mount(String, Errno),
+    /// Each disk of its name fails.
+    All(Vec<OpenError>),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Find(lost) => lost.fmt(f),
+            Self::Verity(disk, errno) => write!(f, "verity on {disk}: {errno:?}"),
+            Self::Folder(path, errno) => write!(f, "make {}: {errno:?}", path.display()),
+            Self::Mount(disk, errno) => {
+                write!(f, "mount {disk}: {errno:?} (EIO: not what the Spine knows)")
+            }
+            Self::All(each) => {
+                let each: Vec<_> = each.iter().map(Self::to_string).collect();
+                f.write_str(&each.join(", and "))
+            }
+        }
+    }
 }
 
 impl Image {
@@ -59,26 +93,26 @@ impl Image {
     ///
     /// # Errors
     /// What could not be done, and why; a root hash that does not match shows as a mount that fails with EIO or EINVAL.
-    pub fn open(&self) -> Result<(), String> {
-        let disks = disks::all_named(&self.name).map_err(|lost| format!("{lost}"))?;
+    pub fn open(&self) -> Result<(), OpenError> {
+        let mut failed = Vec::new();
         // Of two that are called so, the hash tells which it is: one that does not match is not the one.
-        let opened = disks.iter().map(|disk| self.open_on(disk));
-        let why = opened
-            .scan((), |(), opened| opened.err())
-            .collect::<Vec<_>>();
-        if why.len() < disks.len() {
-            return Ok(());
+        for disk in disks::all_named(&self.name).map_err(OpenError::Find)? {
+            match self.open_on(&disk) {
+                Ok(()) => return Ok(()),
+                Err(error) => failed.push(error),
+            }
         }
-        Err(why.join(", and "))
+        Err(OpenError::All(failed))
     }
 
-    fn open_on(&self, disk: &str) -> Result<(), String> {
+    fn open_on(&self, disk: &str) -> Result<(), OpenError> {
         let device = self.verity(disk, "");
-        let device = device.map_err(|errno| format!("verity on {disk}: {errno:?}"))?;
+        let device = device.map_err(|errno| OpenError::Verity(disk.to_owned(), errno))?;
         let at = self.path();
-        create_dir_all(&at).map_err(|err| format!("{}: {err}", at.display()))?;
+        let folder = |error| OpenError::Folder(at.clone(), errno_of(error));
+        create_dir_all(&at).map_err(folder)?;
         let done = squashfs(&device, &at, MsFlags::MS_NODEV);
-        done.map_err(|errno| format!("mount {disk}: {errno:?} (EIO: not what the Spine knows)"))
+        done.map_err(|errno| OpenError::Mount(disk.to_owned(), errno))
     }
 
     /// Makes the verified device over `disk`, in the place of one of this name if there is one; `extra` ends its table.
@@ -122,7 +156,7 @@ pub fn is_intact(name: &str) -> nix::Result<bool> {
 
 fn control() -> nix::Result<File> {
     let control = File::options().read(true).write(true).open(CONTROL);
-    control.map_err(|err| Errno::try_from(err).unwrap_or(Errno::EIO))
+    control.map_err(errno_of)
 }
 
 /// Mounts what only a verified device may hold.

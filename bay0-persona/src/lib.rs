@@ -31,5 +31,5 @@ pub use nix::sched::CloneFlags;
 pub use plan::{Plan, UIDS};
 pub use policy::{Grant, Policy};
 pub use room::{BpfProgram, Room, bpf_program};
-pub use spawn::{Child, Teller, errno, spawn, spawn_teller};
+pub use spawn::{Child, Teller, errno, errno_of, spawn, spawn_teller};
 pub use wish::Wish;

@@ -26,41 +26,72 @@ const JOINT: &str = "__";
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PersonaName(String);
 
+/// Why a text is no name. Offsets are in bytes, from its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadName<'a> {
+    /// It begins with no scheme.
+    Scheme,
+    /// The segment at this offset is one too many.
+    Depth(usize),
+    /// The segment at this offset is empty.
+    Empty(usize),
+    /// The segment at this offset is too long.
+    Long(usize),
+    /// The byte at this offset of the text is not allowed.
+    Byte(&'a str, usize),
+}
+
+impl fmt::Display for BadName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Scheme => f.write_str("a name begins with sys:// or p://"),
+            Self::Depth(at) => write!(
+                f,
+                "segment at byte {at} is one too many: at most {MAX_DEPTH}"
+            ),
+            Self::Empty(at) => write!(f, "empty segment at byte {at}"),
+            Self::Long(at) => write!(f, "segment at byte {at} is longer than {MAX_SEGMENT} bytes"),
+            Self::Byte(text, at) => {
+                let byte = text.as_bytes().get(at).copied().unwrap_or_default();
+                let (shown, lower) = (byte.escape_ascii(), text.to_ascii_lowercase());
+                match byte {
+                    b'A'..=b'Z' => write!(
+                        f,
+                        "upper-case '{shown}' at byte {at}: write {}",
+                        lower.escape_default()
+                    ),
+                    _ => write!(
+                        f,
+                        "byte '{shown}' at byte {at}: only a-z and 0-9 are allowed"
+                    ),
+                }
+            }
+        }
+    }
+}
+
 impl PersonaName {
     /// Parses the external spelling, such as `p://work/mail`.
     ///
     /// # Errors
     /// The first thing that is wrong, with the offending byte and its position: an offset in bytes into what was given.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, BadName<'_>> {
         let path = SCHEMES.iter().find_map(|it| text.strip_prefix(it));
-        let path = path.ok_or("a name begins with sys:// or p://")?;
+        let path = path.ok_or(BadName::Scheme)?;
         let mut at = text.len().saturating_sub(path.len());
         for (depth, segment) in path.split('/').enumerate() {
             let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9');
             let mut bytes = (at..).zip(segment.bytes());
-            let wrong = match bytes.find(|(_, byte)| !allowed(*byte)) {
-                _ if depth >= MAX_DEPTH => {
-                    format!("segment at byte {at} is one too many: at most {MAX_DEPTH}")
-                }
-                _ if segment.is_empty() => format!("empty segment at byte {at}"),
-                Some((at, byte @ b'A'..=b'Z')) => {
-                    let (letter, lower) = (char::from(byte), text.to_ascii_lowercase());
-                    let lower = lower.escape_default();
-                    format!("upper-case '{letter}' at byte {at}: write {lower}")
-                }
-                Some((at, byte)) => {
-                    let byte = byte.escape_ascii();
-                    format!("byte '{byte}' at byte {at}: only a-z and 0-9 are allowed")
-                }
-                None if segment.len() > MAX_SEGMENT => {
-                    format!("segment at byte {at} is longer than {MAX_SEGMENT} bytes")
-                }
+            return Err(match bytes.find(|(_, byte)| !allowed(*byte)) {
+                _ if depth >= MAX_DEPTH => BadName::Depth(at),
+                _ if segment.is_empty() => BadName::Empty(at),
+                Some((at, _)) => BadName::Byte(text, at),
+                None if segment.len() > MAX_SEGMENT => BadName::Long(at),
                 None => {
                     at = at.saturating_add(segment.len()).saturating_add(1);
                     continue;
                 }
-            };
-            return Err(wrong);
+            });
         }
         Ok(PersonaName(text.to_owned()))
     }

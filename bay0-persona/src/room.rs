@@ -46,15 +46,13 @@ use seccompiler::{apply_filter, sock_filter};
 use crate::confine::capabilities;
 use crate::ends::{self, End};
 use crate::furnish::furnish;
-use crate::plan::{Plan, UIDS, at, stage};
+use crate::plan::{MAX_REPORT, Plan, StageError, UIDS, at, stage};
 use crate::policy::{AGAIN, Grant, Policy};
-use crate::spawn::{Child, spawn};
+use crate::spawn::{Child, errno_of, spawn};
 use crate::{link, tree};
 
 /// What PID 1 tells a room that is complete.
 const GO: &[u8] = b"go";
-/// Longest report of a room's start, in bytes.
-const MAX_REPORT: usize = 128;
 /// A program that ended sooner is not started again, in milliseconds: it cannot run, and would only be started for ever.
 const SHORTEST_MS: u64 = 1000;
 /// What a room's program reads and writes.
@@ -90,7 +88,7 @@ impl Room {
     ///
     /// # Errors
     /// The stage and why; nothing is left of the room then.
-    pub fn prepare(plan: &Plan<'_>, group: &File) -> Result<Room, String> {
+    pub fn prepare(plan: &Plan<'_>, group: &File) -> Result<Room, StageError> {
         let image = tree::copy(plan.image).map_err(at("files"))?;
         let nodes = tree::devices(plan.uid).map_err(at("files"))?;
         let client = plan.client.canonicalize().map_err(at("files"))?;
@@ -113,7 +111,7 @@ impl Room {
             | CloneFlags::CLONE_NEWUSER;
         let child = spawn(Some(group), namespaces, &keep, || {
             let Err(failed) = inside(plan, [&image, &nodes, &folder], &console, &theirs);
-            let _ = (&theirs).write_all(failed.as_bytes());
+            let _ = (&theirs).write_all(&failed.encode());
             1
         });
         let child = child.map_err(at("clone"))?;
@@ -122,8 +120,8 @@ impl Room {
             report,
             terminal,
         };
-        let mapped = room.map_users(plan.uid, &image).map_err(at("users"));
-        mapped.map(|()| room)
+        room.map_users(plan.uid, &image).map_err(at("users"))?;
+        Ok(room)
     }
 
     fn map_users(&self, uid: u32, image: &OwnedFd) -> io::Result<()> {
@@ -152,20 +150,19 @@ impl Room {
     ///
     /// # Errors
     /// `clone`: it has died.
-    pub fn release(&self) -> Result<(), String> {
+    pub fn release(&self) -> Result<(), StageError> {
         (&self.report).write_all(GO).map_err(at("clone"))
     }
 
     /// What it has to tell of its start, if there is anything: that its program runs, or the stage that failed.
-    pub fn progress(&self) -> Option<Result<(), String>> {
-        let mut text = [0; MAX_REPORT];
-        match (&self.report).read(&mut text) {
+    pub fn progress(&self) -> Option<Result<(), StageError>> {
+        let mut report = [0; MAX_REPORT];
+        match (&self.report).read(&mut report) {
             // Its side of the socket was closed when the program was executed.
             Ok(0) => Some(Ok(())),
-            Ok(length) => {
-                let text = text.get(..length).unwrap_or_default();
-                Some(Err(String::from_utf8_lossy(text).into_owned()))
-            }
+            Ok(length) => Some(Err(StageError::decode(
+                report.get(..length).unwrap_or_default(),
+            ))),
             Err(_) => None,
         }
     }
@@ -187,7 +184,7 @@ fn inside(
     trees: [&OwnedFd; 3],
     console: &str,
     mut report: &UnixStream,
-) -> Result<Infallible, String> {
+) -> Result<Infallible, StageError> {
     stage(c"clone");
     // PID 1 says go; if it has closed its end instead, the room is not wanted any more.
     let wanted = report.read_exact(&mut [0; GO.len()]);
@@ -318,7 +315,7 @@ fn exec(policy: &Policy) -> nix::Result<Infallible> {
     let path = if terminal { CONSOLE } else { "/dev/null" };
     // Opened by the leader of a session that has none, a terminal becomes the controlling one (tty(4)).
     let file = File::options().read(true).write(true).open(path);
-    let file = file.map_err(|err| Errno::try_from(err).unwrap_or(Errno::EIO))?;
+    let file = file.map_err(errno_of)?;
     dup2_stdin(&file)?;
     dup2_stdout(&file)?;
     dup2_stderr(&file)?;

@@ -46,6 +46,25 @@ pub struct Wish {
     pub number: Option<u64>,
 }
 
+/// Why a line is no wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadWish<'a> {
+    /// It begins with none of the seven words.
+    Verb(&'a str),
+    /// It is not of the form that its word has.
+    Form(&'static str),
+}
+
+impl fmt::Display for BadWish<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Verb(line) => write!(f, "unknown verb {line:?}"),
+            Self::Form(form) if form.contains("NAME") => write!(f, "write {form}: NAME {NAMES}"),
+            Self::Form(form) => write!(f, "write {form}"),
+        }
+    }
+}
+
 impl Wish {
     /// Whether a wish begins with this word.
     pub fn is_word(word: &str) -> bool {
@@ -56,13 +75,13 @@ impl Wish {
     ///
     /// # Errors
     /// What is wrong, without what to do then.
-    pub fn parse(line: &str) -> Result<Self, String> {
+    pub fn parse(line: &str) -> Result<Self, BadWish<'_>> {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let (name, digits) = rest.split_once('@').unwrap_or((rest, ""));
         let number = digits.parse().ok().filter(|number: &u64| *number > 0);
         let told = number.map_or(String::new(), |number| format!("@{number}"));
         let row = WORDS.iter().find(|row| row.0 == word);
-        let Row(word, shapes, form) = row.ok_or_else(|| format!("unknown verb {line:?}"))?;
+        let Row(word, shapes, form) = row.ok_or(BadWish::Verb(line))?;
         let wish = Self {
             word,
             name: name.to_owned(),
@@ -74,11 +93,7 @@ impl Wish {
         let odd = |byte: u8| !byte.is_ascii_alphanumeric() && !matches!(byte, b'_' | b'.' | b'-');
         let named = !name.bytes().any(odd) && !name.starts_with(['.', '-']);
         let good = spelled && fits && named && name.len() <= MAX_NAME;
-        let wrong = || match form.contains("NAME") {
-            true => format!("write {form}: NAME {NAMES}"),
-            false => format!("write {form}"),
-        };
-        good.then_some(wish).ok_or_else(wrong)
+        good.then_some(wish).ok_or(BadWish::Form(form))
     }
 }
 
@@ -167,9 +182,10 @@ mod tests {
     #[test]
     fn u06_a_bad_name_is_answered_by_the_grammar_of_names() {
         assert!(NAMES.contains(&format!("1 to {MAX_NAME} of")));
-        let why = Wish::parse("save a/b").unwrap_err();
+        let why = Wish::parse("save a/b").unwrap_err().to_string();
         assert_eq!(why, format!("write save NAME: NAME {NAMES}"));
-        assert_eq!(Wish::parse("list x").unwrap_err(), "write list, or list @N");
+        let why = Wish::parse("list x").unwrap_err().to_string();
+        assert_eq!(why, "write list, or list @N");
     }
 
     proptest! {

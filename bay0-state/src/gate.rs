@@ -218,7 +218,8 @@ impl Gate<'_> {
         if self.walls.is_err() {
             self.walls = wall(self.dir);
         }
-        let wish = self.walls.clone().and_then(|()| Wish::parse(&wish));
+        let parse = |()| Wish::parse(&wish).map_err(|why| why.to_string());
+        let wish = self.walls.clone().and_then(parse);
         let work = wish.and_then(|wish| self.begin(limits, &wish));
         let work = work.unwrap_or_else(|text| once(outcome(Err(text))));
         self.newest = self.newest.saturating_add(1);

@@ -19,9 +19,9 @@ pub mod client;
 pub mod server;
 pub mod verb;
 
-pub use client::call;
+pub use client::{CallError, call};
 pub use server::{ConnId, Server};
-pub use verb::{Verb, help};
+pub use verb::{BadVerb, Verb, help};
 
 /// Where the Spine listens.
 pub const SOCKET: &str = "/run/bay0/umbilical.sock";

@@ -172,7 +172,7 @@ impl Server {
         let text = String::from_utf8_lossy(packet);
         let line = text.strip_suffix('\n').unwrap_or(&text);
         let asked = Verb::parse(line).and_then(|verb| verb.allowed(uid));
-        let asked = asked.inspect_err(|why| self.reply(id, Err(why), None));
+        let asked = asked.inspect_err(|why| self.reply(id, Err(&why.to_string()), None));
         asked.ok().map(|verb| (id, verb))
     }
 

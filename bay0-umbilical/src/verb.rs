@@ -7,6 +7,10 @@
 //! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own; `device standin`, `update`; what it keeps |
 //! | nobody | any other uid | `hello` |
 
+use std::fmt;
+
+use bay0_persona::name::BadName;
+use bay0_persona::wish::BadWish;
 use bay0_persona::{PersonaName, Wish};
 
 use crate::MAX_REQUEST;
@@ -54,6 +58,40 @@ pub enum Verb {
     Help,
 }
 
+/// Why a line is no request, or not one of this uid's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadVerb<'a> {
+    /// It is too long.
+    Long,
+    /// The verb stands alone, and this is behind it.
+    Alone(&'a str, &'a str),
+    /// The verb has no name.
+    Nameless(&'a str),
+    /// What is behind the verb is no name.
+    Name(&'a str, BadName<'a>),
+    /// It is neither a verb nor a wish.
+    Wish(BadWish<'a>),
+    /// The uid may not ask this.
+    Denied,
+}
+
+/// `reason; next: action`.
+impl fmt::Display for BadVerb<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Long => write!(f, "request not under {MAX_REQUEST} bytes; next: shorten it"),
+            Self::Alone(verb, rest) => write!(
+                f,
+                "{verb} stands alone, and {rest:?} is behind it; next: type {verb}"
+            ),
+            Self::Nameless(verb) => write!(f, "{verb}: no name; next: add one, as in p://work"),
+            Self::Name(verb, why) => write!(f, "{verb}: {why}; next: correct the name"),
+            Self::Wish(why) => write!(f, "{why}; next: type help"),
+            Self::Denied => f.write_str("not for this uid to ask; next: ask at the operator line"),
+        }
+    }
+}
+
 enum Form {
     Bare(Verb),
     Named(fn(PersonaName) -> Verb),
@@ -83,31 +121,22 @@ impl Verb {
     /// Parses one line without its line end: a verb, or a verb, one space and a name.
     ///
     /// # Errors
-    /// A text `reason; next: action`, which names the byte and its position.
-    pub fn parse(line: &str) -> Result<Verb, String> {
+    /// What is wrong with the line, the name or the wish.
+    pub fn parse(line: &str) -> Result<Verb, BadVerb<'_>> {
         if line.len() >= MAX_REQUEST {
-            let long = format!("request not under {MAX_REQUEST} bytes; next: shorten it");
-            return Err(long);
+            return Err(BadVerb::Long);
         }
         let (word, name) = line.split_once(' ').unwrap_or((line, ""));
         let mut rows = VERBS.iter();
         match rows.find(|(known, ..)| *known == word || *known == line) {
             Some((known, Bare(verb), _)) if *known == line => Ok(verb.clone()),
-            Some((_, Bare(_), _)) => {
-                let alone = format!("{word} stands alone, and {name:?} is behind it");
-                Err(format!("{alone}; next: type {word}"))
-            }
-            Some((_, Named(_), _)) if name.is_empty() => {
-                Err(format!("{word}: no name; next: add one, as in p://work"))
-            }
+            Some((_, Bare(_), _)) => Err(BadVerb::Alone(word, name)),
+            Some((_, Named(_), _)) if name.is_empty() => Err(BadVerb::Nameless(word)),
             Some((_, Named(verb), _)) => match PersonaName::parse(name) {
                 Ok(name) => Ok(verb(name)),
-                Err(why) => Err(format!("{word}: {why}; next: correct the name")),
+                Err(why) => Err(BadVerb::Name(word, why)),
             },
-            _ => match Wish::parse(line) {
-                Ok(wish) => Ok(Verb::Gate(wish)),
-                Err(why) => Err(format!("{why}; next: type help")),
-            },
+            None => Wish::parse(line).map(Verb::Gate).map_err(BadVerb::Wish),
         }
     }
 
@@ -128,8 +157,8 @@ impl Verb {
     /// This request, if a peer of this uid may make it. The operator is no peer: he may make every one.
     ///
     /// # Errors
-    /// The one refusal, as `reason; next: action`.
-    pub fn allowed(self, uid: u32) -> Result<Verb, String> {
+    /// `Denied`.
+    pub fn allowed<'a>(self, uid: u32) -> Result<Verb, BadVerb<'a>> {
         let may = match self {
             Verb::Hello => true,
             Verb::Status | Verb::Rooms => uid == 0 || uid >= FIRST_ROOM_UID,
@@ -137,8 +166,7 @@ impl Verb {
             Verb::Device | Verb::Update | Verb::Gate(_) => uid >= FIRST_ROOM_UID,
             _ => false,
         };
-        let denied = || "not for this uid to ask; next: ask at the operator line".to_owned();
-        may.then_some(self).ok_or_else(denied)
+        may.then_some(self).ok_or(BadVerb::Denied)
     }
 }
 

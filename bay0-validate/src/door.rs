@@ -16,12 +16,10 @@ const GARBLED: &str = "what bay0 answers is no finding; next: reboot";
 /// Asks bay0, and answers with what it says of the rest. If it cannot be asked, there is no rest, and that is as bad as knowing the worst
 /// of it.
 pub(crate) fn feel(socket: &Path, server_uid: u32) -> (Finding, Vec<Finding>) {
-    let told = call(socket, server_uid, "validate", LIMIT);
-    let found = told.and_then(|(told, _)| decode(&told).ok_or(GARBLED.to_owned()));
-    let (answers, rest) = match found {
-        Ok(rest) => (Ok("bay0 answers".to_owned()), rest),
-        Err(why) => (Err(why), Vec::new()),
-    };
+    let answer = call(socket, server_uid, "validate", LIMIT).map_err(|why| why.to_string());
+    let found = answer.and_then(|(text, _)| decode(&text).ok_or(GARBLED.to_owned()));
+    let rest = found.as_ref().map_or_else(|_| Vec::new(), Vec::clone);
+    let answers = found.map(|_| "bay0 answers".to_owned());
     (Finding::new(Component::Umbilical, answers), rest)
 }
 

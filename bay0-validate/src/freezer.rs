@@ -1,7 +1,6 @@
 //! The freezer experiment (T04): CPU time is read from the kernel's own account, so that "frozen" means 0 and not "slow".
 
-use std::error::Error;
-use std::fmt::Display;
+use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -27,8 +26,30 @@ const GROUP: &str = "validate";
 /// What is to be done about a freezer that does not work.
 pub const REBOOT: &str = "reboot; if it stays, this kernel is not for the Spine";
 
-/// What a step found, or why there is nothing: the message says all of it.
-type Felt<T> = Result<T, Box<dyn Error>>;
+/// Why the freezer does not work.
+enum Stuck {
+    Group(GroupError),
+    /// Microseconds of CPU that a frozen process used.
+    Used(u64),
+    Idle,
+}
+
+impl Display for Stuck {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let ms = LIMIT.as_millis();
+        match self {
+            Stuck::Group(error) => error.fmt(f),
+            Stuck::Used(us) => write!(f, "used {us} us while frozen"),
+            Stuck::Idle => write!(f, "used under {BURN_US} us of CPU in {ms} ms"),
+        }
+    }
+}
+
+impl From<GroupError> for Stuck {
+    fn from(error: GroupError) -> Self {
+        Stuck::Group(error)
+    }
+}
 
 /// Tries the freezer in a group of its own below `parent`. What cannot be set up is as bad as `untried` says, with what is to be done then,
 /// and says `not tried`. Leaves no group behind, and its burner dead: it is reaped once this process has ended.
@@ -55,7 +76,7 @@ pub fn freezer(parent: Option<&Path>, (level, next): (Level, &str)) -> Finding {
         Err(errno) => untried(&format_args!("clone a burner: {errno:?}")),
         Ok(observed) => {
             let found = observed.and_then(|note| Ok(removed.map(|()| note)?));
-            let why = |why| format!("{why}; next: {REBOOT}");
+            let why = |why: Stuck| format!("{why}; next: {REBOOT}");
             Finding::new(component, found.map_err(why))
         }
     }
@@ -70,14 +91,14 @@ fn burn() -> i32 {
 }
 
 /// `meanwhile` is what else happens while the group is frozen: a test's hand on the lever.
-fn observe(group: &Group, burner: &Child, meanwhile: impl Fn()) -> Felt<String> {
+fn observe(group: &Group, burner: &Child, meanwhile: impl Fn()) -> Result<String, Stuck> {
     let burnt = burns(group, burner)?;
     let begun = Instant::now();
     group.freeze(LIMIT)?;
     let took = begun.elapsed().as_micros();
     let leaked = used(group, burner, Duration::ZERO)?;
     if leaked > 0 {
-        return Err(format!("used {leaked} us while frozen").into());
+        return Err(Stuck::Used(leaked));
     }
     meanwhile();
     group.thaw(LIMIT)?;
@@ -86,10 +107,9 @@ fn observe(group: &Group, burner: &Child, meanwhile: impl Fn()) -> Felt<String> 
     Ok(note)
 }
 
-fn burns(group: &Group, burner: &Child) -> Felt<u64> {
-    let (burnt, ms) = (used(group, burner, LIMIT)?, LIMIT.as_millis());
-    let too_little = || format!("used under {BURN_US} us of CPU in {ms} ms").into();
-    (burnt >= BURN_US).then_some(burnt).ok_or_else(too_little)
+fn burns(group: &Group, burner: &Child) -> Result<u64, Stuck> {
+    let burnt = used(group, burner, LIMIT)?;
+    (burnt >= BURN_US).then_some(burnt).ok_or(Stuck::Idle)
 }
 
 /// CPU time used in one [`WATCH`], or in as many as it takes to prove that a process runs, until `limit` is over.

@@ -18,7 +18,7 @@ use bay0_umbilical::SOCKET;
 
 pub use finding::{Component, Finding, Level, Report, decode, encode, verdict};
 pub use freezer::{REBOOT, freezer};
-pub use verified::Root;
+pub use verified::{NotProven, Root};
 
 mod door;
 mod finding;

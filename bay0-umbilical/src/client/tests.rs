@@ -39,8 +39,10 @@ impl Scene {
     }
 
     fn fails(&self, server: u32) -> String {
-        let text = call(&self.path, server, "hello", LIMIT).unwrap_err();
-        text.replace(&self.path.display().to_string(), "SOCK")
+        let error = call(&self.path, server, "hello", LIMIT).unwrap_err();
+        error
+            .to_string()
+            .replace(&self.path.display().to_string(), "SOCK")
     }
 
     /// Answers one connection with these bytes and hangs up.
@@ -57,7 +59,10 @@ impl Scene {
         server.join().unwrap();
         std::fs::remove_file(&self.path).unwrap();
         let answer = answer.map(|(text, _)| text);
-        answer.map_err(|err| err.replace(&self.path.display().to_string(), "SOCK"))
+        answer.map_err(|err| {
+            err.to_string()
+                .replace(&self.path.display().to_string(), "SOCK")
+        })
     }
 }
 

@@ -500,7 +500,7 @@ proptest! {
             let me = Uid::effective().as_raw();
             let (word, text) = match Verb::parse(line).and_then(|verb| verb.allowed(me)) {
                 Ok(_) => ("ok", "hi".to_owned()),
-                Err(why) => ("no", why),
+                Err(why) => ("no", why.to_string()),
             };
             // Of what is too long, no more is looked at than shows it.
             let text = match packet.len() > MAX_REQUEST + 1 {

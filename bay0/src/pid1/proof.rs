@@ -16,7 +16,7 @@ const HUNG: &str = "the verified device hangs";
 /// # Errors
 /// What is not so.
 pub fn root() -> Result<String> {
-    let prove = || with(|root| root.prove());
+    let prove = || with(|root| root.prove().map_err(|why| why.to_string()));
     answer_of_child(Rights::Disks, prove, PATIENCE, HUNG)
 }
 

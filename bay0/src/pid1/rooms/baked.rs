@@ -67,7 +67,8 @@ impl Baked {
             || format!("image {name}: not in this Spine; next: cargo xtask qemu --rooms {name}");
         let image = self.image(name).with_context(none)?;
         if !text_of("/proc/mounts").contains(&format!(" {} ", image.path().display())) {
-            let opened = by_child(Rights::Disks, || image.open(), "its disk hangs");
+            let open = || image.open().map_err(|why| why.to_string());
+            let opened = by_child(Rights::Disks, open, "its disk hangs");
             let wanted = image.roothash.get(..16).unwrap_or_default();
             opened.map_err(|error| anyhow!("image {name}: {error:#}; root hash {wanted} is wanted; next: attach the rooms.img of this Spine's build"))?;
         }
