@@ -3,7 +3,6 @@
 //! Source: the kernel's `admin-guide/cgroup-v2`. Every wait has a deadline; a freeze that does not finish is undone, because
 //! a half-frozen group is the one state nobody can reason about.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use cgroups_rs::memory::MemController;
 use cgroups_rs::pid::PidController;
 use nix::errno::Errno;
 
-use crate::errno_of;
+use crate::error::{Failed, at};
 use crate::policy::{Grant, Policy};
 
 /// The Spine's own groups, and the one that holds every room.
@@ -39,26 +38,14 @@ pub struct Group {
     pub dir: File,
 }
 
-/// What could not be done with a group that the caller knows, and why: ETIMEDOUT if the kernel did not get there in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GroupError(pub &'static str, pub Errno);
-
-impl fmt::Display for GroupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} cgroup: {:?}", self.0, self.1)
-    }
-}
-
-impl std::error::Error for GroupError {}
-
 impl Group {
     /// Makes the directory `name` under `parent`.
     ///
     /// # Errors
     /// `make` or `open`, with the errno.
-    pub fn create(parent: &Path, name: &str) -> Result<Group, GroupError> {
+    pub fn create(parent: &Path, name: &str) -> Result<Group, Failed> {
         let path = parent.join(name);
-        fs::create_dir(&path).map_err(failed("make"))?;
+        fs::create_dir(&path).map_err(at("make cgroup"))?;
         Group::open(path)
     }
 
@@ -66,8 +53,8 @@ impl Group {
     ///
     /// # Errors
     /// `open`, with the errno.
-    pub fn open(path: PathBuf) -> Result<Group, GroupError> {
-        let dir = File::open(&path).map_err(failed("open"))?;
+    pub fn open(path: PathBuf) -> Result<Group, Failed> {
+        let dir = File::open(&path).map_err(at("open cgroup"))?;
         Ok(Group { path, dir })
     }
 
@@ -75,7 +62,7 @@ impl Group {
     ///
     /// # Errors
     /// `limit`, with the errno of the first limit that the kernel did not take.
-    pub fn limit(&self, policy: &Policy) -> Result<(), GroupError> {
+    pub fn limit(&self, policy: &Policy) -> Result<(), Failed> {
         let path = || self.path.clone();
         let value = |grant| i64::try_from(policy.get(grant)).unwrap_or(i64::MAX);
         // A percent of a processor is a thousandth of a second in each tenth of one.
@@ -90,7 +77,7 @@ impl Group {
             .and_then(|()| memory.set_limit(value(Grant::MemoryMax)))
             .and_then(|()| swap.map_or(Ok(()), |_| memory.set_memswap_limit(0)))
             .and_then(|()| pids.set_pid_max(MaxValue::Value(value(Grant::Pids))))
-            .map_err(|_| GroupError("limit", Errno::last()))
+            .map_err(|_| Failed("limit cgroup", Errno::last()))
     }
 
     /// Makes [`OWN`], in which a room's programs see the limits of its policy, once more: those that hold are of the group around it,
@@ -98,12 +85,12 @@ impl Group {
     ///
     /// # Errors
     /// As [`Group::create`], [`Group::delegate`] and [`Group::limit`].
-    pub fn mirror(&self, policy: &Policy) -> Result<Group, GroupError> {
+    pub fn mirror(&self, policy: &Policy) -> Result<Group, Failed> {
         let inner = Group::create(&self.path, OWN)?;
         self.delegate()?;
         inner.limit(policy)?;
         let quota = policy.get(Grant::CpuQuota).saturating_mul(1000);
-        inner.set("limit", "cpu.max.burst", &quota.to_string())?;
+        inner.set("limit cgroup", "cpu.max.burst", &quota.to_string())?;
         Ok(inner)
     }
 
@@ -111,19 +98,23 @@ impl Group {
     ///
     /// # Errors
     /// `limit`, with the errno.
-    pub fn delegate(&self) -> Result<(), GroupError> {
-        self.set("limit", "cgroup.subtree_control", "+cpu +memory +pids")
+    pub fn delegate(&self) -> Result<(), Failed> {
+        self.set(
+            "limit cgroup",
+            "cgroup.subtree_control",
+            "+cpu +memory +pids",
+        )
     }
 
     /// A figure of the kernel about the whole group: what stands after `key` in a line of `file`.
     ///
     /// # Errors
     /// `measure`, with the errno; EBADMSG from a kernel that does not count it.
-    pub fn figure(&self, file: &str, key: &str) -> Result<u64, GroupError> {
-        let text = fs::read_to_string(self.path.join(file)).map_err(failed("measure"))?;
+    pub fn figure(&self, file: &str, key: &str) -> Result<u64, Failed> {
+        let text = fs::read_to_string(self.path.join(file)).map_err(at("measure cgroup"))?;
         let value = |line: &str| line.strip_prefix(key)?.trim().parse().ok();
         let figure = text.lines().find_map(value);
-        figure.ok_or(GroupError("measure", Errno::EBADMSG))
+        figure.ok_or(Failed("measure cgroup", Errno::EBADMSG))
     }
 
     /// The files that are ready (EPOLLPRI) when the group has come to a limit, is frozen, or has lost its last process: each at most
@@ -131,18 +122,18 @@ impl Group {
     ///
     /// # Errors
     /// `open`, with the errno.
-    pub fn events(&self) -> Result<Vec<File>, GroupError> {
+    pub fn events(&self) -> Result<Vec<File>, Failed> {
         let files = EVENTS.iter().map(|file| File::open(self.path.join(file)));
-        files.collect::<io::Result<_>>().map_err(failed("open"))
+        files.collect::<io::Result<_>>().map_err(at("open cgroup"))
     }
 
     /// Freezes the whole tree and waits for the kernel to confirm it. A freeze that fails is taken back.
     ///
     /// # Errors
     /// `freeze`, with the errno; ETIMEDOUT after `limit`; as [`Group::figure`].
-    pub fn freeze(&self, limit: Duration) -> Result<(), GroupError> {
-        let set = self.set("freeze", "cgroup.freeze", "1");
-        let frozen = set.and_then(|()| self.wait("freeze", "frozen ", 1, limit));
+    pub fn freeze(&self, limit: Duration) -> Result<(), Failed> {
+        let set = self.set("freeze cgroup", "cgroup.freeze", "1");
+        let frozen = set.and_then(|()| self.wait("freeze cgroup", "frozen ", 1, limit));
         frozen.inspect_err(|_| self.thaw(Duration::ZERO).unwrap_or_default())
     }
 
@@ -150,9 +141,9 @@ impl Group {
     ///
     /// # Errors
     /// `thaw`, with the errno; ETIMEDOUT after `limit`; as [`Group::figure`].
-    pub fn thaw(&self, limit: Duration) -> Result<(), GroupError> {
-        self.set("thaw", "cgroup.freeze", "0")?;
-        self.wait("thaw", "frozen ", 0, limit)
+    pub fn thaw(&self, limit: Duration) -> Result<(), Failed> {
+        self.set("thaw cgroup", "cgroup.freeze", "0")?;
+        self.wait("thaw cgroup", "frozen ", 0, limit)
     }
 
     /// Kills every process of the tree, frozen or not, and waits until none is left. Whatever is cloned into the group from
@@ -160,19 +151,19 @@ impl Group {
     ///
     /// # Errors
     /// `kill`, with the errno; ETIMEDOUT after `limit`; as [`Group::figure`].
-    pub fn kill(&self, limit: Duration) -> Result<(), GroupError> {
+    pub fn kill(&self, limit: Duration) -> Result<(), Failed> {
         self.condemn()?;
-        self.wait("kill", "populated ", 0, limit)
+        self.wait("kill cgroup", "populated ", 0, limit)
     }
 
     /// The groups directly below.
     ///
     /// # Errors
     /// `read` or `open`, with the errno.
-    pub fn below(&self) -> Result<Vec<Group>, GroupError> {
+    pub fn below(&self) -> Result<Vec<Group>, Failed> {
         let mut groups = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(failed("read"))? {
-            let entry = entry.map_err(failed("read"))?;
+        for entry in fs::read_dir(&self.path).map_err(at("read cgroup"))? {
+            let entry = entry.map_err(at("read cgroup"))?;
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 groups.push(Group::open(entry.path())?);
             }
@@ -184,45 +175,39 @@ impl Group {
     ///
     /// # Errors
     /// `kill`, with the errno.
-    pub fn condemn(&self) -> Result<(), GroupError> {
-        self.set("kill", "cgroup.kill", "1")
+    pub fn condemn(&self) -> Result<(), Failed> {
+        self.set("kill cgroup", "cgroup.kill", "1")
     }
 
     /// Kills every process of the tree, waits until none is left, and removes the group and the groups below it.
     ///
     /// # Errors
     /// As [`Group::kill`] and [`Group::below`]; `remove`, with the errno.
-    pub fn remove(&self, limit: Duration) -> Result<(), GroupError> {
+    pub fn remove(&self, limit: Duration) -> Result<(), Failed> {
         let killed = self.kill(limit);
         killed.and(self.remove_tree())
     }
 
-    fn remove_tree(&self) -> Result<(), GroupError> {
+    fn remove_tree(&self) -> Result<(), Failed> {
         for group in self.below()? {
             group.remove_tree()?;
         }
-        fs::remove_dir(&self.path).map_err(failed("remove"))
+        fs::remove_dir(&self.path).map_err(at("remove cgroup"))
     }
 
     /// Writes a value to a file, which is not made where it is not: that would be no group.
-    fn set(&self, what: &'static str, file: &str, value: &str) -> Result<(), GroupError> {
+    fn set(&self, what: &'static str, file: &str, value: &str) -> Result<(), Failed> {
         let knob = File::options().write(true).open(self.path.join(file));
         let set = knob.and_then(|mut knob| knob.write_all(value.as_bytes()));
-        set.map_err(failed(what))
+        set.map_err(at(what))
     }
 
     /// Waits until the kernel shows this in `cgroup.events`.
-    fn wait(
-        &self,
-        what: &'static str,
-        key: &str,
-        is: u64,
-        limit: Duration,
-    ) -> Result<(), GroupError> {
+    fn wait(&self, what: &'static str, key: &str, is: u64, limit: Duration) -> Result<(), Failed> {
         let begun = Instant::now();
         while self.figure("cgroup.events", key)? != is {
             if begun.elapsed() >= limit {
-                return Err(GroupError(what, Errno::ETIMEDOUT));
+                return Err(Failed(what, Errno::ETIMEDOUT));
             }
             sleep(REREAD);
         }
@@ -235,10 +220,6 @@ pub fn cgroup2_root() -> Option<PathBuf> {
     let places = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from);
     let is_v2 = |place: &PathBuf| place.join("cgroup.controllers").exists();
     places.into_iter().find(is_v2)
-}
-
-fn failed(operation: &'static str) -> impl Fn(io::Error) -> GroupError {
-    move |err| GroupError(operation, errno_of(err))
 }
 
 #[cfg(test)]

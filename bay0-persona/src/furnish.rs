@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use nix::unistd::chdir;
 
+use crate::error::{Failed, at};
 use crate::place::{Root, bind};
-use crate::plan::{Plan, StageError, UIDS, at, stage};
+use crate::plan::{Plan, UIDS, stage};
 use crate::policy::Grant;
 use crate::tree;
 
@@ -33,19 +34,9 @@ const SHOWN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
 const READ: MsFlags = MsFlags::MS_RDONLY.union(MsFlags::MS_NODEV);
 /// What `/proc` tells of the machine's memory, keys, log and devices, and of what others do with them. No ordinary program needs it:
 /// those that show the devices' work (`iostat`, `irqtop`) show none.
-const COVERED: [&str; 10] = [
-    "kcore",
-    "keys",
-    "key-users",
-    "kmsg",
-    "sysrq-trigger",
-    "timer_list",
-    "interrupts",
-    "softirqs",
-    "diskstats",
-    "partitions",
-];
-const EMPTIED: [&str; 7] = ["acpi", "asound", "bus", "driver", "fs", "irq", "scsi"];
+const COVERED: &str =
+    "kcore keys key-users kmsg sysrq-trigger timer_list interrupts softirqs diskstats partitions";
+const EMPTIED: &str = "acpi asound bus driver fs irq scsi";
 /// Who may send echo requests and hear their answers, without a capability (`icmp(7)`): everybody in the room.
 const PING: &str = "proc/sys/net/ipv4/ping_group_range";
 
@@ -57,7 +48,7 @@ pub fn furnish(
     plan: &Plan<'_>,
     [image, nodes, folder]: [&OwnedFd; 3],
     console: &str,
-) -> Result<(), StageError> {
+) -> Result<(), Failed> {
     let bytes = plan.policy.get(Grant::Tmpfs);
     stage(c"overlay");
     let root = overlay(bytes, image).map_err(at("overlay"))?;
@@ -140,10 +131,10 @@ fn proc() -> io::Result<()> {
         fs::write(PING, format!("0 {}", UIDS.saturating_sub(1)))?;
     }
     let there = |name: &str| Some(Path::new("proc").join(name)).filter(|path| path.exists());
-    for file in COVERED.into_iter().filter_map(there) {
+    for file in COVERED.split(' ').filter_map(there) {
         bind(Path::new("dev/null"), &file)?;
     }
-    for folder in EMPTIED.into_iter().filter_map(there) {
+    for folder in EMPTIED.split(' ').filter_map(there) {
         bind(Path::new(NOTHING), &folder)?;
         read_only(&folder)?;
     }

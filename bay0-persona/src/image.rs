@@ -13,7 +13,7 @@ use nix::libc;
 use nix::mount::{MsFlags, mount};
 
 use crate::disks::{self, Lost};
-use crate::errno_of;
+use crate::error::errno_of;
 
 /// Where images are mounted.
 pub const IMAGES: &str = "/run/images";

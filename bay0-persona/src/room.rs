@@ -25,19 +25,20 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, chown};
+use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::mount::{MntFlags, umount2};
 use nix::pty::{posix_openpt, ptsname_r, unlockpt};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SIGPIPE, SigHandler, SigSet, signal};
+use nix::sys::stat::Mode;
 use nix::unistd::{ForkResult, Gid, Uid, chdir, execve, fork, pivot_root, sethostname, setsid};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setgroups, setresgid, setresuid};
 pub use seccompiler::BpfProgram;
@@ -45,14 +46,26 @@ use seccompiler::{apply_filter, sock_filter};
 
 use crate::confine::capabilities;
 use crate::ends::{self, End};
+use crate::error::{Failed, at};
 use crate::furnish::furnish;
-use crate::plan::{MAX_REPORT, Plan, StageError, UIDS, at, stage};
+use crate::plan::{Plan, UIDS, stage};
 use crate::policy::{AGAIN, Grant, Policy};
-use crate::spawn::{Child, errno_of, spawn};
+use crate::spawn::{Child, spawn};
 use crate::{link, tree};
 
+/// What a room has of its own, and of its cgroup namespace later ([`identity`]) and its time, which not every kernel has.
+const NAMESPACES: CloneFlags = CloneFlags::from_bits_retain(
+    libc::CLONE_NEWPID
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWNET
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWUSER,
+);
 /// What PID 1 tells a room that is complete.
 const GO: &[u8] = b"go";
+/// Longest report of a room's start, in bytes.
+const MAX_REPORT: usize = 128;
 /// A program that ended sooner is not started again, in milliseconds: it cannot run, and would only be started for ever.
 const SHORTEST_MS: u64 = 1000;
 /// What a room's program reads and writes.
@@ -88,7 +101,7 @@ impl Room {
     ///
     /// # Errors
     /// The stage and why; nothing is left of the room then.
-    pub fn prepare(plan: &Plan<'_>, group: &File) -> Result<Room, StageError> {
+    pub fn prepare(plan: &Plan<'_>, group: &File) -> Result<Room, Failed> {
         let image = tree::copy(plan.image).map_err(at("files"))?;
         let nodes = tree::devices(plan.uid).map_err(at("files"))?;
         let client = plan.client.canonicalize().map_err(at("files"))?;
@@ -98,20 +111,12 @@ impl Room {
         report.set_nonblocking(true).map_err(at("clone"))?;
         let keep = [&image, &nodes, &folder].map(AsRawFd::as_raw_fd);
         let keep = [keep.as_slice(), &[theirs.as_raw_fd()]].concat();
-        let time = match Path::new("/proc/self/ns/time").exists() {
-            true => CloneFlags::from_bits_retain(libc::CLONE_NEWTIME),
-            false => CloneFlags::empty(),
-        };
-        let namespaces = time
-            | CloneFlags::CLONE_NEWPID
-            | CloneFlags::CLONE_NEWNS
-            | CloneFlags::CLONE_NEWNET
-            | CloneFlags::CLONE_NEWIPC
-            | CloneFlags::CLONE_NEWUTS
-            | CloneFlags::CLONE_NEWUSER;
+        let time = Path::new("/proc/self/ns/time").exists();
+        let time = time.then(|| CloneFlags::from_bits_retain(libc::CLONE_NEWTIME));
+        let namespaces = NAMESPACES | time.unwrap_or(CloneFlags::empty());
         let child = spawn(Some(group), namespaces, &keep, || {
             let Err(failed) = inside(plan, [&image, &nodes, &folder], &console, &theirs);
-            let _ = (&theirs).write_all(&failed.encode());
+            let _ = (&theirs).write_all(failed.to_string().as_bytes());
             1
         });
         let child = child.map_err(at("clone"))?;
@@ -150,19 +155,20 @@ impl Room {
     ///
     /// # Errors
     /// `clone`: it has died.
-    pub fn release(&self) -> Result<(), StageError> {
+    pub fn release(&self) -> Result<(), Failed> {
         (&self.report).write_all(GO).map_err(at("clone"))
     }
 
     /// What it has to tell of its start, if there is anything: that its program runs, or the stage that failed.
-    pub fn progress(&self) -> Option<Result<(), StageError>> {
+    pub fn progress(&self) -> Option<Result<(), String>> {
         let mut report = [0; MAX_REPORT];
         match (&self.report).read(&mut report) {
             // Its side of the socket was closed when the program was executed.
             Ok(0) => Some(Ok(())),
-            Ok(length) => Some(Err(StageError::decode(
-                report.get(..length).unwrap_or_default(),
-            ))),
+            Ok(length) => {
+                let text = report.get(..length).unwrap_or_default();
+                Some(Err(String::from_utf8_lossy(text).into_owned()))
+            }
             Err(_) => None,
         }
     }
@@ -184,7 +190,7 @@ fn inside(
     trees: [&OwnedFd; 3],
     console: &str,
     mut report: &UnixStream,
-) -> Result<Infallible, StageError> {
+) -> Result<Infallible, Failed> {
     stage(c"clone");
     // PID 1 says go; if it has closed its end instead, the room is not wanted any more.
     let wanted = report.read_exact(&mut [0; GO.len()]);
@@ -295,14 +301,10 @@ fn reap(program: i32) -> Option<End> {
 
 /// Says in the room's terminal why there is another prompt.
 fn tell(end: End) {
-    let mut options = File::options();
     // Not as the init's own terminal: the next program takes it.
-    let console = options
-        .write(true)
-        .custom_flags(libc::O_NOCTTY)
-        .open(CONSOLE);
+    let console = open(CONSOLE, OFlag::O_WRONLY | OFlag::O_NOCTTY, Mode::empty());
     let text = format!("\r\n[{end}: the program is started again in the same room]\r\n");
-    let _ = console.and_then(|mut console| console.write_all(text.as_bytes()));
+    let _ = console.map(|console| File::from(console).write_all(text.as_bytes()));
 }
 
 fn exec(policy: &Policy) -> nix::Result<Infallible> {
@@ -314,8 +316,7 @@ fn exec(policy: &Policy) -> nix::Result<Infallible> {
     let terminal = policy.may(Grant::Terminal);
     let path = if terminal { CONSOLE } else { "/dev/null" };
     // Opened by the leader of a session that has none, a terminal becomes the controlling one (tty(4)).
-    let file = File::options().read(true).write(true).open(path);
-    let file = file.map_err(errno_of)?;
+    let file = open(path, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
     dup2_stdin(&file)?;
     dup2_stdout(&file)?;
     dup2_stderr(&file)?;

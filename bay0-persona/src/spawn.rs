@@ -84,11 +84,6 @@ pub fn errno<E: Into<io::Error>>(done: Result<(), E>) -> i32 {
     done.map_or_else(code, |()| 0)
 }
 
-/// The errno of an error; EIO where it has none.
-pub fn errno_of<E: Into<io::Error>>(error: E) -> Errno {
-    Errno::try_from(error.into()).unwrap_or(Errno::EIO)
-}
-
 /// Starts a child that runs `body` and exits with what it returns.
 ///
 /// In the child: a session of its own, every signal unblocked, and no descriptor but 0-2 and `keep`. With `cgroup` (an open

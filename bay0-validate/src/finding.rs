@@ -85,22 +85,21 @@ pub struct Finding {
 impl Finding {
     /// GREEN with what was measured; or RED with why.
     pub fn new(component: Component, found: Result<String, String>) -> Self {
-        let level = if found.is_ok() {
-            Level::Green
-        } else {
-            Level::Red
+        let (level, text) = match found {
+            Ok(text) => (Level::Green, text),
+            Err(text) => (Level::Red, text),
         };
-        let (Ok(text) | Err(text)) = found;
-        Self {
-            level,
-            component,
-            text,
-        }
+        Self::at(level, component, text)
     }
 
     /// YELLOW.
     pub fn yellow(component: Component, text: impl Into<String>) -> Self {
-        let (level, text) = (Level::Yellow, text.into());
+        Self::at(Level::Yellow, component, text)
+    }
+
+    /// A finding of any level.
+    pub fn at(level: Level, component: Component, text: impl Into<String>) -> Self {
+        let text = text.into();
         Self {
             level,
             component,
@@ -112,23 +111,16 @@ impl Finding {
     pub fn decode(line: &str) -> Option<Self> {
         let (level, rest) = line.split_once(' ')?;
         let (component, text) = rest.split_once(": ")?;
-        Some(Self {
-            level: named(LEVELS, level)?,
-            component: named(COMPONENTS, component)?,
-            text: text.to_owned(),
-        })
+        let (level, component) = (named(LEVELS, level)?, named(COMPONENTS, component)?);
+        Some(Self::at(level, component, text))
     }
 }
 
 /// The line that is decoded, and read: one, whatever the text is.
 impl Display for Finding {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self {
-            level,
-            component,
-            text,
-        } = self;
-        write!(f, "{level} {component}: {}", text.replace('\n', "?"))
+        let (level, component) = (self.level, self.component);
+        write!(f, "{level} {component}: {}", self.text.replace('\n', "?"))
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bay0_persona::{Child, CloneFlags, Group, GroupError, spawn};
+use bay0_persona::{Child, CloneFlags, Failed, Group, spawn};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
@@ -28,7 +28,7 @@ pub const REBOOT: &str = "reboot; if it stays, this kernel is not for the Spine"
 
 /// Why the freezer does not work.
 enum Stuck {
-    Group(GroupError),
+    Group(Failed),
     /// Microseconds of CPU that a frozen process used.
     Used(u64),
     Idle,
@@ -45,8 +45,8 @@ impl Display for Stuck {
     }
 }
 
-impl From<GroupError> for Stuck {
-    fn from(error: GroupError) -> Self {
+impl From<Failed> for Stuck {
+    fn from(error: Failed) -> Self {
         Stuck::Group(error)
     }
 }
@@ -55,10 +55,8 @@ impl From<GroupError> for Stuck {
 /// and says `not tried`. Leaves no group behind, and its burner dead: it is reaped once this process has ended.
 pub fn freezer(parent: Option<&Path>, (level, next): (Level, &str)) -> Finding {
     let component = Component::Freezer;
-    let untried = |why: &dyn Display| Finding {
-        level,
-        component,
-        text: format!("{why}; not tried; next: {next}"),
+    let untried = |why: &dyn Display| {
+        Finding::at(level, component, format!("{why}; not tried; next: {next}"))
     };
     let Some(parent) = parent else {
         return untried(&"no cgroup2 is mounted");
@@ -113,7 +111,7 @@ fn burns(group: &Group, burner: &Child) -> Result<u64, Stuck> {
 }
 
 /// CPU time used in one [`WATCH`], or in as many as it takes to prove that a process runs, until `limit` is over.
-fn used(group: &Group, burner: &Child, limit: Duration) -> Result<u64, GroupError> {
+fn used(group: &Group, burner: &Child, limit: Duration) -> Result<u64, Failed> {
     let usage_us = || group.figure("cpu.stat", "usage_usec ");
     let (begun, start) = (Instant::now(), usage_us()?);
     loop {

@@ -57,7 +57,7 @@ fn image() -> tempfile::TempDir {
 fn with_room<T>(
     policy: &Policy,
     image: &Path,
-    look: impl FnOnce(&Room, Result<(), StageError>) -> T,
+    look: impl FnOnce(&Room, Result<(), String>) -> T,
 ) -> T {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let bound = image.to_str().unwrap();
@@ -120,7 +120,7 @@ fn end(room: &Room) -> End {
 /// At which stage a room failed, or how it ended.
 fn started(policy: &Policy, image: &Path) -> String {
     with_room(policy, image, |room, progress| match progress {
-        Err(stage) => stage.to_string(),
+        Err(stage) => stage,
         Ok(()) => end(room).to_string(),
     })
 }

@@ -15,7 +15,6 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
 use anyhow::Result;
-use bay0_persona::plan::StageError;
 use bay0_persona::{End, Grant, Group, Policy, Room};
 use bay0_umbilical::Server;
 use nix::libc;
@@ -179,7 +178,7 @@ impl Running {
     }
 
     /// What it reports of its start: its program runs, or the stage that failed, with which it dies.
-    pub fn progress(&mut self) -> Option<Result<(), StageError>> {
+    pub fn progress(&mut self) -> Option<Result<(), String>> {
         let starting = self.life == Life::Starting;
         let report = starting.then(|| self.room.progress()).flatten()?;
         match &report {
