@@ -26,7 +26,7 @@ use nix::errno::Errno;
 use nix::libc;
 
 use crate::gpt::{self, Guid, Part};
-use survey::{BLOCK, entries, hardware, idle, pending, survey};
+use survey::{BLOCK, entries, fact, hardware, idle, is_pending, survey};
 pub use survey::{Content, Disk};
 
 /// Longest that a disk may take to appear: one on USB is there seconds after the kernel.
@@ -41,7 +41,11 @@ pub const VARS: &str = "/sys/firmware/efi/efivars";
 const BOOTED: &str = "LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 /// `BLKPG` and `BLKPG_ADD_PARTITION` (`linux/blkpg.h`).
 const BLKPG: libc::c_ulong = 0x1269;
-const ADD: libc::c_int = 1;
+const ADD: u64 = 1;
+/// Words of a `struct blkpg_partition`: three numbers, and two names of 64 bytes, which stay empty.
+const PLACE: usize = 19;
+/// Of two partitions when a disk and its copy are attached.
+const COPIES: &str = "the GUID of the partition that was booted, as a disk and its copy have";
 /// `EFI_VARIABLE_NON_VOLATILE`.
 const KEPT: u32 = 1;
 
@@ -58,10 +62,8 @@ pub enum Lost {
     Broken(String),
     /// The name, and two that have it.
     Two(String, String, String),
-    /// Two disks without partitions.
-    Wholes(String, String),
-    /// Two partitions with the GUID of the one that was booted.
-    Copies(String, String),
+    /// Two disks or partitions, and what both have, which only one can have.
+    Both(String, String, &'static str),
     /// The partition that was booted is on none of these.
     NotBooted(String),
     /// No firmware has named what it booted.
@@ -83,11 +85,7 @@ impl fmt::Display for Lost {
                 )
             }
             Lost::Two(name, a, b) => write!(f, "{a} and {b} are both called {name}"),
-            Lost::Wholes(a, b) => write!(f, "{a} and {b} both have no partitions"),
-            Lost::Copies(a, b) => write!(
-                f,
-                "{a} and {b} both have the GUID of the partition that was booted, as a disk and its copy have"
-            ),
+            Lost::Both(a, b, what) => write!(f, "{a} and {b} both have {what}"),
             Lost::NotBooted(seen) => {
                 write!(f, "the partition that was booted is on no disk: {seen}")
             }
@@ -104,9 +102,7 @@ impl Lost {
             Lost::NoDisk(_) | Lost::NotBooted(_) | Lost::NoPart(..) => "attach the disk and reboot",
             Lost::Silent(_) => "check the disk, then reboot",
             Lost::Broken(_) => "restore its table with sgdisk on another machine, on a copy",
-            Lost::Two(..) | Lost::Wholes(..) | Lost::Copies(..) => {
-                "detach one of them, then reboot"
-            }
+            Lost::Two(..) | Lost::Both(..) => "detach one of them, then reboot",
             Lost::Unnamed => "boot a disk with slots by firmware",
             Lost::NoDevice(..) => "report this text",
         }
@@ -126,10 +122,8 @@ fn named_in(vars: &Path) -> Option<Guid> {
     if u32::from_le_bytes(*attributes) & KEPT != 0 {
         return None;
     }
-    let units = text.as_chunks::<2>().0.iter();
-    let units = units.map(|unit| u16::from_le_bytes(*unit));
-    let text = String::from_utf16(&units.take_while(|unit| *unit != 0).collect::<Vec<_>>());
-    gpt::guid(&text.ok()?)
+    let units: Vec<_> = gpt::utf16(text).collect();
+    gpt::guid(&String::from_utf16(&units).ok()?)
 }
 
 /// What the partition that was booted is called.
@@ -168,7 +162,7 @@ pub fn find(name: &str) -> (Result<String, Lost>, Vec<Disk>) {
         if !names.is_empty() || seen != count {
             (seen, moved) = (count, Instant::now());
         }
-        let settled = (count == 0 || moved.elapsed() > QUIET) && pending().is_empty();
+        let settled = (count == 0 || moved.elapsed() > QUIET) && !is_pending();
         let chosen = choose(&disks, booted, name);
         let absent = matches!(chosen, Err(Lost::NoDisk(_) | Lost::NotBooted(_)));
         if late || settled && !absent {
@@ -186,8 +180,8 @@ pub fn find(name: &str) -> (Result<String, Lost>, Vec<Disk>) {
 pub fn all_named(name: &str) -> Result<Vec<String>, Lost> {
     let wanted = format!("PARTNAME={name}");
     let has = |it: &String| {
-        let text = fs::read_to_string(Path::new(BLOCK).join(it).join("uevent"));
-        text.unwrap_or_default().lines().any(|line| line == wanted)
+        let text = fact(&Path::new(BLOCK).join(it), "uevent");
+        text.lines().any(|line| line == wanted)
     };
     let known: Vec<_> = entries(BLOCK).into_iter().filter(has).collect();
     if !known.is_empty() {
@@ -212,7 +206,7 @@ pub fn all_named(name: &str) -> Result<Vec<String>, Lost> {
 pub fn whole(disks: &[Disk], lost: Lost) -> Result<String, Lost> {
     let mut bare = disks.iter().filter(|disk| disk.content == Content::Whole);
     match (bare.next(), bare.next()) {
-        (Some(a), Some(b)) => Err(Lost::Wholes(a.path(), b.path())),
+        (Some(a), Some(b)) => Err(Lost::Both(a.path(), b.path(), "no partitions")),
         (Some(one), None) if one.name.starts_with("vd") => Ok(one.path()),
         _ => Err(lost),
     }
@@ -255,8 +249,8 @@ fn started(disks: &[Disk], booted: Guid) -> Result<(&str, &Part), Lost> {
     match started.next() {
         None => Ok((disk, part)),
         Some((other, same)) => {
-            let both = (node(disk, part.number), node(other, same.number));
-            Err(Lost::Copies(both.0, both.1))
+            let (one, other) = (node(disk, part.number), node(other, same.number));
+            Err(Lost::Both(one, other, COPIES))
         }
     }
 }
@@ -304,11 +298,8 @@ fn seen(disks: &[Disk]) -> String {
 
 /// What the kernel calls a partition.
 fn node(disk: &str, number: u32) -> String {
-    let infix = if disk.ends_with(|it: char| it.is_ascii_digit()) {
-        "p"
-    } else {
-        ""
-    };
+    let numbered = disk.ends_with(|it: char| it.is_ascii_digit());
+    let infix = if numbered { "p" } else { "" };
     format!("/dev/{disk}{infix}{number}")
 }
 
@@ -316,55 +307,26 @@ fn node(disk: &str, number: u32) -> String {
 fn device(disk: &str, part: &Part) -> Result<String, Lost> {
     let node = node(disk, part.number);
     let known = Path::new(BLOCK).join(node.trim_start_matches("/dev/"));
-    let figure = |name: &str| -> Option<u64> {
-        let text = fs::read_to_string(known.join(name)).ok()?;
-        text.trim_end().parse().ok()
-    };
     let lost = |errno| Lost::NoDevice(node.clone(), errno);
     if !known.exists() {
         add(disk, part).map_err(lost)?;
     }
     // The kernel counts in half KiB, whatever the disk's sectors are.
     let place = [("start", part.start), ("size", part.bytes)];
-    let same = place
-        .iter()
-        .all(|(name, bytes)| figure(name) == Some(bytes >> 9));
+    let is = |(name, bytes): (&str, u64)| fact(&known, name) == (bytes >> 9).to_string();
+    let same = place.into_iter().all(is);
     same.then_some(node.clone()).ok_or(lost(Errno::ESTALE))
 }
 
-/// `struct blkpg_ioctl_arg` and `struct blkpg_partition`.
+/// `struct blkpg_ioctl_arg` (order and flags, bytes, where) and `struct blkpg_partition` (start, bytes, number, names), as words.
 fn add(disk: &str, part: &Part) -> nix::Result<()> {
-    #[repr(C)]
-    struct Place {
-        start: i64,
-        length: i64,
-        number: libc::c_int,
-        names: [u8; 128],
-    }
-    #[repr(C)]
-    struct Order {
-        op: libc::c_int,
-        flags: libc::c_int,
-        length: libc::c_int,
-        place: *mut Place,
-    }
-    let narrow = |it: u64| i64::try_from(it).map_err(|_| Errno::ERANGE);
-    let mut place = Place {
-        start: narrow(part.start)?,
-        length: narrow(part.bytes)?,
-        number: i32::try_from(part.number).map_err(|_| Errno::ERANGE)?,
-        names: [0; 128],
-    };
-    let length = size_of::<Place>() as libc::c_int;
-    let mut order = Order {
-        op: ADD,
-        flags: 0,
-        length,
-        place: &raw mut place,
-    };
+    let mut place = vec![part.start, part.bytes, part.number.into()];
+    place.resize(PLACE, 0);
+    let bytes = size_of_val(place.as_slice()) as u64;
+    let order = [ADD, bytes, place.as_ptr().expose_provenance() as u64];
     let disk = File::open(format!("/dev/{disk}")).map_err(|_| Errno::ENXIO)?;
-    // SAFETY: the kernel reads one blkpg_ioctl_arg and the blkpg_partition that it points to; this frame owns both.
-    let done = unsafe { libc::ioctl(disk.as_raw_fd(), BLKPG, &raw mut order) };
+    // SAFETY: the kernel reads the order and the place that it points to, as many bytes as it says; this frame owns both.
+    let done = unsafe { libc::ioctl(disk.as_raw_fd(), BLKPG, &raw const order) };
     Errno::result(done).map(drop)
 }
 

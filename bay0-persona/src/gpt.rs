@@ -120,9 +120,8 @@ pub fn read(mut disk: &File, own: u64) -> io::Result<Found> {
                 let lost = (!matches!(second, Copy::Whole { .. })).then_some(Damage::Second);
                 Some((parts, lost.or((!protected).then_some(Damage::Front))))
             }
-            Copy::Damaged => second(disk, end, sector, last),
-            Copy::Nothing if protected => second(disk, end, sector, last),
-            Copy::Nothing => None,
+            Copy::Nothing if !protected => None,
+            Copy::Damaged | Copy::Nothing => second(disk, end, sector, last),
         };
         if let Some((parts, damage)) = read {
             let odd = (sector != own).then_some(Damage::Sectors(sector));
@@ -181,35 +180,29 @@ fn parse(disk: &File, end: u64, sector: u64, at: u64, header: &[u8]) -> Option<C
 
 /// `struct gpt_entry`; none if it is unused or not on the disk.
 fn part(number: u32, entry: &[u8], sector: u64, end: u64) -> Option<Part> {
-    entry
-        .get(..16)?
-        .iter()
-        .any(|byte| *byte != 0)
-        .then_some(())?;
+    let used = *entry.first_chunk::<16>()? != [0; 16];
     let (first, last) = (long(entry, 32)?, long(entry, 40)?);
     let start = first.checked_mul(sector)?;
-    let bytes = last
-        .checked_add(1)?
-        .checked_sub(first)?
-        .checked_mul(sector)?;
+    let sectors = last.checked_add(1)?.checked_sub(first)?;
+    let bytes = sectors.checked_mul(sector)?;
     let within = bytes > 0 && start.checked_add(bytes)? <= end;
-    let units = entry.get(56..128)?.as_chunks::<2>().0.iter();
-    let units = units
-        .map(|unit| u16::from_le_bytes(*unit))
-        .take_while(|unit| *unit != 0);
-    let shown = |unit: u16| {
-        u8::try_from(unit)
-            .ok()
-            .filter(u8::is_ascii_graphic)
-            .unwrap_or(b'?')
-    };
-    within.then_some(Part {
+    let units = utf16(entry.get(56..128)?);
+    let shown = units.map(|unit| u8::try_from(unit).unwrap_or_default());
+    let shown = shown.map(|byte| if byte.is_ascii_graphic() { byte } else { b'?' });
+    (used && within).then_some(Part {
         number,
         guid: entry.get(16..32)?.try_into().ok()?,
         start,
         bytes,
-        name: units.map(|unit| char::from(shown(unit))).collect(),
+        name: shown.map(char::from).collect(),
     })
+}
+
+/// The units of a text in UTF-16 that ends with a zero.
+pub(crate) fn utf16(bytes: &[u8]) -> impl Iterator<Item = u16> {
+    let units = bytes.as_chunks::<2>().0.iter();
+    let units = units.map(|unit| u16::from_le_bytes(*unit));
+    units.take_while(|unit| *unit != 0)
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
@@ -231,13 +224,8 @@ fn crc32(bytes: &[u8]) -> u32 {
 
 /// The GUID that a text like `5350494e-4500-4001-a001-736c6f742d61` means: its first three groups are numbers, lowest byte first.
 pub fn guid(text: &str) -> Option<Guid> {
-    let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'-').collect();
-    let pairs = digits
-        .as_chunks::<2>()
-        .0
-        .iter()
-        .map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
-    let mut guid: Guid = pairs.collect::<Option<Vec<_>>>()?.try_into().ok()?;
+    let digits = text.replace('-', "");
+    let mut guid = u128::from_str_radix(&digits, 16).ok()?.to_be_bytes();
     for number in [0..4, 4..6, 6..8] {
         guid.get_mut(number)?.reverse();
     }
@@ -247,14 +235,8 @@ pub fn guid(text: &str) -> Option<Guid> {
 impl fmt::Display for Part {
     /// One line, for [`Part::parse`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Part {
-            number,
-            guid,
-            start,
-            bytes,
-            name,
-        } = self;
-        let guid = u128::from_be_bytes(*guid);
+        let (number, guid) = (self.number, u128::from_be_bytes(self.guid));
+        let (start, bytes, name) = (self.start, self.bytes, &self.name);
         write!(f, "{number} {guid:032x} {start} {bytes} {name}")
     }
 }

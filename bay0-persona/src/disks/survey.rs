@@ -50,6 +50,12 @@ pub(super) fn entries(dir: &str) -> Vec<String> {
     names
 }
 
+/// What the kernel tells of a device in this file of its folder; empty where there is none.
+pub(super) fn fact(device: &Path, file: &str) -> String {
+    let text = fs::read_to_string(device.join(file)).unwrap_or_default();
+    text.trim_end().to_owned()
+}
+
 impl Disk {
     /// Its device.
     pub fn path(&self) -> String {
@@ -61,7 +67,7 @@ impl Disk {
 pub(super) fn hardware() -> Vec<String> {
     let is = |name: &String| {
         let dir = Path::new(BLOCK).join(name);
-        let empty = fs::read_to_string(dir.join("size")).is_ok_and(|size| size == "0\n");
+        let empty = fact(&dir, "size") == "0";
         !empty && !dir.join("partition").exists() && !SOFT.iter().any(|it| name.starts_with(it))
     };
     entries(BLOCK).into_iter().filter(is).collect()
@@ -76,14 +82,12 @@ pub(super) fn survey(names: &[String]) -> Vec<Disk> {
         .collect();
     let answer = |(name, teller): (&String, Option<Teller>)| {
         let left = ANSWERS.saturating_sub(begun.elapsed());
-        let told = teller.filter(|it| it.child.wait_exit(left));
-        if let Some(it) = &told {
+        let ended = teller.filter(|it| it.child.wait_exit(left));
+        let sent = ended.and_then(|it| {
             let _ = reap(Some(it.child.pidfd.as_fd()));
-        }
-        let told = told
-            .and_then(|it| read_to_string(&it.pipe).ok())
-            .unwrap_or_default();
-        understood(name, &told)
+            read_to_string(&it.pipe).ok()
+        });
+        understood(name, &sent.unwrap_or_default())
     };
     asked.into_iter().map(answer).collect()
 }
@@ -95,9 +99,8 @@ fn confined(name: &str) -> String {
 
 /// In the child: a word, then what is damaged, then the partitions.
 pub(super) fn tell(name: &str) -> String {
-    let sector = Path::new(BLOCK).join(name).join("queue/logical_block_size");
-    let sector = fs::read_to_string(sector).unwrap_or_default();
-    let sector = sector.trim_end().parse().unwrap_or(512);
+    let sector = fact(&Path::new(BLOCK).join(name), "queue/logical_block_size");
+    let sector = sector.parse().unwrap_or(512);
     let read = || -> io::Result<Found> { gpt::read(&File::open(format!("/dev/{name}"))?, sector) };
     match read() {
         Err(_) => String::new(),
@@ -129,55 +132,47 @@ pub(super) fn understood(name: &str, told: &str) -> Disk {
     }
 }
 
-/// What brings a disk, and has not brought it yet: a USB interface for storage with a driver, an NVMe controller with one.
-pub(super) fn pending() -> Vec<PathBuf> {
-    let disks: Vec<_> = entries(BLOCK)
-        .iter()
-        .filter_map(|it| fs::canonicalize(Path::new(BLOCK).join(it)).ok())
-        .collect();
-    let brings = |(bus, file, class): (&str, &str, &str)| {
-        let dir = format!("/sys/bus/{bus}/devices");
-        let is = |path: &PathBuf| {
-            let text = fs::read_to_string(path.join(file)).unwrap_or_default();
-            text.starts_with(class)
-                && path.join("driver").exists()
-                && !disks.iter().any(|disk| disk.starts_with(path))
-        };
-        let all = entries(&dir)
-            .into_iter()
-            .filter_map(move |it| fs::canonicalize(format!("{dir}/{it}")).ok());
-        all.filter(is).collect::<Vec<_>>()
-    };
-    [("usb", "bInterfaceClass", "08"), ("pci", "class", "0x0108")]
+/// Devices of a kind (bus, file, and how the class in it begins) that have a driver, or have none.
+fn devices(kind: [&'static str; 3], driven: bool) -> impl Iterator<Item = PathBuf> {
+    let [bus, file, class] = kind;
+    let dir = format!("/sys/bus/{bus}/devices");
+    let all = entries(&dir)
         .into_iter()
-        .flat_map(brings)
-        .collect()
+        .map(move |it| Path::new(&dir).join(it));
+    let is = move |it: &PathBuf| fact(it, file).starts_with(class);
+    all.filter(move |it| is(it) && it.join("driver").exists() == driven)
+}
+
+/// Whether something has a driver, brings a disk, and has not brought it yet: a USB interface for storage, an NVMe controller.
+pub(super) fn is_pending() -> bool {
+    let path = |it: PathBuf| fs::canonicalize(it).ok();
+    let disks = entries(BLOCK).into_iter();
+    let disks: Vec<_> = disks
+        .filter_map(|it| path(Path::new(BLOCK).join(it)))
+        .collect();
+    let kinds = [["usb", "bInterfaceClass", "08"], ["pci", "class", "0x0108"]];
+    let mut bringers = kinds
+        .into_iter()
+        .flat_map(|kind| devices(kind, true))
+        .filter_map(path);
+    bringers.any(|it| !disks.iter().any(|disk| disk.starts_with(&it)))
 }
 
 /// Controllers of disks that this kernel has no driver for, for a message.
 pub(super) fn idle() -> String {
-    let told = |path: &str, file: &str| {
-        let text = fs::read_to_string(format!("{path}/{file}")).unwrap_or_default();
-        text.trim_end().to_owned()
-    };
-    let mut idle = String::new();
     // PCI: mass storage, USB. Virtio: a block device, a SCSI host. USB: storage.
     let kinds = [
-        ("pci", "class", "0x01"),
-        ("pci", "class", "0x0c03"),
-        ("virtio", "device", "0x0002"),
-        ("virtio", "device", "0x0008"),
-        ("usb", "bInterfaceClass", "08"),
+        ["pci", "class", "0x01"],
+        ["pci", "class", "0x0c03"],
+        ["virtio", "device", "0x0002"],
+        ["virtio", "device", "0x0008"],
+        ["usb", "bInterfaceClass", "08"],
     ];
-    for (bus, file, class) in kinds {
-        let dir = format!("/sys/bus/{bus}/devices");
-        for name in entries(&dir) {
-            let path = format!("{dir}/{name}");
-            if told(&path, file).starts_with(class) && !Path::new(&path).join("driver").exists() {
-                let (vendor, device) = (told(&path, "vendor"), told(&path, "device"));
-                idle += &format!("; no driver for {bus} {name} ({vendor} {device})");
-            }
-        }
-    }
-    idle
+    let text = |bus: &str, it: PathBuf| {
+        let (vendor, device) = (fact(&it, "vendor"), fact(&it, "device"));
+        let name = it.file_name().unwrap_or_default().display();
+        format!("; no driver for {bus} {name} ({vendor} {device})")
+    };
+    let idle = |kind| devices(kind, false).map(move |it| text(kind[0], it));
+    kinds.into_iter().flat_map(idle).collect()
 }
