@@ -15,9 +15,9 @@ const COMPLETED: [usize; 4] = [0, 4, 11, 15];
 #[derive(Default)]
 pub struct Disk {
     /// What the kernel had counted when it was looked at last.
-    counts: Option<Counts>,
-    /// Its errors since the boot, as they are said.
-    marked: Option<String>,
+    counts: Counts,
+    /// The kernel has found errors since the boot.
+    marked: bool,
     /// How many of them were said.
     reported: u64,
     /// The kernel writes nothing to it any more.
@@ -36,9 +36,8 @@ pub struct Look {
 impl Disk {
     /// The keeper has opened it: what was found wrong before is remembered, and it is written to again.
     pub fn opened(&mut self, device: Option<&str>) {
-        let counts = device.map(Counts::read).unwrap_or_default();
-        self.marked = self.marked.take().map(|_| counts.text(false));
-        (self.counts, self.read_only) = (Some(counts), false);
+        self.counts = device.map(Counts::read).unwrap_or_default();
+        self.read_only = false;
     }
 
     /// Looks at the kernel's counters.
@@ -47,30 +46,28 @@ impl Disk {
     }
 
     fn compare(&mut self, counts: Counts) -> Look {
-        let before = self.counts.take().unwrap_or_default();
-        let moved = counts.completed != before.completed;
-        let mut worse = None;
-        if counts.marks() > before.marks() {
-            let fell = counts.errors > before.errors && !self.read_only;
+        let before = std::mem::replace(&mut self.counts, counts);
+        let (now, mut worse) = (&self.counts, None);
+        if now.marks() > before.marks() {
+            let fell = now.errors > before.errors && !self.read_only;
             self.read_only |= fell;
-            let text = counts.text(self.read_only);
-            if fell || counts.marks() >= self.reported.saturating_mul(2) {
-                self.reported = counts.marks();
-                worse = Some(text.clone());
+            self.marked = true;
+            if fell || now.marks() >= self.reported.saturating_mul(2) {
+                self.reported = now.marks();
+                worse = self.marked();
             }
-            self.marked = Some(text);
         }
-        self.counts = Some(counts);
+        let moved = self.counts.completed != before.completed;
         Look { moved, worse }
     }
 
     /// What is wrong with it, if anything is.
-    pub fn marked(&self) -> Option<&String> {
-        self.marked.as_ref()
+    pub fn marked(&self) -> Option<String> {
+        self.marked.then(|| self.counts.text(self.read_only))
     }
 
     /// Why nothing is written to it, if nothing is.
-    pub fn is_read_only(&self) -> Option<&String> {
+    pub fn is_read_only(&self) -> Option<String> {
         self.marked().filter(|_| self.read_only)
     }
 }
@@ -83,8 +80,9 @@ struct Counts {
     /// Errors of ext4, those of former mounts included, and warnings since it was mounted.
     errors: u64,
     warnings: u64,
-    /// The last error: Unix second and function.
-    last: (u64, String),
+    /// The last error: in which function, and the Unix second.
+    function: String,
+    second: u64,
 }
 
 impl Counts {
@@ -104,7 +102,8 @@ impl Counts {
             completed: completed(&text_of(format!("{block}/stat"))),
             errors: number("errors_count"),
             warnings: number("warning_count"),
-            last: (number("last_error_time"), ext4("last_error_func")),
+            function: ext4("last_error_func"),
+            second: number("last_error_time"),
         }
     }
 
@@ -116,9 +115,10 @@ impl Counts {
     /// As it is said. With `errors=remount-ro`, as the keeper mounts it, ext4 writes nothing any more once it has found an error; the
     /// kernel's table of mounts does not say so in every version.
     fn text(&self, read_only: bool) -> String {
-        let (errors, warnings, (second, function)) = (self.errors, self.warnings, &self.last);
+        let (errors, warnings, second) = (self.errors, self.warnings, self.second);
         let mut text = format!("{errors} errors and {warnings} warnings of ext4");
         if errors > 0 {
+            let function = &self.function;
             text += &format!(", the last error at Unix second {second} in {function}()");
         }
         if read_only {
@@ -157,7 +157,8 @@ mod tests {
             counts.text(false),
             format!("0 errors and 2 warnings of ext4{next}")
         );
-        (counts.errors, counts.last) = (3, (17, "ext4_lookup".to_owned()));
+        (counts.errors, counts.second) = (3, 17);
+        counts.function = "ext4_lookup".to_owned();
         let text = "3 errors and 2 warnings of ext4, the last error at Unix second 17 in ext4_lookup(); /persist is read-only since, nothing is kept";
         assert_eq!(counts.text(true), format!("{text}{next}"));
         assert_eq!(counts.marks(), 5);

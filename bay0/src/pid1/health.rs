@@ -196,7 +196,7 @@ impl Health {
                 true => Finding::yellow(Component::Vault, UNSEALED),
                 false => Finding::new(Component::Vault, Ok("open".to_owned())),
             });
-        let worn = self.disk.marked().or(self.worn.first());
+        let worn = self.disk.marked().or(self.worn.first().cloned());
         let worn = worn.map(|why| Finding::yellow(Component::Disk, why));
         let all: Vec<_> = all.into_iter().chain(vault).chain(worn).collect();
         encode(&all)
@@ -214,8 +214,8 @@ impl Health {
             Probed::Untried => (Err(String::new()), untried),
         };
         // A boot that began dirty stays dirty, whatever works by now.
-        let dirty = self.trouble.iter().chain(keeper.cause());
-        let dirty = dirty.chain(self.disk.is_read_only()).next().cloned();
+        let dirty = self.trouble.iter().chain(keeper.cause()).next().cloned();
+        let dirty = dirty.or_else(|| self.disk.is_read_only());
         let slow_ms = keeper.slow_ms().filter(|_| dirty.is_none() && !unmarked);
         let Some(ms) = slow_ms else {
             let persist = Finding::new(Component::Persist, dirty.map_or(persist, Err));

@@ -27,10 +27,10 @@ pub mod rooms;
 pub mod say;
 mod slots;
 pub mod stage;
+mod status;
 pub mod watchdog;
 mod wishes;
 
-use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
@@ -38,7 +38,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use bay0_persona::PersonaName;
 use bay0_persona::policy::SLOT;
 use bay0_state::{Access, Opened, Request, State, Unlocked, reseal};
@@ -58,7 +58,7 @@ use self::{facts::Facts, health::Health, reaper::Reaper, slots::Slots, stage::St
 use crate::advice::advised;
 use crate::slot::answer::Answer;
 use crate::slot::running::Next;
-use crate::sys::{boot_ms, raise_clock, text_of, unix_seconds};
+use crate::sys::{boot_ms, raise_clock, text_of};
 
 /// How long PID 1 sleeps at most.
 const TICK: Duration = Duration::from_secs(1);
@@ -605,42 +605,11 @@ impl Bay0 {
         format!("{}build={build}\nslot={slot}\n", self.facts.text())
     }
 
-    /// What the factory baked in, and figures about PID 1 and its keeper: `key=value` lines, in milliseconds and kB.
+    /// What the factory baked in, and figures about PID 1 and its keeper: `key=value` lines.
     fn status(&self) -> String {
-        let since = |ms: Option<u64>| ms.unwrap_or(0).saturating_sub(self.exec_ms);
-        let (up, keeper, restarts) = self.keeper.figures();
-        let addresses = text_of("/proc/net/fib_trie") + &text_of("/proc/net/if_inet6");
-        let (uptime, date) = (boot_ms() / 1000, doors::utc(unix_seconds()));
-        let figure = doors::figure;
-        let verdict = self
-            .health
-            .verdict()
-            .map_or("".to_owned(), |it| it.to_string());
-        let rows: [(&str, &dyn Display); 18] = [
-            ("date", &date),
-            ("uptime_s", &uptime),
-            ("verdict", &verdict),
-            ("protection", &self.keeper.protection()),
-            ("kernel_ms", &self.exec_ms),
-            ("operator_ms", &since(self.stage.up_ms())),
-            ("validated_ms", &since(self.health.validated_ms())),
-            ("threads", &figure(1, "status", "Threads:")),
-            ("pss_kb", &figure(1, "smaps_rollup", "Pss:")),
-            ("anon_kb", &figure(1, "smaps_rollup", "Pss_Anon:")),
-            ("keeper", &up),
-            ("keeper_ms", &self.keeper.slow_ms().unwrap_or(0)),
-            ("keeper_pss_kb", &figure(keeper, "smaps_rollup", "Pss:")),
-            ("keeper_restarts", &restarts),
-            ("log_seq", &self.keeper.log_seq()),
-            // Lines about addresses that the kernel holds for the Spine: none, always (T07).
-            ("addresses", &addresses.lines().count()),
-            ("reaped", &self.reaper.count()),
-            ("console_lost", &self.log.lost()),
-        ];
-        let rows = rows.map(|(key, value)| format!("{key}={value}\n"));
-        let dirty = self.health.trouble().iter().chain(self.keeper.cause());
-        let dirty = dirty.map(|text| format!("dirty={text}\n"));
-        self.version() + &rows.concat() + &dirty.collect::<String>()
+        let (health, keeper, log) = (&self.health, &self.keeper, &self.log);
+        let (stage, reaped) = (self.stage, self.reaper.count());
+        self.version() + &status::rows(self.exec_ms, stage, health, keeper, log, reaped)
     }
 
     // Rooms, and who asks: at the umbilicals and at the console.
@@ -673,45 +642,55 @@ impl Bay0 {
         }
     }
 
-    /// Answers the clients of an umbilical. Who may say what was decided by the uid (`Verb::allowed`); a room is shown itself and what
-    /// is nested in it, whatever it is called inside.
+    /// Answers the clients of an umbilical. Who may ask what was decided by the uid (`Verb::allowed`).
     fn on_umbilical(&mut self, door: Door) {
         let calls = self.server(door).map(Server::turn).unwrap_or_default();
         for (id, verb) in calls {
-            let room = match door {
-                Door::Spine => None,
-                Door::Room(id) => self.rooms.room(id).map(|it| (id, Rc::clone(&it.policy))),
-            };
-            let mut given = None;
-            let mut give = |gift| {
-                given = Some(gift);
-                String::new()
-            };
-            let answer = match (verb, &room) {
-                (Verb::Hello, _) => Ok(doors::HELLO.to_owned()),
-                (Verb::Version, None) => Ok(self.version()),
-                (Verb::Status, None) => Ok(self.status()),
-                (Verb::Status | Verb::Rooms, _) => {
-                    Ok(self.rooms.list(room.as_ref().map(|(_, it)| &it.name)))
-                }
-                (Verb::Device, Some((id, _))) => self.rooms.lend(*id).map(&mut give),
-                (Verb::Update, Some((id, _))) => self.update_from(*id).map(&mut give),
-                (Verb::Gate(wish), Some((_, policy))) => {
-                    let (ready, together) = (self.is_ready(), self.rooms.persist_bytes());
-                    let wishes = self.keeper.wishes();
-                    let added = wishes.add(&wish, Some(policy), together, ready);
-                    added.map(&mut give)
-                }
-                (Verb::Validate, None) => {
-                    self.health.ask(id);
-                    continue;
-                }
-                _ => Err(anyhow!("not at this door; next: use the operator line")),
-            };
-            let answer = answer.map_err(|why| why.to_string());
-            if let Some(server) = self.server(door) {
-                server.reply(id, answer.as_deref().map_err(String::as_str), given);
+            if (door, &verb) == (Door::Spine, &Verb::Validate) {
+                self.health.ask(id);
+                continue;
             }
+            let answer = self.serve(door, verb).map_err(|why| why.to_string());
+            let Some(server) = self.server(door) else {
+                return;
+            };
+            match answer {
+                Ok((text, given)) => server.reply(id, Ok(&text), given),
+                Err(why) => server.reply(id, Err(&why), None),
+            }
+        }
+    }
+
+    /// The answer to a client, and the descriptor that goes with it.
+    fn serve(&mut self, door: Door, verb: Verb) -> Result<(String, Option<OwnedFd>)> {
+        let policy = match door {
+            Door::Spine => None,
+            Door::Room(id) => self.rooms.room(id).map(|it| Rc::clone(&it.policy)),
+        };
+        if let Some(text) = self.show(&verb, policy.as_ref().map(|it| &it.name)) {
+            return Ok((text, None));
+        }
+        let given = match (verb, door) {
+            (Verb::Device, Door::Room(id)) => self.rooms.lend(id)?,
+            (Verb::Update, Door::Room(id)) => self.update_from(id)?,
+            (Verb::Gate(wish), Door::Room(_)) => {
+                let (ready, together) = (self.is_ready(), self.rooms.persist_bytes());
+                let wishes = self.keeper.wishes();
+                wishes.add(&wish, policy.as_deref(), together, ready)?
+            }
+            _ => bail!("not at this door; next: use the operator line"),
+        };
+        Ok((String::new(), Some(given)))
+    }
+
+    /// What a verb that only looks shows; a room is shown itself and what is nested in it, whatever it is called inside.
+    fn show(&self, verb: &Verb, room: Option<&PersonaName>) -> Option<String> {
+        match (verb, room) {
+            (Verb::Hello, _) => Some(doors::HELLO.to_owned()),
+            (Verb::Version, None) => Some(self.version()),
+            (Verb::Status, None) => Some(self.status()),
+            (Verb::Status | Verb::Rooms, _) => Some(self.rooms.list(room)),
+            _ => None,
         }
     }
 
@@ -757,13 +736,13 @@ impl Bay0 {
 
     /// Does what a line says; the answer to be shown, if there is one.
     fn answer(&mut self, line: &str) -> String {
-        match Verb::parse(line) {
+        let verb = Verb::parse(line);
+        if let Some(text) = verb.as_ref().ok().and_then(|it| self.show(it, None)) {
+            return text;
+        }
+        match verb {
             Ok(Verb::Help) => return help() + HELP,
-            Ok(Verb::Hello) => return doors::HELLO.to_owned(),
-            Ok(Verb::Version) => return self.version(),
-            Ok(Verb::Status) => return self.status(),
             Ok(Verb::Log) => return self.log.text(),
-            Ok(Verb::Rooms) => return self.rooms.list(None),
             Ok(Verb::Validate) => self.start_validator(),
             Ok(Verb::Update) => {
                 if let Err(why) = self.update(None) {
@@ -773,9 +752,6 @@ impl Bay0 {
             Ok(Verb::Reseal) => self.reseal(),
             Ok(Verb::Poweroff) => self.shut_down(Way::PowerOff, "operator"),
             Ok(Verb::Reboot) => self.shut_down(Way::Reboot, "operator"),
-            Ok(Verb::Device | Verb::Gate(_)) => {
-                return "only a room has one; next: enter one\n".to_owned();
-            }
             Ok(Verb::Start(name)) => {
                 let begun = match self.is_ready() {
                     true => self.rooms.start(&name, &mut self.poll),
@@ -792,6 +768,7 @@ impl Bay0 {
                 self.rooms.report("focus", &name, passed);
             }
             Ok(Verb::Enter(name)) => self.enter(&name),
+            Ok(_) => return "only a room has one; next: enter one\n".to_owned(),
             #[cfg(feature = "fault")]
             Err(_) if line.starts_with("fault ") => return fault::inject(self, line),
             Err(_) if line.is_empty() => {}
@@ -814,46 +791,4 @@ impl Bay0 {
 }
 
 #[cfg(test)]
-impl Bay0 {
-    fn empty() -> Self {
-        Self::new(Poll::new().unwrap(), Log::default(), 0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a11_a_console_that_is_behind_bounds_the_wait() {
-        let mut bay = Bay0::empty();
-        assert_eq!(bay.longest(), TICK);
-        bay.log = Log::new(File::options().write(true).open("/dev/full").ok(), None);
-        bay.log.draw("nobody takes this yet");
-        assert_eq!(bay.longest(), CONSOLE_RETRY);
-    }
-
-    #[test]
-    fn h08_the_first_who_wants_the_machine_down_is_said() {
-        let mut bay = Bay0::empty();
-        bay.shut_down(Way::PowerOff, "power button");
-        bay.shut_down(Way::Reboot, "operator");
-        let text = bay.log.text();
-        assert!(text.ends_with("shutdown: power off requested by power button\n"));
-        assert!(!bay.is_ready());
-    }
-
-    #[test]
-    fn h19_a_failed_phase_says_what_follows_unless_its_error_does() {
-        let mut bay = Bay0::empty();
-        bay.step("x", "b; next: c", |_| Err(anyhow!("a: EIO")));
-        bay.step("x", "b; next: c", |_| Err(anyhow!("a: EIO; d; next: e")));
-        bay.step("x", "b; next: c", |_| Ok("well".to_owned()));
-        let text = bay.log.text();
-        let lines = text.lines().filter_map(|it| it.split_once(" x: "));
-        let lines = lines.filter_map(|(_, it)| it.split_once(" ("));
-        let lines: Vec<_> = lines.map(|(it, _)| it).collect();
-        let first = "FAIL: a: EIO; b; next: c";
-        assert_eq!(lines, [first, "FAIL: a: EIO; d; next: e", "well"]);
-    }
-}
+mod tests;
