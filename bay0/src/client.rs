@@ -87,7 +87,7 @@ fn update(stream: OwnedFd, out: &mut File) -> Result<()> {
     Ok(out.write_all(line.as_bytes())?)
 }
 
-/// Sends what is to be kept, and shows what is told.
+/// Sends what the room wants kept, and shows the answer.
 fn keep(wish: &Wish, from: File, gate: &OwnedFd, out: &mut File) -> Result<()> {
     match wish.word {
         "save" => save(from, gate)?,
@@ -100,13 +100,13 @@ fn keep(wish: &Wish, from: File, gate: &OwnedFd, out: &mut File) -> Result<()> {
                 );
                 // Who refuses it says why.
                 let _ = packet::send(gate, &[&[DATA], &line], None, NONE);
-                hear(gate, out, 1, b"")?;
+                show(gate, out, 1, b"")?;
             }
             return Ok(());
         }
         _ => {}
     }
-    hear(
+    show(
         gate,
         out,
         u64::MAX,
@@ -135,7 +135,7 @@ fn source(line: &str, piped: bool) -> Result<File> {
     Ok(File::from(stdin().as_fd().try_clone_to_owned()?))
 }
 
-/// Sends an object, until all of it is sent or there is an answer, which then is that it is not kept.
+/// Sends an object, until all of it is sent or there is an answer, which then is a refusal.
 fn save(mut from: File, gate: &OwnedFd) -> Result<()> {
     let (mut data, mut sent) = (Vec::new(), 0);
     let meta = from.metadata().context("read what to keep")?;
@@ -144,7 +144,7 @@ fn save(mut from: File, gate: &OwnedFd) -> Result<()> {
         let _ = packet::send(gate, &[&[SIZE], size.to_string().as_bytes()], None, NONE);
     }
     let shown = stderr().is_terminal();
-    let kept = loop {
+    let sent_all = loop {
         data.clear();
         let part = (&mut from).take(CHUNK as u64).read_to_end(&mut data);
         let tag = match part.context("read what to keep") {
@@ -160,21 +160,21 @@ fn save(mut from: File, gate: &OwnedFd) -> Result<()> {
         progress(&mut sent, data.len(), shown);
     };
     clear(sent, shown);
-    kept
+    sent_all
 }
 
-/// Shows data, with an end to each piece, until that was all, or so many packets have said that something is done.
-fn hear(gate: &OwnedFd, out: &mut File, most: u64, end: &[u8]) -> Result<()> {
+/// Shows data, with an end to each piece, until that was all, or until so many packets have come that confirm a record.
+fn show(gate: &OwnedFd, out: &mut File, most: u64, end: &[u8]) -> Result<()> {
     let (mut buffer, mut had) = (vec![0; PACKET], 0);
     let shown = stderr().is_terminal() && !stdout().is_terminal();
     for _ in 0..most {
         // Whoever serves it may have ended with something unread (ECONNRESET).
         let length = packet::receive(gate, &mut buffer, NONE).map_or(0, |(length, _)| length);
-        let told = buffer.get(..length).unwrap_or_default().split_first();
-        if told.is_none_or(|(tag, _)| *tag != DATA) {
+        let packet = buffer.get(..length).unwrap_or_default().split_first();
+        if packet.is_none_or(|(tag, _)| *tag != DATA) {
             clear(had, shown);
         }
-        let (tag, data) = told.context(UNKEPT)?;
+        let (tag, data) = packet.context(UNKEPT)?;
         match *tag {
             DATA => out.write_all(&[data, end].concat())?,
             DONE => return Ok(out.write_all(data)?),

@@ -53,7 +53,7 @@ const UNSAID: &str = "none on the command line; next: boot it with the line that
 const GET_FREE: libc::c_ulong = 0x4c82;
 const CONFIGURE: libc::c_ulong = 0x4c0a;
 
-/// Verifies the root, mounts it, empties the initramfs and goes on as the bay0 that is in there. It is told when this one began, and
+/// Verifies the root, mounts it, empties the initramfs and goes on as the bay0 that is in there. Its arguments are when this one began, and
 /// which descriptor the watchdog is.
 ///
 /// # Errors
@@ -75,7 +75,10 @@ pub fn enter() -> Result<Infallible> {
     }
     loaded?;
     let line = fs::read_to_string("/proc/cmdline").context("read the command line")?;
-    let image = line.split_whitespace().find_map(said).context(UNSAID)?;
+    let image = line
+        .split_whitespace()
+        .find_map(described)
+        .context(UNSAID)?;
     let packed = File::open(PACKED).context("open it")?;
     let disk = attach(&packed).context("make a loop device of it")?;
     let device = image.verity(&disk, "").context("dm-verity")?;
@@ -115,7 +118,7 @@ fn count() -> Result<()> {
 }
 
 /// The image that a word of the command line describes.
-fn said(word: &str) -> Option<Image> {
+fn described(word: &str) -> Option<Image> {
     let columns = word.strip_prefix(WORD)?.split(',');
     Image::parse(&[NAME].into_iter().chain(columns).collect::<Vec<_>>())
 }

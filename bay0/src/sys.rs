@@ -12,7 +12,7 @@ use nix::libc;
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
 
-/// The serial console, or whatever else the kernel was told to use.
+/// The serial console, or whatever else the kernel's command line names.
 pub const CONSOLE: &str = "/dev/console";
 /// Milliseconds since the kernel started, suspended time included (`clock_gettime(2)`).
 pub fn boot_ms() -> u64 {

@@ -18,7 +18,7 @@ pub struct Disk {
     counts: Counts,
     /// The kernel has found errors since the boot.
     marked: bool,
-    /// How many of them were said.
+    /// How many of them the log has.
     reported: u64,
     /// The kernel writes nothing to it any more.
     read_only: bool,
@@ -29,7 +29,7 @@ pub struct Disk {
 pub struct Look {
     /// It has completed something since the look before.
     pub moved: bool,
-    /// What is to be said of its errors: they have doubled, or it is read-only from now on.
+    /// A text for the log: errors have doubled, or the disk is read-only from now on.
     pub worse: Option<String>,
 }
 
@@ -112,7 +112,7 @@ impl Counts {
         self.errors.saturating_add(self.warnings)
     }
 
-    /// As it is said. With `errors=remount-ro`, as the keeper mounts it, ext4 writes nothing any more once it has found an error; the
+    /// The text for people. With `errors=remount-ro`, as the keeper mounts it, ext4 writes nothing any more once it has found an error; the
     /// kernel's table of mounts does not say so in every version.
     fn text(&self, read_only: bool) -> String {
         let (errors, warnings, second) = (self.errors, self.warnings, self.second);
@@ -173,11 +173,11 @@ mod tests {
             warnings,
             ..Counts::default()
         };
-        let mut said = |counts| disk.compare(counts).worse.is_some();
-        assert!(!said(counts(0, 0)) && said(counts(0, 1)) && said(counts(0, 2)));
-        assert!(!said(counts(0, 3)), "not twice as many");
-        // The first error makes it read-only, which is said at once.
-        assert!(said(counts(1, 3)) && !said(counts(2, 3)) && said(counts(5, 3)));
+        let mut is_worse = |counts| disk.compare(counts).worse.is_some();
+        assert!(!is_worse(counts(0, 0)) && is_worse(counts(0, 1)) && is_worse(counts(0, 2)));
+        assert!(!is_worse(counts(0, 3)), "not twice as many");
+        // The first error makes it read-only, which the log has at once.
+        assert!(is_worse(counts(1, 3)) && !is_worse(counts(2, 3)) && is_worse(counts(5, 3)));
         assert!(
             disk.is_read_only()
                 .is_some_and(|it| it.contains("read-only since"))

@@ -22,7 +22,7 @@ impl Facts {
         self.0.lines().find_map(|line| line.strip_prefix(key))
     }
 
-    /// What the keeper takes a disk for: the strictest, if nothing is said.
+    /// What the keeper takes a disk for: the strictest, if there is no such line.
     pub fn profile(&self) -> &str {
         self.get("profile=").unwrap_or("release")
     }

@@ -64,7 +64,7 @@ impl Health {
         &self.trouble
     }
 
-    /// Something is not as it should be of a disk, and yet works, which is said once.
+    /// A disk works and is not as it should be; the log has each text once.
     pub fn wear(&mut self, text: &str, log: &mut Log) {
         if !text.is_empty() && self.worn.iter().all(|known| known != text) {
             self.worn.push(text.to_owned());

@@ -16,9 +16,9 @@ use std::collections::VecDeque;
 
 /// Longest line, in bytes. More than the grammar takes, so that a line that is too long is refused by it and not cut.
 const LINE_BYTES: usize = 1024;
-/// Earlier lines that are kept.
+/// Earlier lines in memory.
 const HISTORY: usize = 32;
-/// Longest line that is kept among them, in bytes.
+/// Longest of them, in bytes; a longer one is not recalled.
 const HISTORY_BYTES: usize = 128;
 /// Longest sequence that a key sends, in bytes.
 const SEQUENCE_BYTES: usize = 8;

@@ -300,7 +300,7 @@ impl Bay0 {
     fn reap(&mut self) {
         for ended in self.reaper.reap() {
             if let Some(id) = self.rooms.of_process(ended.pid) {
-                // What it told last comes before its end: the stage that failed, or the rest of its output.
+                // A room's last report and output come before its end: the stage that failed, or what it wrote.
                 self.on_room(id);
                 self.rooms.end(id, ended);
             }
@@ -312,7 +312,7 @@ impl Bay0 {
         // Not while a passphrase is typed there.
         let booted = self.stage.up_ms().is_some() && !self.facts.is_release();
         if booted && !self.console.is_open() && !self.jobs.is_at(Job::Reseal) {
-            // Without a console there is nobody to tell either.
+            // A machine without a console has no place for the failure either.
             let _ = self.console.open(&mut self.poll, &mut self.log);
         }
         self.tend_keeper();

@@ -70,7 +70,7 @@ impl Poll {
         })
     }
 
-    /// Adds what a source is heard by. It goes when it is closed (`epoll(7)`).
+    /// Waits for this descriptor from now on, as `source`. It goes when it is closed (`epoll(7)`).
     ///
     /// # Errors
     /// The kernel's errno; the source goes unheard.

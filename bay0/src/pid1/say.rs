@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Write;
 use std::time::Duration;
 
-/// Lines kept in memory. The oldest goes first, and how many went is said.
+/// Lines in memory. The oldest goes first; `log` shows how many went.
 const RING_LINES: usize = 512;
 /// Longest line, in bytes; the rest is cut.
 const LINE_BYTES: usize = 400;

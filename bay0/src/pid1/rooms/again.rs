@@ -6,41 +6,28 @@ use bay0_persona::{Grant, Policy};
 const MAX_DELAY_MS: u64 = 60_000;
 
 /// How often a room was tried since it ran well, and when it is due.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub struct Again {
     tries: u64,
     /// In milliseconds since the kernel started; none once it was started again, until it has ended again.
     due_ms: Option<u64>,
 }
 
-/// Another start of a room.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Planned {
-    /// In how many milliseconds.
-    pub delay_ms: u64,
-    /// Which try it is, from 1.
-    pub number: u64,
-}
-
 impl Again {
-    /// Plans another start of a room that has failed after it ran for so long, if its policy wants one.
-    pub fn plan(&mut self, policy: &Policy, ran_ms: u64, now_ms: u64) -> Option<Planned> {
-        let before = std::mem::take(self);
-        let tries = if ran_ms < MAX_DELAY_MS {
-            before.tries
-        } else {
-            0
-        };
-        if tries >= policy.get(Grant::Tries) {
+    /// Plans another start of a room that has failed after it ran for so long, if its policy wants one: when, and which try it is.
+    pub fn plan(&mut self, policy: &Policy, ran_ms: u64, now_ms: u64) -> Option<String> {
+        let (before, most) = (std::mem::take(self).tries, policy.get(Grant::Tries));
+        let before = if ran_ms < MAX_DELAY_MS { before } else { 0 };
+        if before >= most {
             return None;
         }
         let delay = policy
             .get(Grant::DelayMs)
-            .saturating_mul(1 << tries.min(16));
-        let (delay_ms, number) = (delay.min(MAX_DELAY_MS), tries.saturating_add(1));
-        self.tries = number;
-        self.due_ms = Some(now_ms.saturating_add(delay_ms));
-        Some(Planned { delay_ms, number })
+            .saturating_mul(1 << before.min(16));
+        let (delay, tries) = (delay.min(MAX_DELAY_MS), before.saturating_add(1));
+        let due_ms = Some(now_ms.saturating_add(delay));
+        *self = Self { tries, due_ms };
+        Some(format!("in {delay} ms, try {tries} of {most}"))
     }
 
     /// Forgets the room, which is not to be started again; whether it was to be.
@@ -71,13 +58,10 @@ mod tests {
         Policy::parse(&columns).unwrap()
     }
 
-    fn planned(delay_ms: u64, number: u64) -> Option<Planned> {
-        Some(Planned { delay_ms, number })
-    }
-
     #[test]
     fn c06_a_room_is_tried_as_often_as_its_policy_says_after_a_pause_that_doubles() {
         let (mut again, policy) = (Again::default(), policy(3, 500));
+        let planned = |ms, number| Some(format!("in {ms} ms, try {number} of 3"));
         assert_eq!(again.plan(&policy, 0, 0), planned(500, 1));
         assert!(!again.is_due(499));
         assert!(again.is_due(500));
@@ -91,6 +75,7 @@ mod tests {
     #[test]
     fn c06_a_room_that_ran_for_long_has_recovered_and_one_that_is_stopped_is_forgotten() {
         let (mut again, policy) = (Again::default(), policy(99, 40_000));
+        let planned = |ms, number| Some(format!("in {ms} ms, try {number} of 99"));
         assert_eq!(again.plan(&policy, 0, 0), planned(40_000, 1));
         assert_eq!(again.plan(&policy, 0, 0), planned(MAX_DELAY_MS, 2));
         assert_eq!(again.plan(&policy, MAX_DELAY_MS, 0), planned(40_000, 1));

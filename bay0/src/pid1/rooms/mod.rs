@@ -30,7 +30,7 @@ use bay0_persona::{Grant, PersonaName, Plan, Policy, Room};
 use bay0_state::State;
 use bay0_umbilical::Server;
 
-use self::again::{Again, Planned};
+use self::again::Again;
 use self::baked::Baked;
 use self::focus::Focus;
 use self::room::{Life, Running};
@@ -47,7 +47,7 @@ const CLIENT: &str = "/sbin/init";
 const PER_SECOND: u32 = 128;
 /// Longest that a room may take to freeze or to thaw.
 const FOCUS_DEADLINE: Duration = Duration::from_millis(500);
-/// How long a room may take to die before that is said.
+/// How long a room may take to die before the log has a failure of it.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// Longest that what was made of a room may take to go, if it cannot be finished.
 const UNDO_DEADLINE: Duration = Duration::from_millis(500);
@@ -116,7 +116,7 @@ impl Rooms {
     /// Parses what is baked in, and starts the rooms that start with the machine. On trial every image is opened.
     ///
     /// # Errors
-    /// A line is malformed, or some cannot begin, which is said.
+    /// A line is malformed, or some rooms cannot begin, each with a line of its own.
     pub fn open(&mut self, lines: &[String], on_trial: bool, poll: &mut Poll) -> Result<String> {
         self.baked = Baked::parse(lines)?;
         self.fill();
@@ -187,7 +187,7 @@ impl Rooms {
     /// Starts a room and brings it forward.
     ///
     /// # Errors
-    /// Why it could not be begun; then nothing is left of it. What comes later is said by [`Rooms::progress`].
+    /// Why it could not be begun; then nothing is left of it. [`Rooms::progress`] logs what comes later.
     pub fn start(&mut self, name: &PersonaName, poll: &mut Poll) -> Result<()> {
         let begun_ms = boot_ms();
         let entry = self.find(name);
@@ -430,7 +430,7 @@ impl Rooms {
         running.context("it does not run; next: type rooms")
     }
 
-    /// Stops a room and all that is nested in it: the only remedy there is (C06). When nothing is left of it, that is said.
+    /// Stops a room and all that is nested in it: the only remedy there is (C06). The log has a line when nothing is left of it.
     ///
     /// # Errors
     /// It does not run, or the kernel refuses to kill it.
@@ -506,10 +506,7 @@ impl Rooms {
                 Effect::Gone(entry.id),
                 Effect::Record(name.clone(), State::Stopped),
             ]);
-            if failed && let Some(planned) = entry.again.plan(&entry.policy, ran_ms, boot_ms()) {
-                let Planned { delay_ms, number } = planned;
-                let most = entry.policy.get(Grant::Tries);
-                let when = format!("in {delay_ms} ms, try {number} of {most}");
+            if failed && let Some(when) = entry.again.plan(&entry.policy, ran_ms, boot_ms()) {
                 let line = format!("room: {name} starts again {when}");
                 self.effects.push(Effect::Say(line));
             }

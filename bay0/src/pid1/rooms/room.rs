@@ -25,7 +25,7 @@ use crate::pid1::poll::{Poll, Source};
 use crate::pid1::say::Log;
 use crate::sys::boot_ms;
 
-/// What is kept of a room's output while nobody is inside, in bytes; also the most that is read at once.
+/// The last of a room's output, in bytes, for whoever enters it; also the most that is read at once.
 const TAIL: usize = 4096;
 /// How often one room's terminal is read before the others have their turn.
 const READS: usize = 8;
