@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// The emulator.
 pub const QEMU: &str = "qemu-system-x86_64";
@@ -99,6 +99,21 @@ pub fn command(program: &str) -> Result<Command> {
     find(program)
         .map(Command::new)
         .with_context(|| format!("{program}: not installed"))
+}
+
+/// Runs a tool that asks nothing; its own words are the error.
+pub fn run(command: &mut Command) -> Result<Output> {
+    let name = Path::new(command.get_program()).file_name();
+    let name = name.unwrap_or_default().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("run {name}"))?;
+    ensure!(
+        output.status.success(),
+        "{name}: {}",
+        // sbverify complains where others print.
+        String::from_utf8_lossy(&[output.stderr, output.stdout].concat()).trim()
+    );
+    Ok(output)
 }
 
 /// Makes sure that all `tools` are there: installs what is missing as root or through passwordless sudo.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use uuid::Uuid;
@@ -87,15 +87,8 @@ fn mke2fs(disk: &Path, options: &str, more: impl FnOnce(&mut Command)) -> Result
         "-q", "-F", "-t", "ext4", "-L", LABEL, "-m", "0", "-E", options,
     ]);
     more(&mut mke2fs);
-    let output = mke2fs.stdin(Stdio::null()).output().context("run mke2fs")?;
-    if !output.status.success() {
-        bail!(
-            "mke2fs {}: {}",
-            disk.display(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    Ok(())
+    let made = host::run(&mut mke2fs).map(drop);
+    made.with_context(|| format!("make {}", disk.display()))
 }
 
 /// Makes the image only where there is none.

@@ -235,7 +235,8 @@ pub fn write(sources: &[Source], to: &Path) -> Result<Vec<Image>> {
     for (number, source) in (1..).zip(sources) {
         let (image, bytes) = copy(source, &mut disk, at)
             .with_context(|| format!("put the image {} on the disk", source.name))?;
-        partitions.insert(number, partition(source, at, bytes));
+        let own = guid("partition", &format!("{} {}", source.name, source.sha256));
+        partitions.insert(number, partition(&source.name, own, at, bytes));
         images.push(image);
         at = (at + bytes).next_multiple_of(ALIGNED);
     }
@@ -274,14 +275,15 @@ fn copy(source: &Source, disk: &mut &File, at: u64) -> Result<(Image, u64)> {
     Ok((image, data + tree.blocks.len() as u64))
 }
 
-fn partition(source: &Source, at: u64, bytes: u64) -> Partition {
+/// So many bytes from `at` on, which are whole sectors.
+pub fn partition(name: &str, guid: Uuid, at: u64, bytes: u64) -> Partition {
     Partition {
         part_type_guid: partition_types::LINUX_FS,
-        part_guid: guid("partition", &format!("{} {}", source.name, source.sha256)),
+        part_guid: guid,
         first_lba: at / SECTOR,
         last_lba: (at + bytes) / SECTOR - 1,
         flags: 0,
-        name: source.name.clone(),
+        name: name.to_owned(),
     }
 }
 

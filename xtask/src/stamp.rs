@@ -1,7 +1,7 @@
 //! Content stamps: a step whose inputs hash to what its stamp says, and whose outputs are still there, is not done again.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -14,15 +14,27 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
+/// Fills a block as far as there is anything; how much of it.
+pub fn fill(from: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < block.len() {
+        match from.read(&mut block[length..]) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
+
 /// SHA-256 of a file, in lower-case hex.
 pub fn sha256_file(path: &Path) -> Result<String> {
     let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0u8; BUFFER];
     loop {
-        let n = file
-            .read(&mut buffer)
-            .with_context(|| format!("read {}", path.display()))?;
+        let n = fill(&mut file, &mut buffer).with_context(|| format!("read {}", path.display()))?;
         if n == 0 {
             return Ok(hex(&hash.finalize()));
         }

@@ -5,10 +5,12 @@
 //! below, until one block is left. The root hash is that block's digest. On disk the top level stands first. An image of one block
 //! has no level at all: its digest is the root hash.
 
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
+
+use crate::stamp;
 
 /// Bytes of a block, of data as of hashes.
 pub const BLOCK: usize = 4096;
@@ -59,15 +61,7 @@ fn digest(salt: &[u8], block: &[u8]) -> [u8; DIGEST] {
 
 /// The next block, filled up with zeros; false at the end.
 fn fill(data: &mut impl Read, block: &mut [u8; BLOCK]) -> Result<bool> {
-    let mut filled = 0;
-    while filled < BLOCK {
-        match data.read(&mut block[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(e).context("read the image"),
-        }
-    }
+    let filled = stamp::fill(data, block).context("read the image")?;
     block[filled..].fill(0);
     Ok(filled > 0)
 }

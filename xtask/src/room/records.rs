@@ -11,6 +11,8 @@ use std::num::IntErrorKind;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::stamp::fill;
+
 /// Bytes of a record.
 const BLOCK: u64 = 512;
 /// Bytes of one extension: names, owners and attributes of one entry.
@@ -315,19 +317,6 @@ impl<R: Read> Read for Records<R> {
         self.at += read;
         Ok(count)
     }
-}
-
-fn fill(from: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
-    let mut length = 0;
-    while length < block.len() {
-        match from.read(&mut block[length..]) {
-            Ok(0) => break,
-            Ok(count) => length += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(length)
 }
 
 /// The fields of a header: v7, ustar, pax, star and GNU have them in the same places.

@@ -8,7 +8,6 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use gpt::partition::Partition;
 use gpt::partition_types;
 use uuid::{Uuid, uuid};
 
@@ -159,16 +158,12 @@ fn put_slots(disk: &File, layout: &Layout, slot: &[u8]) -> Result<()> {
 }
 
 fn tables(disk: &File, layout: &Layout) -> Result<()> {
-    let table = |place: &Place| Partition {
-        part_type_guid: match place.name {
-            "persist" => partition_types::LINUX_FS,
-            _ => partition_types::EFI,
-        },
-        part_guid: place.guid,
-        first_lba: place.at / SECTOR,
-        last_lba: (place.at + place.bytes) / SECTOR - 1,
-        flags: 0,
-        name: place.name.to_owned(),
+    let table = |place: &Place| {
+        let mut part = roomdisk::partition(place.name, place.guid, place.at, place.bytes);
+        if place.name != PARTITIONS[PERSIST].0 {
+            part.part_type_guid = partition_types::EFI;
+        }
+        part
     };
     let partitions: BTreeMap<_, _> = (1..).zip(layout.partitions.iter().map(table)).collect();
     roomdisk::tables(disk, layout.bytes, layout.guid, partitions)

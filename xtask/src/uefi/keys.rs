@@ -3,12 +3,11 @@
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::pe;
-use crate::host;
+use crate::host::{self, run};
 
 /// From the one that owns the machine to the one that signs.
 pub const NAMES: [&str; 3] = ["PK", "KEK", "db"];
@@ -135,19 +134,4 @@ pub fn verify(signed: &[u8], program: &[u8], certificate: &Path) -> Result<()> {
     run(&mut sbverify)
         .map(drop)
         .with_context(|| format!("{} did not sign it", certificate.display()))
-}
-
-/// Runs a tool that asks nothing; its own words are the error.
-pub fn run(command: &mut Command) -> Result<Output> {
-    let name = Path::new(command.get_program()).file_name();
-    let name = name.unwrap_or_default().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output();
-    let output = output.with_context(|| format!("run {name}"))?;
-    ensure!(
-        output.status.success(),
-        "{name}: {}",
-        // sbverify complains where others print.
-        String::from_utf8_lossy(&[output.stderr, output.stdout].concat()).trim()
-    );
-    Ok(output)
 }

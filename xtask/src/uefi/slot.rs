@@ -7,9 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::Programs;
-use super::keys::run;
 use super::update;
-use crate::host;
+use crate::host::{self, run};
 
 /// A slot's size: what T10 allows kernel and Spine (40 MB), the stub, the power-off program, and FAT's own tables.
 pub const BYTES: u64 = 40 << 20;

@@ -4,20 +4,19 @@
 //! kernel check. A slot has one whether it is signed or not: by its hash bay0 sees whether the slot is what it was.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use gpt::partition::Partition;
-use gpt::partition_types;
 use sha2::{Digest, Sha256};
 use uuid::uuid;
 
-use super::keys::{Pair, run};
+use super::keys::Pair;
 use super::slot;
-use crate::host;
-use crate::roomdisk::{self, ALIGNED, SECTOR};
+use crate::host::{self, run};
+use crate::persist;
+use crate::roomdisk::{self, ALIGNED};
 use crate::stamp;
 
 /// Bytes of the head that are signed, and of all of it.
@@ -73,23 +72,10 @@ pub fn stream(slot: &[u8]) -> Vec<u8> {
 /// A disk that holds it.
 pub fn disk(to: &Path, slot: &[u8]) -> Result<()> {
     let bytes = slot.len() as u64;
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(to)
-        .with_context(|| format!("create {}", to.display()))?;
-    file.set_len(bytes + 2 * ALIGNED)?;
+    let file = persist::blank(to, bytes + 2 * ALIGNED)?;
     file.write_all_at(slot, ALIGNED)?;
-    let partition = Partition {
-        part_type_guid: partition_types::LINUX_FS,
-        part_guid: uuid!("5350494e-4500-4005-a001-757064617465"),
-        first_lba: ALIGNED / SECTOR,
-        last_lba: (ALIGNED + bytes) / SECTOR - 1,
-        flags: 0,
-        name: "update".to_owned(),
-    };
+    let own = uuid!("5350494e-4500-4005-a001-757064617465");
+    let partition = roomdisk::partition("update", own, ALIGNED, bytes);
     let guid = uuid!("5350494e-4500-4006-a001-757064617465");
     let partitions = BTreeMap::from([(1, partition)]);
     roomdisk::tables(&file, bytes + 2 * ALIGNED, guid, partitions)

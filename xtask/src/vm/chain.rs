@@ -1,7 +1,8 @@
 //! The files of a genesis log as one chain: `bay0 verify-log` checks each file alone, this checks where one follows another.
 
 use anyhow::{Context, Result, ensure};
-use sha2::{Digest, Sha256};
+
+use crate::stamp::sha256 as hash;
 
 /// Position of the hash of the line before in a record: `SEQ BOOT_ID UNIX_MS PREV SUM TEXT`.
 const PREV: usize = 3;
@@ -49,11 +50,6 @@ pub fn fill(file: &mut [u8]) -> Result<()> {
         room.copy_from_slice(line.as_bytes());
         (prev, end) = (hash(line.as_bytes()), end + line.len());
     }
-}
-
-fn hash(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The records, each with its newline; what lies behind the last newline is not one.

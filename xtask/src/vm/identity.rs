@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use gpt::partition::Partition;
-use gpt::partition_types;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -17,7 +15,7 @@ use super::lab::{Build, DISK_MIB, Guest, Lab};
 use super::updates::{EPOCH, Farm, settled, takes};
 use crate::machine::MachineConfig;
 use crate::persist;
-use crate::roomdisk::{self, ALIGNED, SECTOR};
+use crate::roomdisk::{self, ALIGNED};
 use crate::uefi::{disk as slots, slot};
 
 /// Where a disk is plugged in.
@@ -34,14 +32,7 @@ fn disk(lab: &Lab, name: &str) -> Result<PathBuf> {
     let path = lab.path(name);
     let bytes = (DISK_MIB << 20) + 2 * ALIGNED;
     let file = persist::blank(&path, bytes)?;
-    let part = Partition {
-        part_type_guid: partition_types::LINUX_FS,
-        part_guid: Uuid::new_v4(),
-        first_lba: ALIGNED / SECTOR,
-        last_lba: (bytes - ALIGNED) / SECTOR - 1,
-        flags: 0,
-        name: "persist".to_owned(),
-    };
+    let part = roomdisk::partition("persist", Uuid::new_v4(), ALIGNED, DISK_MIB << 20);
     roomdisk::tables(&file, bytes, Uuid::new_v4(), BTreeMap::from([(1, part)]))?;
     persist::format(&path, ALIGNED, DISK_MIB << 20, Uuid::new_v4(), EPOCH)?;
     Ok(path)

@@ -17,18 +17,11 @@ pub struct Local {
 }
 
 fn run(program: &str, args: &[&str], dir: &Path, home: &Path) -> Vec<u8> {
-    let output = host::command(program)
-        .unwrap()
-        .args(args)
-        .current_dir(dir)
-        .env("GNUPGHOME", home)
-        // The same package twice is the same file.
-        .env("SOURCE_DATE_EPOCH", "1")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {args:?}: {said}");
-    output.stdout
+    let mut command = host::command(program).unwrap();
+    command.args(args).current_dir(dir).env("GNUPGHOME", home);
+    // The same package twice is the same file.
+    command.env("SOURCE_DATE_EPOCH", "1");
+    host::run(&mut command).unwrap().stdout
 }
 
 impl Local {

@@ -17,9 +17,7 @@ use crate::host;
 const CASES: u32 = 24;
 
 fn run(program: &str, args: &[&str]) {
-    let output = Command::new(program).args(args).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {args:?}: {said}");
+    host::run(Command::new(program).args(args)).unwrap();
 }
 
 /// What stands at each path: kind, mode, owner, time, content or target, and the first path of the same inode.
