@@ -12,9 +12,7 @@ const ROOMS: [&str; 2] = ["p://hostile", "p://hostile2"];
 
 /// Device and inode number of all that a room can reach; of a device with many, the device.
 fn inodes(guest: &mut Guest, name: &str) -> Result<BTreeSet<String>> {
-    let mut room = guest.enter(name)?;
-    let said = room.run("hostile inodes")?;
-    room.leave()?;
+    let said = guest.run_in(name, "hostile inodes")?;
     let mut found = BTreeSet::new();
     for line in said.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -60,17 +58,13 @@ pub fn t03_a_room_sees_and_locks_nothing_that_another_one_uses(lab: &Lab) -> Res
     room.leave()?;
     // The first one is frozen from here on, with all that it holds.
     guest.start_room(other)?;
-    let mut room = guest.enter(other)?;
-    let said = room.run("hostile locks; bay0 hello >/dev/null; cat /etc/passwd /usr/bin/bay0 >/dev/null; head -c 9 /dev/urandom | wc -c")?;
+    let said = guest.run_in(other, "hostile locks; bay0 hello >/dev/null; cat /etc/passwd /usr/bin/bay0 >/dev/null; head -c 9 /dev/urandom | wc -c")?;
     ensure!(!said.contains("held:"), "it is held up: {said}");
     ensure!(said.contains("locks: tried"), "{said}");
-    room.leave()?;
     guest.machine.send_line(&format!("focus {one}"))?;
     guest.says(&format!("room: {one} is in front"))?;
-    let mut room = guest.enter(one)?;
-    let said = room.run("echo >&3; until grep seen: /tmp/said; do :; done")?;
+    let said = guest.run_in(one, "echo >&3; until grep seen: /tmp/said; do :; done")?;
     ensure!(said.contains("seen: 0 events"), "{said}");
-    room.leave()?;
     guest.power_off()
 }
 
@@ -95,10 +89,8 @@ pub fn c05_a_room_reads_its_own_limits_where_runtimes_look(lab: &Lab) -> Result<
     ensure!((1..67_108_864).contains(&used), "{used}");
     room.leave()?;
     // A nested room is not below the one that it is in.
-    let mut room = guest.enter("p://a")?;
-    let said = room.run("find /sys/fs/cgroup -type d")?;
+    let said = guest.run_in("p://a", "find /sys/fs/cgroup -type d")?;
     ensure!(said.trim() == "/sys/fs/cgroup", "{said}");
-    room.leave()?;
     guest.power_off()
 }
 

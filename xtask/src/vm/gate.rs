@@ -126,15 +126,14 @@ pub fn u06_a_room_that_fills_its_quota_leaves_the_others_theirs(lab: &Lab) -> Re
     }
     refused(&mut a, "(echo r | bay0 append)", full)?;
     a.leave()?;
-    let mut b = guest.start_and_enter("p://b")?;
-    b.run("head -c 3800000 /dev/zero | bay0 save mine; bay0 list | grep 'mine 3800000'")?;
-    b.leave()?;
+    guest.start_and_run_in(
+        "p://b",
+        "head -c 3800000 /dev/zero | bay0 save mine; bay0 list | grep 'mine 3800000'",
+    )?;
     guest.machine.send_line("validate")?;
     guest.expect("validate: GREEN .*, log GREEN")?;
     guest.never("RED")?;
-    let mut a = guest.enter("p://a")?;
-    a.run("bay0 drop big && echo r | bay0 append")?;
-    a.leave()?;
+    guest.run_in("p://a", "bay0 drop big && echo r | bay0 append")?;
     guest.never("FAIL")?;
     guest.power_off()
 }
@@ -171,9 +170,7 @@ pub fn s04_a_keeper_that_is_killed_loses_nothing_that_a_room_was_told(lab: &Lab)
 pub fn h10_the_keeper_has_no_right_no_network_and_sees_only_its_disk(lab: &Lab) -> Result<()> {
     let disk = lab.disk()?;
     let mut guest = lab.boot(Build::Fault, &disk)?;
-    let mut a = guest.start_and_enter("p://a")?;
-    a.run("echo x | bay0 save x; echo y | bay0 append")?;
-    a.leave()?;
+    guest.start_and_run_in("p://a", "echo x | bay0 save x; echo y | bay0 append")?;
     let said = guest.ask("fault walls")?;
     let lines = said.lines().map(str::trim_end);
     let lines = lines.skip_while(|line| !line.contains("Name: "));

@@ -47,6 +47,20 @@ impl Guest {
         self.enter(name)
     }
 
+    /// Enters a room, runs a command that must succeed, and leaves; what it prints.
+    pub fn run_in(&mut self, name: &str, command: &str) -> Result<String> {
+        let mut inside = self.enter(name)?;
+        let said = inside.run(command)?;
+        inside.leave()?;
+        Ok(said)
+    }
+
+    /// The same in a room that is started first.
+    pub fn start_and_run_in(&mut self, name: &str, command: &str) -> Result<String> {
+        self.start_room(name)?;
+        self.run_in(name, command)
+    }
+
     /// Enters a room whose program is a shell, and makes that neither echo nor prompt.
     pub fn enter(&mut self, name: &str) -> Result<Inside<'_>> {
         self.machine.send_line(&format!("enter {name}"))?;

@@ -298,6 +298,18 @@ impl Guest {
         Ok(map)
     }
 
+    /// Fails unless `status` has these.
+    pub fn shows(&mut self, pairs: &[(&str, &str)]) -> Result<()> {
+        let status = self.status()?;
+        for (key, value) in pairs {
+            ensure!(
+                status.get(*key).is_some_and(|it| it == value),
+                "status {key} should be {value}: {status:?}"
+            );
+        }
+        Ok(())
+    }
+
     /// One number out of `status`.
     pub fn figure(&mut self, key: &str) -> Result<u64> {
         let status = self.status()?;

@@ -109,13 +109,11 @@ pub fn t07_the_network_is_only_where_a_policy_says(lab: &Lab) -> Result<()> {
     ensure!(links(&mut guest)? == 2, "the machine has no card");
     guest.start_room("sys://net")?;
     spine_has_only_its_loopback(&mut guest)?;
-    let mut room = guest.start_and_enter("p://a")?;
-    let sees = room.run(LINKS)?;
+    let sees = guest.start_and_run_in("p://a", LINKS)?;
     ensure!(
         sees.trim() == "lo: <LOOPBACK,UP,LOWER_UP>",
         "without a network: {sees}"
     );
-    room.leave()?;
     guest.start_room("p://near")?;
     let mut room = fetches(&mut guest, "p://near", port)?;
     let sees = room.run(LINKS)?;

@@ -168,9 +168,7 @@ pub fn a09_every_process_has_the_rights_it_is_declared_with_and_no_more(lab: &La
     guest.verdict("GREEN")?;
     guest.ask("fault watch")?;
     // Its image is opened, a gate is at work, and goes on behind the next room.
-    let mut room = guest.start_and_enter("p://a")?;
-    room.run("head -c 200000 /dev/urandom | bay0 save x; (while :; do echo more; done | bay0 append >/dev/null &)")?;
-    room.leave()?;
+    guest.start_and_run_in("p://a", "head -c 200000 /dev/urandom | bay0 save x; (while :; do echo more; done | bay0 append >/dev/null &)")?;
     let (begun, mut all, mut keepers) = (Instant::now(), BTreeSet::new(), 0..2);
     let missing = |all: &BTreeSet<String>| -> Vec<String> {
         let often = table.iter().filter(|(_, may)| !may.rare);

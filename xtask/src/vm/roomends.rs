@@ -197,9 +197,7 @@ pub fn c06_a_start_that_never_ends_is_given_up_and_its_stage_named(lab: &Lab) ->
         guest.machine.send_line(line)?;
     }
     guest.says("room: p://a started (N ms)")?;
-    let mut room = guest.enter("p://a")?;
-    room.run("sleep 12")?;
-    room.leave()?;
+    guest.run_in("p://a", "sleep 12")?;
     stands(&mut guest, "p://b starting frozen")?;
     guest.stop_room("p://b")?;
     guest.start_room("p://b")?;
@@ -225,10 +223,8 @@ pub fn c08_nothing_that_a_room_wrote_outlives_a_reboot(lab: &Lab) -> Result<()> 
     ensure!(!kept, "it is on the disk");
     let mut guest = lab.boot(Build::Fault, &disk)?;
     stands(&mut guest, "p://a stopped")?;
-    let mut room = guest.start_and_enter("p://a")?;
-    let left = room.run(&format!("ls {WRITTEN} 2>/dev/null; true"))?;
+    let left = guest.start_and_run_in("p://a", &format!("ls {WRITTEN} 2>/dev/null; true"))?;
     ensure!(left.trim().is_empty(), "left: {left:?}");
-    room.leave()?;
     guest.power_off()
 }
 

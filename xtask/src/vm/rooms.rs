@@ -190,9 +190,7 @@ pub fn t04_a_room_behind_uses_no_processor(lab: &Lab) -> Result<()> {
     guest.start_room("p://a")?;
     stands(&mut guest, "p://burn running frozen")?;
     let frozen = figure(&mut guest, "p://burn", "cpu_ms=")?;
-    let mut room = guest.enter("p://a")?;
-    room.run("sleep 2")?;
-    room.leave()?;
+    guest.run_in("p://a", "sleep 2")?;
     let later = figure(&mut guest, "p://burn", "cpu_ms=")?;
     ensure!(frozen == later, "it ran while frozen: {frozen} {later} ms");
     guest.machine.send_line("focus p://b")?;

@@ -153,10 +153,9 @@ fn unharmed(guest: &mut Guest) -> Result<()> {
 }
 
 fn another_works(guest: &mut Guest) -> Result<()> {
-    let mut room = guest.enter(OTHER)?;
-    let said = room.run("echo some >/tmp/file && cat /tmp/file")?;
+    let said = guest.run_in(OTHER, "echo some >/tmp/file && cat /tmp/file")?;
     ensure!(said.contains("some"), "{said:?}");
-    room.leave()
+    Ok(())
 }
 
 /// A machine with memory for a large room.
@@ -230,18 +229,15 @@ pub fn t03_a_machine_with_stress_ng_in_a_room_stays_well(lab: &Lab) -> Result<()
     let mut guest = large(lab)?;
     worst_wait(&mut guest)?;
     guest.start_room(OTHER)?;
-    let mut room = guest.start_and_enter("p://dev")?;
-    room.run(
+    guest.start_and_run_in(
+        "p://dev",
         "stress-ng --quiet --cpu 4 --vm 2 --vm-bytes 64M --fork 4 --timeout 20 & sleep 1; true",
     )?;
-    room.leave()?;
     unharmed(&mut guest)?;
     let under = worst_wait(&mut guest)?;
     println!("PID 1's slowest answer in us: under stress-ng {under}");
     another_works(&mut guest)?;
-    let mut room = guest.enter("p://dev")?;
-    room.run("wait %1")?;
-    room.leave()?;
+    guest.run_in("p://dev", "wait %1")?;
     guest.stop_room("p://dev")?;
     unharmed(&mut guest)?;
     guest.power_off()

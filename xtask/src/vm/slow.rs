@@ -24,14 +24,7 @@ const RED: &str = "validate: RED (N ms): freezer GREEN, umbilical GREEN, root GR
 
 /// `status` says this.
 fn shows(guest: &mut Guest, verdict: &str, keeper: &str) -> Result<()> {
-    let status = guest.status()?;
-    for (key, value) in [("verdict", verdict), ("keeper", keeper)] {
-        ensure!(
-            status.get(key).is_some_and(|it| it == value),
-            "status {key} should be {value}: {status:?}"
-        );
-    }
-    Ok(())
+    guest.shows(&[("verdict", verdict), ("keeper", keeper)])
 }
 
 /// The disk does nothing any more: YELLOW, in `status` too, and validations are answered.
@@ -70,21 +63,18 @@ pub fn h06_slow_again_and_again_is_yellow_and_green_with_the_same_keeper(lab: &L
         ensure!(said.trim().is_empty(), "answered before the disk: {said}");
         a.leave()?;
         is_quick(&mut guest)?;
-        let mut a = guest.enter("p://a")?;
-        let said = a.run(&format!(
-            "until [ -s /done{round} ]; do sleep 1; done; cat /told{round}"
-        ))?;
+        let said = guest.run_in(
+            "p://a",
+            &format!("until [ -s /done{round} ]; do sleep 1; done; cat /told{round}"),
+        )?;
         ensure!(said.split_whitespace().eq(["2", "0"]), "told {said:?}");
-        a.leave()?;
     }
     ensure!(guest.figure("keeper_restarts")? == 0, "another keeper");
     guest.never("FAIL")?;
     guest.machine.kill()?;
     let mut guest = lab.boot(Build::Fault, &disk)?;
-    let mut a = guest.start_and_enter("p://a")?;
-    let said = a.run("bay0 load x0; bay0 load x1")?;
+    let said = guest.start_and_run_in("p://a", "bay0 load x0; bay0 load x1")?;
     ensure!(said.split_whitespace().eq(["0", "1"]), "there is {said:?}");
-    a.leave()?;
     guest.power_off()?;
     disk.settle()?;
     lab.verify_log(&disk)
@@ -96,9 +86,10 @@ pub fn h06_seconds_for_each_block_and_a_room_starts_and_saves_all_the_same(
     let disk = lab.disk()?;
     let mut guest = lab.boot(Build::Fault, &disk)?;
     guest.throttle(SECONDS)?;
-    let mut a = guest.start_and_enter("p://a")?;
-    a.run("((echo kept | bay0 save x >/told 2>&1; echo $? >>/told; echo >/done) &)")?;
-    a.leave()?;
+    guest.start_and_run_in(
+        "p://a",
+        "((echo kept | bay0 save x >/told 2>&1; echo $? >>/told; echo >/done) &)",
+    )?;
     guest.said("persist: YELLOW: keeper [a-z-]+ takes ")?;
     let mut a = guest.enter("p://a")?;
     let begun = Instant::now();
@@ -116,10 +107,8 @@ pub fn h06_seconds_for_each_block_and_a_room_starts_and_saves_all_the_same(
     guest.says("shutdown: power off")?;
     ensure!(guest.ended()?.success(), "qemu did not end cleanly");
     let mut guest = lab.boot(Build::Fault, &disk)?;
-    let mut a = guest.start_and_enter("p://a")?;
-    let said = a.run("bay0 load x")?;
+    let said = guest.start_and_run_in("p://a", "bay0 load x")?;
     ensure!(said.trim() == "kept", "there is {said:?}");
-    a.leave()?;
     guest.power_off()?;
     disk.settle()?;
     lab.verify_log(&disk)
@@ -130,9 +119,7 @@ fn given_up(lab: &Lab, disk: &super::disk::Disk) -> Result<(Guest, String)> {
     let mut guest = lab.boot(Build::Fault, disk)?;
     guest.start_room("p://a")?;
     guest.ask(&format!("fault patience {STUCK_S}"))?;
-    let mut a = guest.enter("p://a")?;
-    a.run("echo acknowledged | bay0 save x")?;
-    a.leave()?;
+    guest.run_in("p://a", "echo acknowledged | bay0 save x")?;
     guest.throttle(1)?;
     guest.machine.send_line("validate")?;
     guest.expect("persist: YELLOW: keeper [a-z-]+ takes 2")?;
@@ -164,14 +151,15 @@ pub fn h06_keeper_that_is_given_up_is_followed_without_a_reboot(lab: &Lab) -> Re
     guest.expect("keeper: /persist open: ")?;
     guest.verdict("GREEN")?;
     shows(&mut guest, "GREEN", "up")?;
-    let mut a = guest.enter("p://a")?;
-    let said = a.run("bay0 load x; echo z | bay0 save z; ! bay0 load y 2>&1")?;
+    let said = guest.run_in(
+        "p://a",
+        "bay0 load x; echo z | bay0 save z; ! bay0 load y 2>&1",
+    )?;
     ensure!(said.starts_with("acknowledged"), "there is {said:?}");
     ensure!(
         said.contains("not-found: load y"),
         "refused, and kept: {said:?}"
     );
-    a.leave()?;
     let status = guest.status()?;
     ensure!(!status.contains_key("dirty"), "{status:?}");
     guest.power_off()?;
@@ -196,10 +184,8 @@ pub fn h06_keeper_whose_disk_moves_is_not_given_up(lab: &Lab) -> Result<()> {
     }
     guest.never("keeper: FAIL")?;
     is_quick(&mut guest)?;
-    let mut a = guest.enter("p://a")?;
-    let said = a.run("until [ -s /told ]; do sleep 1; done; cat /told")?;
+    let said = guest.run_in("p://a", "until [ -s /told ]; do sleep 1; done; cat /told")?;
     ensure!(said.split_whitespace().eq(["100000", "0"]), "told {said:?}");
-    a.leave()?;
     ensure!(guest.figure("keeper_restarts")? == 0, "another keeper");
     guest.never("keeper: FAIL")?;
     guest.power_off()
