@@ -58,7 +58,6 @@ pub const TOOL_ZSTD: Tool = tool("zstd");
 pub const TOOL_PERL: Tool = tool("perl");
 pub const TOOL_LIBELF: Tool = tool("/usr/include/gelf.h");
 pub const TOOL_VERITYSETUP: Tool = tool("veritysetup");
-pub const TOOL_CRYPTSETUP: Tool = tool("cryptsetup");
 pub const TOOL_SWTPM: Tool = tool("swtpm");
 pub const TOOL_MMDEBSTRAP: Tool = tool("mmdebstrap");
 #[cfg(test)]

@@ -53,7 +53,8 @@ mod vault;
 mod verity;
 mod vm;
 
-use std::path::PathBuf;
+use std::io::{IsTerminal, stdin};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -95,7 +96,7 @@ enum Task {
     },
     /// Boot the Spine under QEMU, one scenario per promise
     Vm(vm::VmArgs),
-    /// Long seeded runs: power cuts, names, wire formats, the log; goes on where the last one stopped
+    /// Long seeded runs: power cuts, updates, fuzzing, scenarios; goes on where the last one stopped
     Soak(soak::SoakArgs),
     /// Coverage-guided fuzzing of what parses foreign bytes; a crash is kept and can be repeated
     Fuzz(fuzz::FuzzArgs),
@@ -205,7 +206,7 @@ struct QemuArgs {
     /// With our keys in the firmware, which then starts nothing else
     #[arg(long, requires = "uefi")]
     secure_boot: bool,
-    /// Boot with the vault build/vault.img as /persist, made where it is missing; its passphrase is asked for at each boot
+    /// Boot with the vault build/vault.img as /persist; where it is missing an empty disk, which the first boot makes one
     #[arg(long, conflicts_with_all = ["uefi", "smoke"])]
     vault: bool,
     /// Attach an emulated TPM, build/tpm; with --vault an empty disk, build/sealed.img, which the first boot makes a vault sealed to it
@@ -334,8 +335,8 @@ fn run(task: Task) -> Result<u8> {
             passphrase_file,
             ..
         } => {
-            let ask = || vault::passphrase(passphrase_file.as_deref());
-            vault::make(&layout.vault(), size, force, ask)?;
+            vault::check(&layout.vault(), size, force)?;
+            return make_vault(&layout, size, passphrase_file.as_deref());
         }
     }
     Ok(0)
@@ -351,7 +352,28 @@ fn scenarios(layout: &Layout, args: &vm::VmArgs) -> Result<u8> {
     vm::command(layout, args)
 }
 
+/// The vault `build/vault.img`, made in one boot: with the first line of that file, or by who is at this terminal.
+fn make_vault(layout: &Layout, size: u64, passphrase: Option<&Path>) -> Result<u8> {
+    let words = passphrase.map(vault::passphrase).transpose()?;
+    ensure!(
+        words.is_some() || stdin().is_terminal(),
+        "no terminal to type a passphrase at; next: --passphrase-file FILE"
+    );
+    let rooms = roomdisk::choose(layout, None, roomdisk::SMALL)?;
+    let mut cfg = qemu::set_up(layout, Soil::default(), Choice::default(), &rooms)?;
+    let path = layout.vault();
+    if let Some(words) = words {
+        vault::make(&cfg, &path, size, &words)?;
+        return Ok(0);
+    }
+    persist::blank(&path, size)?;
+    cfg.drives = vec![machine::virtio_drive(&path, "persist", "")];
+    qemu::interactive(&cfg)
+}
+
 fn boot(layout: &Layout, args: &QemuArgs) -> Result<u8> {
+    let words = args.passphrase_file.as_deref().map(vault::passphrase);
+    let words = words.transpose()?;
     let rooms = args.rooms.choose(layout, roomdisk::SMALL)?;
     host::need(&programs(args, &rooms))?;
     if args.uefi {
@@ -364,17 +386,14 @@ fn boot(layout: &Layout, args: &QemuArgs) -> Result<u8> {
     }
     cfg.tpm = args.tpm.then(|| layout.tpm());
     if args.vault {
-        let path = if args.tpm {
-            layout.sealed()
-        } else {
-            layout.vault()
+        let (path, size) = match args.tpm {
+            true => (layout.sealed(), qemu::SEALED_BYTES),
+            false => (layout.vault(), qemu::PERSIST_BYTES),
         };
-        if !path.exists() && args.tpm {
-            persist::blank(&path, qemu::SEALED_BYTES)?;
-        }
-        if !path.exists() {
-            let ask = || vault::passphrase(args.passphrase_file.as_deref());
-            vault::make(&path, qemu::PERSIST_BYTES, false, ask)?;
+        match words {
+            _ if path.exists() => {}
+            Some(words) => vault::make(&cfg, &path, size, &words)?,
+            None => drop(persist::blank(&path, size)?),
         }
         cfg.drives = vec![machine::virtio_drive(&path, "persist", "")];
     }
@@ -405,9 +424,6 @@ fn programs(args: &QemuArgs, rooms: &Set) -> Vec<host::Tool> {
     }
     if args.tpm {
         tools.push(host::TOOL_SWTPM);
-    }
-    if args.vault && !args.tpm {
-        tools.push(host::TOOL_CRYPTSETUP);
     }
     tools
 }
@@ -487,8 +503,8 @@ mod tests {
         for program in ["mmdebstrap", "sbsign", "mformat", "swtpm"] {
             assert!(all.contains(&program), "{program}");
         }
-        let debian = asked(&["--soil", "debian", "--vault"]);
-        assert!(debian.contains(&"depmod") && debian.contains(&"cryptsetup"));
+        let debian = asked(&["--soil", "debian"]);
+        assert!(debian.contains(&"depmod"));
         assert!(!debian.contains(&"bc"));
     }
 

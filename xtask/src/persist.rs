@@ -71,14 +71,6 @@ pub fn format(disk: &Path, at: u64, bytes: u64, id: Uuid, epoch: u32) -> Result<
     })
 }
 
-/// Makes an ext4 of all of a file whose holes need not read as zeros: nothing of it relies on what was never written.
-pub fn format_inside(file: &Path) -> Result<()> {
-    let options = format!("{NODISCARD},lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0");
-    mke2fs(file, &options, |command| {
-        command.arg(file);
-    })
-}
-
 /// `more` ends the command with the file and what of it is formatted.
 fn mke2fs(disk: &Path, options: &str, more: impl FnOnce(&mut Command)) -> Result<()> {
     // -F: never wait at a prompt.

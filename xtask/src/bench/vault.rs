@@ -32,9 +32,10 @@ busybox poweroff -f
 
 /// By turns.
 pub fn vault(guests: &Guests, runs: usize) -> Result<Vec<Figure>> {
-    host::need(&[host::TOOL_BUSYBOX, host::TOOL_CRYPTSETUP])?;
+    host::need(&[host::TOOL_BUSYBOX])?;
     let disk = guests.dir.join("vault.img");
-    vault::make(&disk, BYTES, true, || Ok(WORDS.into()))?;
+    let config = guests.config("bay0", "/sbin/init", MEMORY_MIB, "");
+    vault::make(&config, &disk, BYTES, WORDS.as_bytes())?;
     let busybox = program("busybox")?;
     let tools = tools::files(&tools::prepare(&guests.layout)?)?;
     let tools: Vec<_> = tools
