@@ -17,7 +17,7 @@ use rusqlite::{Connection, OpenFlags, Row, params, params_from_iter};
 use super::file::Policy;
 use super::rule::{Grant, Persist, Restart};
 use super::set::Policies;
-use super::terms::SECCOMP;
+use super::terms::PROFILES;
 use crate::roomdisk::Image;
 
 /// `PRAGMA user_version` of the file: a reader that knows another one refuses it.
@@ -104,7 +104,7 @@ pub struct Baked {
     /// The images that a room can be started from, by name.
     pub images: Vec<Image>,
     /// Per profile its programs, in the order in which they are installed.
-    pub filters: [Vec<Vec<u8>>; SECCOMP.len()],
+    pub filters: [Vec<Vec<u8>>; PROFILES],
 }
 
 /// Writes everything to `path` and reads it back before the file gets its name.
@@ -360,9 +360,9 @@ fn images(db: &Connection) -> Result<Vec<Image>> {
     Ok(images.collect::<Result<_, _>>()?)
 }
 
-fn filters(db: &Connection) -> Result<[Vec<Vec<u8>>; SECCOMP.len()]> {
+fn filters(db: &Connection) -> Result<[Vec<Vec<u8>>; PROFILES]> {
     let mut rows = db.prepare("SELECT profile, program FROM filter ORDER BY profile, place")?;
-    let mut filters: [Vec<Vec<u8>>; SECCOMP.len()] = Default::default();
+    let mut filters: [Vec<Vec<u8>>; PROFILES] = Default::default();
     let mut rows = rows.query(())?;
     while let Some(row) = rows.next()? {
         let profile = usize::from(row.get::<_, u8>(0)?);

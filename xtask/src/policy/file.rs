@@ -11,7 +11,7 @@ use toml::de::{DeTable, Deserializer};
 
 use super::rule::{Grant, Persist, Restart};
 use super::spelled::{Again, Keeps, Raw, cut};
-use super::terms::{self, Term};
+use super::terms::{self, TERMS, Term};
 
 /// What a file says of one room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,9 +142,9 @@ impl Reader<'_> {
                 open_files: self.number("open_files", raw.open_files, terms::OPEN_FILES, None),
                 tmpfs: self.size("tmpfs", raw.tmpfs, terms::TMPFS),
                 seccomp: self.seccomp(raw.seccomp),
-                capabilities: self.set("capabilities", raw.capabilities, &terms::CAPABILITIES),
+                capabilities: self.set("capabilities", raw.capabilities, &TERMS.capabilities),
                 network: self.network(raw.network),
-                devices: self.set("devices", raw.devices, &terms::DEVICES),
+                devices: self.set("devices", raw.devices, &TERMS.devices),
                 terminal: raw.terminal,
                 again: self.exit(raw.exit, raw.terminal),
                 autostart: raw.autostart,
@@ -264,8 +264,7 @@ impl Reader<'_> {
 
     /// The bit of a word, if it is one of `terms`.
     fn term(&mut self, field: &str, value: &Spanned<String>, terms: &[Term]) -> Option<u32> {
-        let words: Vec<_> = terms.iter().map(|term| term.0).collect();
-        self.word(field, Some(value), &words)?;
+        self.word(field, Some(value), &terms::words(terms))?;
         terms::number(terms, value.get_ref())
     }
 
@@ -284,20 +283,19 @@ impl Reader<'_> {
 
     fn seccomp(&mut self, value: Option<Spanned<String>>) -> u64 {
         let Some(value) = value else {
-            let next = format!("one of {}", terms::words(&terms::SECCOMP));
+            let next = format!("one of {}", terms::words(&TERMS.seccomp).join(", "));
             self.missing("seccomp", &next);
             return 0;
         };
-        let term = self.term("seccomp", &value, &terms::SECCOMP);
+        let term = self.term("seccomp", &value, &TERMS.seccomp);
         u64::from(term.unwrap_or_default())
     }
 
     fn network(&mut self, value: Option<Spanned<String>>) -> u64 {
-        let ways = terms::NETWORK.map(|term| term.0);
-        let words = [&[terms::NO_NETWORK], ways.as_slice()].concat();
+        let words = [vec![terms::NO_NETWORK], terms::words(&TERMS.network)].concat();
         match self.word("network", value.as_ref(), &words) {
             None | Some(0) => 0,
-            Some(place) => 1 << terms::NETWORK[place - 1].1,
+            Some(place) => 1 << TERMS.network[place - 1].bit,
         }
     }
 

@@ -26,7 +26,7 @@ use file::Policy;
 use set::{Loaded, Policies};
 
 #[cfg(test)]
-pub use terms::SECCOMP;
+pub use terms::TERMS;
 
 /// What `cargo xtask policy` takes.
 #[derive(Args)]

@@ -1,6 +1,9 @@
 //! The words a policy file may use, with their bits, and the bounds of its numbers.
 
 use std::ops::RangeInclusive;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
 
 /// Percent of one processor: up to 64 of them.
 pub const CPU_QUOTA: RangeInclusive<u64> = 1..=6_400;
@@ -41,23 +44,34 @@ pub const MAX_IMAGE: usize = 32;
 /// Bytes of one policy file.
 pub const MAX_FILE: usize = 65_536;
 
-/// A word of a policy file: its bit (for a profile its place), and what it means to a person.
-pub type Term = (&'static str, u32, &'static str);
+/// A word of a policy file.
+#[derive(Debug, Deserialize)]
+pub struct Term {
+    /// As it is written.
+    pub word: String,
+    /// Its bit; for a profile its place.
+    pub bit: u32,
+    /// What it means to a person.
+    pub means: String,
+}
 
-/// The seccomp profiles from strict to wide; each allows all that the one before it allows.
-pub const SECCOMP: [Term; 3] = [
-    (
-        "strict",
-        0,
-        "only what a program needs that computes and answers",
-    ),
-    ("standard", 1, "what ordinary programs need"),
-    (
-        "workshop",
-        2,
-        "what ordinary programs need, and tools that examine other programs",
-    ),
-];
+/// All of them, by what they are said of.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Terms {
+    pub seccomp: [Term; PROFILES],
+    pub network: Vec<Term>,
+    pub devices: Vec<Term>,
+    pub capabilities: Vec<Term>,
+}
+
+/// What stands in `terms.toml`.
+pub static TERMS: LazyLock<Terms> = LazyLock::new(|| {
+    toml::from_str(include_str!("terms.toml")).unwrap_or_else(|e| unreachable!("terms.toml: {e}"))
+});
+
+/// How many seccomp profiles there are.
+pub const PROFILES: usize = 3;
 /// No way out at all.
 pub const NO_NETWORK: &str = "none";
 /// The room that the word `via` names.
@@ -66,59 +80,13 @@ pub const GATE: &str = "sys://net";
 pub const NIC: u64 = 1 << 1;
 /// The bit of the way through [`GATE`].
 pub const VIA: u64 = 1 << 0;
-/// The ways out, of which a room has one or none.
-pub const NETWORK: [Term; 2] = [
-    ("via sys://net", 0, "through the room sys://net"),
-    ("nic", 1, "the network card itself"),
-];
-/// Kinds of devices.
-pub const DEVICES: [Term; 6] = [
-    ("gpu", 0, "the graphics processor"),
-    ("npu", 1, "the processor for neural networks"),
-    ("sound", 2, "sound and microphone"),
-    ("camera", 3, "the camera"),
-    (
-        "standin",
-        4,
-        "the device that stands in for hardware in tests",
-    ),
-    ("slot", 5, "the slot that does not run, for a signed update"),
-];
-/// The capabilities that a policy can keep, at the kernel's numbers. Those that reach beyond a room (modules, raw devices, the clock,
-/// mounts) are not here: no policy can name them.
-pub const CAPABILITIES: [Term; 15] = [
-    ("CAP_CHOWN", 0, "change who owns a file"),
-    ("CAP_DAC_OVERRIDE", 1, "read and write files of others"),
-    ("CAP_FOWNER", 3, "change the permissions of files of others"),
-    (
-        "CAP_FSETID",
-        4,
-        "keep a file's set-id marks when it changes",
-    ),
-    ("CAP_KILL", 5, "end programs of others"),
-    ("CAP_SETGID", 6, "change group"),
-    ("CAP_SETUID", 7, "become another user"),
-    ("CAP_SETPCAP", 8, "give up or pass on these rights"),
-    (
-        "CAP_NET_BIND_SERVICE",
-        10,
-        "serve on a network port below 1024",
-    ),
-    ("CAP_NET_ADMIN", 12, "set up its own network"),
-    ("CAP_NET_RAW", 13, "send hand-made network packets"),
-    ("CAP_SYS_CHROOT", 18, "change a program's root folder"),
-    ("CAP_SYS_PTRACE", 19, "examine and change running programs"),
-    ("CAP_AUDIT_WRITE", 29, "write audit records"),
-    ("CAP_SETFCAP", 31, "give rights to a program's file"),
-];
-
 /// The bit of a word, if it is one of `terms`.
 pub fn number(terms: &[Term], word: &str) -> Option<u32> {
-    terms.iter().find(|term| term.0 == word).map(|term| term.1)
+    let term = terms.iter().find(|term| term.word == word);
+    term.map(|term| term.bit)
 }
 
-/// All words of `terms`, as an error lists them.
-pub fn words(terms: &[Term]) -> String {
-    let words: Vec<_> = terms.iter().map(|term| term.0).collect();
-    words.join(", ")
+/// All words of `terms`.
+pub fn words(terms: &[Term]) -> Vec<&str> {
+    terms.iter().map(|term| term.word.as_str()).collect()
 }

@@ -203,7 +203,7 @@ fn a06_no_capability_that_reaches_beyond_a_room_has_a_name() {
         "CAP_BPF",
         "chown",
     ] {
-        assert_eq!(terms::number(&terms::CAPABILITIES, name), None, "{name}");
+        assert_eq!(terms::number(&TERMS.capabilities, name), None, "{name}");
     }
 }
 

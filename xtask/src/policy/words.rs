@@ -4,7 +4,7 @@ use bay0_persona::PersonaName;
 
 use super::file::{Policy, unit};
 use super::rule::beyond;
-use super::terms::{self, Term};
+use super::terms::{self, TERMS, Term};
 
 /// Columns of a label, and of the text beside it.
 const INDENT: usize = 14;
@@ -46,19 +46,19 @@ const WORDS: [Word; 19] = [
         format!("at most {}, gone when the room stops", size(p.grant.tmpfs))
     }),
     word("seccomp", "Kernel", |p| {
-        format!("serves {}", one(&terms::SECCOMP, p.grant.seccomp))
+        format!("serves {}", one(&TERMS.seccomp, p.grant.seccomp))
     }),
     word("capabilities", "Rights", |p| {
-        let rights = listed(&terms::CAPABILITIES, p.grant.capabilities);
+        let rights = listed(&TERMS.capabilities, p.grant.capabilities);
         rights.map_or("none, not even for root".into(), |all| {
             format!("for root, inside only: {all}")
         })
     }),
     word("network", "Network", |p| {
-        listed(&terms::NETWORK, p.grant.network).unwrap_or_else(|| "none".into())
+        listed(&TERMS.network, p.grant.network).unwrap_or_else(|| "none".into())
     }),
     word("devices", "Devices", |p| {
-        listed(&terms::DEVICES, p.grant.devices).unwrap_or_else(|| "none".into())
+        listed(&TERMS.devices, p.grant.devices).unwrap_or_else(|| "none".into())
     }),
     word("terminal", "Terminal", |p| {
         let has = [
@@ -238,12 +238,12 @@ fn size(bytes: u64) -> String {
 }
 
 fn one(terms: &[Term], place: u64) -> String {
-    let term = terms.iter().find(|term| u64::from(term.1) == place);
-    term.map(|term| term.2.to_owned()).unwrap_or_default()
+    let term = terms.iter().find(|term| u64::from(term.bit) == place);
+    term.map(|term| term.means.clone()).unwrap_or_default()
 }
 
 fn listed(terms: &[Term], bits: u64) -> Option<String> {
-    let held = terms.iter().filter(|term| bits & (1 << term.1) != 0);
-    let held: Vec<_> = held.map(|term| term.2).collect();
+    let held = terms.iter().filter(|term| bits & (1 << term.bit) != 0);
+    let held: Vec<_> = held.map(|term| term.means.as_str()).collect();
     (!held.is_empty()).then(|| held.join(", "))
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{findings, folder, said};
 use crate::layout::Layout;
-use crate::policy::{checked, name, set, terms, words};
+use crate::policy::{TERMS, checked, name, set, words};
 
 fn document() -> String {
     fs::read_to_string(Layout::find().root.join("docs/POLICIES.md")).unwrap()
@@ -29,7 +29,10 @@ pub fn fields() -> Vec<(String, String)> {
 
 #[test]
 fn a06_the_documents_table_of_fields_is_the_codes() {
-    let rows = terms::CAPABILITIES.map(|(name, _, words)| format!("| `{name}` | {words} |"));
+    let rows = TERMS.capabilities.iter();
+    let rows: Vec<_> = rows
+        .map(|it| format!("| `{}` | {} |", it.word, it.means))
+        .collect();
     assert_eq!(table(&document(), "Capabilities"), rows);
     // What is read, as the reader itself lists it.
     let mut read = Vec::new();

@@ -7,7 +7,7 @@ use bay0_persona::PersonaName;
 use super::{LEAST, folder, said};
 use crate::layout::Layout;
 use crate::policy::set::{self, Loaded};
-use crate::policy::terms;
+use crate::policy::terms::{self, TERMS};
 use crate::roomdisk::{Set, TESTED};
 
 #[test]
@@ -234,6 +234,6 @@ fn a06_the_lists_of_system_calls_stand_beside_the_policies_and_are_none() {
 
 #[test]
 fn t05_the_word_of_a_policy_is_the_bit_that_bay0_looks_at() {
-    let place = terms::number(&terms::DEVICES, "standin");
+    let place = terms::number(&TERMS.devices, "standin");
     assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::STANDIN));
 }

@@ -1,7 +1,7 @@
 //! What the lists may not say together.
 
 use super::*;
-use crate::policy::SECCOMP;
+use crate::policy::TERMS;
 
 /// The lists after one change.
 fn changed(change: impl FnOnce(&mut Lists)) -> String {
@@ -97,6 +97,10 @@ fn c05_the_lists_are_those_that_a_policy_can_name_in_the_same_order_and_words() 
         .profiles()
         .map(|(name, profile)| (name, profile.about.as_str()))
         .collect();
-    let named: Vec<_> = SECCOMP.iter().map(|term| (term.0, term.2)).collect();
+    let named: Vec<_> = TERMS
+        .seccomp
+        .iter()
+        .map(|term| (term.word.as_str(), term.means.as_str()))
+        .collect();
     assert_eq!(here, named);
 }
