@@ -101,63 +101,44 @@ mod tests {
 
     const NEXT: &str = "next: rustup target add x86_64-unknown-linux-musl, or build with -Ctarget-feature=+crt-static";
 
+    fn refused(bytes: &[u8], fault: bool) -> String {
+        check_bay0(bytes, fault).unwrap_err().to_string()
+    }
+
     #[test]
     fn h03_a_static_file_for_this_machine_is_taken_as_exec_and_as_static_pie() {
-        check_bay0(
-            &elf_file(elf::EM_X86_64, elf::ET_EXEC, &[elf::PT_LOAD]),
-            false,
-        )
-        .unwrap();
-        check_bay0(
-            &elf_file(elf::EM_X86_64, elf::ET_DYN, &[elf::PT_LOAD]),
-            false,
-        )
-        .unwrap();
+        for kind in [elf::ET_EXEC, elf::ET_DYN] {
+            let file = elf_file(elf::EM_X86_64, kind, &[elf::PT_LOAD]);
+            check_bay0(&file, false).unwrap();
+        }
     }
 
     #[test]
     fn h03_a_dynamic_file_is_refused() {
         let file = elf_file(elf::EM_X86_64, elf::ET_DYN, &[elf::PT_LOAD, elf::PT_INTERP]);
-        assert_eq!(
-            check_bay0(&file, false).unwrap_err().to_string(),
-            format!(
-                "bay0 is not static: it asks for a dynamic loader, and the Spine has none; {NEXT}"
-            )
-        );
+        let why = "bay0 is not static: it asks for a dynamic loader, and the Spine has none";
+        assert_eq!(refused(&file, false), format!("{why}; {NEXT}"));
         // The program running this test is an ordinary dynamic one, the real case.
         let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert!(
-            check_bay0(&own, false)
-                .unwrap_err()
-                .to_string()
-                .contains("not static")
-        );
+        assert!(refused(&own, false).contains("not static"));
     }
 
     #[test]
     fn h03_a_file_for_another_machine_is_refused() {
-        assert_eq!(
-            check_bay0(
-                &elf_file(elf::EM_AARCH64, elf::ET_EXEC, &[elf::PT_LOAD]),
-                false
-            )
-            .unwrap_err()
-            .to_string(),
-            format!("bay0 is for another machine (ELF machine 183, wanted 62 for x86_64); {NEXT}")
-        );
+        let file = elf_file(elf::EM_AARCH64, elf::ET_EXEC, &[elf::PT_LOAD]);
+        let why = "bay0 is for another machine (ELF machine 183, wanted 62 for x86_64)";
+        assert_eq!(refused(&file, false), format!("{why}; {NEXT}"));
     }
 
     #[test]
     fn h03_what_is_no_executable_is_refused() {
-        assert_eq!(
-            check_bay0(b"#!/bin/sh\n", false).unwrap_err().to_string(),
-            format!("bay0 is not a 64-bit ELF file; {NEXT}")
-        );
         let relocatable = elf_file(elf::EM_X86_64, elf::ET_REL, &[]);
-        assert_eq!(
-            check_bay0(&relocatable, false).unwrap_err().to_string(),
-            format!("bay0 is not an executable (ELF type 1); {NEXT}")
-        );
+        for (file, why) in [
+            (b"#!/bin/sh\n".as_slice(), "bay0 is not a 64-bit ELF file"),
+            (&relocatable, "bay0 is not an executable (ELF type 1)"),
+        ] {
+            assert_eq!(refused(file, false), format!("{why}; {NEXT}"));
+        }
     }
 
     #[test]
@@ -165,14 +146,10 @@ mod tests {
         let plain = elf_file(elf::EM_X86_64, elf::ET_EXEC, &[elf::PT_LOAD]);
         let marked = [&plain[..], FAULT_MARKER].concat();
         check_bay0(&marked, true).unwrap();
-        assert_eq!(
-            check_bay0(&marked, false).unwrap_err().to_string(),
-            "bay0 has fault injection: refused for a release Spine; next: build it without --features fault"
-        );
-        assert_eq!(
-            check_bay0(&plain, true).unwrap_err().to_string(),
-            "bay0 has no fault injection: refused for a test Spine; next: build it with --features fault"
-        );
+        let why = "bay0 has fault injection: refused for a release Spine; next: build it without --features fault";
+        assert_eq!(refused(&marked, false), why);
+        let why = "bay0 has no fault injection: refused for a test Spine; next: build it with --features fault";
+        assert_eq!(refused(&plain, true), why);
     }
 
     #[test]
