@@ -4,15 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Result;
 use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
-
-use crate::budget::sources;
-
-/// Code lines of one source text.
-pub fn source(text: &str) -> Result<usize> {
-    Ok(sources::lines(&sources::compiled(text)?).len())
-}
 
 /// The numbers of the lines on which a token of code stands.
 pub fn lines(tokens: TokenStream) -> BTreeSet<usize> {
@@ -61,10 +53,10 @@ fn span(span: Span) -> std::ops::RangeInclusive<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::budget::sources;
 
     fn lines(text: &str) -> usize {
-        source(text).unwrap()
+        sources::lines(&sources::compiled(text).unwrap()).len()
     }
 
     #[test]

@@ -107,6 +107,7 @@ fn leads(attr: &Attribute) -> Option<String> {
 }
 
 /// What a Spine has compiled in of a source text.
+#[cfg(test)]
 pub fn compiled(text: &str) -> Result<syn::File> {
     stripped(text, &HOST_ONLY)
 }

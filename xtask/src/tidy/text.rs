@@ -6,8 +6,7 @@ use anyhow::Result;
 use regex::Regex;
 
 use super::{RUNTIME, Tree, shown};
-use crate::budget::sources::beside;
-use crate::count;
+use crate::budget::sources::{self, HOST_ONLY, beside};
 
 /// Requirements that must have a test by now: letter, first and last number.
 const STEP: [(char, u32, u32); 6] = [
@@ -153,15 +152,9 @@ fn constant(pattern: &str) -> Regex {
 pub fn sizes(tree: &Tree) -> Result<Vec<String>> {
     let mut rows = Vec::new();
     for name in RUNTIME {
-        let folder = format!("{name}/src/");
-        let test = |path: &str| path.ends_with("tests.rs") || path.contains("/tests/");
-        let sources = tree
-            .ending(".rs")
-            .filter(|(path, _)| path.starts_with(&folder) && !test(path));
-        let lines = sources
-            .map(|(_, text)| count::source(text))
-            .sum::<Result<usize>>()?;
-        rows.push((format!("`{name}`"), lines));
+        let sources = sources::read(&|path| tree.0.get(path).cloned(), name, &HOST_ONLY)?;
+        let lines = sources.iter().map(|it| sources::lines(&it.file).len());
+        rows.push((format!("`{name}`"), lines.sum()));
     }
     rows.push((
         "together".to_owned(),
