@@ -12,11 +12,11 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use nix::{errno::Errno, sys::statvfs::statvfs};
-use rusqlite::{Connection, Error, ErrorCode, OpenFlags, Params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Params};
 use rusqlite::{config::DbConfig, params_from_iter};
 
 use crate::disk;
-use crate::error::{DIRTY, Fault, at};
+use crate::error::{Error, Operation, at};
 use crate::wire::{Reply, Request};
 
 /// The database's file name.
@@ -63,11 +63,6 @@ const SET_STATE: &str = "INSERT OR REPLACE INTO persona (name, state)
 const RAISE_FLOOR: &str = "UPDATE machine SET floor = max(floor, CAST(?1 AS INTEGER))";
 const ADD_NACK: &str = "INSERT OR REPLACE INTO nack (hash, reason)
     SELECT ?1, ?2 WHERE (SELECT count(*) FROM nack WHERE hash <> ?1) < 256";
-const UNBAKED: &str = "no room starts; next: rebuild the Spine";
-const UNTOUCHED: &str = "left untouched; next: boot the newer Spine";
-const UNFIT: &str = "nothing recorded; next: correct the value";
-const UNSPACED: &str = "left untouched; next: free space on /persist";
-const FULL: &str = "256 others are recorded; not recorded; next: reuse one of them";
 
 /// The open database.
 pub(crate) struct Db {
@@ -78,7 +73,7 @@ pub(crate) struct Db {
 impl Db {
     /// Opens and migrates the database in `dir`. A damaged one is set aside and a fresh one made; `trouble` then says so. A
     /// newer schema is refused.
-    pub fn open(dir: &Path, trouble: &mut Vec<String>) -> Result<Self, Fault> {
+    pub fn open(dir: &Path, trouble: &mut Vec<String>) -> Result<Self, Error> {
         let path = dir.join(DB_NAME);
         let (conn, damage) = connect(&path).map_err(sqlite(OPEN))?;
         if let Some(damage) = damage {
@@ -89,8 +84,10 @@ impl Db {
         let version = conn.pragma_query_value(None, "user_version", |row| row.get(0));
         let version: u32 = version.map_err(sqlite(OPEN))?;
         if version > SCHEMA {
-            let newest = format!("{SCHEMA}, the newest known; {UNTOUCHED}");
-            return Err(format!("{OPEN}: schema {version} is newer than {newest}"));
+            return Err(Error::Newer {
+                version,
+                known: SCHEMA,
+            });
         }
         if version < SCHEMA {
             need_space(dir)?;
@@ -108,7 +105,7 @@ impl Db {
     }
 
     /// Does what a request asks of the database. What a row cannot hold is refused by its CHECKs.
-    pub fn answer(&self, request: &Request) -> Result<Reply, Fault> {
+    pub fn answer(&self, request: &Request) -> Result<Reply, Error> {
         let statement = match request {
             Request::Personas => "SELECT name || ' ' || state FROM persona ORDER BY name",
             Request::Nacks => "SELECT hash FROM nack",
@@ -117,7 +114,7 @@ impl Db {
             _ => ADD_NACK,
         };
         let values = params_from_iter(request.fields().1);
-        let rows = self.run(&request.to_string(), statement, values)?;
+        let rows = self.run(request.to_string(), statement, values)?;
         Ok(match request {
             Request::Personas | Request::Nacks => Reply::Lines(rows),
             _ => Reply::Done,
@@ -125,44 +122,50 @@ impl Db {
     }
 
     /// The last-known-good time.
-    pub fn floor(&self) -> Result<u64, Fault> {
+    pub fn floor(&self) -> Result<u64, Error> {
         let floor = self.run("floor", "SELECT CAST(floor AS TEXT) FROM machine", [])?;
         Ok(floor.concat().parse().unwrap_or_default())
     }
 
     /// Runs one statement; the first column of each row. What it changed is durable when this returns; a write that changed no
     /// row found too many there.
-    pub fn run(&self, what: &str, sql: &str, values: impl Params) -> Result<Vec<String>, Fault> {
-        let rows = rows(&self.conn, sql, values).map_err(sqlite(what))?;
+    pub fn run(
+        &self,
+        what: impl Into<Operation>,
+        sql: &str,
+        values: impl Params,
+    ) -> Result<Vec<String>, Error> {
+        let what = what.into();
+        let rows = rows(&self.conn, sql, values).map_err(sqlite(what.clone()))?;
         if !sql.starts_with("SELECT") {
-            self.wal.sync_data().map_err(at(what))?;
-            let full = || format!("{what}: {FULL}");
-            (self.conn.changes() > 0).then_some(()).ok_or_else(full)?;
+            self.wal.sync_data().map_err(at(what.clone()))?;
+            let recorded = (self.conn.changes() > 0).then_some(());
+            recorded.ok_or(Error::Full(what))?;
         }
         Ok(rows)
     }
 
     /// Folds the WAL into the database and closes it.
-    pub fn close(self) -> Result<(), Fault> {
+    pub fn close(self) -> Result<(), Error> {
         let folded = self.conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
         folded.map_err(sqlite("close state.db"))
     }
 }
 
 /// The lines of the policies that were baked into the Spine, which the factory keeps few enough for one message.
-pub(crate) fn baked(path: &str) -> Result<Vec<String>, Fault> {
+pub(crate) fn baked(path: &str) -> Result<Vec<String>, Error> {
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
     let lines = conn.and_then(|conn| rows(&conn, "SELECT line FROM line", []));
-    lines.map_err(|error| format!("read {path}: {error}; {UNBAKED}"))
+    lines.map_err(|error| Error::Unbaked(path.to_owned(), error.to_string()))
 }
 
 /// Says of SQLite's error what was being done: for `map_err`.
-fn sqlite(what: &str) -> impl FnOnce(Error) -> Fault {
+fn sqlite(what: impl Into<Operation>) -> impl FnOnce(rusqlite::Error) -> Error {
     move |error| match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => at(what)(Errno::ENOSPC),
-        Some(ErrorCode::ReadOnly) => at(what)(Errno::EROFS),
-        Some(ErrorCode::ConstraintViolation) => format!("{what}: {error}; {UNFIT}"),
-        _ => format!("{what}: {error}; {DIRTY}"),
+        Some(ErrorCode::DiskFull) => Error::Call(what.into(), Errno::ENOSPC),
+        Some(ErrorCode::ReadOnly) => Error::Call(what.into(), Errno::EROFS),
+        Some(ErrorCode::ConstraintViolation) => Error::Unfit(what.into(), error.to_string()),
+        _ => Error::Damaged(what.into(), error.to_string()),
     }
 }
 
@@ -189,13 +192,13 @@ fn connect(path: &Path) -> rusqlite::Result<(Connection, Option<String>)> {
 }
 
 /// A migration may rewrite everything once, in the WAL and then in the file.
-fn need_space(dir: &Path) -> Result<(), Fault> {
+fn need_space(dir: &Path) -> Result<(), Error> {
     let size = fs::metadata(dir.join(DB_NAME)).map_err(at(OPEN))?.len();
     let need = size.saturating_mul(2).saturating_add(1024 * 1024);
     let disk = statvfs(dir).map_err(at(OPEN))?;
     let free = disk.blocks_available().saturating_mul(disk.fragment_size());
-    let short = || format!("{OPEN}: {free} bytes free, {need} needed; {UNSPACED}");
-    (free >= need).then_some(()).ok_or_else(short)
+    let enough = (free >= need).then_some(());
+    enough.ok_or(Error::Short { free, need })
 }
 
 #[cfg(test)]

@@ -9,13 +9,10 @@ use std::time::UNIX_EPOCH;
 
 use nix::libc;
 
-use crate::error::{Fault, at};
+use crate::error::{Error, at};
 
 /// Files set aside per name before the keeper gives up on it: they are evidence, and the disk is finite.
 const MAX_SET_ASIDE: usize = 5;
-
-const KEPT: &str = "damaged ones are kept already; state cannot be kept; \
-    next: copy and remove them on another machine";
 
 /// Success when the file is not there: the default value.
 pub(crate) fn or_missing<T: Default>(result: io::Result<T>) -> io::Result<T> {
@@ -74,13 +71,13 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
 
 /// Renames the damaged file `name`, and the WAL that SQLite keeps beside it, to `name.KIND-SECONDS-COUNT`, dated in UNIX
 /// seconds; answers the text that says so. Nothing is ever deleted: when [`MAX_SET_ASIDE`] are there, nothing is done.
-pub(crate) fn set_aside(dir: &Path, name: &str, kind: &str, damage: &str) -> Result<Fault, Fault> {
+pub(crate) fn set_aside(dir: &Path, name: &str, kind: &str, damage: &str) -> Result<String, Error> {
     let (what, prefix) = (format!("set aside {name}"), format!("{name}.{kind}-"));
     let alike = |it: &DirEntry| it.file_name().to_string_lossy().starts_with(&prefix);
-    let entries = fs::read_dir(dir).map_err(at(&what))?;
+    let entries = fs::read_dir(dir).map_err(at(what.clone()))?;
     let count = entries.flatten().filter(alike).count();
     if count >= MAX_SET_ASIDE {
-        return Err(format!("{what}: {count} {KEPT}"));
+        return Err(Error::Aside(name.to_owned(), count));
     }
     let now = UNIX_EPOCH.elapsed().unwrap_or_default();
     let stamp = format!(".{kind}-{}-{count}", now.as_secs());
@@ -88,9 +85,9 @@ pub(crate) fn set_aside(dir: &Path, name: &str, kind: &str, damage: &str) -> Res
     for suffix in ["-wal", ""] {
         let from = format!("{name}{suffix}");
         let to = format!("{from}{stamp}");
-        or_missing(fs::rename(dir.join(from), dir.join(to))).map_err(at(&what))?;
+        or_missing(fs::rename(dir.join(from), dir.join(to))).map_err(at(what.clone()))?;
     }
-    sync_dir(dir).map_err(at(&what))?;
+    sync_dir(dir).map_err(at(what))?;
     let rest = format!("begun afresh, the old one is {name}{stamp}; next: find out why");
     Ok(format!("open {name}: {damage}; {rest}"))
 }

@@ -10,7 +10,7 @@ use bay0_persona::{Child, CloneFlags, errno, spawn};
 use nix::{errno::Errno, fcntl::OFlag, libc, libc::c_int, unistd::pipe2};
 
 use crate::db::Db;
-use crate::error::{Fault, at};
+use crate::error::{Error, at};
 use crate::sha256::{hex, sha256};
 
 /// `struct rand_pool_info` of `random(4)` with room for one seed: its entropy in bits, its length in bytes, itself.
@@ -63,7 +63,7 @@ impl Crediter {
 ///
 /// Replaced before use: a power cut at any instant can lose a seed, never repeat one. Both values are one-way
 /// derivatives, so the credited one does not reveal the stored one.
-pub(crate) fn restore(db: &Db, crediter: Crediter) -> Result<String, Fault> {
+pub(crate) fn restore(db: &Db, crediter: Crediter) -> Result<String, Error> {
     let old = replace(db)?;
     if old.is_empty() {
         return Ok("none".into());
@@ -75,7 +75,7 @@ pub(crate) fn restore(db: &Db, crediter: Crediter) -> Result<String, Fault> {
 }
 
 /// Replaces the stored seed by a mix of it and the kernel's randomness; the old one in hexadecimal, nothing if there was none.
-pub(crate) fn replace(db: &Db) -> Result<String, Fault> {
+pub(crate) fn replace(db: &Db) -> Result<String, Error> {
     let old = db.run("seed", "SELECT hex(seed) FROM machine", [])?;
     let old = old.concat();
     let fresh = random().map_err(at("getrandom"))?;

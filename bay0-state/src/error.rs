@@ -1,32 +1,152 @@
-//! Errors, each in the form `operation object: CAUSE; consequence; next: action` (H19).
+//! Why something of the state was not done. The text is made where an error leaves the process, by `Display` alone, in the form
+//! `operation object: CAUSE; consequence; next: action` (H19).
 
-use std::fmt::Display;
+use std::borrow::Cow;
+use std::fmt;
 use std::io;
 
+use bay0_persona::PersonaName;
+use bay0_persona::disks::Lost;
 use nix::errno::Errno;
 
 pub(crate) const DIRTY: &str = "state is dirty; next: check the disk, then reboot";
 
-/// Why the keeper could not do what it was asked: the whole message, since it goes to PID 1 as text.
-pub type Fault = String;
+/// An operation and its object.
+pub type Operation = Cow<'static, str>;
 
-/// The message of a failed system call; the errno, if it has one, tells what to do about it.
-pub(crate) fn failed(what: impl Display, error: &io::Error, consequence: &str) -> Fault {
-    let Some(errno) = error.raw_os_error().map(Errno::from_raw) else {
-        return format!("{what}: {error}; {DIRTY}");
-    };
-    let next = match errno {
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The kernel refused it; nothing can be recorded then.
+    Call(Operation, Errno),
+    /// The kernel refused to mount the disk: the directory and the disk.
+    Mount(String, Errno),
+    /// A file, or SQLite, does not hold what it should; why.
+    Damaged(Operation, String),
+    /// No row may be like that; SQLite's reason.
+    Unfit(Operation, String),
+    /// As many rows are there as there may be.
+    Full(Operation),
+    /// A newer Spine has made the database.
+    Newer {
+        /// Its schema.
+        version: u32,
+        /// The newest schema that this Spine knows.
+        known: u32,
+    },
+    /// The file system is too full to change the schema.
+    Short {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that are needed.
+        need: u64,
+    },
+    /// So many damaged files of this name are set aside already.
+    Aside(String, usize),
+    /// The baked policies at this path cannot be read; SQLite's reason.
+    Unbaked(String, String),
+    /// The room's gate cannot be reached.
+    Gate(PersonaName, Errno),
+    /// `/persist` is not open.
+    NotOpen,
+    /// A packet holds no request.
+    Unknown,
+    /// No disk has a partition of this name, or more than one.
+    NoDisk(String, Lost),
+    /// The vault: what was done to it.
+    Vault {
+        /// The operation.
+        verb: &'static str,
+        /// The disk or the console.
+        object: String,
+        /// The reason.
+        why: String,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call(what, errno) => {
+                let next = advice(*errno);
+                write!(f, "{what}: {errno:?}; state cannot be kept; next: {next}")
+            }
+            Self::Mount(what, errno) => {
+                let next = advice(*errno);
+                write!(f, "mount {what}: {errno:?}; booting dirty; next: {next}")
+            }
+            Self::Damaged(what, why) => write!(f, "{what}: {why}; {DIRTY}"),
+            Self::Unfit(what, why) => {
+                write!(
+                    f,
+                    "{what}: {why}; nothing recorded; next: correct the value"
+                )
+            }
+            Self::Full(what) => {
+                let rest = "not recorded; next: reuse one of them";
+                write!(f, "{what}: 256 others are recorded; {rest}")
+            }
+            Self::Newer { version, known } => {
+                let rest = "the newest known; left untouched; next: boot the newer Spine";
+                write!(
+                    f,
+                    "open state.db: schema {version} is newer than {known}, {rest}"
+                )
+            }
+            Self::Short { free, need } => {
+                let rest = "left untouched; next: free space on /persist";
+                write!(f, "open state.db: {free} bytes free, {need} needed; {rest}")
+            }
+            Self::Aside(name, count) => {
+                let rest = "state cannot be kept; next: copy and remove them on another machine";
+                let why = format!("{count} damaged ones are kept already");
+                write!(f, "set aside {name}: {why}; {rest}")
+            }
+            Self::Unbaked(path, why) => {
+                let rest = "no room starts; next: rebuild the Spine";
+                write!(f, "read {path}: {why}; {rest}")
+            }
+            Self::Gate(room, errno) => write!(f, "gate {room}: {errno:?}; next: try again"),
+            Self::NotOpen => f.write_str("/persist: not open; not done; next: open it first"),
+            Self::Unknown => {
+                f.write_str("keeper: unknown request; not done; next: report this text")
+            }
+            Self::NoDisk(name, lost) => {
+                let next = lost.next();
+                write!(f, "find {name}: {lost}; booting dirty; next: {next}")
+            }
+            Self::Vault { verb, object, why } => {
+                let then = match *verb {
+                    "seal" => "not sealed to this Spine",
+                    "look at" => "left as it is; booting dirty",
+                    _ => "booting dirty",
+                };
+                let next = "see docs/VAULT.md";
+                write!(f, "{verb} {object}: {why}; {then}; next: {next}")
+            }
+        }
+    }
+}
+
+/// What to do about a failed call on the disk.
+fn advice(errno: Errno) -> &'static str {
+    match errno {
         Errno::ENOENT | Errno::ENXIO => "attach the disk and reboot",
         Errno::EINVAL | Errno::EUCLEAN => "check the disk with e2fsck on another machine",
         Errno::EROFS | Errno::EACCES => "attach the disk writable and reboot",
         Errno::ENODEV => "boot a kernel with this file system",
         Errno::ENOSPC => "free space on /persist",
         _ => "check the disk, then reboot",
-    };
-    format!("{what}: {errno:?}; {consequence}; next: {next}")
+    }
 }
 
-/// Says of a failed system call what was being done, and to what: for `map_err`.
-pub(crate) fn at<E: Into<io::Error>>(what: impl Display) -> impl FnOnce(E) -> Fault {
-    |error| failed(what, &error.into(), "state cannot be kept")
+/// The error of a failed call, by what was being done: for `map_err`.
+pub(crate) fn at<E: Into<io::Error>>(what: impl Into<Operation>) -> impl FnOnce(E) -> Error {
+    |error| {
+        let error = error.into();
+        match error.raw_os_error() {
+            Some(errno) => Error::Call(what.into(), Errno::from_raw(errno)),
+            None => Error::Damaged(what.into(), error.to_string()),
+        }
+    }
 }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use crate::disk;
-use crate::error::{Fault, at};
+use crate::error::{Error, at};
 use crate::sha256::{hex, sha256};
 
 /// The newest file; older ones are `genesis.log.1` (newest) to `.3`.
@@ -126,7 +126,7 @@ pub struct Genesis {
 
 impl Genesis {
     /// Opens the log in `dir`, closing a torn tail or setting a broken file aside; `trouble` then says so.
-    pub fn open(dir: &Path, boot_id: &str, trouble: &mut Vec<String>) -> Result<Self, Fault> {
+    pub fn open(dir: &Path, boot_id: &str, trouble: &mut Vec<String>) -> Result<Self, Error> {
         let (mut file, bound) = (Vec::new(), LOG_BYTES as u64);
         let read = File::open(dir.join(LOG_NAME));
         let read = read.and_then(|newest| newest.take(bound).read_to_end(&mut file));
@@ -159,7 +159,7 @@ impl Genesis {
     /// Appends one record per text and makes them durable; the last one's sequence number. More than [`MAX_BATCH`] bytes
     /// go in several writes, so after an error a first part may be recorded, whole records always. After one nothing more
     /// is to be appended: what the page cache and the disk hold may differ.
-    pub fn append(&mut self, texts: &[impl AsRef<str>]) -> Result<u64, Fault> {
+    pub fn append(&mut self, texts: &[impl AsRef<str>]) -> Result<u64, Error> {
         let unix_ms = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
         let (mut batch, mut tip) = (Vec::new(), self.tip);
         for text in texts {
@@ -176,7 +176,7 @@ impl Genesis {
     }
 
     /// Writes a batch that leads to `tip`, in the next file if there is none yet or this one is full.
-    fn write(&mut self, batch: &[u8], tip: Summary) -> Result<u64, Fault> {
+    fn write(&mut self, batch: &[u8], tip: Summary) -> Result<u64, Error> {
         let mut end = self.tip.end.saturating_add(batch.len());
         if self.tip.end == 0 || end > self.size {
             self.begin(batch).map_err(at(APPEND))?;

@@ -28,7 +28,7 @@ use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, syncfs};
 use crate::content;
 use crate::db::{self, Db};
 use crate::entropy::{self, Crediter};
-use crate::error::{Fault, at, failed};
+use crate::error::{Error, at};
 use crate::gate;
 use crate::genesis::{Genesis, UNTOLD};
 use crate::vault;
@@ -36,8 +36,6 @@ use crate::wire::{MAX_MESSAGE, Opened, Reply, Request};
 
 /// Longest that the end of one room's process is waited for: it may be in the middle of a flush.
 const GATE_DEADLINE: Duration = Duration::from_millis(500);
-const UNKNOWN: &str = "keeper: unknown request; not done; next: report this text";
-const NOT_OPEN: &str = "/persist: not open; not done; next: open it first";
 
 /// What the keeper keeps, and where.
 #[derive(Clone, Copy, Debug)]
@@ -76,16 +74,17 @@ pub fn run(socket: &UnixDatagram, config: &Config) -> i32 {
                 }
                 handle(config, &mut store, &request)
             }
-            (None, _) => Err(UNKNOWN.to_owned()),
+            (None, _) => Err(Error::Unknown),
         };
         // A reply that cannot be sent is missed by PID 1, whose patience then ends this keeper.
-        let _ = socket.send(&reply.unwrap_or_else(Reply::Refused).encode());
+        let refused = |error: Error| Reply::Refused(error.to_string());
+        let _ = socket.send(&reply.unwrap_or_else(refused).encode());
     }
     0
 }
 
-fn handle(config: &Config, store: &mut Option<Persist>, request: &Request) -> Result<Reply, Fault> {
-    let open = store.as_mut().ok_or(NOT_OPEN);
+fn handle(config: &Config, store: &mut Option<Persist>, request: &Request) -> Result<Reply, Error> {
+    let open = store.as_mut().ok_or(Error::NotOpen);
     Ok(match request {
         Request::Unlock(profile) => Reply::Unlocked(vault::unlock(|| found(config, profile))?),
         Request::Open { boot_id, disk } => {
@@ -95,12 +94,12 @@ fn handle(config: &Config, store: &mut Option<Persist>, request: &Request) -> Re
         }
         Request::Append(texts) => open?.append(texts),
         Request::Probe => open?.probe()?,
-        Request::Close(how, now) => store.take().ok_or(NOT_OPEN)?.close(how, *now)?,
+        Request::Close(how, now) => store.take().ok_or(Error::NotOpen)?.close(how, *now)?,
         Request::Baked => Reply::Lines(match open {
             Ok(open) => open.baked.clone()?,
             Err(_) => db::baked(config.policies)?,
         }),
-        _ => open?.db.as_ref()?.answer(request)?,
+        _ => open?.db.as_ref().map_err(Clone::clone)?.answer(request)?,
     })
 }
 
@@ -117,14 +116,18 @@ impl Gates {
         room: &PersonaName,
         packet: &[u8],
         given: Option<OwnedFd>,
-    ) -> Result<Reply, Fault> {
-        let passed = self.try_pass(dir, room, packet, given.as_ref());
-        let text = passed.map_err(|errno| format!("gate {room}: {errno:?}; next: try again"));
-        if let (Err(text), Some(given)) = (&text, given) {
-            let parts = [&[gate::NOT], text.as_bytes()];
-            let _ = send(&given, &parts, None, MsgFlags::MSG_DONTWAIT);
-        }
-        text.map(|()| Reply::Done)
+    ) -> Result<Reply, Error> {
+        self.try_pass(dir, room, packet, given.as_ref())
+            .map_err(|errno| {
+                let error = Error::Gate(room.clone(), errno);
+                if let Some(given) = given {
+                    let text = error.to_string();
+                    let parts = [&[gate::NOT], text.as_bytes()];
+                    let _ = send(&given, &parts, None, MsgFlags::MSG_DONTWAIT);
+                }
+                error
+            })
+            .map(|()| Reply::Done)
     }
 
     fn try_pass(
@@ -171,14 +174,14 @@ struct Persist {
     /// Where it is: the root of what this process sees, where it has a disk.
     dir: PathBuf,
     /// The baked policies, which are outside.
-    baked: Result<Vec<String>, Fault>,
-    log: Result<Genesis, Fault>,
-    db: Result<Db, Fault>,
+    baked: Result<Vec<String>, Error>,
+    log: Result<Genesis, Error>,
+    db: Result<Db, Error>,
 }
 
 impl Persist {
     /// Opens what can be opened.
-    fn open(config: &Config, boot_id: &str, disk: &str) -> Result<(Self, Opened), Fault> {
+    fn open(config: &Config, boot_id: &str, disk: &str) -> Result<(Self, Opened), Error> {
         let baked = db::baked(config.policies);
         let random = File::options().write(true).open("/dev/random");
         let random = random.map_err(at("open /dev/random"))?;
@@ -204,8 +207,8 @@ impl Persist {
             seed = entropy::restore(&db, crediter)?;
             Ok(db)
         });
-        trouble.extend(log.as_ref().err().cloned());
-        trouble.extend(db.as_ref().err().cloned());
+        trouble.extend(log.as_ref().err().map(Error::to_string));
+        trouble.extend(db.as_ref().err().map(Error::to_string));
         let newest = |log: &Genesis| (log.tip.last, log.previous.clone());
         let (log_seq, previous) = log.as_ref().map_or((0, UNTOLD.to_owned()), newest);
         let opened = Opened {
@@ -228,24 +231,25 @@ impl Persist {
 
     /// Once a write failed, what the page cache and the disk hold may differ, so nothing more is accepted.
     fn append(&mut self, texts: &[impl AsRef<str>]) -> Reply {
-        let log = self.log.as_mut().map_err(|fault| fault.clone());
+        let log = self.log.as_mut().map_err(|error| error.clone());
         match log.and_then(|log| log.append(texts)) {
             Ok(seq) => Reply::Recorded(seq),
-            Err(fault) => {
-                self.log = Err(fault.clone());
-                Reply::Unlogged(fault)
+            Err(error) => {
+                let text = error.to_string();
+                self.log = Err(error);
+                Reply::Unlogged(text)
             }
         }
     }
 
-    fn probe(&mut self) -> Result<Reply, Fault> {
+    fn probe(&mut self) -> Result<Reply, Error> {
         let path = self.dir.join(".probe");
         write_and_read_back(&path).map_err(at(format!("marker write {}", path.display())))?;
         Ok(self.append(&["validate: probe"]))
     }
 
     /// Goes on after an error, so that one failure costs one thing; the first one is reported.
-    fn close(self, how: &str, now: u64) -> Result<Reply, Fault> {
+    fn close(self, how: &str, now: u64) -> Result<Reply, Error> {
         let kept = self.db.map_or(Ok(()), |db| {
             let (floor, seed) = (db.answer(&Request::Clock(now)), entropy::replace(&db));
             floor.and(seed).and(db.close())
@@ -261,7 +265,7 @@ impl Persist {
 
 /// The partition, by its identity (decision 21), and what is to be said of all disks. Without a firmware that names what it booted, the
 /// dev profile takes the only virtio disk without partitions, where there is nothing else that it could be.
-pub(crate) fn found(config: &Config, profile: &str) -> Result<(String, Vec<String>), Fault> {
+pub(crate) fn found(config: &Config, profile: &str) -> Result<(String, Vec<String>), Error> {
     let name = config.device.unwrap_or_default();
     let (found, disks) = disks::find(name);
     let found = match found {
@@ -273,7 +277,7 @@ pub(crate) fn found(config: &Config, profile: &str) -> Result<(String, Vec<Strin
         _ if profile != "dev" && disks::booted().is_none() => Err(Lost::Unnamed),
         found => found,
     };
-    let lost = |lost: Lost| format!("find {name}: {lost}; booting dirty; next: {}", lost.next());
+    let lost = |lost| Error::NoDisk(name.to_owned(), lost);
     let notes = disks.into_iter().filter_map(|disk| {
         let damage = disk.damage?;
         Some(format!(
@@ -286,7 +290,7 @@ pub(crate) fn found(config: &Config, profile: &str) -> Result<(String, Vec<Strin
 
 /// Mounts the disk where only this process sees it, and makes it all that this process sees: no other file system, no network. Never
 /// makes a file system.
-fn mount_persist(device: &str, dir: &Path) -> Result<(), Fault> {
+fn mount_persist(device: &str, dir: &Path) -> Result<(), Error> {
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     let (none, options) = (None::<&str>, Some("errors=remount-ro"));
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
@@ -301,8 +305,8 @@ fn mount_persist(device: &str, dir: &Path) -> Result<(), Fault> {
         .and_then(|()| mount(Some(device), dir, Some("ext4"), flags, options))
         .and_then(|()| chdir(dir))
         .and_then(|()| enter());
-    let what = format!("mount {} (ext4, {device})", dir.display());
-    mounted.map_err(|errno| failed(what, &errno.into(), "booting dirty"))
+    let what = format!("{} (ext4, {device})", dir.display());
+    mounted.map_err(|errno| Error::Mount(what, errno))
 }
 
 /// The marker is made anew each time and removed: only a file that needs a new block notices that the disk is full.

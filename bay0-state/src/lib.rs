@@ -38,6 +38,7 @@ mod vault;
 pub mod wire;
 
 pub use client::{Keeper, STUCK, last_words};
+pub use error::Error;
 pub use genesis::{Summary, verify_log};
 pub use keeper::{Config, SPINE};
 pub use sha256::{hex, sha256};

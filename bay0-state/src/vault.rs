@@ -37,7 +37,7 @@ use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, execve, pipe2};
 use nix::{errno::Errno, libc};
 
 use crate::content::{self, Kind, What};
-use crate::error::Fault;
+use crate::error::Error;
 use crate::sha256::hex;
 use crate::tpm::Tpm;
 use crate::wire::{Access, Unlocked};
@@ -121,8 +121,8 @@ fn wipe(bytes: &mut [u8]) {
 
 /// Opens the vault on the disk that `find` finds, or finds that there is none; its notes are those of `find`.
 pub(crate) fn unlock(
-    find: impl FnOnce() -> Result<(String, Vec<String>), Fault>,
-) -> Result<Unlocked, Fault> {
+    find: impl FnOnce() -> Result<(String, Vec<String>), Error>,
+) -> Result<Unlocked, Error> {
     if Path::new(INSIDE).exists() {
         let line = "vault: open already".to_owned();
         return Ok(unlocked(Access::Again, "", line));
@@ -147,7 +147,7 @@ fn unlocked(access: Access, device: &str, line: String) -> Unlocked {
 }
 
 /// As [`unlock`], of this disk.
-fn open(device: &str) -> Result<Unlocked, Fault> {
+fn open(device: &str) -> Result<Unlocked, Error> {
     let kind = look(device)?;
     let console = match kind {
         Kind::Luks | Kind::Blank => terminal()?,
@@ -205,7 +205,7 @@ fn open(device: &str) -> Result<Unlocked, Fault> {
 }
 
 /// Tries a key. cryptsetup would take nothing for an error.
-fn opens(device: &str, key: &Secret) -> Result<bool, Fault> {
+fn opens(device: &str, key: &Secret) -> Result<bool, Error> {
     Ok(!key.0.is_empty() && run("open", OPEN, &format!("{device} persist"), &key.0, UNLOCK)?)
 }
 
@@ -219,7 +219,7 @@ fn offer(console: &File, device: &str, recovery: &Secret) -> Access {
 
 /// Makes an empty disk a vault, and opens it; whether it is sealed. The TPM comes first: one that seals nothing is refused before a key
 /// depends on it.
-fn make(console: &File, device: &str) -> Result<Access, Fault> {
+fn make(console: &File, device: &str) -> Result<Access, Error> {
     // The kernel counts sectors of half a KiB, whatever the disk's are.
     let sectors = fs::read_to_string(device.replace("dev", "sys/class/block") + "/size");
     let sectors: u64 = sectors
@@ -265,7 +265,7 @@ fn make(console: &File, device: &str) -> Result<Access, Fault> {
 ///
 /// # Errors
 /// Why it is as it was, or opened by its recovery key alone.
-pub fn reseal(device: &str) -> Result<String, Fault> {
+pub fn reseal(device: &str) -> Result<String, Error> {
     let alone = "made without a TPM, its passphrase alone opens it";
     token(device)?
         .ok_or(alone)
@@ -282,12 +282,12 @@ pub fn reseal(device: &str) -> Result<String, Fault> {
 }
 
 /// A vault that could not be sealed is open all the same.
-fn bound(console: &File, sealed: Result<(), Fault>) -> Access {
+fn bound(console: &File, sealed: Result<(), Error>) -> Access {
     let shown = sealed.map_err(|why| say(console, &format!("vault: FAIL: {why}\n")));
     shown.map_or(Access::Recovered, |()| Access::Sealed)
 }
 
-fn seal(console: &File, device: &str, recovery: &Secret) -> Result<(), Fault> {
+fn seal(console: &File, device: &str, recovery: &Secret) -> Result<(), Error> {
     let sealed = Sealed::new().map_err(failed("seal", device))?;
     sealed.bind(device, recovery, &choose(console, "seal", device)?)
 }
@@ -319,7 +319,7 @@ impl Sealed {
 
     /// Gives the vault a key that is the passphrase and the TPM's part, in the place of the one before. Cut short anywhere, it has its
     /// recovery key, and the token that says so.
-    fn bind(&self, device: &str, recovery: &Secret, passphrase: &Secret) -> Result<(), Fault> {
+    fn bind(&self, device: &str, recovery: &Secret, passphrase: &Secret) -> Result<(), Error> {
         match start(&format!("{KILL} {device} 1"), &[], UNLOCK).map_err(failed("seal", device))? {
             (0 | NONE, _) => {}
             (code, told) => return Err(failed("seal", device)(format!("exit {code}, {told}"))),
@@ -331,7 +331,7 @@ impl Sealed {
 }
 
 /// What stands in the header of a vault that was sealed.
-fn token(device: &str) -> Result<Option<String>, Fault> {
+fn token(device: &str) -> Result<Option<String>, Error> {
     match start(&format!("{EXPORT} {device}"), &[], UNLOCK).map_err(failed("open", device))? {
         (0, token) => Ok(Some(token)),
         _ => Ok(None),
@@ -393,7 +393,7 @@ fn is_recovery(typed: &Secret) -> bool {
 }
 
 /// What is on a disk, by a child that reads it.
-fn look(device: &str) -> Result<Kind, Fault> {
+fn look(device: &str) -> Result<Kind, Error> {
     for (limit, deep) in [(LOOK, false), (SEARCH, true)] {
         let look = || Kind::tell(alone().and_then(|()| content::look(device, deep)));
         let looked = spawn_teller(&[], look).ok();
@@ -410,7 +410,7 @@ fn look(device: &str) -> Result<Kind, Fault> {
 }
 
 /// Goes on only if somebody says so in so many letters.
-fn confirm(console: &File, device: &str) -> Result<(), Fault> {
+fn confirm(console: &File, device: &str) -> Result<(), Error> {
     let prompt = "type FORMAT to make it anew, anything else to leave it> ";
     let meant = ask(console, prompt, true)?.0 == b"FORMAT";
     meant
@@ -420,7 +420,7 @@ fn confirm(console: &File, device: &str) -> Result<(), Fault> {
 }
 
 /// A new passphrase, typed twice.
-fn choose(console: &File, verb: &str, device: &str) -> Result<Secret, Fault> {
+fn choose(console: &File, verb: &'static str, device: &str) -> Result<Secret, Error> {
     for _ in 0..TRIES {
         let new = ask(console, "new passphrase, 8 characters or more> ", false)?;
         let again = ask(console, "the same once more> ", false)?;
@@ -434,14 +434,14 @@ fn choose(console: &File, verb: &str, device: &str) -> Result<Secret, Fault> {
     Err(failed(verb, device)("no passphrase"))
 }
 
-fn terminal() -> Result<File, Fault> {
+fn terminal() -> Result<File, Error> {
     let mut options = File::options();
     options.read(true).write(true).custom_flags(libc::O_NOCTTY);
     options.open(CONSOLE).map_err(failed("open", CONSOLE))
 }
 
 /// Asks until something is typed; control-D is an empty answer. What was typed before the question answers nothing.
-fn ask(console: &File, prompt: &str, echo: bool) -> Result<Secret, Fault> {
+fn ask(console: &File, prompt: &str, echo: bool) -> Result<Secret, Error> {
     let mut terminal = tcgetattr(console).map_err(failed("read", CONSOLE))?;
     // The operator line takes each key by itself.
     terminal.local_flags.insert(LocalFlags::ICANON);
@@ -469,7 +469,13 @@ fn say(mut console: &File, text: &str) {
 }
 
 /// Runs a tool of the vault's on a disk. False if the passphrase was wrong.
-fn run(verb: &str, tool: &str, device: &str, input: &[u8], limit: Duration) -> Result<bool, Fault> {
+fn run(
+    verb: &'static str,
+    tool: &str,
+    device: &str,
+    input: &[u8],
+    limit: Duration,
+) -> Result<bool, Error> {
     match start(&format!("{tool} {device}"), input, limit).map_err(failed(verb, device))? {
         (0, _) => Ok(true),
         (WRONG, _) if [OPEN, TEST].contains(&tool) => Ok(false),
@@ -521,13 +527,12 @@ fn ended(child: &Child, limit: Duration) -> Option<i32> {
     }
 }
 
-fn failed<E: Display>(verb: &str, object: &str) -> impl FnOnce(E) -> Fault {
-    let then = match verb {
-        "seal" => "not sealed to this Spine",
-        "look at" => "left as it is; booting dirty",
-        _ => "booting dirty",
-    };
-    move |cause| format!("{verb} {object}: {cause}; {then}; next: see docs/VAULT.md")
+fn failed<E: Display>(verb: &'static str, object: &str) -> impl FnOnce(E) -> Error {
+    move |why| Error::Vault {
+        verb,
+        object: object.to_owned(),
+        why: why.to_string(),
+    }
 }
 
 #[cfg(test)]

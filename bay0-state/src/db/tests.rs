@@ -13,13 +13,13 @@ fn open(dir: &TempDir) -> Db {
     db
 }
 
-type Rows = Result<Vec<String>, Fault>;
+type Rows = Result<Vec<String>, Error>;
 
 impl Db {
     /// What a request would do whose fields no type has checked.
     fn raw(&self, request: &[&str], statement: &str) -> Rows {
         let values = params_from_iter(&request[1..]);
-        self.run(&request.join(" "), statement, values)
+        self.run(request.join(" "), statement, values)
     }
 
     fn personas(&self) -> Rows {
@@ -175,7 +175,7 @@ fn h11_a_step_that_fails_leaves_the_version_before() {
     // In the way of the third step: the second one holds.
     conn.execute_batch("CREATE TABLE machine (a)").unwrap();
     drop(conn);
-    let error = Db::open(dir.path(), &mut vec![]).err().unwrap();
+    let error = Db::open(dir.path(), &mut vec![]).err().unwrap().to_string();
     let text = "open state.db: table machine already exists";
     assert!(error.starts_with(text), "{error}");
     let conn = Connection::open(dir.path().join(DB_NAME)).unwrap();
@@ -595,7 +595,7 @@ fn t04_baked_policies_are_told_line_by_line_and_never_written() {
     assert!(files(&dir) == before);
     let gone = dir.path().join("gone").display().to_string();
     assert_eq!(
-        baked(&gone),
+        baked(&gone).map_err(|error| error.to_string()),
         Err(format!(
             "read {gone}: unable to open database file: {gone}; no room starts; next: rebuild the Spine"
         ))

@@ -489,9 +489,9 @@ impl Bay0 {
             let disk = self.keeper.disk();
             let disk = disk.map_or(String::new(), |it| it.device.clone());
             self.dispatch(Job::Reseal, &[], || {
-                reseal(&disk)
-                    .map_or_else(Answer::Failed, Answer::Done)
-                    .encode()
+                let sealed = reseal(&disk);
+                let failed = |error: bay0_state::Error| Answer::Failed(error.to_string());
+                sealed.map_or_else(failed, Answer::Done).encode()
             });
         }
     }
