@@ -53,7 +53,7 @@ impl Keeper {
     /// Starts a keeper. It touches no disk until it is asked to `open`.
     pub fn start(config: &Config) -> io::Result<Self> {
         let started = Self::start_with(|socket| keeper::run(&socket, config));
-        started.map_err(|cause| said("start", format!("{cause}; {DIRTY}")))
+        started.map_err(|cause| failed("start", format!("{cause}; {DIRTY}")))
     }
 
     /// Sends a request and waits for its reply, at most its deadline in all.
@@ -147,7 +147,7 @@ impl Keeper {
         let (late, left) = (self.flight.as_ref()?, self.time_left()?);
         let limit = late.limit.unwrap_or(self.patience);
         let text = format!("no answer in {} ms; {DIRTY}", limit.as_millis());
-        left.is_zero().then(|| said(late.request.word(), text))
+        left.is_zero().then(|| failed(late.request.word(), text))
     }
 
     fn start_with(body: impl FnOnce(UnixDatagram) -> i32) -> io::Result<Self> {
@@ -221,7 +221,7 @@ fn died(op: &str) -> io::Error {
     io::Error::new(ErrorKind::BrokenPipe, text)
 }
 
-fn said(op: &str, cause: impl Display) -> io::Error {
+fn failed(op: &str, cause: impl Display) -> io::Error {
     io::Error::other(format!("keeper {op}: {cause}"))
 }
 

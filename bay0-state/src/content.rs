@@ -84,8 +84,8 @@ impl fmt::Display for What {
 }
 
 impl Kind {
-    /// What a child tells: [`Kind::told`] is the other way.
-    pub(crate) fn tell(looked: io::Result<Kind>) -> String {
+    /// The text of what a child has found, for its parent.
+    pub(crate) fn encode(looked: io::Result<Kind>) -> String {
         match looked {
             Err(error) => format!("error\t{error}"),
             Ok(Kind::Luks) => "luks".to_owned(),
@@ -96,11 +96,11 @@ impl Kind {
         }
     }
 
-    /// Nothing told is no answer.
+    /// What a child has found, from its text.
     ///
     /// # Errors
     /// Why it could not look.
-    pub(crate) fn told(text: &str) -> Result<Kind, String> {
+    pub(crate) fn decode(text: &str) -> Result<Kind, String> {
         let kind = match *text.split('\t').collect::<Vec<_>>() {
             ["luks"] => Some(Kind::Luks),
             ["ext4"] => Some(Kind::Ext4),

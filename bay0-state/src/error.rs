@@ -64,66 +64,64 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// What follows from it, and what to do then unless that depends on the cause.
+    fn rest(&self) -> &'static str {
+        match self {
+            Self::Call(..) => "state cannot be kept",
+            Self::Mount(..) | Self::NoDisk(..) => "booting dirty",
+            Self::Damaged(..) => DIRTY,
+            Self::Unfit(..) => "nothing recorded; next: correct the value",
+            Self::Full(_) => "not recorded; next: reuse one of them",
+            Self::Newer { .. } => "left untouched; next: boot the newer Spine",
+            Self::Short { .. } => "left untouched; next: free space on /persist",
+            Self::Aside(..) => {
+                "state cannot be kept; next: copy and remove them on another machine"
+            }
+            Self::Unbaked(..) => "no room starts; next: rebuild the Spine",
+            Self::Gate(..) => "next: try again",
+            Self::NotOpen => "not done; next: open it first",
+            Self::Unknown => "not done; next: report this text",
+            Self::Vault { verb: "seal", .. } => "not sealed to this Spine; next: see docs/VAULT.md",
+            Self::Vault {
+                verb: "look at", ..
+            } => "left as it is; booting dirty; next: see docs/VAULT.md",
+            Self::Vault { .. } => "booting dirty; next: see docs/VAULT.md",
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Call(what, errno) => {
-                let next = advice(*errno);
-                write!(f, "{what}: {errno:?}; state cannot be kept; next: {next}")
-            }
-            Self::Mount(what, errno) => {
-                let next = advice(*errno);
-                write!(f, "mount {what}: {errno:?}; booting dirty; next: {next}")
-            }
-            Self::Damaged(what, why) => write!(f, "{what}: {why}; {DIRTY}"),
-            Self::Unfit(what, why) => {
-                write!(
-                    f,
-                    "{what}: {why}; nothing recorded; next: correct the value"
-                )
-            }
-            Self::Full(what) => {
-                let rest = "not recorded; next: reuse one of them";
-                write!(f, "{what}: 256 others are recorded; {rest}")
-            }
+            Self::Call(what, errno) => write!(f, "{what}: {errno:?}")?,
+            Self::Mount(what, errno) => write!(f, "mount {what}: {errno:?}")?,
+            Self::Damaged(what, why) | Self::Unfit(what, why) => write!(f, "{what}: {why}")?,
+            Self::Full(what) => write!(f, "{what}: 256 others are recorded")?,
             Self::Newer { version, known } => {
-                let rest = "the newest known; left untouched; next: boot the newer Spine";
-                write!(
-                    f,
-                    "open state.db: schema {version} is newer than {known}, {rest}"
-                )
+                let known = format!("{known}, the newest known");
+                write!(f, "open state.db: schema {version} is newer than {known}")?;
             }
             Self::Short { free, need } => {
-                let rest = "left untouched; next: free space on /persist";
-                write!(f, "open state.db: {free} bytes free, {need} needed; {rest}")
+                write!(f, "open state.db: {free} bytes free, {need} needed")?;
             }
             Self::Aside(name, count) => {
-                let rest = "state cannot be kept; next: copy and remove them on another machine";
-                let why = format!("{count} damaged ones are kept already");
-                write!(f, "set aside {name}: {why}; {rest}")
+                write!(f, "set aside {name}: {count} damaged ones are kept already")?;
             }
-            Self::Unbaked(path, why) => {
-                let rest = "no room starts; next: rebuild the Spine";
-                write!(f, "read {path}: {why}; {rest}")
+            Self::Unbaked(path, why) => write!(f, "read {path}: {why}")?,
+            Self::Gate(room, errno) => write!(f, "gate {room}: {errno:?}")?,
+            Self::NotOpen => write!(f, "/persist: not open")?,
+            Self::Unknown => write!(f, "keeper: unknown request")?,
+            Self::NoDisk(name, lost) => write!(f, "find {name}: {lost}")?,
+            Self::Vault { verb, object, why } => write!(f, "{verb} {object}: {why}")?,
+        }
+        write!(f, "; {}", self.rest())?;
+        match self {
+            Self::Call(_, errno) | Self::Mount(_, errno) => {
+                write!(f, "; next: {}", advice(*errno))
             }
-            Self::Gate(room, errno) => write!(f, "gate {room}: {errno:?}; next: try again"),
-            Self::NotOpen => f.write_str("/persist: not open; not done; next: open it first"),
-            Self::Unknown => {
-                f.write_str("keeper: unknown request; not done; next: report this text")
-            }
-            Self::NoDisk(name, lost) => {
-                let next = lost.next();
-                write!(f, "find {name}: {lost}; booting dirty; next: {next}")
-            }
-            Self::Vault { verb, object, why } => {
-                let then = match *verb {
-                    "seal" => "not sealed to this Spine",
-                    "look at" => "left as it is; booting dirty",
-                    _ => "booting dirty",
-                };
-                let next = "see docs/VAULT.md";
-                write!(f, "{verb} {object}: {why}; {then}; next: {next}")
-            }
+            Self::NoDisk(_, lost) => write!(f, "; next: {}", lost.next()),
+            _ => Ok(()),
         }
     }
 }

@@ -250,16 +250,16 @@ impl Persist {
 
     /// Goes on after an error, so that one failure costs one thing; the first one is reported.
     fn close(self, how: &str, now: u64) -> Result<Reply, Error> {
-        let kept = self.db.map_or(Ok(()), |db| {
+        let closed = self.db.map_or(Ok(()), |db| {
             let (floor, seed) = (db.answer(&Request::Clock(now)), entropy::replace(&db));
             floor.and(seed).and(db.close())
         });
-        let word = if kept.is_ok() { "clean" } else { "unclean" };
+        let word = if closed.is_ok() { "clean" } else { "unclean" };
         let end = format!("end: {word} {how}");
         let end = self.log.and_then(|mut log| log.append(&[end]));
         let synced = File::open(&self.dir).and_then(|dir| Ok(syncfs(dir)?));
         let synced = synced.map_err(at("sync /persist"));
-        kept.and(synced).and(end).map(|_| Reply::Done)
+        closed.and(synced).and(end).map(|_| Reply::Done)
     }
 }
 

@@ -136,9 +136,9 @@ impl Account {
         let no_bytes = free.saturating_sub(self.disk.reserve) < bytes;
         let no_files = now.files() > 0 && now.files_free() <= self.disk.reserved_files;
         if no_bytes || no_files {
-            let (reserve, kept) = (self.disk.reserve, self.disk.reserved_files);
+            let (reserve, files) = (self.disk.reserve, self.disk.reserved_files);
             return Err(format!(
-                "full: the disk has {free} bytes and {} files free, of which {reserve} and {kept} are the log's; next: drop something, or attach a larger disk",
+                "full: the disk has {free} bytes and {} files free, of which {reserve} and {files} are the log's; next: drop something, or attach a larger disk",
                 now.files_free()
             ));
         }

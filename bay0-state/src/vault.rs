@@ -11,7 +11,7 @@
 //!
 //! | key slot | what opens it |
 //! | --- | --- |
-//! | 0 | the recovery key, told once, when the vault is made: 128 bits at random |
+//! | 0 | the recovery key, shown once, when the vault is made: 128 bits at random |
 //! | 1 | the passphrase followed by 64 digits that the TPM gives back to the Spine they were sealed for ([`crate::tpm`]) |
 //!
 //! It is the keeper who asks, so a passphrase is never in PID 1's memory; nothing here has a deadline while a person thinks. The disk
@@ -90,13 +90,13 @@ const WRONG: i32 = 2;
 const TPM: Duration = Duration::from_secs(30);
 /// Random bytes of a recovery key.
 const RECOVERY: usize = 16;
-/// Groups that its digits are told in, and digits of each.
+/// Groups of its digits, and digits of each.
 const GROUPS: usize = 4;
 const GROUP: usize = 8;
 /// Random bytes that the TPM keeps.
 const SEALED: usize = 32;
-/// More than the TPM's child tells.
-const TOLD: usize = 8192;
+/// More than the answer of the TPM's child has, in bytes.
+const ANSWER: usize = 8192;
 const CONSOLE: &str = "/dev/console";
 const RESEAL: &str = "type RESEAL to seal it to this Spine, anything else to go on> ";
 const ALONE: &str = "the passphrase alone opens it; next: go on, or see docs/VAULT.md";
@@ -322,7 +322,7 @@ impl Sealed {
     fn bind(&self, device: &str, recovery: &Secret, passphrase: &Secret) -> Result<(), Error> {
         match start(&format!("{KILL} {device} 1"), &[], UNLOCK).map_err(failed("seal", device))? {
             (0 | NONE, _) => {}
-            (code, told) => return Err(failed("seal", device)(format!("exit {code}, {told}"))),
+            (code, output) => return Err(failed("seal", device)(format!("exit {code}, {output}"))),
         }
         run("seal", IMPORT, device, &self.token.0, UNLOCK)?;
         let keys = [&recovery.0, b"\n".as_slice(), &passphrase.0, &self.part.0].concat();
@@ -350,17 +350,17 @@ fn alone() -> io::Result<()> {
     confine(Rights::Look)
 }
 
-/// Has a child ask the TPM, which may hang; what it told, or why it could not.
+/// Has a child ask the TPM, which may hang; its answer, or why there is none.
 fn by_tpm(work: impl FnOnce() -> io::Result<String>) -> Result<Secret, String> {
-    let tell = || match alone().and_then(|()| work()) {
-        Ok(told) => format!("+{told}"),
+    let work = || match alone().and_then(|()| work()) {
+        Ok(answer) => format!("+{answer}"),
         Err(why) => format!("-{why}"),
     };
-    let teller = spawn_teller(&[], tell).map_err(|errno| errno.to_string())?;
+    let teller = spawn_teller(&[], work).map_err(|errno| errno.to_string())?;
     ended(&teller.child, TPM).ok_or("it does not answer")?;
-    let mut told = Secret(Vec::with_capacity(TOLD));
-    let _ = (&teller.pipe).read_to_end(&mut told.0);
-    match told.0.split_first() {
+    let mut answer = Secret(Vec::with_capacity(ANSWER));
+    let _ = (&teller.pipe).read_to_end(&mut answer.0);
+    match answer.0.split_first() {
         Some((b'+', rest)) => Ok(Secret(rest.to_vec())),
         Some((_, why)) => Err(String::from_utf8_lossy(why).into_owned()),
         None => Err("no answer".to_owned()),
@@ -395,11 +395,11 @@ fn is_recovery(typed: &Secret) -> bool {
 /// What is on a disk, by a child that reads it.
 fn look(device: &str) -> Result<Kind, Error> {
     for (limit, deep) in [(LOOK, false), (SEARCH, true)] {
-        let look = || Kind::tell(alone().and_then(|()| content::look(device, deep)));
+        let look = || Kind::encode(alone().and_then(|()| content::look(device, deep)));
         let looked = spawn_teller(&[], look).ok();
-        let told = looked.filter(|teller| ended(&teller.child, limit).is_some());
-        let told = told.and_then(|teller| read_to_string(&teller.pipe).ok());
-        let kind = Kind::told(told.as_deref().unwrap_or_default());
+        let looked = looked.filter(|teller| ended(&teller.child, limit).is_some());
+        let found = looked.and_then(|teller| read_to_string(&teller.pipe).ok());
+        let kind = Kind::decode(found.as_deref().unwrap_or_default());
         // A disk whose ends are empty may have something in between.
         match kind.map_err(failed("look at", device))? {
             Kind::Blank if !deep => {}
@@ -479,13 +479,13 @@ fn run(
     match start(&format!("{tool} {device}"), input, limit).map_err(failed(verb, device))? {
         (0, _) => Ok(true),
         (WRONG, _) if [OPEN, TEST].contains(&tool) => Ok(false),
-        (code, told) => Err(failed(verb, device)(format!("exit {code}, {told}"))),
+        (code, output) => Err(failed(verb, device)(format!("exit {code}, {output}"))),
     }
 }
 
 /// Runs a program, which reads `input`, at most `limit` long; its exit code and its last line.
 fn start(words: &str, input: &[u8], limit: Duration) -> io::Result<(i32, String)> {
-    let ((stdin, feed), (hear, tell)) = (pipe2(OFlag::O_CLOEXEC)?, pipe2(OFlag::O_CLOEXEC)?);
+    let ((stdin, feed), (output, stdout)) = (pipe2(OFlag::O_CLOEXEC)?, pipe2(OFlag::O_CLOEXEC)?);
     // Less than a pipe holds: nobody has to read it yet.
     File::from(feed).write_all(input)?;
     let words: Vec<_> = words
@@ -495,13 +495,13 @@ fn start(words: &str, input: &[u8], limit: Duration) -> io::Result<(i32, String)
     let child = spawn(
         None,
         CloneFlags::empty(),
-        &[stdin.as_raw_fd(), tell.as_raw_fd()],
+        &[stdin.as_raw_fd(), stdout.as_raw_fd()],
         || {
             // It ends with the keeper, if that dies first.
             let ready = set_pdeathsig(SIGKILL)
                 .and(dup2_stdin(&stdin))
-                .and(dup2_stdout(&tell))
-                .and(dup2_stderr(&tell));
+                .and(dup2_stdout(&stdout))
+                .and(dup2_stderr(&stdout));
             let path = words.first().ok_or(Errno::ENOENT);
             let _ = ready
                 .and(path)
@@ -509,10 +509,10 @@ fn start(words: &str, input: &[u8], limit: Duration) -> io::Result<(i32, String)
             -1
         },
     )?;
-    drop(tell);
+    drop(stdout);
     let code = ended(&child, limit).ok_or(Errno::ETIMEDOUT)?;
-    let told = read_to_string(File::from(hear))?;
-    Ok((code, told.lines().last().unwrap_or("silent").to_owned()))
+    let output = read_to_string(File::from(output))?;
+    Ok((code, output.lines().last().unwrap_or("silent").to_owned()))
 }
 
 /// Waits until a child has ended, at most `limit`, and reaps it; its exit code, or -1.

@@ -57,11 +57,11 @@ fn c07_what_a_child_tells_is_what_it_has_seen() {
     let others = [known("a boot sector", 7), Kind::Other(What::Data(9))];
     let kinds = [Kind::Luks, Kind::Ext4, Kind::Blank].into_iter();
     for kind in kinds.chain(others) {
-        assert_eq!(Kind::told(&Kind::tell(Ok(kind.clone()))), Ok(kind));
+        assert_eq!(Kind::decode(&Kind::encode(Ok(kind.clone()))), Ok(kind));
     }
-    let error = Kind::told(&Kind::tell(Err(io::ErrorKind::UnexpectedEof.into())));
+    let error = Kind::decode(&Kind::encode(Err(io::ErrorKind::UnexpectedEof.into())));
     assert_eq!(error, Err("unexpected end of file".to_owned()));
-    assert_eq!(Kind::told(""), Err("no answer".to_owned()));
+    assert_eq!(Kind::decode(""), Err("no answer".to_owned()));
 }
 
 #[test]
