@@ -38,9 +38,12 @@ impl Layout {
     pub fn find() -> Layout {
         let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
             .unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        // Whichever crate's it is: all of the host's side are in this folder.
+        let mut folders = Path::new(&manifest).ancestors();
+        let host_side = folders.find(|folder| folder.ends_with("xtask"));
         Layout {
-            root: Path::new(&manifest)
-                .parent()
+            root: host_side
+                .and_then(Path::parent)
                 .unwrap_or(Path::new("."))
                 .to_owned(),
         }
