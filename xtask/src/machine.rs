@@ -23,9 +23,11 @@ use tempfile::TempDir;
 
 use crate::qmp::Qmp;
 use crate::tpm;
-pub use config::{Accel, BASE_APPEND, CARD, Firmware, MachineConfig, command_line, virtio_drive};
+pub use config::{Accel, CARD, Firmware, MachineConfig, virtio_drive};
 use console::{Console, Found};
 
+/// Longest wait for anything a guest does by itself: an emulated machine on a host with more to do than cores.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 /// How many of the last console lines an error shows.
 const TAIL_LINES: usize = 20;
 /// How often a wait for the end of QEMU looks.

@@ -63,7 +63,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::accel::Choice;
 use crate::layout::Layout;
-use crate::roomdisk::Set;
+use crate::roomdisk::{Rooms, Set};
 use crate::soil::Soil;
 use crate::spine::Profile;
 
@@ -220,19 +220,6 @@ struct QemuArgs {
     update: Option<PathBuf>,
     #[command(flatten)]
     rooms: Rooms,
-}
-
-#[derive(Args, Clone, Debug)]
-struct Rooms {
-    /// Images of rooms: a list like busybox,dev or none, remembered in build/rooms.set [default: those of that set, at first busybox]
-    #[arg(long, value_name = "LIST", value_parser = Set::parse)]
-    rooms: Option<Set>,
-}
-
-impl Rooms {
-    fn choose(&self, layout: &Layout, least: &str) -> Result<Set> {
-        roomdisk::choose(layout, self.rooms.as_ref(), least)
-    }
 }
 
 /// Exit code of a command that could not do its work: a wrong option, a failed set-up or build. 1 and 2 are verdicts of

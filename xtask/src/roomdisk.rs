@@ -89,6 +89,24 @@ impl fmt::Display for Set {
     }
 }
 
+/// What a command takes that says which images of rooms there are.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Rooms {
+    /// Images of rooms: a list like busybox,dev or none, remembered in build/rooms.set [default: those of that set, at first busybox]
+    #[arg(long, value_name = "LIST", value_parser = Set::parse)]
+    pub rooms: Option<Set>,
+}
+
+impl Rooms {
+    /// [`choose`] for these.
+    ///
+    /// # Errors
+    /// As [`choose`].
+    pub fn choose(&self, layout: &Layout, least: &str) -> Result<Set> {
+        choose(layout, self.rooms.as_ref(), least)
+    }
+}
+
 /// The images of a command: those asked for, which are the set from then on; else those of the set and `least`, with what the disk that is
 /// there has besides.
 ///

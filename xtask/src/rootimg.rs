@@ -2,6 +2,7 @@
 //! that say what matches. It is made in this process, because the container that assembles has no other program.
 
 use std::io::Cursor;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use backhand::compression::{CompressionOptions, Compressor, Zstd};
@@ -9,9 +10,12 @@ use backhand::{FilesystemCompressor, FilesystemWriter, NodeHeader};
 use sha2::{Digest, Sha256};
 
 use crate::assemble::{Entry, Kind};
-use crate::machine::BASE_APPEND;
 use crate::stamp;
 use crate::verity::{BLOCK, Tree};
+
+/// Kernel arguments every boot of a Spine has. `panic=1`: a machine whose PID 1 died reboots after one second.
+pub const BASE_APPEND: &str =
+    "console=ttyS0,115200 rdinit=/sbin/init panic=1 loglevel=4 printk.devkmsg=on";
 
 /// Mode bits that a file of the Spine may have: nothing is set-uid or set-gid (C01).
 const PERMISSIONS: u32 = 0o777;
@@ -43,6 +47,15 @@ impl Root {
             command_line,
         })
     }
+}
+
+/// The line that was made for an initramfs; [`BASE_APPEND`] for one that is no Spine's.
+pub fn command_line(initrd: &Path) -> String {
+    let made = std::fs::read_to_string(initrd.with_extension("cmdline"));
+    made.map_or_else(
+        |_| BASE_APPEND.to_owned(),
+        |line| line.trim_end().to_owned(),
+    )
 }
 
 /// One file system in one order, with one owner and one time.

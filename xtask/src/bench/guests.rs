@@ -20,9 +20,8 @@ use regex::Regex;
 
 use crate::accel::{self, Choice};
 use crate::layout::{Layout, Spine};
-use crate::machine::{Accel, Machine, MachineConfig, virtio_drive};
+use crate::machine::{Accel, Machine, MachineConfig, PATIENCE, virtio_drive};
 use crate::soil::Soil;
-use crate::vm::lab::PATIENCE;
 use crate::{host, persist, roomdisk, smoke, spine};
 
 /// A storm takes the slowest peer half a minute on an idle machine.

@@ -2,11 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::rootimg::command_line;
 use crate::tpm;
-
-/// Kernel arguments every boot of a Spine has. `panic=1`: a machine whose PID 1 died reboots after one second.
-pub const BASE_APPEND: &str =
-    "console=ttyS0,115200 rdinit=/sbin/init panic=1 loglevel=4 printk.devkmsg=on";
 
 /// A network card with QEMU's user network behind it, without a program to start machines from it.
 pub const CARD: [&str; 4] = [
@@ -168,15 +165,6 @@ impl Firmware {
         }
         args
     }
-}
-
-/// The line that was made for an initramfs; [`BASE_APPEND`] for one that is no Spine's.
-pub fn command_line(initrd: &Path) -> String {
-    let made = std::fs::read_to_string(initrd.with_extension("cmdline"));
-    made.map_or_else(
-        |_| BASE_APPEND.to_owned(),
-        |line| line.trim_end().to_owned(),
-    )
 }
 
 /// A `-drive` value for a raw image as a virtio disk. `id` is its name for QMP (`block_set_io_throttle`), `extra` ends

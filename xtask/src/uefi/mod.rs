@@ -23,10 +23,11 @@ use crate::host;
 use crate::layout::{Layout, Spine};
 use crate::lock::Lock;
 use crate::persist;
+use crate::roomdisk::{self, Rooms};
 use crate::soil::Soil;
+use crate::spine;
 use crate::stamp::{self, Inputs};
 use crate::turn;
-use crate::{Rooms, roomdisk, spine};
 use keys::{Keys, Pair};
 
 /// Programs and files of the host that a signed disk is made and booted with.

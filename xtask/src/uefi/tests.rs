@@ -6,7 +6,7 @@ use bay0_persona::gpt;
 
 use super::keys::{self, Keys};
 use super::*;
-use crate::machine::{BASE_APPEND, command_line};
+use crate::rootimg::{BASE_APPEND, command_line};
 
 const EPOCH: u32 = 1_700_000_000;
 const MIB: u64 = 1 << 20;
@@ -256,6 +256,13 @@ fn tree(dir: &Path) -> Layout {
     layout
 }
 
+/// `cargo xtask disk`, to read its options with.
+#[derive(clap::Parser)]
+struct Command {
+    #[command(flatten)]
+    args: DiskArgs,
+}
+
 #[test]
 fn u04_what_is_for_a_new_disk_is_refused_for_one_that_is_there() {
     let dir = tempfile::tempdir().unwrap();
@@ -265,11 +272,8 @@ fn u04_what_is_for_a_new_disk_is_refused_for_one_that_is_there() {
         ("--size", vec!["--size", "1M"]),
         ("--vault", vec!["--vault"]),
     ] {
-        let args = [vec!["xtask", "disk"], more].concat();
-        let args = <crate::Cli as clap::Parser>::try_parse_from(args).unwrap();
-        let crate::Task::Disk(args) = args.command else {
-            panic!("another task");
-        };
+        let args = [vec!["disk"], more].concat();
+        let Command { args } = clap::Parser::try_parse_from(args).unwrap();
         let refused = make_disk(&layout, &args).unwrap_err().to_string();
         assert_eq!(
             refused,

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::pe;
 use crate::host;
 use crate::layout::Spine;
-use crate::machine::command_line;
+use crate::rootimg::command_line;
 
 /// Kernel and Spine together, in bytes (T10).
 pub const LIMIT: u64 = 40_000_000;

@@ -16,14 +16,13 @@ use tempfile::TempDir;
 use super::chain;
 use super::disk::Disk;
 use crate::layout::Spine;
+pub use crate::machine::PATIENCE;
 use crate::machine::{Accel, Machine, MachineConfig};
 use crate::roomdisk::Set;
 use crate::smoke::SUMMARY;
 use crate::soil::Soil;
 use crate::uefi::keys::Keys;
 
-/// Longest wait for anything a guest does by itself: an emulated machine on a host with more to do than cores.
-pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Size of a scenario's disk in MiB: room for four files of the log, small enough to copy at every cut.
 pub const DISK_MIB: u64 = 64;
 const PROMPT: &str = "bay0> ";
