@@ -4,7 +4,7 @@
 # Happens: fatfs gives both a long name as well, so a long-name entry comes first where `.` must be. fsck.vfat finds the folder damaged and
 # offers to rename and delete entries in it. Files made beside it are fine, and mtools, Linux and fatfs itself read the folder, so only a
 # check of the whole volume shows it.
-# Relies on it: xtask/src/uefi/slot.rs writes the file system of a slot with mtools, whose folders pass the check.
+# Relies on it: xtask/factory/src/uefi/slot.rs writes the file system of a slot with mtools, whose folders pass the check.
 set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -2,7 +2,7 @@
 # Expected: with --sparse --hole-detection=raw GNU tar scans the whole file and leaves out what is zeros, as its manual says of this way.
 # Happens: it scans only a file that has fewer blocks than its size. A file of zeros that is wholly allocated is stored in full; with one
 # hole more at its end, the same zeros are left out all at once.
-# Relies on it: xtask/src/room/records/tests.rs, which has to make real holes before it asks tar for sparse archives.
+# Relies on it: xtask/factory/src/room/records/tests.rs, which has to make real holes before it asks tar for sparse archives.
 set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -4,7 +4,7 @@
 # Happens: it looks at the first four bytes, not at the media type. A zstd stream may begin with a frame to be skipped, and those that pzstd writes
 # all do: skopeo takes such a layer for one that is not compressed, packs it with gzip as well, names it tar+gzip, and ends with 0. Who
 # unpacks what is named finds no tar.
-# Relies on it: xtask/src/room/spool.rs, which knows zstd by either beginning.
+# Relies on it: xtask/factory/src/room/spool.rs, which knows zstd by either beginning.
 set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

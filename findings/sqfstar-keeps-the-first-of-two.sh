@@ -3,8 +3,8 @@
 # describes for --append, and what layers of images count on.
 # Happens: sqfstar keeps the first, says so in one line on its standard error, and ends with 0. An image made of an archive that was appended
 # to holds the old content. A name that is first a file and then a directory ends it with an error, where tar replaces the file.
-# Relies on it: xtask/src/room/pack.rs gives sqfstar one archive in which each path stands once, after all layers were put together in
-# xtask/src/room/tree.rs; layers are never appended to each other and handed over.
+# Relies on it: xtask/factory/src/room/pack.rs gives sqfstar one archive in which each path stands once, after all layers were put together in
+# xtask/factory/src/room/tree.rs; layers are never appended to each other and handed over.
 set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

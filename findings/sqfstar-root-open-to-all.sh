@@ -3,7 +3,7 @@
 # as each other entry does for its folder, and as mksquashfs has it of the same folder.
 # Happens: sqfstar passes over it and ends with 0: the image's root belongs to root, is of the time of packing, and has the mode 0777. With an
 # overlay over such an image, / takes files of every user in it.
-# Relies on it: xtask/src/room/pack.rs, which says mode, owner and time of the root on the command line.
+# Relies on it: xtask/factory/src/room/pack.rs, which says mode, owner and time of the root on the command line.
 set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

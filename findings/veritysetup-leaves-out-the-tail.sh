@@ -3,7 +3,7 @@
 # Happens: the bytes behind the last whole block are left out without a word, and it ends with 0: an image and the same image with more bytes
 # behind it have one root hash. Nor are they in the device that is made of it, which has whole blocks alone. A SquashFS that was written
 # with -nopad has its tables there.
-# Relies on it: xtask/src/verity.rs, which fills up the last block with zeros; its test compares with veritysetup on whole blocks.
+# Relies on it: xtask/factory/src/verity.rs, which fills up the last block with zeros; its test compares with veritysetup on whole blocks.
 set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -1,8 +1,7 @@
-//! What `--help` shows below the options, and the refusal of a filter that names nothing.
+//! What `--help` shows below the options.
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail};
 use clap::Command;
 
 /// By the words of the command, without `cargo xtask`.
@@ -27,44 +26,5 @@ fn below(command: Command, path: &str, examples: &BTreeMap<String, String>) -> C
     match found {
         Some(text) => command.after_help(text),
         None => command,
-    }
-}
-
-/// What has `filter` in its name, of `all`; an error that lists the names if nothing has.
-pub fn matching<'a, T>(
-    what: &str,
-    filter: Option<&str>,
-    all: &'a [(&'static str, T)],
-) -> Result<Vec<&'a (&'static str, T)>> {
-    let chosen: Vec<_> = all
-        .iter()
-        .filter(|(name, _)| filter.is_none_or(|f| name.contains(f)))
-        .collect();
-    if chosen.is_empty() {
-        let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
-        bail!(
-            "no {what} has {:?} in its name; next: one of {}",
-            filter.unwrap_or_default(),
-            names.join(", ")
-        );
-    }
-    Ok(chosen)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_filter_that_names_nothing_is_refused_with_the_names_there_are() {
-        let all = [("boot", 1), ("size", 2)];
-        assert_eq!(matching("group", None, &all).unwrap().len(), 2);
-        assert_eq!(matching("group", Some("oo"), &all).unwrap(), [&("boot", 1)]);
-        assert_eq!(
-            matching("group", Some("nosuch"), &all)
-                .unwrap_err()
-                .to_string(),
-            "no group has \"nosuch\" in its name; next: one of boot, size"
-        );
     }
 }

@@ -10,48 +10,7 @@
     reason = "a tool on a developer's machine: its panic ends a command, not a machine, and its output is its purpose"
 )]
 
-mod accel;
-mod assemble;
-mod bench;
-mod budget;
-mod contained;
-mod count;
-mod fetch;
-mod fuzz;
 mod help;
-mod host;
-mod image;
-mod kernel;
-mod layout;
-mod lock;
-mod machine;
-mod modules;
-mod persist;
-mod pins;
-mod policy;
-mod qemu;
-mod qmp;
-mod repin;
-mod reproduce;
-mod room;
-mod roomdisk;
-mod rootimg;
-mod seccomp;
-mod smoke;
-mod soak;
-mod soil;
-mod spine;
-mod stage;
-mod stamp;
-mod suite;
-mod tidy;
-mod tools;
-mod tpm;
-mod turn;
-mod uefi;
-mod vault;
-mod verity;
-mod vm;
 
 use std::io::{IsTerminal, stdin};
 use std::path::{Path, PathBuf};
@@ -60,6 +19,13 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use factory::{
+    contained, host, layout, persist, pins, policy, repin, reproduce, room, roomdisk, soil, spine,
+    stage, uefi,
+};
+use house::{budget, suite, tidy};
+use machines::{accel, machine, qemu, smoke, vault};
+use scenarios::{fuzz, soak, vm};
 
 use crate::accel::Choice;
 use crate::layout::Layout;

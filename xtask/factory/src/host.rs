@@ -31,45 +31,82 @@ impl Tool {
     }
 }
 
-// What each is for, and what brings it, stands in the list.
+// What brings each stands in the list.
+
+/// Boots the Spine.
 pub const TOOL_QEMU: Tool = tool(QEMU);
+/// Makes `/persist`.
 pub const TOOL_MKE2FS: Tool = tool("mke2fs");
+/// Writes `modules.dep`.
 pub const TOOL_DEPMOD: Tool = tool("depmod");
+/// Fetches Alpine's files.
 pub const TOOL_CURL: Tool = tool("curl");
+/// Compiles SQLite and links a static file.
 pub const TOOL_CC: Tool = tool("cc");
+/// Compiles libFuzzer.
 pub const TOOL_CXX: Tool = tool("c++");
+/// Knows which files are the sources, for the second build of `reproduce`.
 pub const TOOL_GIT: Tool = tool("git");
+/// Starts tests as another user, where root runs them.
 pub const TOOL_SETPRIV: Tool = tool("setpriv");
+/// A runtime that `bay0-reconcile` asks; its tests that need root ask a real one.
 pub const TOOL_PODMAN: Tool = tool("podman");
+/// What podman runs containers with where cgroups are hybrid.
 pub const TOOL_RUNC: Tool = tool("runc");
+/// What an import is compared with in the tests.
 pub const TOOL_UMOCI: Tool = tool("umoci");
+/// Writes the archives of other tools in the tests.
 pub const TOOL_SKOPEO: Tool = tool("skopeo");
+/// Peers of rooms in `bench`.
 pub const TOOL_BWRAP: Tool = tool("bwrap");
+/// A peer of rooms in `bench`.
 pub const TOOL_CRUN: Tool = tool("crun");
+/// A peer of bay0's in `bench`, and a container's only program in the tests with podman.
 pub const TOOL_BUSYBOX: Tool = tool("busybox");
+/// A peer of bay0's in `bench`.
 pub const TOOL_TINI: Tool = tool("tini-static");
+/// Writes room images.
 pub const TOOL_SQFSTAR: Tool = tool("sqfstar");
+/// Builds the hardened kernel, with what follows.
 pub const TOOL_MAKE: Tool = tool("make");
+/// The kernel's makefiles ask for it by this name.
 pub const TOOL_GCC: Tool = tool("gcc");
+/// Makes the reader of the kernel's configuration.
 pub const TOOL_FLEX: Tool = tool("flex");
+/// Another half of it.
 pub const TOOL_BISON: Tool = tool("bison");
+/// Works out the kernel's table of times.
 pub const TOOL_BC: Tool = tool("bc");
+/// Packs the kernel.
 pub const TOOL_ZSTD: Tool = tool("zstd");
+/// Writes some of the kernel's assembler.
 pub const TOOL_PERL: Tool = tool("perl");
+/// What the kernel's `objtool` reads object files with: a header, found by its path.
 pub const TOOL_LIBELF: Tool = tool("/usr/include/gelf.h");
+/// Makes hash trees too; ours must be the same.
 pub const TOOL_VERITYSETUP: Tool = tool("veritysetup");
+/// A TPM for machines.
 pub const TOOL_SWTPM: Tool = tool("swtpm");
+/// Puts a Debian root together.
 pub const TOOL_MMDEBSTRAP: Tool = tool("mmdebstrap");
+/// Lists an archive of packages, in tests.
 #[cfg(test)]
 pub const TOOL_FTPARCHIVE: Tool = tool("apt-ftparchive");
+/// Signs that list.
 #[cfg(test)]
 pub const TOOL_GPG: Tool = tool("gpg");
+/// Makes packages there.
 #[cfg(test)]
 pub const TOOL_DPKG: Tool = tool("dpkg-deb");
+/// Makes keys.
 pub const TOOL_OPENSSL: Tool = tool("openssl");
+/// Signs what the firmware verifies, and brings `sbverify`.
 pub const TOOL_SBSIGN: Tool = tool("sbsign");
+/// Writes the FAT of a slot.
 pub const TOOL_MTOOLS: Tool = tool("mformat");
+/// What a Spine is put behind for the firmware to start it.
 pub const TOOL_STUB: Tool = tool("/usr/lib/systemd/boot/efi/linuxx64.efi.stub");
+/// UEFI for QEMU. Other distributions than Debian have it elsewhere.
 pub const TOOL_OVMF: Tool = tool("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd");
 
 const MANAGERS: [(&str, &[&str]); 4] = [
@@ -207,7 +244,7 @@ fn plan(
             .collect()
     };
     let known: BTreeMap<String, BTreeMap<String, String>> =
-        toml::from_str(PACKAGES).context("parse xtask/src/host.toml")?;
+        toml::from_str(PACKAGES).context("parse xtask/factory/src/host.toml")?;
     let brings = |tool: &str| known.get(tool).and_then(|by| by.get(program));
     let packages = names
         .iter()

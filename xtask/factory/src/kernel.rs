@@ -23,8 +23,8 @@ use config::Config;
 
 /// What the kernel is made with, apart from Kconfig's own defaults.
 const FRAGMENTS: [&str; 2] = [
-    include_str!("../kernel/spine.config"),
-    include_str!("../kernel/hardening.config"),
+    include_str!("../../kernel/spine.config"),
+    include_str!("../../kernel/hardening.config"),
 ];
 /// The code whose change may change the kernel.
 const RECIPE: [&[u8]; 2] = [

@@ -10,7 +10,7 @@ use syn::{Attribute, ItemFn, Macro, Meta};
 use super::Tree;
 
 /// The one file whose `scenarios!` is the table.
-const TABLE: &str = "xtask/src/vm/mod.rs";
+const TABLE: &str = "xtask/scenarios/src/vm/mod.rs";
 
 /// The names of all tests and scenarios, and the files that could not be read for them.
 pub fn names(tree: &Tree) -> (BTreeSet<String>, Vec<String>) {

@@ -14,18 +14,18 @@ const FOLDER: &str = "bay0-persona/policies/seccomp";
 const PROFILES: [(&str, &str); 3] = [
     (
         "strict",
-        include_str!("../../../bay0-persona/policies/seccomp/strict.toml"),
+        include_str!("../../../../bay0-persona/policies/seccomp/strict.toml"),
     ),
     (
         "standard",
-        include_str!("../../../bay0-persona/policies/seccomp/standard.toml"),
+        include_str!("../../../../bay0-persona/policies/seccomp/standard.toml"),
     ),
     (
         "workshop",
-        include_str!("../../../bay0-persona/policies/seccomp/workshop.toml"),
+        include_str!("../../../../bay0-persona/policies/seccomp/workshop.toml"),
     ),
 ];
-const REFUSED: &str = include_str!("../../../bay0-persona/policies/seccomp/refused.toml");
+const REFUSED: &str = include_str!("../../../../bay0-persona/policies/seccomp/refused.toml");
 
 /// Calls and why.
 pub type Reasons = BTreeMap<String, String>;

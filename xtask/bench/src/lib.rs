@@ -1,5 +1,15 @@
 //! `cargo xtask bench`: how fast and how small, each figure beside a peer or the least that does the same work, both measured in
 //! this run by turns. It informs: a target that is missed is shown as missed and fails nothing, and no test asserts a time.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unreachable,
+    clippy::disallowed_methods,
+    reason = "a tool on a developer's machine: its panic ends a command, not a machine, and its output is its purpose"
+)]
 
 mod guests;
 mod report;
@@ -19,12 +29,13 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::accel::Choice;
-use crate::help;
-use crate::host;
 use crate::layout::Layout;
 use crate::lock::Lock;
-use crate::{persist, spine};
+use factory::help;
+// By these names the modules know them.
+use factory::{host, layout, lock, persist, roomdisk, seccomp, soil, spine, tools, uefi};
 use guests::{Boot, Guests};
+use machines::{accel, machine, smoke};
 use report::{Figure, Target};
 
 /// Samples on the host for each run: they are short, and the host is noisy.

@@ -10,7 +10,7 @@ use super::guests::{Guests, PROGRAM, program};
 use super::report::{Figure, Target};
 use crate::host;
 use crate::machine::{Machine, virtio_drive};
-use crate::{tools, vault};
+use crate::tools;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What Argon2 takes, and the machine.
@@ -35,7 +35,7 @@ pub fn vault(guests: &Guests, runs: usize) -> Result<Vec<Figure>> {
     host::need(&[host::TOOL_BUSYBOX])?;
     let disk = guests.dir.join("vault.img");
     let config = guests.config("bay0", "/sbin/init", MEMORY_MIB, "");
-    vault::make(&config, &disk, BYTES, WORDS.as_bytes())?;
+    machines::vault::make(&config, &disk, BYTES, WORDS.as_bytes())?;
     let busybox = program("busybox")?;
     let tools = tools::files(&tools::prepare(&guests.layout)?)?;
     let tools: Vec<_> = tools

@@ -96,7 +96,7 @@ impl Layout {
 
     /// Policies that the test build has beside the shipped ones.
     pub fn test_policies(&self) -> PathBuf {
-        self.root.join("xtask/src/vm/policies")
+        self.root.join("xtask/scenarios/src/vm/policies")
     }
 
     /// The compiled policies of a build.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::config::Config;
 
-const LIST: &str = include_str!("../../kernel/hardening.toml");
+const LIST: &str = include_str!("../../../kernel/hardening.toml");
 
 /// The list: expectations by theme, and the findings that remain.
 #[derive(Debug, Deserialize)]

@@ -30,6 +30,7 @@ use anyhow::{Context, Result};
 use regex::Regex;
 use serde::Deserialize;
 
+use crate::budget::sources;
 use crate::layout::Layout;
 use code::Crate;
 
@@ -41,6 +42,15 @@ const RUNTIME: [&str; 6] = [
     "bay0-umbilical",
     "bay0-reconcile",
     "bay0-validate",
+];
+/// The folders of the host's side. Nothing of it ships; documents may name its constants.
+pub(crate) const HOST_SIDE: [&str; 6] = [
+    "xtask",
+    "xtask/bench",
+    "xtask/factory",
+    "xtask/house",
+    "xtask/machines",
+    "xtask/scenarios",
 ];
 const FAILURES: &str = "docs/FAILURE-MODES.md";
 /// Fixed characters that make a string worth recognising.
@@ -116,10 +126,13 @@ pub fn command(layout: &Layout) -> Result<u8> {
 pub fn problems(tree: &Tree) -> Result<Vec<String>> {
     let crates = RUNTIME
         .iter()
-        .chain(&["xtask"])
-        .map(|name| code::read(tree, name))
+        .chain(&HOST_SIDE)
+        .map(|folder| code::read(tree, folder))
         .collect::<Result<Vec<_>>>()?;
-    let runtime: Vec<&Crate> = crates.iter().filter(|c| c.name != "xtask").collect();
+    let runtime: Vec<&Crate> = crates
+        .iter()
+        .filter(|c| RUNTIME.contains(&c.name.as_str()))
+        .collect();
     Ok([
         messages(tree, &runtime),
         stale(tree, &runtime),
@@ -224,7 +237,10 @@ fn in_order(line: &str, fragments: &[String]) -> bool {
 }
 
 fn numbers(tree: &Tree, crates: &[Crate]) -> Result<Vec<String>> {
-    let cited = Regex::new(r"\(`((?:bay0\w*|xtask)(?:::\w+)*::[A-Z][A-Z0-9_]*)`\)")?;
+    let host_side = HOST_SIDE.map(sources::name).join("|");
+    let cited = Regex::new(&format!(
+        r"\(`((?:bay0\w*|{host_side})(?:::\w+)*::[A-Z][A-Z0-9_]*)`\)"
+    ))?;
     let stated = Regex::new(r"`([^`]+)`(?: (\w+)[^`|]{0,40})? $")?;
     let mut found = Vec::new();
     for (path, text) in tree.ending(".md") {

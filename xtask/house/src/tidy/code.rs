@@ -51,11 +51,11 @@ impl Value {
     }
 }
 
-/// Reads a crate; one that is not there is empty.
-pub fn read(tree: &Tree, name: &str) -> Result<Crate> {
+/// Reads the crate in a folder; one that is not there is empty.
+pub fn read(tree: &Tree, folder: &str) -> Result<Crate> {
     Ok(Crate {
-        name: name.to_owned(),
-        modules: sources::read(&|path| tree.0.get(path).cloned(), name, &LEFT_OUT)?,
+        name: sources::name(folder).to_owned(),
+        modules: sources::read(&|path| tree.0.get(path).cloned(), folder, &LEFT_OUT)?,
     })
 }
 

@@ -10,7 +10,7 @@ use super::lab::{Build, Lab};
 use crate::machine::CARD;
 
 /// The declaration itself.
-const WORKSPACE: &str = include_str!("../../../Cargo.toml");
+const WORKSPACE: &str = include_str!("../../../../Cargo.toml");
 /// Bits of the capabilities that anything is declared to keep (`linux/capability.h`).
 const CAPABILITIES: [(&str, u32); 6] = [
     ("DAC_OVERRIDE", 1),

@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::accel::Choice;
 use crate::fuzz;
-use crate::help;
 use crate::layout::Layout;
 use crate::soil::Soil;
 use crate::vm::lab::{Bench, Lab};
 use crate::vm::rng::Rng;
 use crate::vm::{self, again, cuts};
+use factory::help;
 
 /// How long a topic has its turn before the next one.
 const TURN: Duration = Duration::from_secs(10);

@@ -251,9 +251,9 @@ fn a_requirement_without_a_test_and_a_test_that_is_only_claimed_are_found() {
 fn a_name_shows_a_requirement_only_where_something_runs() {
     let names = |path: &str, code: &str| !lacks(&tree(&[(path, code)]), "h14");
     let table = "scenarios! { boots::h14_row: \"a promise\", }";
-    assert!(names("xtask/src/vm/mod.rs", table));
+    assert!(names("xtask/scenarios/src/vm/mod.rs", table));
     let with_image = "scenarios! { boots::h14_row [\"dev\"]: \"a promise\", }";
-    assert!(names("xtask/src/vm/mod.rs", with_image));
+    assert!(names("xtask/scenarios/src/vm/mod.rs", with_image));
     assert!(names(
         "a.rs",
         "proptest! { #![cases(9)] /// Says.\n #[test]\n fn h14_any(x in 0..9) {} }"
@@ -265,7 +265,10 @@ fn a_name_shows_a_requirement_only_where_something_runs() {
         ("a.rs", "m! { #[test] fn h14_of_another_macro() {} }"),
         ("a.rs", "proptest! { fn h14_unmarked(x in 0..9) {} }"),
         ("a.rs", table),
-        ("xtask/src/vm/mod.rs", "// boots::h14_row: \"a promise\","),
+        (
+            "xtask/scenarios/src/vm/mod.rs",
+            "// boots::h14_row: \"a promise\",",
+        ),
     ] {
         assert!(!names(path, code), "{path}: {code}");
     }

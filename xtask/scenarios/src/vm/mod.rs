@@ -4,16 +4,16 @@
 //! [`SCENARIOS`]. It gets a [`lab::Lab`], boots what it needs, and returns the reason if the promise does not hold. Every
 //! wait is for a line or a QMP event; every console is kept in `build/vm/<name>.log`.
 
-pub mod again;
-pub mod chain;
-pub mod crew;
-pub mod cutlog;
-pub mod cuts;
-pub mod disk;
-pub mod gate;
-pub mod lab;
-pub mod rng;
-pub mod updates;
+pub(crate) mod again;
+pub(crate) mod chain;
+pub(crate) mod crew;
+pub(crate) mod cutlog;
+pub(crate) mod cuts;
+pub(crate) mod disk;
+pub(crate) mod gate;
+pub(crate) mod lab;
+pub(crate) mod rng;
+pub(crate) mod updates;
 
 mod apart;
 mod boots;

@@ -27,19 +27,24 @@ pub struct Source {
     pub file: syn::File,
 }
 
-/// Reads a crate from its root file along its `mod` lines; one that is not there is empty. `text` reads a file by its path from the
+/// The name of the crate in a folder.
+pub fn name(folder: &str) -> &str {
+    folder.rsplit('/').next().unwrap_or(folder)
+}
+
+/// Reads the crate in a folder from its root file along its `mod` lines; one that is not there is empty. `text` reads a file by its path from the
 /// repository's root, and what only the features `without` have is left out.
 pub fn read(
     text: &dyn Fn(&str) -> Option<String>,
-    name: &str,
+    folder: &str,
     without: &[&str],
 ) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     for file in ["lib.rs", "main.rs"] {
-        let path = format!("{name}/src/{file}");
+        let path = format!("{folder}/src/{file}");
         if let Some(code) = text(&path) {
             let walk = Walk { text, without };
-            walk.module(&path, &code, name.replace('-', "_"), &mut sources)?;
+            walk.module(&path, &code, name(folder).replace('-', "_"), &mut sources)?;
         }
     }
     Ok(sources)
