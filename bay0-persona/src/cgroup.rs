@@ -24,7 +24,7 @@ pub const GROUPS: &str = "/sys/fs/cgroup";
 pub const ROOMS: &str = "/sys/fs/cgroup/rooms";
 /// The leaf below a room's cgroup that holds its own processes, apart from those of the rooms inside it. No persona can be called so.
 pub const OWN: &str = "self";
-/// What the kernel says has changed (`cgroup-v2`: "file modified events").
+/// Files that the kernel reports changes of (`cgroup-v2`: "file modified events").
 const EVENTS: [&str; 3] = ["memory.events", "pids.events", "cgroup.events"];
 /// How often `cgroup.events` is read again. Polling it would not do: the kernel reports "empty" late.
 const REREAD: Duration = Duration::from_micros(500);
@@ -81,7 +81,7 @@ impl Group {
     }
 
     /// Makes [`OWN`], in which a room's programs see the limits of its policy, once more: those that hold are of the group around it,
-    /// where rooms nested in it count as well. A room is held, and said to be, by that one first: this one may save processor time up.
+    /// where rooms nested in it count as well. The group around reaches its limits first, and is the one that is reported: this one may save processor time up.
     ///
     /// # Errors
     /// As [`Group::create`], [`Group::delegate`] and [`Group::limit`].

@@ -3,11 +3,11 @@
 //! | the firmware names the partition it booted | partitions of the wanted name | what is found |
 //! | --- | --- | --- |
 //! | on one disk | one on that disk | that |
-//! | on one disk | none, or two, on that disk | nothing, said |
-//! | on two disks, as byte copies have it | | nothing, both said |
-//! | on none | | nothing, said |
+//! | on one disk | none, or two, on that disk | an error |
+//! | on two disks, as byte copies have it | | an error that names both |
+//! | on none | | an error |
 //! | no: no firmware | one on all disks | that |
-//! | no | two | nothing, both said |
+//! | no | two | an error that names both |
 //! | no | none | nothing; whether a disk without partitions will do, decides who asks |
 //!
 //! The stub in front of the kernel leaves the partition's GUID in a variable of the firmware (`systemd-stub(7)`). Disks are read by
@@ -47,7 +47,7 @@ const PLACE: usize = 19;
 /// Of two partitions when a disk and its copy are attached.
 const COPIES: &str = "the GUID of the partition that was booted, as a disk and its copy have";
 /// `EFI_VARIABLE_NON_VOLATILE`.
-const KEPT: u32 = 1;
+const NON_VOLATILE: u32 = 1;
 
 /// Why nothing was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Lost {
     }
 }
 
-/// The GUID of the partition that the firmware has started; none if it has not told.
+/// The GUID of the partition that the firmware has started; none if the firmware has not named one.
 pub fn booted() -> Option<Guid> {
     named_in(Path::new(VARS))
 }
@@ -117,9 +117,9 @@ pub fn booted() -> Option<Guid> {
 fn named_in(vars: &Path) -> Option<Guid> {
     let value = fs::read(vars.join(BOOTED)).ok()?;
     // Attributes come before the text, which is UTF-16 and ends with a zero. The stub sets none where there is one already; its own is
-    // gone with the power, so one that is kept is not of this boot.
+    // gone with the power, so a variable that survives it is of another boot.
     let (attributes, text) = value.split_first_chunk::<4>()?;
-    if u32::from_le_bytes(*attributes) & KEPT != 0 {
+    if u32::from_le_bytes(*attributes) & NON_VOLATILE != 0 {
         return None;
     }
     let units: Vec<_> = gpt::utf16(text).collect();
@@ -138,7 +138,7 @@ pub fn booted_name() -> Result<String, Lost> {
 /// The partition of this name on the disk that was booted, and its device: a slot.
 ///
 /// # Errors
-/// There is none, or which it is cannot be told.
+/// There is no such partition, or more than one.
 pub fn on_booted(name: &str) -> Result<(Part, String), Lost> {
     let booted = booted().ok_or(Lost::Unnamed)?;
     let (disk, part) = choose(&survey(&hardware()), Some(booted), name)?;
@@ -303,7 +303,7 @@ fn node(disk: &str, number: u32) -> String {
     format!("/dev/{disk}{infix}{number}")
 }
 
-/// The device of a partition, which the kernel is told of where it does not know it, because the first copy of the table is damaged.
+/// The device of a partition. Where the first copy of the table is damaged the kernel does not know the partition: it is added then.
 fn device(disk: &str, part: &Part) -> Result<String, Lost> {
     let node = node(disk, part.number);
     let known = Path::new(BLOCK).join(node.trim_start_matches("/dev/"));

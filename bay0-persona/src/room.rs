@@ -62,7 +62,7 @@ const NAMESPACES: CloneFlags = CloneFlags::from_bits_retain(
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWUSER,
 );
-/// What PID 1 tells a room that is complete.
+/// PID 1 sends it to a room that is complete.
 const GO: &[u8] = b"go";
 /// Longest report of a room's start, in bytes.
 const MAX_REPORT: usize = 128;
@@ -78,7 +78,7 @@ const ROOMS_FIRST: &str = "500";
 pub struct Room {
     /// Its init.
     pub child: Child,
-    /// Readable when [`Room::progress`] has something to tell.
+    /// Readable when [`Room::progress`] has an answer.
     pub report: UnixStream,
     /// The other side of its console, non-blocking.
     pub terminal: File,
@@ -159,7 +159,7 @@ impl Room {
         (&self.report).write_all(GO).map_err(at("clone"))
     }
 
-    /// What it has to tell of its start, if there is anything: that its program runs, or the stage that failed.
+    /// How its start ended, if it has: its program runs, or a stage failed.
     pub fn progress(&self) -> Option<Result<(), String>> {
         let mut report = [0; MAX_REPORT];
         match (&self.report).read(&mut report) {
@@ -269,7 +269,7 @@ fn run(policy: &Policy, report: &UnixStream) -> nix::Result<Infallible> {
             // SAFETY: nothing of this process is to run on, and nothing of it needs to be undone.
             unsafe { libc::_exit(end.code()) };
         }
-        tell(end);
+        announce(end);
         begun = Instant::now();
         match start()? {
             Some(next) => program = next,
@@ -299,8 +299,8 @@ fn reap(program: i32) -> Option<End> {
     found
 }
 
-/// Says in the room's terminal why there is another prompt.
-fn tell(end: End) {
+/// Writes to the room's terminal why there is another prompt.
+fn announce(end: End) {
     // Not as the init's own terminal: the next program takes it.
     let console = open(CONSOLE, OFlag::O_WRONLY | OFlag::O_NOCTTY, Mode::empty());
     let text = format!("\r\n[{end}: the program is started again in the same room]\r\n");

@@ -16,7 +16,7 @@ use nix::sys::socket::{MsgFlags, UnixAddr, connect, getsockopt, sockopt};
 
 use crate::{MAX_REPLY, packet_socket};
 
-/// A header and a body of [`crate::MAX_REPLY`] bytes, and one byte more, which tells that there was too much.
+/// A header and a body of [`crate::MAX_REPLY`] bytes, and one byte more, which shows that there was too much.
 const MAX_ANSWER: usize = 9 + MAX_REPLY + 1;
 
 /// The Spine's uid as a room sees it: the one for uids that have no name there (`user_namespaces(7)`).

@@ -1,9 +1,9 @@
 //! A listening end, driven by PID 1's loop: one descriptor to watch, bounded work per turn, nothing that blocks.
 //!
 //! The Spine and every room have one of their own. What the clients of one do to each other is bounded as well: a newcomer beyond
-//! [`CONNECTIONS`] takes a place from the uid that has most of them, of whoever was silent longest; each connection is heard
-//! once a turn; and one that has hung up costs neither a place nor a request. A client is heard again once it is answered. What
-//! it says before stays in its own socket and wakes nobody.
+//! [`CONNECTIONS`] takes a place from the uid that has most of them, of whoever was silent longest; one
+//! request of each connection is taken in a turn; a connection that has hung up costs neither a place nor a request. The next request
+//! of a client is taken once this one is answered; until then it stays in its own socket and wakes nobody.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -89,7 +89,7 @@ impl Server {
         let count = self.epoll.wait(&mut events, EpollTimeout::ZERO);
         let mut calls = Vec::new();
         let mut ready: Vec<_> = events.iter().take(count.unwrap_or(0)).collect();
-        // Newcomers come last: whoever has said something is heard before his place is another's.
+        // Newcomers come last: a request that is there is taken before its client's place is another's.
         ready.sort_unstable_by_key(|event| Reverse(event.data()));
         for event in ready {
             let gone = event.events().contains(EpollFlags::EPOLLHUP);
@@ -98,7 +98,7 @@ impl Server {
             match event.data() {
                 LISTENER => drop(self.accept()),
                 client if gone => drop(self.clients.remove(&client)),
-                client => calls.extend(self.hear(client)),
+                client => calls.extend(self.take(client)),
             }
         }
         if count == Ok(0) {
@@ -158,8 +158,8 @@ impl Server {
         Ok(())
     }
 
-    /// Takes a request. A client that has hung up is not put back; one that has spoken is the last to be silent.
-    fn hear(&mut self, id: ConnId) -> Option<(ConnId, Verb)> {
+    /// Takes a request. A client that has hung up is not put back; one that has asked was silent for the shortest time.
+    fn take(&mut self, id: ConnId) -> Option<(ConnId, Verb)> {
         let (uid, socket) = self.clients.remove(&id)?;
         // The kernel cuts off what does not fit. A byte too many is enough to be refused.
         let mut packet = [0; MAX_REQUEST + 1];

@@ -1,4 +1,4 @@
-//! What can be said to PID 1, and by whom. The operator line and the sockets share this grammar (decision 7).
+//! Requests to PID 1, and who may make them. The operator line and the sockets share this grammar (decision 7).
 //!
 //! | authority | proven by | may say |
 //! | --- | --- | --- |

@@ -61,7 +61,7 @@ pub fn freezer(parent: Option<&Path>, (level, next): (Level, &str)) -> Finding {
     let Some(parent) = parent else {
         return untried(&"no cgroup2 is mounted");
     };
-    // It is made anew, since nothing lives in one that was killed. One that cannot be removed is in the way and said to be.
+    // It is made anew, since nothing lives in one that was killed. One that cannot be removed makes the next step fail, which reports it.
     let _ = Group::open(parent.join(GROUP)).and_then(|leftover| leftover.remove(LIMIT));
     let group = match Group::create(parent, GROUP) {
         Ok(group) => group,

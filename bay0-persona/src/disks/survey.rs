@@ -37,7 +37,7 @@ pub struct Disk {
     pub name: String,
     /// What it has.
     pub content: Content,
-    /// What is to be said of it.
+    /// What the operator has to know of its table, if anything.
     pub damage: Option<String>,
 }
 
@@ -50,7 +50,7 @@ pub(super) fn entries(dir: &str) -> Vec<String> {
     names
 }
 
-/// What the kernel tells of a device in this file of its folder; empty where there is none.
+/// A file of the kernel in the folder of a device, without its line end; empty where there is none.
 pub(super) fn fact(device: &Path, file: &str) -> String {
     let text = fs::read_to_string(device.join(file)).unwrap_or_default();
     text.trim_end().to_owned()
@@ -87,18 +87,18 @@ pub(super) fn survey(names: &[String]) -> Vec<Disk> {
             let _ = reap(Some(it.child.pidfd.as_fd()));
             read_to_string(&it.pipe).ok()
         });
-        understood(name, &sent.unwrap_or_default())
+        decode(name, &sent.unwrap_or_default())
     };
     asked.into_iter().map(answer).collect()
 }
 
-/// In the child, which reads what anybody may have written: it has no right but to files by then, or says nothing.
+/// In the child, which reads what anybody may have written: it has no right but to files by then, or sends nothing.
 fn confined(name: &str) -> String {
-    confine(Rights::Look).map_or_else(|_| String::new(), |()| tell(name))
+    confine(Rights::Look).map_or_else(|_| String::new(), |()| table(name))
 }
 
 /// In the child: a word, then what is damaged, then the partitions.
-pub(super) fn tell(name: &str) -> String {
+pub(super) fn table(name: &str) -> String {
     let sector = fact(&Path::new(BLOCK).join(name), "queue/logical_block_size");
     let sector = sector.parse().unwrap_or(512);
     let read = || -> io::Result<Found> { gpt::read(&File::open(format!("/dev/{name}"))?, sector) };
@@ -114,9 +114,9 @@ pub(super) fn tell(name: &str) -> String {
     }
 }
 
-/// What a child has told of a disk.
-pub(super) fn understood(name: &str, told: &str) -> Disk {
-    let mut lines = told.lines();
+/// A disk from what its child has sent.
+pub(super) fn decode(name: &str, sent: &str) -> Disk {
+    let mut lines = sent.lines();
     let word = lines.next();
     let damage = lines.next().filter(|line| !line.is_empty());
     let content = match word {

@@ -1,6 +1,6 @@
 #![allow(clippy::arithmetic_side_effects)]
 
-use super::survey::{tell, understood};
+use super::survey::{decode, table};
 use super::*;
 
 fn part(number: u32, guid: u8, name: &str) -> Part {
@@ -106,19 +106,19 @@ fn u04_a_disk_that_cannot_be_looked_at_is_named() {
 fn u04_what_a_child_tells_is_what_it_has_read() {
     let parts = vec![part(1, 7, "slot-a"), part(3, 8, "")];
     let lines: String = parts.iter().map(|part| format!("\n{part}")).collect();
-    let told = understood("vda", &format!("parts\nthe second copy{lines}"));
+    let decoded = decode("vda", &format!("parts\nthe second copy{lines}"));
     assert_eq!(
-        told,
+        decoded,
         Disk {
             damage: Some("the second copy".to_owned()),
             ..disk("vda", Content::Parts(parts))
         }
     );
-    assert_eq!(understood("vda", "parts\n").content, Content::Parts(vec![]));
-    assert_eq!(understood("vda", "whole").content, Content::Whole);
-    assert_eq!(understood("vda", "broken").content, Content::Broken);
-    assert_eq!(understood("vda", "").content, Content::Silent);
-    assert_eq!(tell("nonexistent"), "");
+    assert_eq!(decode("vda", "parts\n").content, Content::Parts(vec![]));
+    assert_eq!(decode("vda", "whole").content, Content::Whole);
+    assert_eq!(decode("vda", "broken").content, Content::Broken);
+    assert_eq!(decode("vda", "").content, Content::Silent);
+    assert_eq!(table("nonexistent"), "");
 }
 
 #[test]
