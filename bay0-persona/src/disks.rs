@@ -189,10 +189,8 @@ pub fn all_named(name: &str) -> Result<Vec<String>, Lost> {
     }
     let disks = survey(&hardware());
     let found = named(&disks, name);
-    let devices: Vec<_> = found
-        .iter()
-        .flat_map(|(disk, part)| device(disk, part))
-        .collect();
+    let devices = found.iter().flat_map(|(disk, part)| device(disk, part));
+    let devices: Vec<_> = devices.collect();
     if devices.is_empty() {
         return Err(absent(&disks, name));
     }

@@ -127,11 +127,6 @@ impl PersonaName {
         self.0.starts_with("sys://")
     }
 
-    /// Number of segments, 1 to [`MAX_DEPTH`].
-    pub fn depth(&self) -> usize {
-        self.0.split('/').skip(2).count()
-    }
-
     /// The internal spelling: `p__work__mail`.
     pub fn internal(&self) -> String {
         self.0.replace("://", JOINT).replace('/', JOINT)

@@ -7,13 +7,17 @@ fn refusal(text: &str) -> String {
     PersonaName::parse(text).unwrap_err().to_string()
 }
 
+fn depth(name: &PersonaName) -> usize {
+    name.to_string().split('/').skip(2).count()
+}
+
 #[test]
 fn h14_both_spellings_name_the_same_persona() {
     let name = PersonaName::parse("p://work/mail").unwrap();
     assert_eq!(name.internal(), "p__work__mail");
     assert_eq!(PersonaName::from_internal("p__work__mail").unwrap(), name);
     assert_eq!(name.to_string(), "p://work/mail");
-    assert_eq!(name.depth(), 2);
+    assert_eq!(depth(&name), 2);
     assert_eq!(name.parent().unwrap().to_string(), "p://work");
     assert_eq!(name.parent().unwrap().parent(), None);
     assert_eq!(
@@ -63,7 +67,7 @@ fn h14_upper_case_is_refused_with_the_lower_case_spelling() {
 #[test]
 fn h14_the_widest_name_is_accepted() {
     let widest = format!("sys://{}", vec!["a".repeat(32); 5].join("/"));
-    assert_eq!(PersonaName::parse(&widest).unwrap().depth(), 5);
+    assert_eq!(depth(&PersonaName::parse(&widest).unwrap()), 5);
 }
 
 fn valid() -> impl Strategy<Value = String> {
