@@ -12,7 +12,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(parsed.is_ok(), obeys(data, b"://", b"/"), "{parsed:?}");
     match parsed {
         Ok(name) => spellings(&name, text, &name.internal()),
-        Err(error) => located(&error, text),
+        Err(error) => located(&error.to_string(), text),
     }
     let parsed = PersonaName::from_internal(text);
     assert_eq!(parsed.is_some(), obeys(data, b"__", b"__"), "{parsed:?}");

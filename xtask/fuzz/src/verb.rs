@@ -14,7 +14,7 @@ fuzz_target!(|data: &[u8]| {
             assert!(line.len() < MAX_REQUEST, "with its newline too long");
             assert_eq!(verb.clone().allowed(1).is_ok(), verb == Verb::Hello);
         }
-        Err(refusal) => assert!(refusal.contains("; next: ")),
+        Err(refusal) => assert!(refusal.to_string().contains("; next: ")),
     }
 });
 
