@@ -34,9 +34,19 @@ const SHOWN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
 const READ: MsFlags = MsFlags::MS_RDONLY.union(MsFlags::MS_NODEV);
 /// What `/proc` tells of the machine's memory, keys, log and devices, and of what others do with them. No ordinary program needs it:
 /// those that show the devices' work (`iostat`, `irqtop`) show none.
-const COVERED: &str =
-    "kcore keys key-users kmsg sysrq-trigger timer_list interrupts softirqs diskstats partitions";
-const EMPTIED: &str = "acpi asound bus driver fs irq scsi";
+const COVERED: [&str; 10] = [
+    "kcore",
+    "keys",
+    "key-users",
+    "kmsg",
+    "sysrq-trigger",
+    "timer_list",
+    "interrupts",
+    "softirqs",
+    "diskstats",
+    "partitions",
+];
+const EMPTIED: [&str; 7] = ["acpi", "asound", "bus", "driver", "fs", "irq", "scsi"];
 /// Who may send echo requests and hear their answers, without a capability (`icmp(7)`): everybody in the room.
 const PING: &str = "proc/sys/net/ipv4/ping_group_range";
 
@@ -131,10 +141,10 @@ fn proc() -> io::Result<()> {
         fs::write(PING, format!("0 {}", UIDS.saturating_sub(1)))?;
     }
     let there = |name: &str| Some(Path::new("proc").join(name)).filter(|path| path.exists());
-    for file in COVERED.split(' ').filter_map(there) {
+    for file in COVERED.into_iter().filter_map(there) {
         bind(Path::new("dev/null"), &file)?;
     }
-    for folder in EMPTIED.split(' ').filter_map(there) {
+    for folder in EMPTIED.into_iter().filter_map(there) {
         bind(Path::new(NOTHING), &folder)?;
         read_only(&folder)?;
     }
