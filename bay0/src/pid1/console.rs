@@ -108,12 +108,18 @@ impl Console {
         }
     }
 
-    /// Takes what was typed; nothing after a hang-up or an error.
-    pub fn read(&mut self) -> Vec<u8> {
+    /// Takes what was typed. After a hang-up or an error that is nothing, and the console is closed, so that neither can make the loop
+    /// spin.
+    pub fn read(&mut self, log: &mut Log) -> Vec<u8> {
         let mut typed = [0; TYPED_BYTES];
         let count = self.device.as_mut().map(|it| it.read(&mut typed));
-        let count = count.and_then(Result::ok).unwrap_or(0);
-        typed.get(..count).unwrap_or_default().to_vec()
+        let typed = typed.get(..count.and_then(Result::ok).unwrap_or(0));
+        let typed = typed.unwrap_or_default().to_vec();
+        if typed.is_empty() {
+            self.leave(log);
+            self.close();
+        }
+        typed
     }
 
     /// Takes one key of the operator line; the line, once it is entered. `rooms`: the names that a verb may have behind it.

@@ -482,8 +482,8 @@ impl Bay0 {
     /// Has a child seal the vault to this Spine (A02), with somebody at the console, which is the child's until it has ended.
     fn reseal(&mut self) {
         if !self.keeper.is_vault() {
-            self.log
-                .say("reseal: FAIL: /persist is no vault; next: see docs/VAULT.md");
+            let text = "/persist is no vault; next: see docs/VAULT.md";
+            self.log.say(format!("reseal: FAIL: {text}"));
         } else if !self.stage.is_ending() && !self.jobs.is_at(Job::Reseal) {
             self.console.close();
             let disk = self.keeper.disk();
@@ -709,12 +709,7 @@ impl Bay0 {
 
     /// Takes what was typed: keys of the operator line, or of the room that the console is connected with.
     fn on_operator(&mut self) {
-        let typed = self.console.read();
-        if typed.is_empty() {
-            // A hang-up or an error: opened again at the next tick, so that neither can make the loop spin.
-            self.console.leave(&mut self.log);
-            self.console.close();
-        }
+        let typed = self.console.read(&mut self.log);
         let mut typed = typed.as_slice();
         while let Some((byte, rest)) = typed.split_first() {
             if let Some(id) = self.console.inside() {
@@ -734,48 +729,54 @@ impl Bay0 {
         }
     }
 
-    /// Does what a line says; the answer to be shown, if there is one.
+    /// The answer to a line, once what it asks for is done or begun.
     fn answer(&mut self, line: &str) -> String {
-        let verb = Verb::parse(line);
-        if let Some(text) = verb.as_ref().ok().and_then(|it| self.show(it, None)) {
-            return text;
+        match Verb::parse(line) {
+            Ok(verb) => {
+                let shown = self.show(&verb, None);
+                shown.unwrap_or_else(|| self.obey(verb))
+            }
+            #[cfg(feature = "fault")]
+            Err(_) if line.starts_with("fault ") => fault::inject(self, line),
+            Err(_) if line.is_empty() => String::new(),
+            Err(error) => {
+                let usage = line.strip_prefix("help ").and_then(usage);
+                usage.unwrap_or_else(|| format!("{error}\n"))
+            }
         }
+    }
+
+    /// Does what the operator asks for; the text to be shown, if there is one.
+    fn obey(&mut self, verb: Verb) -> String {
         match verb {
-            Ok(Verb::Help) => return help() + HELP,
-            Ok(Verb::Log) => return self.log.text(),
-            Ok(Verb::Validate) => self.start_validator(),
-            Ok(Verb::Update) => {
+            Verb::Help => return help() + HELP,
+            Verb::Log => return self.log.text(),
+            Verb::Validate => self.start_validator(),
+            Verb::Update => {
                 if let Err(why) = self.update(None) {
                     return format!("update: FAIL: {why}\n");
                 }
             }
-            Ok(Verb::Reseal) => self.reseal(),
-            Ok(Verb::Poweroff) => self.shut_down(Way::PowerOff, "operator"),
-            Ok(Verb::Reboot) => self.shut_down(Way::Reboot, "operator"),
-            Ok(Verb::Start(name)) => {
+            Verb::Reseal => self.reseal(),
+            Verb::Poweroff => self.shut_down(Way::PowerOff, "operator"),
+            Verb::Reboot => self.shut_down(Way::Reboot, "operator"),
+            Verb::Start(name) => {
                 let begun = match self.is_ready() {
                     true => self.rooms.start(&name, &mut self.poll),
                     false => Err(anyhow!("the boot is dirty, or ends; next: see status")),
                 };
                 self.rooms.report("start", &name, begun);
             }
-            Ok(Verb::Stop(name)) => {
+            Verb::Stop(name) => {
                 let stopped = self.rooms.stop(&name);
                 self.rooms.report("stop", &name, stopped);
             }
-            Ok(Verb::Focus(name)) => {
+            Verb::Focus(name) => {
                 let passed = self.rooms.focus(&name);
                 self.rooms.report("focus", &name, passed);
             }
-            Ok(Verb::Enter(name)) => self.enter(&name),
-            Ok(_) => return "only a room has one; next: enter one\n".to_owned(),
-            #[cfg(feature = "fault")]
-            Err(_) if line.starts_with("fault ") => return fault::inject(self, line),
-            Err(_) if line.is_empty() => {}
-            Err(error) => {
-                let usage = line.strip_prefix("help ").and_then(usage);
-                return usage.unwrap_or_else(|| format!("{error}\n"));
-            }
+            Verb::Enter(name) => self.enter(&name),
+            _ => return "only a room has one; next: enter one\n".to_owned(),
         }
         String::new()
     }
