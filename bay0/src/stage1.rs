@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{Write, copy, sink, stderr};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -101,8 +101,8 @@ pub fn enter() -> Result<Infallible> {
     chroot(".")?;
     let mut words = vec![c"bay0".to_owned(), CString::new(begun_ms.to_string())?];
     if let Ok(dog) = &dog {
-        fcntl(dog, FcntlArg::F_SETFD(FdFlag::empty()))?;
-        words.push(CString::new(dog.as_fd().as_raw_fd().to_string())?);
+        fcntl(dog.file(), FcntlArg::F_SETFD(FdFlag::empty()))?;
+        words.push(CString::new(dog.file().as_raw_fd().to_string())?);
     }
     Ok(execv(c"/bay0", &words)?)
 }

@@ -11,25 +11,13 @@ use super::poll::{Poll, Source};
 /// The answer to `hello`.
 pub const HELLO: &str = concat!("bay0 ", env!("CARGO_PKG_VERSION"), "\n");
 
-/// Who may come in; nobody before the answers are true.
-#[derive(Default)]
-pub struct Doors(Option<Server>);
-
-impl Doors {
-    /// Opens the Spine's.
-    ///
-    /// # Errors
-    /// Nobody can be listened to.
-    pub fn open(&mut self, poll: &mut Poll) -> Result<String> {
-        let bound = Server::bind(Path::new(SOCKET));
-        let server = bound.with_context(|| format!("listen at {SOCKET}"))?;
-        poll.watch(&server, Source::Umbilical(Door::Spine))?;
-        self.0 = Some(server);
-        Ok(format!("listening on {SOCKET}"))
-    }
-
-    /// The Spine's.
-    pub fn spine(&mut self) -> Option<&mut Server> {
-        self.0.as_mut()
-    }
+/// Opens the Spine's umbilical.
+///
+/// # Errors
+/// The socket cannot be made or watched.
+pub fn open(poll: &mut Poll) -> Result<Server> {
+    let bound = Server::bind(Path::new(SOCKET));
+    let server = bound.with_context(|| format!("listen at {SOCKET}"))?;
+    poll.watch(&server, Source::Umbilical(Door::Spine))?;
+    Ok(server)
 }

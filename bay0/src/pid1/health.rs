@@ -72,10 +72,11 @@ impl Health {
         }
     }
 
-    /// The keeper has opened the disk.
-    pub fn opened(&mut self, keeper: &Keeping) {
-        self.disk
-            .opened(keeper.disk().map(|it| it.mounted.as_str()));
+    /// The keeper has opened the disk. `worn`: what is not as it should be of it, or nothing.
+    pub fn opened(&mut self, keeper: &Keeping, worn: &str, log: &mut Log) {
+        self.wear(worn, log);
+        let device = keeper.disk().map(|it| it.mounted.as_str());
+        self.disk.opened(device);
     }
 
     /// Looks at the kernel's counters of the disk while there is a keeper: whether it moves, and whether it is worse than it was.

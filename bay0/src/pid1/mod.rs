@@ -42,8 +42,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use bay0_persona::PersonaName;
 use bay0_persona::policy::SLOT;
 use bay0_state::{Access, Opened, Request, State, Unlocked, reseal};
-use bay0_umbilical::Server;
 use bay0_umbilical::verb::{Verb, help, usage};
+use bay0_umbilical::{SOCKET, Server};
 use nix::libc;
 
 use self::id::{Door, RoomId};
@@ -53,7 +53,7 @@ use self::poll::{Poll, Source};
 use self::rooms::{Effect, Rooms};
 use self::say::{CONSOLE_RETRY, Log};
 use self::watchdog::Watchdog;
-use self::{buttons::Buttons, console::Console, doors::Doors, ending::Way};
+use self::{buttons::Buttons, console::Console, ending::Way};
 use self::{facts::Facts, health::Health, reaper::Reaper, slots::Slots, stage::Stage};
 use crate::advice::advised;
 use crate::slot::answer::Answer;
@@ -75,7 +75,8 @@ pub struct Bay0 {
     watchdog: Option<Watchdog>,
     keeper: Keeping,
     health: Health,
-    doors: Doors,
+    /// The Spine's own umbilical; nobody may ask before the answers are true.
+    umbilical: Option<Server>,
     console: Console,
     buttons: Buttons,
     reaper: Reaper,
@@ -100,7 +101,7 @@ impl Bay0 {
             watchdog: None,
             keeper: Keeping::default(),
             health: Health::default(),
-            doors: Doors::default(),
+            umbilical: None,
             console: Console::default(),
             buttons: Buttons::default(),
             reaper: Reaper::default(),
@@ -232,7 +233,8 @@ impl Bay0 {
             bay.slots.find(bay.facts.is_release(), refused)
         });
         self.step("umbilical", boot::UNREACHED, |bay| {
-            bay.doors.open(&mut bay.poll)
+            bay.umbilical = Some(doors::open(&mut bay.poll)?);
+            Ok(format!("listening on {SOCKET}"))
         });
         self.step("rooms", boot::UNSTARTED, |bay| {
             rooms::make_groups()?;
@@ -426,8 +428,8 @@ impl Bay0 {
 
     /// Goes on with what the keeper has opened.
     fn opened(&mut self, opened: &Opened) -> Result<String> {
-        self.health.wear(&opened.worn, &mut self.log);
-        self.health.opened(&self.keeper);
+        self.health
+            .opened(&self.keeper, &opened.worn, &mut self.log);
         for text in &opened.trouble {
             self.log.say(format!("keeper: FAIL: {text}"));
             self.health.soil(text);
@@ -594,7 +596,7 @@ impl Bay0 {
 
     /// Answers every validation that waits with what PID 1 itself knows of its health.
     fn answer_validations(&mut self, probe: Probed) {
-        let (dog, server) = (self.watchdog.as_ref(), self.doors.spine());
+        let (dog, server) = (self.watchdog.as_ref(), self.umbilical.as_mut());
         self.health.answer(probe, &self.keeper, dog, server);
     }
 
@@ -696,7 +698,7 @@ impl Bay0 {
 
     fn server(&mut self, door: Door) -> Option<&mut Server> {
         match door {
-            Door::Spine => self.doors.spine(),
+            Door::Spine => self.umbilical.as_mut(),
             Door::Room(id) => self.rooms.room(id).map(|it| &mut it.server),
         }
     }

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 
 use anyhow::{Result, ensure};
 use nix::libc::c_int;
@@ -32,12 +32,6 @@ pub struct Watchdog {
     name: String,
     /// The watchdog caused the reset before this boot.
     fired: bool,
-}
-
-impl AsFd for Watchdog {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
-    }
 }
 
 impl Watchdog {
@@ -70,6 +64,11 @@ impl Watchdog {
         let name = name.trim_end_matches('\0').to_owned();
         let fired = status & CARDRESET != 0;
         Ok(Watchdog { file, name, fired })
+    }
+
+    /// Its open device.
+    pub fn file(&self) -> &File {
+        &self.file
     }
 
     /// That it is armed, as the log says it.

@@ -515,12 +515,8 @@ impl Rooms {
 
     /// A room has come to a limit, or its last process has ended.
     pub fn on_limit(&mut self, id: RoomId) {
-        if let Some(entry) = self.table.get_mut(id.place())
-            && let Some(room) = &mut entry.running
-        {
-            self.effects
-                .extend(room.limits().into_iter().map(Effect::Say));
-        }
+        let lines = self.room(id).map(Running::limits).unwrap_or_default();
+        self.effects.extend(lines.into_iter().map(Effect::Say));
         self.bury();
     }
 
