@@ -44,6 +44,12 @@ const DISKS: &[c_long] = calls! { SYS_ioctl SYS_mount SYS_pipe2 SYS_capget SYS_c
 const SLOTS: &[c_long] = calls! {
     SYS_ioctl SYS_add_key SYS_keyctl SYS_fadvise64 SYS_pipe2 SYS_capget SYS_capset SYS_seccomp
 };
+/// What `cryptsetup`, `mke2fs` and their libraries call, and who starts them; no socket is among it, and nothing is mounted.
+const TOOLS: &[c_long] = calls! {
+    SYS_execve SYS_arch_prctl SYS_set_tid_address SYS_set_robust_list SYS_rseq SYS_prlimit64 SYS_uname SYS_sysinfo SYS_umask
+    SYS_sched_getaffinity SYS_getuid SYS_getgid SYS_getegid SYS_getppid SYS_mlock SYS_munlock SYS_fallocate SYS_fadvise64 SYS_ioctl
+    SYS_mkdirat SYS_faccessat2 SYS_mknod SYS_mknodat SYS_chown SYS_fchownat SYS_chmod SYS_pipe2 SYS_dup2 SYS_dup3 SYS_capget SYS_capset SYS_seccomp
+};
 /// What a device tells of itself, and what protects a variable of the firmware's (`FS_IOC_SETFLAGS`).
 const DEVICE: &[c_long] = calls! { SYS_ioctl };
 /// The connection to PID 1's socket.
@@ -70,6 +76,11 @@ pub enum Rights {
     Finder,
     /// Who reads and writes the slots, which are open, and has the firmware remember it.
     Slots,
+    /// Who asks for the vault's key and starts its tools: CAP_SETPCAP for their walls.
+    Reseal,
+    /// A tool of the vault's. One that opens it makes a mapped device (CAP_SYS_ADMIN), its node (CAP_MKNOD) and that one's owners
+    /// (CAP_CHOWN); started by who has none of these, a tool has none either.
+    Tool,
     /// The validator: PID 1's socket, and a group, which nobody makes in the kernel's root of them without CAP_DAC_OVERRIDE.
     Feel,
 }
@@ -87,6 +98,8 @@ impl Rights {
             Self::Firmware => Some(c"bay0-firmware"),
             Self::Finder => Some(c"bay0-finder"),
             Self::Slots => Some(c"bay0-slots"),
+            Self::Reseal => Some(c"bay0-reseal"),
+            Self::Tool => Some(c"ld.so"),
             Self::Feel => Some(c"bay0-validate"),
         }
     }
@@ -95,6 +108,7 @@ impl Rights {
     fn kept(self) -> (u64, [&'static [c_long]; 2]) {
         let admin = Capability::CAP_SYS_ADMIN.bitmask();
         let (net, walls) = (Capability::CAP_NET_ADMIN, Capability::CAP_SETPCAP);
+        let node = Capability::CAP_MKNOD.bitmask() | Capability::CAP_CHOWN.bitmask();
         let module = Capability::CAP_SYS_MODULE.bitmask();
         let files = Capability::CAP_DAC_OVERRIDE.bitmask();
         let variables = Capability::CAP_LINUX_IMMUTABLE.bitmask();
@@ -108,14 +122,17 @@ impl Rights {
             Self::Firmware => (variables, [FILES, DEVICE]),
             Self::Finder => (admin | walls.bitmask() | variables, [FILES, SLOTS]),
             Self::Slots => (variables, [FILES, SLOTS]),
+            Self::Reseal => (walls.bitmask(), [FILES, TOOLS]),
+            Self::Tool => (admin | node, [FILES, TOOLS]),
             Self::Feel => (files, [FILES, FEEL]),
         }
     }
 }
 
-/// Gives up for good every capability whose bit is not in `kept`.
+/// Gives up for good every capability whose bit is not in `kept`; what is not there is not gained.
 pub(crate) fn capabilities(kept: u64) -> Result<(), CapsError> {
-    let of = |capability: &caps::Capability| kept & capability.bitmask() != 0;
+    let there = caps::read(None, CapSet::Permitted)?;
+    let of = |it: &caps::Capability| kept & it.bitmask() != 0 && there.contains(it);
     let (keep, lose): (CapsHashSet, CapsHashSet) = caps::all().into_iter().partition(of);
     for capability in lose {
         caps::drop(None, CapSet::Bounding, capability)?;

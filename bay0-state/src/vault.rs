@@ -342,17 +342,17 @@ fn unseal(token: &str) -> io::Result<String> {
     Tpm::open()?.unseal(token).map(|part| hex(&part))
 }
 
-/// In a child that reads what anybody may have written: it has no right but to files and devices from here on. Unit tests have none.
-fn alone() -> io::Result<()> {
+/// In a child that reads what anybody may have written: it has no rights but these from here on. Unit tests have none.
+fn alone(rights: Rights) -> io::Result<()> {
     if cfg!(test) {
         return Ok(());
     }
-    confine(Rights::Look)
+    confine(rights)
 }
 
 /// Has a child ask the TPM, which may hang; its answer, or why there is none.
 fn by_tpm(work: impl FnOnce() -> io::Result<String>) -> Result<Secret, String> {
-    let work = || match alone().and_then(|()| work()) {
+    let work = || match alone(Rights::Look).and_then(|()| work()) {
         Ok(answer) => format!("+{answer}"),
         Err(why) => format!("-{why}"),
     };
@@ -395,7 +395,7 @@ fn is_recovery(typed: &Secret) -> bool {
 /// What is on a disk, by a child that reads it.
 fn look(device: &str) -> Result<Kind, Error> {
     for (limit, deep) in [(LOOK, false), (SEARCH, true)] {
-        let look = || Kind::encode(alone().and_then(|()| content::look(device, deep)));
+        let look = || Kind::encode(alone(Rights::Look).and_then(|()| content::look(device, deep)));
         let looked = spawn_teller(&[], look).ok();
         let looked = looked.filter(|teller| ended(&teller.child, limit).is_some());
         let found = looked.and_then(|teller| read_to_string(&teller.pipe).ok());
@@ -504,8 +504,10 @@ fn start(words: &str, input: &[u8], limit: Duration) -> io::Result<(i32, String)
                 .and(dup2_stderr(&stdout));
             let path = words.first().ok_or(Errno::ENOENT);
             let _ = ready
-                .and(path)
-                .and_then(|path| execve::<_, CString>(path, &words, &[]));
+                .map_err(io::Error::from)
+                .and_then(|()| alone(Rights::Tool))
+                .and(path.map_err(Into::into))
+                .and_then(|path| Ok(execve::<_, CString>(path, &words, &[])?));
             -1
         },
     )?;

@@ -52,7 +52,8 @@ impl Job {
         match self {
             Self::Commit => Some(Rights::Firmware),
             Self::Slots | Self::Update => Some(Rights::Finder),
-            Self::Reseal | Self::Validate => None,
+            Self::Reseal => Some(Rights::Reseal),
+            Self::Validate => None,
         }
     }
 

@@ -248,6 +248,8 @@ scenarios! {
     firmware::a01_a_stick_boots_and_has_its_persist: "on USB the disk comes late and is waited for; the second boot knows the first",
     firmware::a01_an_unsigned_uki_is_refused_under_secure_boot: "the same Spine without its signature is not started",
     firmware::a01_the_disk_boots_without_secure_boot_and_unsigned: "firmware without keys boots the same Spine unsigned",
+    rights::a09_every_process_that_works_on_slots_has_the_rights_it_is_declared_with: "who finds the slots, who writes them, and who has the firmware remember",
+    rights::a09_every_process_of_the_vault_has_the_rights_it_is_declared_with: "who seals it again, what asks the TPM, and cryptsetup",
     rights::a09_every_process_has_the_rights_it_is_declared_with_and_no_more: "capabilities, filter, namespaces and descriptors of each process of a busy Spine, those included that live for milliseconds",
     lines::h14_operator_line_refuses_by_byte_and_position: "unknown verbs and malformed names, each with its text",
     lines::h14_the_operator_line_is_edited_recalled_and_completed: "keys as a terminal sends them, and a half-typed line stays while the log goes on",

@@ -6,19 +6,23 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use super::lab::{Build, Lab};
+use super::lab::{Build, Guest, Lab};
+use super::updates::{Farm, settled};
+use super::vault;
 use crate::machine::CARD;
 
 /// The declaration itself.
 const WORKSPACE: &str = include_str!("../../../../Cargo.toml");
 /// Bits of the capabilities that anything is declared to keep (`linux/capability.h`).
-const CAPABILITIES: [(&str, u32); 6] = [
+const CAPABILITIES: [(&str, u32); 8] = [
+    ("CHOWN", 0),
     ("DAC_OVERRIDE", 1),
     ("SETPCAP", 8),
     ("LINUX_IMMUTABLE", 9),
     ("NET_ADMIN", 12),
     ("SYS_MODULE", 16),
     ("SYS_ADMIN", 21),
+    ("MKNOD", 27),
 ];
 /// Stands for every capability, and for every descriptor.
 const ALL: &str = "all";
@@ -195,6 +199,58 @@ pub fn a09_every_process_has_the_rights_it_is_declared_with_and_no_more(lab: &La
         }
         all.extend(judge(&table, &guest.ask("fault processes")?)?);
     }
+    guest.power_off()
+}
+
+/// Has every process watched while `work` is done, again until all of these kinds have been seen with the rights they are declared with.
+fn seen_at(
+    guest: &mut Guest,
+    kinds: &[&str],
+    mut work: impl FnMut(&mut Guest) -> Result<()>,
+) -> Result<()> {
+    let (table, begun, mut all) = (declared(WORKSPACE)?, Instant::now(), BTreeSet::new());
+    loop {
+        guest.ask("fault watch")?;
+        work(guest)?;
+        all.extend(judge(&table, &guest.ask("fault processes")?)?);
+        if kinds.iter().all(|it| all.contains(*it)) {
+            return Ok(());
+        }
+        ensure!(
+            begun.elapsed() < PATIENCE,
+            "of {kinds:?} only seen: {all:?}"
+        );
+    }
+}
+
+pub fn a09_every_process_that_works_on_slots_has_the_rights_it_is_declared_with(
+    lab: &Lab,
+) -> Result<()> {
+    let mut farm = Farm::new(lab)?;
+    // On trial, who has the firmware remember that it is well is held at its first step.
+    let update = farm.update("fault=stop-at 1")?;
+    let mut guest = farm.start_with(Some(&update), [])?;
+    settled(&mut guest, "A")?;
+    seen_at(&mut guest, &["bay0-finder", "bay0-slots"], |guest| {
+        guest.machine.send_line("update")?;
+        guest
+            .expect("update: [0-9a-f]{64} is tried at the next boot; next: reboot$")
+            .map(drop)
+    })?;
+    guest.machine.send_line("reboot")?;
+    guest.expect(r"slots: slot B, on trial \(")?;
+    guest.expect("fault: stopped at its step")?;
+    seen_at(&mut guest, &["bay0-firmware"], |_| Ok(()))?;
+    guest.power_off()
+}
+
+pub fn a09_every_process_of_the_vault_has_the_rights_it_is_declared_with(lab: &Lab) -> Result<()> {
+    let (mut guest, key) = vault::sealed(lab, Build::Fault)?;
+    seen_at(
+        &mut guest,
+        &["bay0-look", "bay0-reseal", "ld.so"],
+        |guest| vault::seal_again(guest, &key),
+    )?;
     guest.power_off()
 }
 

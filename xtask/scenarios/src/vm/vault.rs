@@ -440,6 +440,25 @@ pub fn a02_a_vault_sealed_to_a_tpm_needs_it_and_the_passphrase(lab: &Lab) -> Res
     judged(&mut guest, "YELLOW")
 }
 
+/// A machine with a vault that is sealed to its TPM, and the recovery key.
+pub(super) fn sealed(lab: &Lab, build: Build) -> Result<(Guest, String)> {
+    let disk = Disk::blank(lab.path("blank.img"), DISK_MIB)?;
+    let mut guest = with_tpm(lab, build, &disk, "tpm")?;
+    let key = seal(&mut guest)?;
+    guest.verdict("GREEN")?;
+    Ok((guest, key))
+}
+
+/// Seals it anew, at the operator line.
+pub(super) fn seal_again(guest: &mut Guest, key: &str) -> Result<()> {
+    guest.machine.send_line("reseal")?;
+    recover(guest, key)?;
+    choose(guest)?;
+    guest
+        .says("reseal: /dev/vda is sealed to this Spine")
+        .map(drop)
+}
+
 pub fn a02_another_tpm_is_refused_until_reseal(lab: &Lab) -> Result<()> {
     let disk = Disk::blank(lab.path("blank.img"), DISK_MIB)?;
     let mut guest = with_tpm(lab, Build::Release, &disk, "one")?;
@@ -458,10 +477,7 @@ pub fn a02_another_tpm_is_refused_until_reseal(lab: &Lab) -> Result<()> {
     guest.machine.send_line("reseal")?;
     recover(&mut guest, WORDS)?;
     guest.says(failed)?;
-    guest.machine.send_line("reseal")?;
-    recover(&mut guest, &key)?;
-    choose(&mut guest)?;
-    guest.says("reseal: /dev/vda is sealed to this Spine")?;
+    seal_again(&mut guest, &key)?;
     unseen(&mut guest)?;
     guest.power_off()?;
     let mut guest = with_tpm(lab, Build::Release, &disk, "other")?;
