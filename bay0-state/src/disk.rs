@@ -49,11 +49,11 @@ pub(crate) fn publish(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Overwrites a part of a file, and has the disk keep it.
-pub(crate) fn overwrite(path: &Path, bytes: &[u8], at: u64) -> io::Result<()> {
+pub(crate) fn overwrite(path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
     let file = File::options().write(true).open(path)?;
-    file.write_all_at(bytes, at)?;
+    file.write_all_at(bytes, offset)?;
     #[cfg(test)]
-    crash::boundary(path, at, bytes);
+    crash::boundary(path, offset, bytes);
     file.sync_data()
 }
 
