@@ -6,7 +6,6 @@ use std::fmt;
 use std::io;
 
 use bay0_persona::PersonaName;
-use bay0_persona::disks::Lost;
 use nix::errno::Errno;
 
 pub(crate) const DIRTY: &str = "state is dirty; next: check the disk, then reboot";
@@ -51,17 +50,6 @@ pub enum Error {
     NotOpen,
     /// A packet holds no request.
     Unknown,
-    /// No disk has a partition of this name, or more than one.
-    NoDisk(String, Lost),
-    /// The vault: what was done to it.
-    Vault {
-        /// The operation.
-        verb: &'static str,
-        /// The disk or the console.
-        object: String,
-        /// The reason.
-        why: String,
-    },
 }
 
 impl Error {
@@ -69,7 +57,7 @@ impl Error {
     fn rest(&self) -> &'static str {
         match self {
             Self::Call(..) => "state cannot be kept",
-            Self::Mount(..) | Self::NoDisk(..) => "booting dirty",
+            Self::Mount(..) => "booting dirty",
             Self::Damaged(..) => DIRTY,
             Self::Unfit(..) => "nothing recorded; next: correct the value",
             Self::Full(_) => "not recorded; next: reuse one of them",
@@ -82,11 +70,6 @@ impl Error {
             Self::Gate(..) => "next: try again",
             Self::NotOpen => "not done; next: open it first",
             Self::Unknown => "not done; next: report this text",
-            Self::Vault { verb: "seal", .. } => "not sealed to this Spine; next: see docs/VAULT.md",
-            Self::Vault {
-                verb: "look at", ..
-            } => "left as it is; booting dirty; next: see docs/VAULT.md",
-            Self::Vault { .. } => "booting dirty; next: see docs/VAULT.md",
         }
     }
 }
@@ -112,15 +95,12 @@ impl fmt::Display for Error {
             Self::Gate(room, errno) => write!(f, "gate {room}: {errno:?}")?,
             Self::NotOpen => write!(f, "/persist: not open")?,
             Self::Unknown => write!(f, "keeper: unknown request")?,
-            Self::NoDisk(name, lost) => write!(f, "find {name}: {lost}")?,
-            Self::Vault { verb, object, why } => write!(f, "{verb} {object}: {why}")?,
         }
         write!(f, "; {}", self.rest())?;
         match self {
             Self::Call(_, errno) | Self::Mount(_, errno) => {
                 write!(f, "; next: {}", advice(*errno))
             }
-            Self::NoDisk(_, lost) => write!(f, "; next: {}", lost.next()),
             _ => Ok(()),
         }
     }

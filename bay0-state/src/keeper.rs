@@ -31,7 +31,7 @@ use crate::entropy::{self, Crediter};
 use crate::error::{Error, at};
 use crate::gate;
 use crate::genesis::{Genesis, UNTOLD};
-use crate::vault;
+use crate::vault::{self, Unopened};
 use crate::wire::{MAX_MESSAGE, Opened, Reply, Request};
 
 /// Longest that the end of one room's process is waited for: it may be in the middle of a flush.
@@ -86,7 +86,10 @@ pub fn run(socket: &UnixDatagram, config: &Config) -> i32 {
 fn handle(config: &Config, store: &mut Option<Persist>, request: &Request) -> Result<Reply, Error> {
     let open = store.as_mut().ok_or(Error::NotOpen);
     Ok(match request {
-        Request::Unlock(profile) => Reply::Unlocked(vault::unlock(|| found(config, profile))?),
+        Request::Unlock(profile) => match vault::unlock(|| found(config, profile)) {
+            Ok(disk) => Reply::Unlocked(disk),
+            Err(why) => Reply::Refused(why.to_string()),
+        },
         Request::Open { boot_id, disk } => {
             let (persist, opened) = Persist::open(config, boot_id, disk)?;
             *store = Some(persist);
@@ -265,7 +268,7 @@ impl Persist {
 
 /// The partition, by its identity (decision 21), and what is to be said of all disks. Without a firmware that names what it booted, the
 /// dev profile takes the only virtio disk without partitions, where there is nothing else that it could be.
-pub(crate) fn found(config: &Config, profile: &str) -> Result<(String, Vec<String>), Error> {
+pub(crate) fn found(config: &Config, profile: &str) -> Result<(String, Vec<String>), Unopened> {
     let name = config.device.unwrap_or_default();
     let (found, disks) = disks::find(name);
     let found = match found {
@@ -277,7 +280,7 @@ pub(crate) fn found(config: &Config, profile: &str) -> Result<(String, Vec<Strin
         _ if profile != "dev" && disks::booted().is_none() => Err(Lost::Unnamed),
         found => found,
     };
-    let lost = |lost| Error::NoDisk(name.to_owned(), lost);
+    let lost = |lost| Unopened::NoDisk(name.to_owned(), lost);
     let notes = disks.into_iter().filter_map(|disk| {
         let damage = disk.damage?;
         Some(format!(

@@ -19,7 +19,7 @@
 //! and `mke2fs` are files of the verified root, started by their own loader without a shell, and get the passphrase on a pipe.
 
 use std::ffi::CString;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::fs::{self, File};
 use std::io::{self, Read, Write, read_to_string};
 use std::os::fd::{AsFd, AsRawFd};
@@ -28,6 +28,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bay0_persona::confine::{Rights, confine};
+use bay0_persona::disks::Lost;
 use bay0_persona::{Child, CloneFlags, End, Ended, reap, spawn, spawn_teller};
 use nix::fcntl::OFlag;
 use nix::sys::prctl::set_pdeathsig;
@@ -37,7 +38,6 @@ use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, execve, pipe2};
 use nix::{errno::Errno, libc};
 
 use crate::content::{self, Kind, What};
-use crate::error::Error;
 use crate::sha256::hex;
 use crate::tpm::Tpm;
 use crate::wire::{Access, Unlocked};
@@ -102,6 +102,43 @@ const RESEAL: &str = "type RESEAL to seal it to this Spine, anything else to go 
 const ALONE: &str = "the passphrase alone opens it; next: go on, or see docs/VAULT.md";
 const OFF: &str = "the machine goes off; next: start it again";
 
+/// Why the disk of `/persist` was not opened, or not sealed. The text is made by `Display`, as that of [`crate::Error`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unopened {
+    /// No disk has a partition of this name, or more than one.
+    NoDisk(String, Lost),
+    /// A step of the vault failed.
+    Step {
+        /// The operation.
+        verb: &'static str,
+        /// The disk or the console.
+        object: String,
+        /// The reason.
+        why: String,
+    },
+}
+
+impl Display for Unopened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (verb, object, why) = match self {
+            Self::NoDisk(name, lost) => {
+                return write!(
+                    f,
+                    "find {name}: {lost}; booting dirty; next: {}",
+                    lost.next()
+                );
+            }
+            Self::Step { verb, object, why } => (verb, object, why),
+        };
+        let rest = match *verb {
+            "seal" => "not sealed to this Spine",
+            "look at" => "left as it is; booting dirty",
+            _ => "booting dirty",
+        };
+        write!(f, "{verb} {object}: {why}; {rest}; next: see docs/VAULT.md")
+    }
+}
+
 /// What was typed; it is overwritten before its memory is given back.
 #[derive(Default)]
 struct Secret(Vec<u8>);
@@ -121,8 +158,8 @@ fn wipe(bytes: &mut [u8]) {
 
 /// Opens the vault on the disk that `find` finds, or finds that there is none; its notes are those of `find`.
 pub(crate) fn unlock(
-    find: impl FnOnce() -> Result<(String, Vec<String>), Error>,
-) -> Result<Unlocked, Error> {
+    find: impl FnOnce() -> Result<(String, Vec<String>), Unopened>,
+) -> Result<Unlocked, Unopened> {
     if Path::new(INSIDE).exists() {
         let line = "vault: open already".to_owned();
         return Ok(unlocked(Access::Again, "", line));
@@ -147,7 +184,7 @@ fn unlocked(access: Access, device: &str, line: String) -> Unlocked {
 }
 
 /// As [`unlock`], of this disk.
-fn open(device: &str) -> Result<Unlocked, Error> {
+fn open(device: &str) -> Result<Unlocked, Unopened> {
     let kind = look(device)?;
     let console = match kind {
         Kind::Luks | Kind::Blank => terminal()?,
@@ -205,7 +242,7 @@ fn open(device: &str) -> Result<Unlocked, Error> {
 }
 
 /// Tries a key. cryptsetup would take nothing for an error.
-fn opens(device: &str, key: &Secret) -> Result<bool, Error> {
+fn opens(device: &str, key: &Secret) -> Result<bool, Unopened> {
     Ok(!key.0.is_empty() && run("open", OPEN, &format!("{device} persist"), &key.0, UNLOCK)?)
 }
 
@@ -219,7 +256,7 @@ fn offer(console: &File, device: &str, recovery: &Secret) -> Access {
 
 /// Makes an empty disk a vault, and opens it; whether it is sealed. The TPM comes first: one that seals nothing is refused before a key
 /// depends on it.
-fn make(console: &File, device: &str) -> Result<Access, Error> {
+fn make(console: &File, device: &str) -> Result<Access, Unopened> {
     // The kernel counts sectors of half a KiB, whatever the disk's are.
     let sectors = fs::read_to_string(device.replace("dev", "sys/class/block") + "/size");
     let sectors: u64 = sectors
@@ -265,7 +302,7 @@ fn make(console: &File, device: &str) -> Result<Access, Error> {
 ///
 /// # Errors
 /// Why it is as it was, or opened by its recovery key alone.
-pub fn reseal(device: &str) -> Result<String, Error> {
+pub fn reseal(device: &str) -> Result<String, Unopened> {
     let alone = "made without a TPM, its passphrase alone opens it";
     token(device)?
         .ok_or(alone)
@@ -282,12 +319,12 @@ pub fn reseal(device: &str) -> Result<String, Error> {
 }
 
 /// A vault that could not be sealed is open all the same.
-fn bound(console: &File, sealed: Result<(), Error>) -> Access {
+fn bound(console: &File, sealed: Result<(), Unopened>) -> Access {
     let shown = sealed.map_err(|why| say(console, &format!("vault: FAIL: {why}\n")));
     shown.map_or(Access::Recovered, |()| Access::Sealed)
 }
 
-fn seal(console: &File, device: &str, recovery: &Secret) -> Result<(), Error> {
+fn seal(console: &File, device: &str, recovery: &Secret) -> Result<(), Unopened> {
     let sealed = Sealed::new().map_err(failed("seal", device))?;
     sealed.bind(device, recovery, &choose(console, "seal", device)?)
 }
@@ -319,7 +356,7 @@ impl Sealed {
 
     /// Gives the vault a key that is the passphrase and the TPM's part, in the place of the one before. Cut short anywhere, it has its
     /// recovery key, and the token that says so.
-    fn bind(&self, device: &str, recovery: &Secret, passphrase: &Secret) -> Result<(), Error> {
+    fn bind(&self, device: &str, recovery: &Secret, passphrase: &Secret) -> Result<(), Unopened> {
         match start(&format!("{KILL} {device} 1"), &[], UNLOCK).map_err(failed("seal", device))? {
             (0 | NONE, _) => {}
             (code, output) => return Err(failed("seal", device)(format!("exit {code}, {output}"))),
@@ -331,7 +368,7 @@ impl Sealed {
 }
 
 /// What stands in the header of a vault that was sealed.
-fn token(device: &str) -> Result<Option<String>, Error> {
+fn token(device: &str) -> Result<Option<String>, Unopened> {
     match start(&format!("{EXPORT} {device}"), &[], UNLOCK).map_err(failed("open", device))? {
         (0, token) => Ok(Some(token)),
         _ => Ok(None),
@@ -393,7 +430,7 @@ fn is_recovery(typed: &Secret) -> bool {
 }
 
 /// What is on a disk, by a child that reads it.
-fn look(device: &str) -> Result<Kind, Error> {
+fn look(device: &str) -> Result<Kind, Unopened> {
     for (limit, deep) in [(LOOK, false), (SEARCH, true)] {
         let look = || Kind::encode(alone(Rights::Look).and_then(|()| content::look(device, deep)));
         let looked = spawn_teller(&[], look).ok();
@@ -410,7 +447,7 @@ fn look(device: &str) -> Result<Kind, Error> {
 }
 
 /// Goes on only if somebody says so in so many letters.
-fn confirm(console: &File, device: &str) -> Result<(), Error> {
+fn confirm(console: &File, device: &str) -> Result<(), Unopened> {
     let prompt = "type FORMAT to make it anew, anything else to leave it> ";
     let meant = ask(console, prompt, true)?.0 == b"FORMAT";
     meant
@@ -420,7 +457,7 @@ fn confirm(console: &File, device: &str) -> Result<(), Error> {
 }
 
 /// A new passphrase, typed twice.
-fn choose(console: &File, verb: &'static str, device: &str) -> Result<Secret, Error> {
+fn choose(console: &File, verb: &'static str, device: &str) -> Result<Secret, Unopened> {
     for _ in 0..TRIES {
         let new = ask(console, "new passphrase, 8 characters or more> ", false)?;
         let again = ask(console, "the same once more> ", false)?;
@@ -434,14 +471,14 @@ fn choose(console: &File, verb: &'static str, device: &str) -> Result<Secret, Er
     Err(failed(verb, device)("no passphrase"))
 }
 
-fn terminal() -> Result<File, Error> {
+fn terminal() -> Result<File, Unopened> {
     let mut options = File::options();
     options.read(true).write(true).custom_flags(libc::O_NOCTTY);
     options.open(CONSOLE).map_err(failed("open", CONSOLE))
 }
 
 /// Asks until something is typed; control-D is an empty answer. What was typed before the question answers nothing.
-fn ask(console: &File, prompt: &str, echo: bool) -> Result<Secret, Error> {
+fn ask(console: &File, prompt: &str, echo: bool) -> Result<Secret, Unopened> {
     let mut terminal = tcgetattr(console).map_err(failed("read", CONSOLE))?;
     // The operator line takes each key by itself.
     terminal.local_flags.insert(LocalFlags::ICANON);
@@ -475,7 +512,7 @@ fn run(
     device: &str,
     input: &[u8],
     limit: Duration,
-) -> Result<bool, Error> {
+) -> Result<bool, Unopened> {
     match start(&format!("{tool} {device}"), input, limit).map_err(failed(verb, device))? {
         (0, _) => Ok(true),
         (WRONG, _) if [OPEN, TEST].contains(&tool) => Ok(false),
@@ -529,8 +566,8 @@ fn ended(child: &Child, limit: Duration) -> Option<i32> {
     }
 }
 
-fn failed<E: Display>(verb: &'static str, object: &str) -> impl FnOnce(E) -> Error {
-    move |why| Error::Vault {
+fn failed<E: Display>(verb: &'static str, object: &str) -> impl FnOnce(E) -> Unopened {
+    move |why| Unopened::Step {
         verb,
         object: object.to_owned(),
         why: why.to_string(),

@@ -58,7 +58,8 @@ fn h06_a_disk_that_tells_nothing_is_no_vault_and_not_blank() {
     );
     let short = NamedTempFile::new().unwrap();
     assert!(look(short.path().to_str().unwrap()).is_err());
-    assert_eq!(unlock(|| Err(Error::NotOpen)), Err(Error::NotOpen));
+    let why = || failed("find", "persist")("none");
+    assert_eq!(unlock(|| Err(why())), Err(why()));
 }
 
 #[test]

@@ -492,7 +492,7 @@ impl Bay0 {
             let disk = disk.map_or(String::new(), |it| it.device.clone());
             self.dispatch(Job::Reseal, &[], || {
                 let sealed = reseal(&disk);
-                let failed = |error: bay0_state::Error| Answer::Failed(error.to_string());
+                let failed = |error: bay0_state::Unopened| Answer::Failed(error.to_string());
                 sealed.map_or_else(failed, Answer::Done).encode()
             });
         }
