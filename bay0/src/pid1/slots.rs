@@ -59,7 +59,9 @@ impl Slots {
     ) -> Result<String> {
         // Another disk that hangs is given up before that.
         let sent = answer_of_child(Rights::Disks, find, APPEARS, "a disk hangs")?;
-        self.running = Running::decode(&sent);
+        let unknown = || format!("the child sent {sent:?}; next: report this text");
+        let decode = |sent| Running::decode(sent).with_context(unknown);
+        self.running = (!sent.is_empty()).then(|| decode(&sent)).transpose()?;
         let Some(Running {
             slot,
             start,
@@ -160,11 +162,8 @@ impl Slots {
         let keep: Vec<_> = sent.iter().map(AsRawFd::as_raw_fd).collect();
         jobs.begin(Job::Update, &keep, || {
             let answer = Answer::of(install(slot, floor, &self.refused, sent.as_ref()));
-            let tag = if matches!(answer, Answer::Done(_)) {
-                DONE
-            } else {
-                NOT
-            };
+            let done = matches!(answer, Answer::Done(_));
+            let tag = if done { DONE } else { NOT };
             let line = [&[tag], answer.rendered().as_bytes(), b"\n"].concat();
             // The room reads what the console shows, if it still listens.
             let _ = sent.map(|mut room| room.write_all(&line));
