@@ -47,14 +47,14 @@ const UNSIGNED: &str = "its signature is not that of this Spine's maker; next: g
 type Open = (Part, File);
 
 /// Finds and opens both slots, on the disk that was booted and on no other, and an update that is attached if it is `wanted`; then gives
-/// up the rights that took. Nothing of their content has been read by then.
+/// up the rights that took. The slot that runs is open for reading alone. Nothing of their content has been read by then.
 ///
 /// # Errors
 /// One of them cannot be told for certain, or opened.
 fn find(here: Slot, wanted: bool) -> Result<([Open; 2], Option<File>)> {
     let open = |slot: Slot| {
         let (part, path) = disks::on_booted(&slot.partition()).map_err(told)?;
-        let device = File::options().read(true).write(true).open(&path);
+        let device = File::options().read(true).write(slot != here).open(&path);
         device
             .map(|device| (part, device))
             .with_context(|| format!("open {path}"))
