@@ -2,7 +2,7 @@
 //!
 //! | number | a child stays within its parent when its value is |
 //! | --- | --- |
-//! | quota, weight, memory, pids, open files, tmpfs, tries, and the three of what it keeps | not greater |
+//! | quota, weight, memory, pids, open files, tmpfs, tries, the three of what it keeps, traffic and its connections, reads of the disk | not greater |
 //! | seccomp | not higher: each profile allows all that the one below it allows |
 //! | capabilities, network, devices, terminal, autostart, background | a part of the parent's bits |
 //! | delay | not less, where the child is started again at all |
@@ -61,7 +61,16 @@ pub enum Grant {
     PersistRate,
     /// Whether it goes on while another room is in front.
     Background,
+    /// Bytes a second through `sys://net` in each direction, or [`UNLIMITED`]; 0 without that way out.
+    NetRate,
+    /// Connections at once through `sys://net`; 0 without that way out.
+    NetConnections,
+    /// Bytes a second that it reads from the disk of its image, or [`UNLIMITED`].
+    DiskRate,
 }
+
+/// The number of a rate that is not held.
+pub const UNLIMITED: u64 = 1 << 62;
 
 /// [`Grant::Network`]: a link to `sys://net`.
 pub const VIA_NET: u64 = 1;
@@ -77,7 +86,7 @@ pub const STANDIN: u64 = 1 << 4;
 pub const SLOT: u64 = 1 << 5;
 
 /// What each number is called in a policy file, and how a child's is held.
-const GRANTS: [(&str, Within); 18] = [
+const GRANTS: [(&str, Within); 21] = [
     ("cpu.quota", NotGreater),
     ("cpu.weight", NotGreater),
     ("memory.max", NotGreater),
@@ -96,6 +105,9 @@ const GRANTS: [(&str, Within); 18] = [
     ("persist.records", NotGreater),
     ("persist.rate", NotGreater),
     ("background", PartOf),
+    ("traffic.rate", NotGreater),
+    ("traffic.connections", NotGreater),
+    ("disk.read", NotGreater),
 ];
 
 /// The numbers of a policy, in the order of [`Grant`].
@@ -150,12 +162,12 @@ impl Policy {
 /// The fields in which `child` is beyond `parent`, in their order; none when it stays within it (A05). The build asks this,
 /// and whoever starts a nested room asks again.
 pub fn beyond(child: &Numbers, parent: &Numbers) -> Vec<&'static str> {
-    let [.., tries, _delay, _bytes, _records, _rate, _background] = child;
+    let tries = child.get(Grant::Tries as usize).copied().unwrap_or(0);
     let pairs = child.iter().zip(parent).zip(GRANTS);
     let over = pairs.filter(|((child, parent), (_, within))| match within {
         NotGreater => child > parent,
         // How soon a room is started again means nothing where it never is.
-        NotLess => *tries > 0 && child < parent,
+        NotLess => tries > 0 && child < parent,
         PartOf => *child & !*parent != 0,
     });
     over.map(|(_, (field, _))| field).collect()

@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-const LINE: &str = "p://desk/mail\tdev\t/bin/sh\n-c\ntrue\tHOME=/root\nA=b c\t1\t2\t3\t4\t5\t6\t2\t8\t1\t0\t1\t0\t3\t500\t7\t8\t9\t1";
+const LINE: &str = "p://desk/mail\tdev\t/bin/sh\n-c\ntrue\tHOME=/root\nA=b c\t1\t2\t3\t4\t5\t6\t2\t8\t1\t0\t1\t0\t3\t500\t7\t8\t9\t1\t10\t11\t12";
 
 fn columns(line: &str) -> Vec<&str> {
     line.split('\t').collect()
@@ -27,6 +27,9 @@ fn a06_a_compiled_policy_is_read_column_by_column() {
     assert_eq!(policy.get(Grant::PersistRecords), 8);
     assert_eq!(policy.get(Grant::PersistRate), 9);
     assert!(policy.may(Grant::Background));
+    assert_eq!(policy.get(Grant::NetRate), 10);
+    assert_eq!(policy.get(Grant::NetConnections), 11);
+    assert_eq!(policy.get(Grant::DiskRate), 12);
     assert!(policy.may(Grant::Terminal) && !policy.may(Grant::Autostart));
 }
 
@@ -47,7 +50,7 @@ fn a06_a_policy_that_is_not_whole_is_none() {
 #[test]
 fn a05_each_field_that_a_child_has_beyond_its_parent_is_named() {
     let parent = [
-        100, 100, 64, 8, 16, 32, 1, 0b0110, 1, 0b11, 1, 1, 3, 500, 9, 9, 9, 1,
+        100, 100, 64, 8, 16, 32, 1, 0b0110, 1, 0b11, 1, 1, 3, 500, 9, 9, 9, 1, 7, 7, 7,
     ];
     assert_eq!(beyond(&parent, &parent), [""; 0]);
     for (at, (field, _)) in GRANTS.iter().enumerate() {

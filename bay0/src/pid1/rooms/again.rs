@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     fn policy(tries: u64, delay_ms: u64) -> Policy {
-        let mut numbers = [0; 18];
+        let mut numbers = [0; 21];
         numbers[Grant::Tries as usize] = tries;
         numbers[Grant::DelayMs as usize] = delay_ms;
         let numbers = numbers.map(|number: u64| number.to_string());

@@ -614,7 +614,7 @@ mod tests {
         let names = ["p://a", "p://a/b", "p://c", "sys://net"];
         let background = |name: &str| if name == "p://c" { "1" } else { "0" };
         let lines = names.map(|name| {
-            let numbers = format!("{}\t{}", ["0"; 17].join("\t"), background(name));
+            let numbers = format!("{}\t{}\t0\t0\t0", ["0"; 17].join("\t"), background(name));
             format!("policy\t{name}\ti\t/x\t\t{numbers}")
         });
         let baked = Baked::parse(&lines).unwrap();
@@ -645,7 +645,7 @@ mod tests {
     #[test]
     fn c06_a_room_that_is_due_waits_until_no_other_has_the_focus() {
         let mut rooms = rooms();
-        let mut numbers = [0; 18];
+        let mut numbers = [0; 21];
         numbers[Grant::Tries as usize] = 1;
         for entry in &mut rooms.table {
             let mut policy = (*entry.policy).clone();

@@ -8,20 +8,21 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use bay0_persona::PersonaName;
 use bay0_persona::policy::AGAIN;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Row, params, params_from_iter};
 
 use super::file::Policy;
-use super::rule::{Grant, Persist, Restart};
+use super::reach::{Egress, Port, joined};
+use super::rule::{Grant, Persist, Restart, Traffic};
 use super::set::Policies;
 use super::terms::PROFILES;
 use crate::roomdisk::Image;
 
 /// `PRAGMA user_version` of the file: a reader that knows another one refuses it.
-pub const VERSION: i64 = 3;
+pub const VERSION: i64 = 4;
 /// `PRAGMA application_id`: "bay0" in ASCII.
 const APPLICATION: i64 = 0x6261_7930;
 /// All lines, which the keeper hands to PID 1 in one packet, have to fit it: the kernel lets one have some 200 KiB.
@@ -52,7 +53,12 @@ const SCHEMA: &str = "
         persist_records INTEGER NOT NULL
             CHECK (persist_records BETWEEN 0 AND 1000000 AND (persist_bytes = 0) = (persist_records = 0)),
         persist_rate INTEGER NOT NULL CHECK (persist_rate >= 0 AND (persist_bytes = 0) = (persist_rate = 0)),
-        background INTEGER NOT NULL CHECK (background IN (0, 1))
+        background INTEGER NOT NULL CHECK (background IN (0, 1)),
+        traffic_rate INTEGER NOT NULL CHECK (traffic_rate >= 0),
+        traffic_connections INTEGER NOT NULL CHECK (traffic_connections BETWEEN 0 AND 65536),
+        disk_read INTEGER NOT NULL CHECK (disk_read >= 0),
+        publish TEXT NOT NULL,
+        egress TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE image (
         name TEXT PRIMARY KEY CHECK (name <> '' AND name NOT GLOB '*[^a-z0-9]*'),
@@ -75,7 +81,7 @@ const VIEW: &str = "
         UNION ALL SELECT 2, profile, place, FILTER FROM filter
     ) ORDER BY kind, major, minor;";
 /// The columns of [`numbers`], in its order.
-const NUMBERS: [&str; 18] = [
+const NUMBERS: [&str; 21] = [
     "cpu_quota_percent",
     "cpu_weight",
     "memory_max_bytes",
@@ -94,7 +100,12 @@ const NUMBERS: [&str; 18] = [
     "persist_records",
     "persist_rate",
     "background",
+    "traffic_rate",
+    "traffic_connections",
+    "disk_read",
 ];
+/// Columns that the view has not: the rule set holds them.
+const REACH: &str = "publish, egress";
 
 /// Everything that is compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,7 +203,7 @@ fn short(db: &Connection) -> Result<()> {
 
 fn insert(db: &Connection, name: &str, policy: &Policy) -> Result<()> {
     let columns = NUMBERS.join(", ");
-    let places: Vec<_> = (5..5 + NUMBERS.len()).map(|at| format!("?{at}")).collect();
+    let places: Vec<_> = (5..7 + NUMBERS.len()).map(|at| format!("?{at}")).collect();
     let places = places.join(", ");
     let variables = policy.environment.iter();
     let variables: Vec<_> = variables
@@ -208,8 +219,10 @@ fn insert(db: &Connection, name: &str, policy: &Policy) -> Result<()> {
     for number in numbers(&policy.grant) {
         row.push(Value::Integer(i64::try_from(number)?));
     }
+    row.push(Value::Text(joined(&policy.grant.publish)));
+    row.push(Value::Text(policy.grant.egress.words().join(" ")));
     let insert = format!(
-        "INSERT INTO policy (name, image, command, environment, {columns}) VALUES (?1, ?2, ?3, ?4, {places})"
+        "INSERT INTO policy (name, image, command, environment, {columns}, {REACH}) VALUES (?1, ?2, ?3, ?4, {places})"
     );
     db.execute(&insert, params_from_iter(row))?;
     Ok(())
@@ -245,10 +258,13 @@ pub fn numbers(grant: &Grant) -> [u64; NUMBERS.len()] {
         persist.records,
         persist.rate,
         u64::from(grant.background),
+        grant.traffic.rate,
+        grant.traffic.connections,
+        grant.disk_read,
     ]
 }
 
-/// The reverse of [`numbers`].
+/// The reverse of [`numbers`]; what is no number is left as it is without.
 fn grant(numbers: [u64; NUMBERS.len()]) -> Grant {
     let [
         cpu_quota,
@@ -270,8 +286,11 @@ fn grant(numbers: [u64; NUMBERS.len()]) -> Grant {
         delay_ms,
         bytes,
         records,
-        rate,
+        persist_rate,
         background,
+        traffic_rate,
+        connections,
+        disk_read,
     ] = rest;
     Grant {
         cpu_quota,
@@ -291,9 +310,15 @@ fn grant(numbers: [u64; NUMBERS.len()]) -> Grant {
         persist: (bytes > 0).then_some(Persist {
             bytes,
             records,
-            rate,
+            rate: persist_rate,
         }),
         background: background == 1,
+        traffic: Traffic {
+            rate: traffic_rate,
+            connections,
+        },
+        disk_read,
+        ..Grant::default()
     }
 }
 
@@ -309,7 +334,8 @@ pub fn read(path: &Path) -> Result<Baked> {
         open()
     );
     let columns = NUMBERS.join(", ");
-    let select = format!("SELECT name, image, command, environment, {columns} FROM policy");
+    let select =
+        format!("SELECT name, image, command, environment, {columns}, {REACH} FROM policy");
     let mut rows = db.prepare(&select)?;
     let mut rows = rows.query(())?;
     let mut policies = Policies::new();
@@ -338,11 +364,19 @@ fn policy(row: &Row<'_>) -> Result<Policy> {
         let (name, value) = variable.split_once('=').context("a variable without =")?;
         Ok((name.to_owned(), value.to_owned()))
     });
+    let (publish, egress): (String, String) = (row.get("publish")?, row.get("egress")?);
+    let ports = publish.split_terminator(' ').map(Port::parse);
+    let egress: Vec<_> = egress.split(' ').collect();
+    let grant = Grant {
+        publish: ports.collect::<Result<_, _>>().map_err(Error::msg)?,
+        egress: Egress::parse(&egress).map_err(|(_, why)| Error::msg(why))?,
+        ..grant(found)
+    };
     Ok(Policy {
         image: row.get(1)?,
         command: command.split('\n').map(str::to_owned).collect(),
         environment: variables.collect::<Result<_>>()?,
-        grant: grant(found),
+        grant,
     })
 }
 

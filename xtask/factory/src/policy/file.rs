@@ -1,7 +1,7 @@
 //! One policy file: TOML in, a [`Policy`] or every finding out, each with line and column. An unknown field is a finding and never
 //! passed over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -9,8 +9,9 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
 
-use super::rule::{Grant, Persist, Restart};
-use super::spelled::{Again, Keeps, Raw, cut};
+use super::reach::{Egress, Port};
+use super::rule::{Grant, Persist, Restart, Traffic};
+use super::spelled::{Again, Flow, Keeps, Raw, cut};
 use super::terms::{self, TERMS, Term};
 
 /// What a file says of one room.
@@ -125,6 +126,8 @@ impl Reader<'_> {
     fn policy(&mut self, raw: Raw) -> Policy {
         let tmpfs_at = raw.tmpfs.as_ref().map(|tmpfs| tmpfs.span().start);
         let command_at = raw.command.as_ref().map(|command| command.span().start);
+        let network = self.network(raw.network);
+        let via = network == terms::VIA;
         let policy = Policy {
             image: self.image(raw.image),
             command: self.command(raw.command),
@@ -143,7 +146,7 @@ impl Reader<'_> {
                 tmpfs: self.size("tmpfs", raw.tmpfs, terms::TMPFS),
                 seccomp: self.seccomp(raw.seccomp),
                 capabilities: self.set("capabilities", raw.capabilities, &TERMS.capabilities),
-                network: self.network(raw.network),
+                network,
                 devices: self.set("devices", raw.devices, &TERMS.devices),
                 terminal: raw.terminal,
                 again: self.exit(raw.exit, raw.terminal),
@@ -151,6 +154,10 @@ impl Reader<'_> {
                 restart: self.restart(raw.restart),
                 persist: self.persist(raw.persist),
                 background: self.background(raw.background),
+                traffic: self.traffic(raw.traffic, via),
+                disk_read: self.rate("disk.read", raw.disk.read, terms::DISK_READ),
+                publish: self.publish(raw.publish, via),
+                egress: self.egress(raw.egress, via),
             },
         };
         self.room_for_tmpfs(&policy.grant, tmpfs_at);
@@ -297,6 +304,113 @@ impl Reader<'_> {
             None | Some(0) => 0,
             Some(place) => 1 << TERMS.network[place - 1].bit,
         }
+    }
+
+    /// A rate that is not held where none is named.
+    fn rate(
+        &mut self,
+        field: &str,
+        value: Option<Spanned<String>>,
+        most: RangeInclusive<u64>,
+    ) -> u64 {
+        match value {
+            None => terms::UNLIMITED,
+            value => self.size(field, value, most),
+        }
+    }
+
+    /// A field of the way out, in a room without it.
+    fn useless(&mut self, field: &str, at: usize) {
+        let what = format!("{field} has no use in a room that does not go through sys://net");
+        let next = "remove it, or set network to \"via sys://net\"";
+        self.found(Some(at), format!("{what}; next: {next}"));
+    }
+
+    fn traffic(&mut self, raw: Flow, via: bool) -> Traffic {
+        if via {
+            let (bounds, default) = (terms::CONNECTIONS, terms::ORDINARY_CONNECTIONS);
+            return Traffic {
+                rate: self.rate("traffic.rate", raw.rate, terms::TRAFFIC_RATE),
+                connections: self.number(
+                    "traffic.connections",
+                    raw.connections,
+                    bounds,
+                    Some(default),
+                ),
+            };
+        }
+        let rate = raw.rate.map(|rate| rate.span().start);
+        let connections = raw.connections.map(|connections| connections.span().start);
+        for (field, at) in [("traffic.rate", rate), ("traffic.connections", connections)] {
+            at.into_iter().for_each(|at| self.useless(field, at));
+        }
+        Traffic::default()
+    }
+
+    fn publish(&mut self, values: Vec<Spanned<String>>, via: bool) -> BTreeSet<Port> {
+        let mut ports = BTreeSet::new();
+        if let Some(first) = values.first().filter(|_| !via) {
+            self.useless("publish", first.span().start);
+        }
+        if let Some(last) = values.get(terms::MAX_PORTS) {
+            self.wrong(
+                last,
+                &format!(
+                    "publish has {} ports; next: at most {}",
+                    values.len(),
+                    terms::MAX_PORTS
+                ),
+            );
+        }
+        for value in &values {
+            match Port::parse(value.get_ref()) {
+                Ok(port)
+                    if ports
+                        .iter()
+                        .any(|known: &Port| known.outside() == port.outside()) =>
+                {
+                    self.wrong(
+                        value,
+                        &format!("publish has {} twice; next: remove one", port.outside()),
+                    );
+                }
+                Ok(port) => drop(ports.insert(port)),
+                Err(what) => self.wrong(value, &what),
+            }
+        }
+        ports
+    }
+
+    /// Everything where a room has the way out and no such field.
+    fn egress(&mut self, value: Option<Spanned<Vec<Spanned<String>>>>, via: bool) -> Egress {
+        let Some(value) = value else {
+            return if via {
+                Egress::anywhere()
+            } else {
+                Egress::default()
+            };
+        };
+        if !via {
+            self.useless("egress", value.span().start);
+        }
+        let words: Vec<_> = value
+            .get_ref()
+            .iter()
+            .map(|word| word.get_ref().as_str())
+            .collect();
+        if words.is_empty() || words.len() > terms::MAX_NETS {
+            let what = format!("egress has {} networks", words.len());
+            let next = format!(
+                "next: 1 to {}, or \"none\" as the only one",
+                terms::MAX_NETS
+            );
+            self.wrong(&value, &format!("{what}; {next}"));
+        }
+        Egress::parse(&words).unwrap_or_else(|(at, what)| {
+            let at = value.get_ref().get(at).map(|word| word.span().start);
+            self.found(at, what);
+            Egress::default()
+        })
     }
 
     fn background(&mut self, value: Option<Spanned<String>>) -> bool {

@@ -18,13 +18,20 @@
 //! | `restart` | `never`, or not more `tries` and not less `delay_ms` than a parent that restarts |
 //! | `persist` | nothing, or not more `bytes`, `records` and `rate` than a parent that keeps something |
 //! | `background` | `freeze`, or both `run` |
+//! | `traffic` | neither `rate` nor `connections` greater |
+//! | `disk.read` | not greater |
+//! | `publish` | a part of the parent's; and since no two rooms publish one port, nothing |
+//! | `egress` | no address that the parent does not reach |
 //!
 //! Image, command and environment are not here: whatever runs in a room is held by these fields. Nor is swap: no room has any.
 //! How deep rooms nest is the name's business (`bay0_persona::name::MAX_DEPTH`).
 
+use std::collections::BTreeSet;
+
 use bay0_persona::policy;
 
 use super::db::numbers;
+use super::reach::{Egress, Port};
 
 /// What a room may do, as far as more or less can be said of it; by default nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +68,23 @@ pub struct Grant {
     pub persist: Option<Persist>,
     /// Whether it goes on while another room is in front.
     pub background: bool,
+    /// How much goes through sys://net; nothing in a room without that way out.
+    pub traffic: Traffic,
+    /// Bytes a second that it reads from the disk of its image.
+    pub disk_read: u64,
+    /// Ports of the machine that are its own.
+    pub publish: BTreeSet<Port>,
+    /// What it reaches through sys://net; nothing in a room without that way out.
+    pub egress: Egress,
+}
+
+/// How much a room may send and receive through sys://net.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes a second in each direction.
+    pub rate: u64,
+    /// Connections at once.
+    pub connections: u64,
 }
 
 /// How a room that failed is started again.
@@ -83,16 +107,24 @@ pub struct Persist {
     pub rate: u64,
 }
 
-/// The fields in which `child` may more than `parent`, in the order of the table; none when it stays within it. What decides is
-/// the function that the start of a room asks as well; tries and delay are one field to people, and so is what a room keeps.
+/// The fields in which `child` may more than `parent`, in the order of the table; none when it stays within it. What decides of
+/// numbers is the function that the start of a room asks as well; tries and delay are one field to people, and so are what a room keeps and
+/// its traffic. The rule set of sys://net holds the last two, whatever runs.
 pub fn beyond(child: &Grant, parent: &Grant) -> Vec<&'static str> {
     let fields = policy::beyond(&numbers(child), &numbers(parent));
     let shown = |field: &'static str| match field.split_once('.') {
         Some(("restart", _)) => "restart",
         Some(("persist", _)) => "persist",
+        Some(("traffic", _)) => "traffic",
         _ => field,
     };
     let mut fields: Vec<_> = fields.into_iter().map(shown).collect();
     fields.dedup();
+    if !child.publish.is_subset(&parent.publish) {
+        fields.push("publish");
+    }
+    if !child.egress.within(&parent.egress) {
+        fields.push("egress");
+    }
     fields
 }

@@ -135,7 +135,7 @@ fn ways_out(
     let has_card = |policy: &Policy| policy.grant.network == terms::NIC;
     let gate = PersonaName::parse(terms::GATE).ok();
     let opens = |gate: &PersonaName| there(gate) && policies.get(gate).is_none_or(has_card);
-    let mut told = Vec::new();
+    let mut told = twice(name, policy, policies);
     if policy.grant.network == terms::VIA && !gate.as_ref().is_some_and(opens) {
         let what = format!("network goes through {}, which has no card", terms::GATE);
         told.push(format!(
@@ -153,6 +153,28 @@ fn ways_out(
     told
 }
 
+/// A port of the machine is one room's.
+fn twice(name: &PersonaName, policy: &Policy, policies: &Policies) -> Vec<String> {
+    let others = policies.iter().take_while(|(other, _)| *other != name);
+    let theirs = others
+        .flat_map(|(other, policy)| policy.grant.publish.iter().map(move |port| (other, port)));
+    let both = theirs.filter(|(_, theirs)| {
+        policy
+            .grant
+            .publish
+            .iter()
+            .any(|port| port.outside() == theirs.outside())
+    });
+    let told = both.map(|(other, port)| {
+        let what = format!(
+            "publish: {name} has {}, which {other} has too",
+            port.outside()
+        );
+        format!("{what}: a port of the machine is one room's; next: another port in one of the two")
+    });
+    told.collect()
+}
+
 /// One finding for each field in which a room may more than the room it is in.
 fn exceeds(
     name: &PersonaName,
@@ -160,7 +182,11 @@ fn exceeds(
     parent: &PersonaName,
     above: &Policy,
 ) -> Vec<String> {
-    let fields = rule::beyond(&policy.grant, &above.grant);
+    let mut fields = rule::beyond(&policy.grant, &above.grant);
+    if fields.contains(&"network") {
+        // What belongs to a way out that is not the parent's is not one more thing to mend.
+        fields.retain(|field| !matches!(*field, "traffic" | "publish" | "egress"));
+    }
     let told = fields.into_iter().map(|field| {
         let (more, less) = (words::of(field, policy), words::of(field, above));
         let next = "take it from this room, or give it to that one too";

@@ -26,6 +26,13 @@ pub struct Raw {
     pub capabilities: Vec<Spanned<String>>,
     pub network: Option<Spanned<String>>,
     #[serde(default)]
+    pub publish: Vec<Spanned<String>>,
+    pub egress: Option<Spanned<Vec<Spanned<String>>>>,
+    #[serde(default)]
+    pub traffic: Flow,
+    #[serde(default)]
+    pub disk: Disk,
+    #[serde(default)]
     pub devices: Vec<Spanned<String>>,
     #[serde(default)]
     pub terminal: bool,
@@ -72,6 +79,19 @@ pub struct Keeps {
     pub bytes: Option<Spanned<String>>,
     pub records: Option<Spanned<i64>>,
     pub rate: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table with rate and connections")]
+pub struct Flow {
+    pub rate: Option<Spanned<String>>,
+    pub connections: Option<Spanned<i64>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table with read")]
+pub struct Disk {
+    pub read: Option<Spanned<String>>,
 }
 
 /// Takes the innermost entry that `at` lies in out of the table; its name.

@@ -31,6 +31,19 @@ pub const PERSIST_BYTES: RangeInclusive<u64> = 1 << 16..=1 << 40;
 pub const PERSIST_RECORDS: RangeInclusive<u64> = 1..=1_000_000;
 /// Bytes a second that it writes there, 64 KiB to 1 GiB.
 pub const PERSIST_RATE: RangeInclusive<u64> = 1 << 16..=1 << 30;
+/// Bytes a second through sys://net in each direction, 16 KiB to 4 GiB.
+pub const TRAFFIC_RATE: RangeInclusive<u64> = 1 << 14..=1 << 32;
+/// Connections at once through sys://net.
+pub const CONNECTIONS: RangeInclusive<u64> = 1..=65_536;
+/// The connections of a room whose policy names no number.
+pub const ORDINARY_CONNECTIONS: u64 = 4_096;
+/// Bytes a second that a room reads from the disk of its image, 64 KiB to 16 GiB.
+pub const DISK_READ: RangeInclusive<u64> = 1 << 16..=1 << 34;
+/// The number of a rate that is not held.
+pub const UNLIMITED: u64 = bay0_persona::policy::UNLIMITED;
+/// Ports that a room publishes, and networks that it reaches.
+pub const MAX_PORTS: usize = 32;
+pub const MAX_NETS: usize = 32;
 /// Program and arguments.
 pub const MAX_ARGUMENTS: usize = 64;
 /// Variables of the environment.

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use super::*;
-use crate::policy::rule::{Grant, Persist, Restart};
+use crate::policy::reach::{Egress, Port, Protocol};
+use crate::policy::rule::{Grant, Persist, Restart, Traffic};
 
 /// The least that a file has to say.
 const LEAST: &str = r#"image = "dev"
@@ -53,6 +54,7 @@ fn a06_what_is_not_set_is_what_gives_least() {
             pids: 64,
             open_files: 64,
             tmpfs: 1 << 20,
+            disk_read: terms::UNLIMITED,
             ..Grant::default()
         }
     );
@@ -61,17 +63,19 @@ fn a06_what_is_not_set_is_what_gives_least() {
 #[test]
 fn a06_every_word_of_a_file_is_read() {
     let text = format!(
-        "{LEAST}cpu.weight = 7\ncapabilities = [\"CAP_CHOWN\", \"CAP_SETFCAP\"]\nnetwork = \"nic\"\ndevices = [\"npu\"]\n\
+        "{LEAST}cpu.weight = 7\ncapabilities = [\"CAP_CHOWN\", \"CAP_SETFCAP\"]\nnetwork = \"via sys://net\"\ndevices = [\"npu\"]\n\
          terminal = true\nexit = \"again\"\nautostart = true\nenvironment.TERM = \"linux\"\n\
          restart = {{ when = \"on-failure\", tries = 3, delay_ms = 250 }}\n\
-         persist = {{ bytes = \"64MiB\", records = 10000, rate = \"16MiB\" }}\nbackground = \"run\"\n"
+         persist = {{ bytes = \"64MiB\", records = 10000, rate = \"16MiB\" }}\nbackground = \"run\"\n\
+         publish = [\"443/tcp\", \"8080:80/udp\"]\negress = [\"10.0.0.0/8\"]\n\
+         traffic = {{ rate = \"10MiB\", connections = 9 }}\ndisk = {{ read = \"100MiB\" }}\n"
     );
     let policy = file::parse("f", &text.replace("strict", "workshop")).unwrap();
     let grant = policy.grant;
     assert_eq!(policy.environment["TERM"], "linux");
     assert_eq!(grant.cpu_weight, 7);
     assert_eq!(grant.capabilities, 1 | 1 << 31);
-    assert_eq!((grant.network, grant.devices, grant.seccomp), (2, 2, 2));
+    assert_eq!((grant.network, grant.devices, grant.seccomp), (1, 2, 2));
     assert!(grant.terminal && grant.again && grant.autostart && grant.background);
     let restart = Restart {
         tries: 3,
@@ -84,6 +88,19 @@ fn a06_every_word_of_a_file_is_read() {
         rate: 16 << 20,
     };
     assert_eq!(grant.persist, Some(persist));
+    let traffic = Traffic {
+        rate: 10 << 20,
+        connections: 9,
+    };
+    assert_eq!((grant.traffic, grant.disk_read), (traffic, 100 << 20));
+    assert_eq!(grant.egress.words(), ["10.0.0.0/8"]);
+    let port = Port {
+        protocol: Protocol::Udp,
+        machine: 8080,
+        room: 80,
+    };
+    assert_eq!(grant.publish.last(), Some(&port));
+    assert_eq!(reach::joined(&grant.publish), "443/tcp 8080:80/udp");
 }
 
 #[test]
@@ -95,7 +112,7 @@ fn a06_unknown_fields_are_refused_with_line_and_column_all_in_one_run() {
         findings(&text),
         [
             "p__x.toml:10:3: unknown field `colour`, expected one of `image`, `command`, `environment`, `cpu`, `memory`, `pids`, \
-             `open_files`, `tmpfs`, `seccomp`, `capabilities`, `network`, `devices`, `terminal`, `exit`, `autostart`, `restart`, `persist`, `background`; \
+             `open_files`, `tmpfs`, `seccomp`, `capabilities`, `network`, `publish`, `egress`, `traffic`, `disk`, `devices`, `terminal`, `exit`, `autostart`, `restart`, `persist`, `background`; \
              next: correct or remove it",
             "p__x.toml:11:8: unknown field `swap`, expected `max`; next: correct or remove it",
             "p__x.toml:13:1: unknown field `why`, expected one of `when`, `tries`, `delay_ms`; next: correct or remove it",
@@ -194,6 +211,90 @@ fn a06_a_value_that_cannot_be_is_refused_at_its_place_with_what_can_be() {
 }
 
 #[test]
+fn u02_ports_and_networks_that_cannot_be_are_refused_at_their_place() {
+    let port = "next: a port from 1 to 65535 as 443/tcp, or machine's:room's as 8080:80/tcp";
+    let net = "next: internet, or a network as 192.0.2.0/24 or 2001:db8::/32";
+    for (line, found) in [
+        ("publish = [\"443\"]", format!("12: publish has \"443\"; {port}")),
+        ("publish = [\"0/tcp\"]", format!("12: publish has \"0/tcp\"; {port}")),
+        ("publish = [\"1:2:3/udp\"]", format!("12: publish has \"1:2:3/udp\"; {port}")),
+        ("publish = [\"070/udp\"]", format!("12: publish has \"070/udp\"; {port}")),
+        ("publish = [\"1/sctp\"]", format!("12: publish has \"1/sctp\"; {port}")),
+        (
+            "publish = [\"68:1/udp\"]",
+            "12: publish has \"68:1/udp\", which sys://net has for itself; next: another port of the machine".into(),
+        ),
+        ("publish = [\"1/tcp\", \"1:2/tcp\"]", "21: publish has 1/tcp twice; next: remove one".into()),
+        ("egress = []", "10: egress has 0 networks; next: 1 to 32, or \"none\" as the only one".into()),
+        ("egress = [\"10.0.0.0\"]", format!("11: egress knows no \"10.0.0.0\"; {net}")),
+        ("egress = [\"lan\"]", format!("11: egress knows no \"lan\"; {net}")),
+        (
+            "egress = [\"10.0.0.1/8\"]",
+            "11: egress has 10.0.0.1/8, an address inside a network; next: 10.0.0.0/8".into(),
+        ),
+        (
+            "egress = [\"internet\", \"none\"]",
+            "23: egress has \"none\" beside others; next: leave it alone".into(),
+        ),
+    ] {
+        let text = format!("{LEAST}network = \"via sys://net\"\n{line}\n");
+        assert_eq!(findings(&text), [format!("p__x.toml:10:{found}")], "{line}");
+    }
+}
+
+#[test]
+fn u02_the_same_addresses_are_the_same_networks_and_the_internet_has_no_private_ones() {
+    let egress = |words: &[&str]| Egress::parse(words).unwrap();
+    let halves = egress(&["10.128.0.0/9", "10.0.0.0/9"]);
+    assert_eq!(halves, egress(&["10.0.0.0/8"]));
+    assert_eq!(
+        egress(&["internet", "10.0.0.0/8", "fd00::/8"]).words(),
+        ["internet", "10.0.0.0/8", "fd00::/8"]
+    );
+    assert_eq!(egress(&["0.0.0.0/0", "::/0"]).words(), ["anywhere"]);
+    assert_eq!(egress(&["none"]).words(), ["none"]);
+    let internet = egress(&["internet"]);
+    for (net, public) in [
+        ("8.8.8.8/32", true),
+        ("172.32.0.0/16", true),
+        ("172.31.255.0/24", false),
+        ("10.0.0.0/8", false),
+        ("100.64.0.0/10", false),
+        ("169.254.1.0/24", false),
+        ("192.168.0.0/16", false),
+        ("198.18.0.1/32", false),
+        ("224.0.0.1/32", false),
+        ("255.255.255.255/32", false),
+        ("0.0.0.0/0", false),
+        ("2001:db8::/32", true),
+        ("fd62:6179:30::/64", false),
+        ("fe80::/10", false),
+        ("ff02::1/128", false),
+        ("::1/128", false),
+        ("2002:a00:1::/48", false),
+    ] {
+        assert_eq!(egress(&[net]).within(&internet), public, "{net}");
+    }
+}
+
+#[test]
+fn u02_a_port_of_the_machine_is_one_rooms() {
+    let room = |ports: &str| format!("{LEAST}network = \"via sys://net\"\npublish = [{ports}]\n");
+    let files = [
+        ("p__a.toml", room("\"443/tcp\", \"80/tcp\"")),
+        ("p__b.toml", room("\"443:8443/tcp\", \"80/udp\"")),
+        ("sys__net.toml", format!("{LEAST}network = \"nic\"\n")),
+    ];
+    let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+    assert_eq!(
+        said(&folder(&files)),
+        [
+            "d/p__b.toml: publish: p://b has 443/tcp, which p://a has too: a port of the machine is one room's; next: another port in one of the two"
+        ]
+    );
+}
+
+#[test]
 fn a06_no_capability_that_reaches_beyond_a_room_has_a_name() {
     for name in [
         "CAP_SYS_ADMIN",
@@ -263,13 +364,14 @@ fn a06_bounds_in_the_table_are_the_bounds_that_are_held() {
         ("restart.tries", terms::TRIES),
         ("restart.delay_ms", terms::DELAY_MS),
         ("persist.records", terms::PERSIST_RECORDS),
+        ("traffic.connections", terms::CONNECTIONS),
     ];
     for (field, bounds) in numbers {
         let row = fields.iter().find(|row| row.0 == field).unwrap();
         let (low, high) = (bounds.start(), bounds.end());
         assert!(row.1.contains(&format!("{low} to {high}")), "{row:?}");
         let more = "restart.when = \"on-failure\"\nrestart.tries = 1\nrestart.delay_ms = 100\n\
-                    persist.bytes = \"1MiB\"\npersist.records = 1\npersist.rate = \"1MiB\"\n";
+                    persist.bytes = \"1MiB\"\npersist.records = 1\npersist.rate = \"1MiB\"\nnetwork = \"via sys://net\"\n";
         for (number, held) in [
             (low - 1, false),
             (*low, true),
@@ -289,6 +391,8 @@ fn a06_bounds_in_the_table_are_the_bounds_that_are_held() {
         ("image", terms::MAX_IMAGE),
         ("command", terms::MAX_ARGUMENTS),
         ("environment", terms::MAX_VARIABLES),
+        ("publish", terms::MAX_PORTS),
+        ("egress", terms::MAX_NETS),
     ];
     for (field, most) in counts {
         let row = fields.iter().find(|row| row.0 == field).unwrap();
@@ -299,6 +403,8 @@ fn a06_bounds_in_the_table_are_the_bounds_that_are_held() {
         ("tmpfs", terms::TMPFS),
         ("persist.bytes", terms::PERSIST_BYTES),
         ("persist.rate", terms::PERSIST_RATE),
+        ("traffic.rate", terms::TRAFFIC_RATE),
+        ("disk.read", terms::DISK_READ),
     ] {
         let row = fields.iter().find(|row| row.0 == field).unwrap();
         let said = format!(

@@ -3,6 +3,7 @@
 use bay0_persona::PersonaName;
 
 use super::file::{Policy, unit};
+use super::reach;
 use super::rule::beyond;
 use super::terms::{self, TERMS, Term};
 
@@ -17,7 +18,7 @@ struct Word {
     says: fn(&Policy) -> String,
 }
 
-const WORDS: [Word; 19] = [
+const WORDS: [Word; 23] = [
     word("image", "Files", |p| {
         format!("those of the image \"{}\", never changed", p.image)
     }),
@@ -86,6 +87,27 @@ const WORDS: [Word; 19] = [
             "goes on",
         ];
         does[usize::from(p.grant.background)].to_owned()
+    }),
+    word("traffic", "Traffic", traffic),
+    word("disk.read", "Disk", |p| match p.grant.disk_read {
+        terms::UNLIMITED => "reads its image as fast as it can be read".into(),
+        rate => format!("reads at most {} a second of its image", size(rate)),
+    }),
+    word("publish", "Is reached", |p| {
+        match reach::joined(&p.grant.publish) {
+            ports if ports.is_empty() => "from outside by nobody".into(),
+            ports => format!("from outside by ports of the machine: {ports}"),
+        }
+    }),
+    word("egress", "Reaches", |p| {
+        let word = |word: String| match word.as_str() {
+            reach::ANYWHERE => "every address that sys://net reaches".into(),
+            reach::NOWHERE => "nobody outside".into(),
+            reach::INTERNET => "the internet: no private addresses".into(),
+            _ => word,
+        };
+        let words: Vec<_> = p.grant.egress.words().into_iter().map(word).collect();
+        words.join(", ")
     }),
 ];
 
@@ -215,6 +237,19 @@ fn persist(policy: &Policy) -> String {
     let (most, pieces, rate) = (size(persist.bytes), persist.records, size(persist.rate));
     let plural = if pieces == 1 { "" } else { "s" };
     format!("at most {most} in {pieces} piece{plural}, {rate} a second")
+}
+
+fn traffic(policy: &Policy) -> String {
+    let (traffic, network) = (policy.grant.traffic, policy.grant.network);
+    if network != terms::VIA {
+        return "none through sys://net".into();
+    }
+    let plural = if traffic.connections == 1 { "" } else { "s" };
+    let connections = format!("at most {} connection{plural} at once", traffic.connections);
+    match traffic.rate {
+        terms::UNLIMITED => connections,
+        rate => format!("{connections}, {} a second in each direction", size(rate)),
+    }
 }
 
 /// `150` percent as `1.5 processors`.

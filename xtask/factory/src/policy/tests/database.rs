@@ -147,7 +147,7 @@ fn a06_one_view_has_every_row_as_a_line_in_one_order() {
         filters: [vec![allow.clone(), allow.clone()], vec![], vec![allow]],
     };
     db::compile(&baked, &path).unwrap();
-    let rest = "dev\t/bin/sh\n-c\na b\tA=\nB=2=3\t50\t100\t16777216\t64\t64\t1048576\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0";
+    let rest = "dev\t/bin/sh\n-c\na b\tA=\nB=2=3\t50\t100\t16777216\t64\t64\t1048576\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t4611686018427387904";
     assert_eq!(
         lines(&path),
         [
@@ -261,12 +261,12 @@ fn a06_the_database_holds_types_and_refuses_another_version() {
         assert!(refused(wrong), "{wrong}");
     }
     assert!(!refused(&format!("INSERT INTO {}", image(&"a".repeat(64)))));
-    assert!(!refused("PRAGMA user_version = 2"));
+    assert!(!refused("PRAGMA user_version = 3"));
     let said = db::read(&path).unwrap_err().to_string();
     assert_eq!(
         said,
         format!(
-            "open {}: version 2, not 3; next: compile it again",
+            "open {}: version 3, not 4; next: compile it again",
             path.display()
         )
     );

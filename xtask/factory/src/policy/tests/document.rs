@@ -42,6 +42,8 @@ fn a06_the_documents_table_of_fields_is_the_codes() {
         ("memory.", "memory.x=1"),
         ("restart.", "restart.x=1"),
         ("persist.", "persist.x=1"),
+        ("traffic.", "traffic.x=1"),
+        ("disk.", "disk.x=1"),
     ] {
         let refused = findings(text)
             .into_iter()
@@ -62,7 +64,9 @@ fn a06_the_documents_table_of_fields_is_the_codes() {
                 .map(|field| format!("{prefix}{field}")),
         );
     }
-    read.retain(|field| !["cpu", "memory", "restart", "persist"].contains(&field.as_str()));
+    read.retain(|field| {
+        !["cpu", "memory", "restart", "persist", "traffic", "disk"].contains(&field.as_str())
+    });
     read.sort();
     let mut rows: Vec<_> = fields().into_iter().map(|row| row.0).collect();
     rows.sort();

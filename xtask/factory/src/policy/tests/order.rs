@@ -1,14 +1,17 @@
 //! The rule is an order, and no text makes the reader fail.
 
+use std::collections::BTreeSet;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::policy::file::parse;
-use crate::policy::rule::{Grant, Persist, Restart, beyond};
+use crate::policy::reach::{Egress, Port};
+use crate::policy::rule::{Grant, Persist, Restart, Traffic, beyond};
 use crate::policy::words;
 use bay0_persona::PersonaName;
 
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 19] = [
     "cpu.quota",
     "cpu.weight",
     "memory.max",
@@ -24,6 +27,10 @@ const FIELDS: [&str; 15] = [
     "restart",
     "persist",
     "background",
+    "traffic",
+    "disk.read",
+    "publish",
+    "egress",
 ];
 
 /// Few values, so that two of them are often the same.
@@ -34,28 +41,64 @@ pub fn grant() -> impl Strategy<Value = Grant> {
     let flags = (0..3u8, any::<bool>(), any::<bool>());
     let numbers = (few(), few(), few(), few(), few());
     let sets = (0..3u64, 0..8u64, 0..3u64, 0..8u64);
-    (numbers, sets, flags, restart, persist).prop_map(|(n, s, flags, restart, persist)| Grant {
-        cpu_quota: n.0,
-        cpu_weight: n.1,
-        memory_max: n.2 + 4,
-        pids: n.3,
-        open_files: n.4,
-        tmpfs: n.0,
-        seccomp: s.0,
-        capabilities: s.1,
-        network: s.2,
-        devices: s.3,
-        terminal: flags.0 > 0,
-        again: flags.0 > 1,
-        autostart: flags.1,
-        background: flags.2,
-        restart: restart.map(|(tries, delay_ms)| Restart { tries, delay_ms }),
-        persist: persist.map(|(bytes, records, rate)| Persist {
-            bytes,
-            records,
-            rate,
-        }),
+    let net = (few(), few(), few(), publish(), egress());
+    (numbers, sets, flags, restart, persist, net).prop_map(
+        |(n, s, flags, restart, persist, net)| Grant {
+            cpu_quota: n.0,
+            cpu_weight: n.1,
+            memory_max: n.2 + 4,
+            pids: n.3,
+            open_files: n.4,
+            tmpfs: n.0,
+            seccomp: s.0,
+            capabilities: s.1,
+            network: s.2,
+            devices: s.3,
+            terminal: flags.0 > 0,
+            again: flags.0 > 1,
+            autostart: flags.1,
+            background: flags.2,
+            restart: restart.map(|(tries, delay_ms)| Restart { tries, delay_ms }),
+            persist: persist.map(|(bytes, records, rate)| Persist {
+                bytes,
+                records,
+                rate,
+            }),
+            traffic: Traffic {
+                rate: net.0,
+                connections: net.1,
+            },
+            disk_read: net.2,
+            publish: net.3,
+            egress: net.4,
+        },
+    )
+}
+
+fn publish() -> impl Strategy<Value = BTreeSet<Port>> {
+    let ports = ["443/tcp", "80/tcp", "8080:80/tcp", "443/udp"];
+    let ports = prop::sample::subsequence(ports.to_vec(), 0..=4);
+    ports.prop_map(|ports| {
+        ports
+            .iter()
+            .map(|port| Port::parse(port).unwrap())
+            .collect()
     })
+}
+
+/// Words that hold others, halves that are a whole, and nothing.
+pub fn egress() -> impl Strategy<Value = Egress> {
+    let nets = [
+        "internet",
+        "10.0.0.0/9",
+        "10.128.0.0/9",
+        "10.0.0.0/8",
+        "192.0.2.0/24",
+        "fd00::/8",
+        "2001:db8::/32",
+    ];
+    let nets = prop::sample::subsequence(nets.to_vec(), 0..=7);
+    prop_oneof![Just(vec!["anywhere"]), nets].prop_map(|words| Egress::parse(&words).unwrap())
 }
 
 /// `grant` with one field taken from `other`.
@@ -76,6 +119,10 @@ fn with(field: &str, grant: &Grant, other: &Grant) -> Grant {
         "autostart" => new.autostart = other.autostart,
         "restart" => new.restart = other.restart,
         "background" => new.background = other.background,
+        "traffic" => new.traffic = other.traffic,
+        "disk.read" => new.disk_read = other.disk_read,
+        "publish" => new.publish = other.publish.clone(),
+        "egress" => new.egress = other.egress.clone(),
         _ => new.persist = other.persist,
     }
     new
@@ -170,6 +217,13 @@ fn a05_the_order_of_each_field_is_the_one_of_its_table() {
             rate: 1,
         }),
         background: true,
+        traffic: Traffic {
+            rate: 1,
+            connections: 1,
+        },
+        disk_read: 1,
+        publish: [Port::parse("1/tcp").unwrap()].into(),
+        egress: Egress::anywhere(),
     };
     assert_eq!(beyond(&high, &low), FIELDS);
     assert_eq!(beyond(&low, &high), [""; 0]);
