@@ -188,7 +188,7 @@ pub fn compile(layout: &Layout, lock: &Lock, package: &str, fault: bool) -> Resu
     )?;
     let target_dir = layout.target(fault);
     // Only what ships, what is timed in its place, and what must be small is worth the release profile's minutes.
-    let (profile, folder) = if matches!(package, "bay0" | "bench-peers" | "hostile") {
+    let (profile, folder) = if matches!(package, "bay0" | "bench-peers" | "hostile" | "netd") {
         ("release", "release")
     } else {
         ("dev", "debug")

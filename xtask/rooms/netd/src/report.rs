@@ -1,0 +1,89 @@
+//! Reports to PID 1: each change once; one that did not arrive again after [`AGAIN`].
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use bay0_umbilical::net::{Card, Report};
+use bay0_umbilical::{CallError, call};
+
+use crate::log;
+
+/// How long one report may take, PID 1's helper included.
+const LIMIT: Duration = Duration::from_secs(2);
+/// From a report that did not arrive to the next try.
+const AGAIN: Duration = Duration::from_secs(2);
+/// What PID 1's refusal begins with if another machine has the address.
+const CONFLICT: &str = "conflict";
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// PID 1 has it, or it has it already.
+    Taken,
+    /// PID 1 does not want it; true: because of a conflict.
+    Refused(bool),
+    /// It will be sent again.
+    Lost,
+}
+
+/// All kinds of reports with the newest of each.
+#[derive(Default)]
+pub struct Reports {
+    newest: BTreeMap<String, Kept>,
+}
+
+struct Kept {
+    report: Report,
+    again: Option<Duration>,
+}
+
+impl Reports {
+    /// Sends a report, unless it is the newest of its kind and has arrived.
+    pub fn send(&mut self, report: Report, socket: &Path, server: u32, now: Duration) -> Outcome {
+        let kind = match &report {
+            Report::Card(card, _) => card.to_string(),
+            Report::Names(_) => "dns".to_owned(),
+        };
+        let known = self.newest.get(&kind);
+        if known.is_some_and(|it| it.report == report && it.again.is_none()) {
+            return Outcome::Taken;
+        }
+        let outcome = tell(&report, socket, server);
+        let again = (outcome == Outcome::Lost).then(|| now.saturating_add(AGAIN));
+        self.newest.insert(kind, Kept { report, again });
+        outcome
+    }
+
+    /// What is to be sent again now.
+    pub fn due(&self, now: Duration) -> Vec<Report> {
+        let due = |it: &&Kept| it.again.is_some_and(|at| at <= now);
+        let due = self.newest.values().filter(due);
+        due.map(|it| it.report.clone()).collect()
+    }
+
+    /// When something is.
+    pub fn wake(&self) -> Option<Duration> {
+        self.newest.values().filter_map(|it| it.again).min()
+    }
+
+    /// A card is gone, and what was reported of it.
+    pub fn forget(&mut self, card: &Card) {
+        self.newest.remove(&card.to_string());
+    }
+}
+
+fn tell(report: &Report, socket: &Path, server: u32) -> Outcome {
+    let line = format!("net {report}");
+    match call(socket, server, &line, LIMIT) {
+        Ok(_) => Outcome::Taken,
+        Err(CallError::No(text)) => {
+            log(&format!("{line:?} refused: {text}"));
+            Outcome::Refused(text.starts_with(CONFLICT))
+        }
+        Err(error) => {
+            log(&format!("{line:?} not reported: {error}"));
+            Outcome::Lost
+        }
+    }
+}
