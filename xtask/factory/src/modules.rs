@@ -27,7 +27,7 @@ pub struct Wanted {
 /// What bay0 loads. `watchdog`: the hardware watchdog, before anything that can fail. `softdog`: only where that brought none.
 /// `root`: what the root and the rooms' images need, SquashFS on dm-verity, which asks the kernel for SHA-256 by name, and the firmware's variables,
 /// where each start is counted before anything else.
-/// `early`: the power button, its events and the panic notifier, and what else rooms are made of: their network (IPv6), and the keyboard that stands in for their hardware. `disk`: what `/persist` is on, and the vault's cipher. A module may stand in several lists; loading
+/// `early`: the power button, its events and the panic notifier, and what else rooms are made of: their network (cables, wired cards, the rule set, IPv6), and the keyboard that stands in for their hardware. `disk`: what `/persist` is on, and the vault's cipher. A module may stand in several lists; loading
 /// it again is no error.
 pub const WANTED: [Wanted; 5] = [
     Wanted {
@@ -47,8 +47,34 @@ pub const WANTED: [Wanted; 5] = [
     },
     Wanted {
         list: "early",
-        needed: &["button", "evdev", "overlay", "veth", "virtio_net", "bridge"],
-        optional: &["pvpanic-pci", "ipv6", "virtio_input"],
+        needed: &[
+            "button",
+            "evdev",
+            "overlay",
+            "veth",
+            "virtio_net",
+            "nf_tables",
+            "nft_ct",
+            "nft_chain_nat",
+            "nft_nat",
+            "nft_masq",
+            "nft_limit",
+            "nft_connlimit",
+            "nft_reject_inet",
+        ],
+        optional: &[
+            "pvpanic-pci",
+            "ipv6",
+            "virtio_input",
+            "e1000",
+            "e1000e",
+            "igb",
+            "igc",
+            "8139cp",
+            "8139too",
+            "r8169",
+            "vmxnet3",
+        ],
     },
     Wanted {
         list: "disk",
@@ -163,8 +189,10 @@ mod tests {
         kernel/drivers/md/dm-crypt.ko: kernel/drivers/md/dm-mod.ko\nkernel/crypto/xts.ko:\n\
         kernel/drivers/block/loop.ko:\nkernel/drivers/net/veth.ko:\nkernel/net/core/failover.ko:\n\
         kernel/drivers/net/virtio_net.ko: kernel/net/core/failover.ko\n\
-        kernel/net/llc/llc.ko:\nkernel/net/802/stp.ko: kernel/net/llc/llc.ko\n\
-        kernel/net/bridge/bridge.ko: kernel/net/802/stp.ko kernel/net/llc/llc.ko\n";
+        n/nfnetlink.ko:\nn/nf_tables.ko: n/nfnetlink.ko\nn/nf_conntrack.ko:\n\
+        n/nft_ct.ko: n/nf_tables.ko n/nf_conntrack.ko n/nfnetlink.ko\nn/nft_chain_nat.ko:\nn/nft_nat.ko:\nn/nft_masq.ko:\n\
+        n/nft_limit.ko:\nn/nft_connlimit.ko:\nn/nft_reject_inet.ko:\n\
+        kernel/drivers/net/ethernet/intel/e1000e/e1000e.ko:\n";
 
     fn tree(dep: &str, builtin: &str) -> (tempfile::TempDir, Tree) {
         let dir = tempfile::tempdir().unwrap();
@@ -200,10 +228,11 @@ mod tests {
         );
         let early = tree.closure(&WANTED[3]).unwrap();
         assert_eq!(
-            early[early.len() - 2..],
+            early[early.len() - 3..],
             [
                 "kernel/drivers/misc/pvpanic/pvpanic.ko",
-                "kernel/drivers/misc/pvpanic/pvpanic-pci.ko"
+                "kernel/drivers/misc/pvpanic/pvpanic-pci.ko",
+                "kernel/drivers/net/ethernet/intel/e1000e/e1000e.ko"
             ]
         );
         assert_eq!(WANTED[0].list, "watchdog");
@@ -228,16 +257,23 @@ mod tests {
             "veth",
             "failover",
             "virtio_net",
-            "llc",
-            "stp",
-            "bridge",
+            "nfnetlink",
+            "nf_tables",
+            "nf_conntrack",
+            "nft_ct",
+            "nft_chain_nat",
+            "nft_nat",
+            "nft_masq",
+            "nft_limit",
+            "nft_connlimit",
+            "nft_reject_inet",
         ];
         assert_eq!(names(DEP, "")[..rooms.len()], rooms);
         let without = DEP.replace("kernel/fs/overlayfs/overlay.ko:\n", "");
         let builtin = "kernel/fs/overlayfs/overlay.ko\nkernel/crypto/sha256_generic.ko\n";
         let names = names(&without, builtin);
         assert!(!names.contains(&"overlay".to_owned()), "{names:?}");
-        assert_eq!(names.len(), 15);
+        assert_eq!(names.len(), 23);
     }
 
     #[test]

@@ -20,7 +20,14 @@ const DEP: &str = "kernel/drivers/watchdog/i6300esb.ko.gz:\n\
     kernel/drivers/net/veth.ko.gz:\n\
     kernel/net/core/failover.ko.gz:\n\
     kernel/drivers/net/virtio_net.ko.gz: kernel/net/core/failover.ko.gz\n\
-    kernel/net/bridge/bridge.ko.gz:\n\
+    kernel/net/netfilter/nf_tables.ko.gz:\n\
+    kernel/net/netfilter/nft_ct.ko.gz:\n\
+    kernel/net/netfilter/nft_chain_nat.ko.gz:\n\
+    kernel/net/netfilter/nft_nat.ko.gz:\n\
+    kernel/net/netfilter/nft_masq.ko.gz:\n\
+    kernel/net/netfilter/nft_limit.ko.gz:\n\
+    kernel/net/netfilter/nft_connlimit.ko.gz:\n\
+    kernel/net/netfilter/nft_reject_inet.ko.gz:\n\
     kernel/net/ipv6/ipv6.ko.gz:\n\
     kernel/drivers/block/virtio_blk.ko.gz:\n\
     kernel/fs/jbd2/jbd2.ko.gz:\n\
@@ -103,7 +110,8 @@ fn h01_an_alpine_soil_becomes_lists_and_plain_modules() {
     );
     assert_eq!(
         names("early"),
-        "button.ko evdev.ko overlay.ko veth.ko failover.ko virtio_net.ko bridge.ko ipv6.ko"
+        "button.ko evdev.ko overlay.ko veth.ko failover.ko virtio_net.ko nf_tables.ko nft_ct.ko nft_chain_nat.ko nft_nat.ko nft_masq.ko \
+         nft_limit.ko nft_connlimit.ko nft_reject_inet.ko ipv6.ko"
     );
     assert_eq!(list("softdog"), "", "alpine has none");
     assert_eq!(list("modules/ext4.ko"), "module ext4");
