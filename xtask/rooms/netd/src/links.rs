@@ -247,3 +247,6 @@ pub fn can_serve(address: IpAddr) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -159,3 +159,6 @@ impl Servers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -313,3 +313,6 @@ impl Wish {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

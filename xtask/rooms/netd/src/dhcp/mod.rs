@@ -453,3 +453,6 @@ impl Held {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

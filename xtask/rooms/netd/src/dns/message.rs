@@ -167,3 +167,6 @@ pub fn is_refusal(answer: &[u8]) -> bool {
     let code = Message::from_slice(answer).map(|it| it.header().rcode());
     code.is_ok_and(|it| matches!(it, Rcode::SERVFAIL | Rcode::REFUSED | Rcode::NOTIMP))
 }
+
+#[cfg(test)]
+mod tests;
