@@ -1,10 +1,11 @@
-//! Reports to PID 1: each change once; one that did not arrive again after [`AGAIN`].
+//! Reports to PID 1: each change once, a lease whenever it is given or renewed, since its end counts from the report; one that did not
+//! arrive again after [`AGAIN`].
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use bay0_umbilical::net::{Card, Report};
+use bay0_umbilical::net::{Card, CardState, Report};
 use bay0_umbilical::{CallError, call};
 
 use crate::log;
@@ -45,8 +46,10 @@ impl Reports {
             Report::Card(card, _) => card.to_string(),
             Report::Names(_) => "dns".to_owned(),
         };
+        let is_lease = matches!(report, Report::Card(_, CardState::Lease(_)));
         let known = self.newest.get(&kind);
-        if known.is_some_and(|it| it.report == report && it.again.is_none()) {
+        let same = known.is_some_and(|it| it.report == report && it.again.is_none());
+        if same && !is_lease {
             return Outcome::Taken;
         }
         let outcome = tell(&report, socket, server);
