@@ -30,6 +30,8 @@ use crate::verity::{self, Tree};
 pub const SMALL: &str = "busybox";
 /// What the VM scenarios boot with.
 pub const TESTED: &str = "busybox,hostile";
+/// What every other room's way to the network is made of: no disk is without it.
+pub const NET: &str = "net";
 /// The large one for a person, fetched and put together when it is asked for: no first boot waits for it.
 pub const WORKSHOP: &str = "dev";
 /// No image at all.
@@ -68,6 +70,14 @@ impl Set {
             Ok(name.to_owned())
         });
         names.collect::<Result<_>>().map(Set)
+    }
+
+    /// With [`NET`], unless it is empty.
+    pub fn with_net(mut self) -> Set {
+        if !self.0.is_empty() {
+            self.0.insert(NET.to_owned());
+        }
+        self
     }
 
     /// In order.
@@ -113,7 +123,7 @@ impl Rooms {
 /// # Errors
 /// An image of the set is not among those asked for.
 pub fn choose(layout: &Layout, asked: Option<&Set>, least: &str) -> Result<Set> {
-    if let Some(asked) = asked {
+    if let Some(asked) = asked.cloned().map(Set::with_net) {
         let set = set(layout)?;
         let dropped = Set(&set.0 - &asked.0);
         ensure!(
@@ -122,8 +132,8 @@ pub fn choose(layout: &Layout, asked: Option<&Set>, least: &str) -> Result<Set> 
             Set(&set.0 | &asked.0),
             layout.rooms_set().display()
         );
-        remember(layout, asked)?;
-        return Ok(asked.clone());
+        remember(layout, &asked)?;
+        return Ok(asked);
     }
     let least = wanted(layout, least)?;
     let there = last(layout).filter(|last| last.0.is_superset(&least.0));
@@ -132,7 +142,7 @@ pub fn choose(layout: &Layout, asked: Option<&Set>, least: &str) -> Result<Set> 
 
 /// The images that a machine gets at least: those of the set, and `least`.
 pub fn wanted(layout: &Layout, least: &str) -> Result<Set> {
-    Ok(Set(&set(layout)?.0 | &Set::parse(least)?.0))
+    Ok(Set(&set(layout)?.0 | &Set::parse(least)?.0).with_net())
 }
 
 /// The set: the images that were asked for, none at first.

@@ -129,18 +129,24 @@ fn k05_none_leaves_no_disk() {
 
 #[test]
 fn k05_without_a_choice_the_disk_that_is_there_stays_if_it_has_enough() {
-    let place = place(&[("busybox", b"b"), ("dev", b"d"), ("web", b"w")]);
+    let place = place(&[
+        ("busybox", b"b"),
+        ("dev", b"d"),
+        ("web", b"w"),
+        ("net", b"n"),
+    ]);
     let chosen = |asked: Option<&str>, least: &str| {
         let asked = asked.map(|asked| Set::parse(asked).unwrap());
         let set = choose(&place.layout, asked.as_ref(), least).unwrap();
         set.to_string()
     };
-    assert_eq!(chosen(None, SMALL), "busybox", "nothing was made yet");
-    place.make("web,busybox").unwrap();
-    assert_eq!(chosen(None, SMALL), "busybox,web");
-    assert_eq!(chosen(None, TESTED), "busybox,hostile");
+    assert_eq!(chosen(None, SMALL), "busybox,net", "nothing was made yet");
+    place.make("web,busybox,net").unwrap();
+    assert_eq!(chosen(None, SMALL), "busybox,net,web");
+    assert_eq!(chosen(None, TESTED), "busybox,hostile,net");
     assert_eq!(chosen(Some("none"), SMALL), "none");
-    assert_eq!(chosen(Some("dev"), SMALL), "dev");
+    // What a room has its network by is asked for by nobody, and comes with every other image.
+    assert_eq!(chosen(Some("dev"), SMALL), "dev,net");
 }
 
 #[test]
@@ -150,6 +156,7 @@ fn k06_no_command_drops_an_image_of_the_set() {
         ("dev", b"d"),
         ("web", b"w"),
         ("hostile", b"h"),
+        ("net", b"n"),
     ]);
     let chosen = |asked: Option<&str>, least: &str| {
         let asked = asked.map(|asked| Set::parse(asked).unwrap());
@@ -158,24 +165,24 @@ fn k06_no_command_drops_an_image_of_the_set() {
             .map_err(|why| why.to_string())
     };
     let is = |set: &str| Ok(set.to_owned());
-    assert_eq!(chosen(Some("busybox,dev"), SMALL), is("busybox,dev"));
+    assert_eq!(chosen(Some("busybox,dev"), SMALL), is("busybox,dev,net"));
     // The tests and what is built for elsewhere make disks of their own choice, and the next command has the set again.
-    assert_eq!(chosen(None, TESTED), is("busybox,dev,hostile"));
+    assert_eq!(chosen(None, TESTED), is("busybox,dev,hostile,net"));
     place.make(SMALL).unwrap();
-    assert_eq!(chosen(None, SMALL), is("busybox,dev"));
+    assert_eq!(chosen(None, SMALL), is("busybox,dev,net"));
     let path = place.layout.rooms_set();
     let refused = format!(
-        "--rooms busybox,web would drop dev, which the machines of this clone have; next: --rooms busybox,dev,web, or take it out of {} first",
+        "--rooms busybox,net,web would drop dev, which the machines of this clone have; next: --rooms busybox,dev,net,web, or take it out of {} first",
         path.display()
     );
     assert_eq!(chosen(Some("busybox,web"), SMALL), Err(refused));
-    assert_eq!(chosen(None, SMALL), is("busybox,dev"));
+    assert_eq!(chosen(None, SMALL), is("busybox,dev,net"));
     assert_eq!(
         chosen(Some("busybox,dev,web"), SMALL),
-        is("busybox,dev,web")
+        is("busybox,dev,net,web")
     );
     fs::write(&path, "busybox\n").unwrap();
-    assert_eq!(chosen(Some("busybox,web"), SMALL), is("busybox,web"));
+    assert_eq!(chosen(Some("busybox,web"), SMALL), is("busybox,net,web"));
     fs::write(&path, "Dev").unwrap();
     assert!(chosen(None, SMALL).unwrap_err().contains("rooms.set"));
 }
