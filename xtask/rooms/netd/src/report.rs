@@ -58,6 +58,15 @@ impl Reports {
         outcome
     }
 
+    /// Whether names were reported of, or a card has got its answer, or has waited for it in vain.
+    pub fn is_settled(&self) -> bool {
+        let mut all = self.newest.values().map(|it| &it.report);
+        all.any(|it| match it {
+            Report::Names(_) => true,
+            Report::Card(_, state) => matches!(state, CardState::Lease(_) | CardState::NoAnswer),
+        })
+    }
+
     /// What is to be sent again now.
     pub fn due(&self, now: Duration) -> Vec<Report> {
         let due = |it: &&Kept| it.again.is_some_and(|at| at <= now);
@@ -88,5 +97,25 @@ fn tell(report: &Report, socket: &Path, server: u32) -> Outcome {
             log(&format!("{line:?} not reported: {error}"));
             Outcome::Lost
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn u02_that_there_are_no_names_is_news_once_somebody_could_have_named_a_server() {
+        let (card, nowhere) = (Card::parse("eth0").unwrap(), Path::new("/nowhere"));
+        let mut reports = Reports::default();
+        let mut send = |state| {
+            let report = Report::Card(card.clone(), state);
+            let outcome = reports.send(report, nowhere, 0, Duration::ZERO);
+            assert_eq!(outcome, Outcome::Lost);
+            reports.is_settled()
+        };
+        assert!(!send(CardState::NoCarrier));
+        assert!(!send(CardState::Asking));
+        assert!(send(CardState::NoAnswer));
     }
 }

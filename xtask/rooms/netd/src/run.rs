@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bay0_umbilical::client::OUTSIDE;
-use bay0_umbilical::net::{Card, CardState, Report};
+use bay0_umbilical::net::{Card, CardState, Names, Report};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
@@ -368,7 +368,11 @@ impl Daemon {
                 self.step(index, event);
             }
         }
-        self.report(Report::Names(self.servers.names()));
+        let names = self.servers.names();
+        // That nobody names a server is no news before anybody could have.
+        if names != Names::None || self.reports.is_settled() {
+            self.report(Report::Names(names));
+        }
         self.say(now);
     }
 
