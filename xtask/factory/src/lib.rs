@@ -28,6 +28,7 @@ pub mod reproduce;
 pub mod room;
 pub mod roomdisk;
 pub mod rootimg;
+mod rules;
 pub mod seccomp;
 pub mod soil;
 pub mod spine;

@@ -1,4 +1,4 @@
-//! All policies, what is known of the images, and the seccomp profiles as one read-only database, `/lib/bay0/policy.db` of the Spine:
+//! All policies, what is known of the images, the seccomp profiles and the rule set of `sys://net` as one read-only database, `/lib/bay0/policy.db` of the Spine:
 //! what the running system looks into instead of parsing text (decision 12). It reads the view `line` and nothing else.
 //!
 //! The same input makes the same bytes: one connection, rows in the order of their names, no journal left behind, a fixed page
@@ -20,6 +20,7 @@ use super::rule::{Grant, Persist, Restart, Traffic};
 use super::set::Policies;
 use super::terms::PROFILES;
 use crate::roomdisk::Image;
+use crate::rules;
 
 /// `PRAGMA user_version` of the file: a reader that knows another one refuses it.
 pub const VERSION: i64 = 4;
@@ -71,7 +72,8 @@ const SCHEMA: &str = "
         place INTEGER NOT NULL CHECK (place >= 0),
         program BLOB NOT NULL CHECK (length(program) > 0 AND length(program) % 8 = 0),
         PRIMARY KEY (profile, place)
-    ) STRICT, WITHOUT ROWID;";
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE rules (batch BLOB PRIMARY KEY CHECK (length(batch) > 0 AND length(batch) % 4 = 0)) STRICT, WITHOUT ROWID;";
 /// All that the running system reads: one text for each row of each table, columns joined by tabs, in an order that does not depend
 /// on how the rows are kept.
 const VIEW: &str = "
@@ -79,6 +81,7 @@ const VIEW: &str = "
         SELECT 0 AS kind, name AS major, 0 AS minor, POLICY AS line FROM policy
         UNION ALL SELECT 1, name, 0, IMAGE FROM image
         UNION ALL SELECT 2, profile, place, FILTER FROM filter
+        UNION ALL SELECT 3, 0, 0, RULES FROM rules
     ) ORDER BY kind, major, minor;";
 /// The columns of [`numbers`], in its order.
 const NUMBERS: [&str; 21] = [
@@ -167,6 +170,8 @@ fn write(baked: &Baked, path: &Path) -> Result<()> {
             )?;
         }
     }
+    let batch = rules::batch(&baked.policies);
+    all.execute("INSERT INTO rules VALUES (?1)", params![batch])?;
     short(&all)?;
     all.commit()?;
     db.execute_batch("VACUUM")?;
@@ -182,6 +187,7 @@ fn view() -> String {
     VIEW.replace("POLICY", &joined(&[&texts[..], &NUMBERS].concat()))
         .replace("IMAGE", &joined(&image))
         .replace("FILTER", &joined(&filter))
+        .replace("RULES", &joined(&["'rules'", "lower(hex(batch))"]))
 }
 
 /// The bounds of a policy's texts keep its line short; a program of a filter may be too long by itself.
@@ -347,6 +353,12 @@ pub fn read(path: &Path) -> Result<Baked> {
             policy,
         );
     }
+    let batch: Vec<u8> = db.query_row("SELECT batch FROM rules", (), |row| row.get(0))?;
+    ensure!(
+        batch == rules::batch(&policies),
+        "{}: its rule set is not that of its policies; next: compile it again",
+        open()
+    );
     Ok(Baked {
         policies,
         images: images(&db)?,

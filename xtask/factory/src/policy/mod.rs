@@ -24,10 +24,13 @@ use crate::roomdisk::{self, Image, Set};
 use crate::{seccomp, stamp};
 use db::Baked;
 use file::Policy;
-use set::{Loaded, Policies};
+use set::Loaded;
 
+pub(crate) use reach::{Egress, Port, Protocol};
+pub(crate) use set::Policies;
 #[cfg(test)]
 pub use terms::TERMS;
+pub(crate) use terms::{UNLIMITED, VIA};
 
 /// What `cargo xtask policy` takes.
 #[derive(Args)]
@@ -152,6 +155,12 @@ fn chosen<'a>(loaded: &'a Loaded, name: &PersonaName) -> Result<Option<&'a Polic
     bail!("no policy of {name}; next: one of {}", there.join(", "))
 }
 
+/// The policy of a text.
+#[cfg(test)]
+pub(crate) fn parse_text(text: &str) -> Result<Policy, Vec<file::Finding>> {
+    file::parse("p__x.toml", text)
+}
+
 /// Fails, with every finding, unless this is the text of a policy.
 pub fn check_text(file: &str, text: &str) -> Result<()> {
     let Err(findings) = file::parse(file, text) else {
@@ -197,4 +206,4 @@ fn compile(policies: Policies, images: Vec<Image>, out: &Path) -> Result<String>
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

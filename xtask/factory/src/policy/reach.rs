@@ -76,6 +76,11 @@ impl Egress {
         Ok(Egress::of(nets))
     }
 
+    /// The networks.
+    pub fn nets(&self) -> &[IpNet] {
+        &self.0
+    }
+
     /// Whether all of it is in `other`: a network in several is in one of them, since they are the fewest.
     pub fn within(&self, other: &Egress) -> bool {
         let held = |net: &IpNet| other.0.iter().any(|outer| outer.contains(net));

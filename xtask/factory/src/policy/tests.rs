@@ -1,9 +1,9 @@
 //! What a policy file may say and what a folder of them may hold.
 
-mod database;
+pub mod database;
 mod document;
 mod folder;
-mod order;
+pub mod order;
 
 use std::collections::BTreeMap;
 use std::fs;

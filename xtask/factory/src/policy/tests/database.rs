@@ -18,7 +18,7 @@ use crate::policy::terms;
 use crate::policy::{Which, bake};
 use crate::roomdisk::Image;
 
-fn policies() -> impl Strategy<Value = Policies> {
+pub fn policies() -> impl Strategy<Value = Policies> {
     let name = "(sys|p)://[a-z0-9]{1,8}(/[a-z0-9]{1,3}){0,4}"
         .prop_map(|name| PersonaName::parse(&name).unwrap());
     let texts = (
@@ -97,6 +97,8 @@ fn expected(baked: &Baked) -> Vec<String> {
             lines.push(format!("filter\t{profile}\t{place}\t{hex}"));
         }
     }
+    let rules = crate::rules::batch(&baked.policies);
+    lines.push(format!("rules\t{}", crate::stamp::hex(&rules)));
     lines
 }
 
@@ -158,6 +160,10 @@ fn a06_one_view_has_every_row_as_a_line_in_one_order() {
             "filter\t0\t0\t060000000000ff7f".into(),
             "filter\t0\t1\t060000000000ff7f".into(),
             "filter\t2\t0\t060000000000ff7f".into(),
+            format!(
+                "rules\t{}",
+                crate::stamp::hex(&crate::rules::batch(&baked.policies))
+            ),
         ]
     );
 }
