@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -14,9 +15,10 @@ use cgroups_rs::cpu::CpuController;
 use cgroups_rs::memory::MemController;
 use cgroups_rs::pid::PidController;
 use nix::errno::Errno;
+use nix::libc;
 
 use crate::error::{Failed, at};
-use crate::policy::{Grant, Policy};
+use crate::policy::{Grant, Policy, UNLIMITED};
 
 /// The Spine's own groups, and the one that holds every room.
 pub const GROUPS: &str = "/sys/fs/cgroup";
@@ -80,6 +82,21 @@ impl Group {
             .map_err(|_| Failed("limit cgroup", Errno::last()))
     }
 
+    /// Sets how many bytes a second its processes may read of the disk behind `image`, where its policy says that.
+    ///
+    /// # Errors
+    /// `limit`, with the errno; ENOENT: this kernel has no such limit.
+    pub fn limit_disk(&self, policy: &Policy, image: &Path) -> Result<(), Failed> {
+        let rate = policy.get(Grant::DiskRate);
+        if rate >= UNLIMITED {
+            return Ok(());
+        }
+        let device = fs::metadata(image).map_err(at("limit cgroup"))?.dev();
+        let (major, minor) = (libc::major(device), libc::minor(device));
+        let line = format!("{major}:{minor} rbps={rate}");
+        self.set("limit cgroup", "io.max", &line)
+    }
+
     /// Makes [`OWN`], in which a room's programs see the limits of its policy, once more: those that hold are of the group around it,
     /// where rooms nested in it count as well. The group around reaches its limits first, and is the one that is reported: this one may save processor time up.
     ///
@@ -99,11 +116,10 @@ impl Group {
     /// # Errors
     /// `limit`, with the errno.
     pub fn delegate(&self) -> Result<(), Failed> {
-        self.set(
-            "limit cgroup",
-            "cgroup.subtree_control",
-            "+cpu +memory +pids",
-        )
+        let set = |what| self.set("limit cgroup", "cgroup.subtree_control", what);
+        // Where there is none for disks, a room whose policy has one does not start.
+        let _ = set("+io");
+        set("+cpu +memory +pids")
     }
 
     /// A figure of the kernel about the whole group: what stands after `key` in a line of `file`.

@@ -33,9 +33,9 @@ const FILES: &[c_long] = calls! {
 };
 /// The seed comes on a pipe, and goes to the kernel.
 const SEED: &[c_long] = calls! { SYS_read SYS_ioctl SYS_close SYS_prctl SYS_exit SYS_exit_group };
-/// A socket in a namespace, and what is said on it.
+/// A socket in a namespace, and what is said on it; the namespace's switches, which are files.
 const LINKS: &[c_long] = calls! {
-    SYS_setns SYS_socket SYS_sendto SYS_recvfrom SYS_close SYS_prctl SYS_brk SYS_mmap SYS_munmap SYS_mremap SYS_exit SYS_exit_group
+    SYS_setns SYS_socket SYS_sendto SYS_recvfrom SYS_openat SYS_write SYS_close SYS_prctl SYS_brk SYS_mmap SYS_munmap SYS_mremap SYS_exit SYS_exit_group
 };
 
 /// Device mapper, mounts, partitions; and walls of their own for children.
@@ -62,7 +62,7 @@ pub enum Rights {
     Files,
     /// The seed's child: one ioctl of `random(4)`, which takes CAP_SYS_ADMIN.
     Seed,
-    /// Who makes a room's links: netlink sockets in rooms' namespaces, which takes CAP_SYS_ADMIN and CAP_NET_ADMIN.
+    /// Who makes a room's network: netlink sockets in rooms' namespaces, which takes CAP_SYS_ADMIN and CAP_NET_ADMIN.
     Links,
     /// Who reads a disk's table or its content, or asks the TPM: files, and what a device tells of itself.
     Look,

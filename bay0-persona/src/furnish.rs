@@ -14,7 +14,7 @@ use nix::unistd::chdir;
 use crate::error::{Failed, at};
 use crate::place::{Root, bind};
 use crate::plan::{Plan, UIDS, stage};
-use crate::policy::Grant;
+use crate::policy::{Grant, VIA_NET};
 use crate::tree;
 
 /// Where a room is put together, in its own mount namespace. The Spine has this directory.
@@ -78,7 +78,12 @@ pub fn furnish(
     let client = root.show(&client, "usr/bin/bay0");
     client.map_err(at("place: /usr/bin/bay0"))?;
     let hosts = root.hosts(plan.policy.name.last());
-    hosts.map_err(at("place: /etc/hosts"))
+    hosts.map_err(at("place: /etc/hosts"))?;
+    let names = match plan.policy.get(Grant::Network) {
+        VIA_NET => root.names(),
+        _ => Ok(()),
+    };
+    names.map_err(at("place: /etc/resolv.conf"))
 }
 
 fn mounted(kind: &str, at: &str, flags: MsFlags, data: &str) -> nix::Result<()> {

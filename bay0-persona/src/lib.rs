@@ -2,7 +2,7 @@
 //!
 //! One idea a file: [`name`] (the grammar nobody can step around), [`policy`] (what it may), [`cgroup`] (the cgroup v2
 //! directory that bounds, freezes and kills it), [`image`] (its files, verified), [`spawn`] (the one way this system makes a
-//! process), [`ends`] (how one ends, by any signal), [`room`] (how one becomes a room), [`tree`] (mounts that go into it), `furnish` and `place` (its files), [`link`] (its network), [`packet`] (how processes
+//! process), [`ends`] (how one ends, by any signal), [`room`] (how one becomes a room), [`tree`] (mounts that go into it), `furnish` and `place` (its files), [`link`] (its network), [`net`] (the network that the machine is on), [`packet`] (how processes
 //! speak to each other), [`wish`] (what a room may ask to be kept), [`confine`] and [`landlock`] (the walls around processes of the Spine), [`gpt`] and [`disks`] (which disk is which).
 
 pub mod cgroup;
@@ -16,6 +16,8 @@ pub mod image;
 pub mod landlock;
 pub mod link;
 pub mod name;
+pub mod net;
+mod netlink;
 pub mod packet;
 mod place;
 pub mod plan;

@@ -1,97 +1,237 @@
-//! A room's network (T07), by netlink. Links are made in the rooms' namespaces, or moved there; nothing is ever given an address
-//! here, and the Spine keeps no end of anything. A room's end is up when its program begins, and the room's kernel finds an address
-//! by itself (IPv6, RFC 4862): for that the room needs neither a program nor a right.
+//! A room's network (T07, decision 22): links, addresses and ways are made in the rooms' namespaces, or moved there, and the Spine
+//! keeps no end of anything. None of it depends on what is in a room's image, or needs a program or a right inside.
 //!
-//! In the namespace of `sys://net` the cards and the rooms' ends are ports of one switch, the kernel's. The rooms' ports are
-//! isolated: they exchange packets with the cards and the switch, and not with each other.
+//! ```text
+//! room N                                sys://net
+//! eth0  198.18.0.0 + (N + 1)      <-->  roomN  198.18.0.1                     eth0, eth1, …: the machine's cards,
+//!       fd62:6179:30:: + (N + 1)               fd62:6179:30::1, fe80::1       addresses by DHCP and router announcements
+//! ```
 //!
-//! Source: `rtnetlink(7)`, the kernel's `if_link.h` and `veth.h`.
+//! Each room has a link of its own to `sys://net`, over which alone its addresses are reached: rooms share nothing that could carry
+//! packets from one to the other. What may pass, and in whose name, is the packet filter's rules', which the factory has compiled.
+//!
+//! All is done by children that end with it: PID 1 itself never leaves its namespace, so that no failure can keep it in a room's.
 
 use std::fmt::Display;
 use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::libc;
-use nix::sched::{CloneFlags, setns};
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
-};
+use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 
 use crate::confine::{Rights, confine};
+use crate::net::{Card, GATEWAY, Lease};
+use crate::netlink::{
+    Reach, address, attribute, change, counters, enter, filter, index, info, link, route,
+};
 use crate::spawn::{errno, spawn};
 
 /// Longest that making a link may take; the kernel answers in less than a millisecond.
 const DEADLINE: Duration = Duration::from_secs(1);
 const NET_NS_FD: u16 = 28;
 const INFO_PEER: u16 = 1;
-const INFO_SLAVE_KIND: u16 = 4;
-const PORT_ISOLATED: u16 = 33;
 /// The loopback's number in every namespace.
 const LOOPBACK: i32 = 1;
 /// The number of a room's end.
 const ETH0: i32 = 2;
-/// The switch's number: the last one, since a room's port has the number of the room's process.
-const SWITCH: i32 = i32::MAX;
+/// The machine's end of the rooms' net of IPv6, a net for one place (RFC 4193), and its address on each link.
+const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd62, 0x6179, 0x30, 0, 0, 0, 0, 1);
+const LINK6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+/// What `sys://net` does with packets (kernel doc: `networking/ip-sysctl`): it passes them on, hears no announcement of a router but
+/// on its cards, lets nobody send it another way, tells each link of that link's addresses alone, and lets its program, which has no
+/// capability, serve names and ask for an address.
+const SWITCHES: [(&str, &str); 9] = [
+    ("ipv4/ip_forward", "1"),
+    ("ipv6/conf/all/forwarding", "1"),
+    ("ipv6/conf/default/accept_ra", "0"),
+    ("ipv6/conf/default/accept_redirects", "0"),
+    ("ipv4/conf/all/accept_redirects", "0"),
+    ("ipv4/conf/all/arp_ignore", "1"),
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
+    ("ipv4/ip_unprivileged_port_start", "0"),
+];
 
 /// The number of a room's first process.
 type Pid = i32;
 
-/// Moves the cards of the Spine into a room and makes them ports of its switch, which is made if it is not there.
+/// Makes a room's network the one that passes packets on, by the rules of the packet filter.
 ///
 /// # Errors
 /// The errno of the kernel's answer, or [`by_child`]'s.
-pub fn switch(net: Pid) -> nix::Result<()> {
-    let (net, own, cards) = (space(net)?, space("self")?, cards());
+pub fn gateway(net: Pid, rules: &[u8]) -> nix::Result<()> {
+    let (net, own) = (space(net)?, space("self")?);
     by_child(&[&net, &own], || {
-        let switch = info(libc::IFLA_INFO_KIND, b"bridge", &[]);
-        let switch = [interface(SWITCH, libc::IFF_UP), switch].concat();
-        request(&net, libc::NLM_F_CREATE, &switch)?;
-        let within = attribute(NET_NS_FD, &net.as_raw_fd().to_ne_bytes());
-        let master = attribute(libc::IFLA_MASTER, &SWITCH.to_ne_bytes());
-        let there = [interface(0, libc::IFF_UP), within, master].concat();
-        cards.iter().try_for_each(|card| {
-            let name = card.file_name().unwrap_or_default().as_encoded_bytes();
-            let port = [&there, &*attribute(libc::IFLA_IFNAME, name)];
-            request(&own, 0, &port.concat())
-        })
+        // Before the first card is there, nothing passes.
+        filter(&net, rules)?;
+        let set = |(name, value): &(&str, &str)| switch(name, value);
+        SWITCHES.iter().try_for_each(set)?;
+        // What is for the gateway has somewhere to go before there is a room.
+        let up = link(LOOPBACK, libc::IFF_UP);
+        change(&net, libc::RTM_NEWLINK, 0, &up)?;
+        Ok(new_address(
+            &net,
+            LOOPBACK,
+            GATEWAY.into(),
+            32,
+            Reach::Link,
+        )?)
     })
 }
 
-/// Joins a room to the switch of another; its `eth0` comes up.
+/// Moves the cards of the Spine into a room, up.
 ///
 /// # Errors
-/// The errno of the kernel's answer, or [`by_child`]'s; EEXIST: it is joined already, or the kernel still takes its last link away.
-pub fn join(port: Pid, net: Pid) -> nix::Result<()> {
-    let (room, net) = (space(port)?, space(net)?);
-    by_child(&[&room, &net], || {
-        let name = attribute(libc::IFLA_IFNAME, b"eth0");
-        let within = attribute(NET_NS_FD, &room.as_raw_fd().to_ne_bytes());
-        let peer = [interface(ETH0, 0), name, within].concat();
-        let pair = info(libc::IFLA_INFO_KIND, b"veth", &attribute(INFO_PEER, &peer));
-        let master = attribute(libc::IFLA_MASTER, &SWITCH.to_ne_bytes());
-        let pair = [interface(port, 0), master, pair].concat();
-        request(&net, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &pair)?;
-        // Up only when it is isolated: at no moment is it a port like any other.
-        let isolated = info(INFO_SLAVE_KIND, b"bridge", &attribute(PORT_ISOLATED, &[1]));
-        let up = [interface(port, libc::IFF_UP), isolated].concat();
-        request(&net, 0, &up)?;
-        request(&room, 0, &interface(ETH0, libc::IFF_UP))
+/// The errno of the kernel's answer, or [`by_child`]'s.
+pub fn give_cards(net: Pid) -> nix::Result<()> {
+    let (net, own, cards) = (space(net)?, space("self")?, cards());
+    by_child(&[&net, &own], || {
+        cards.iter().try_for_each(|card| give(card, &own, &net))
     })
 }
 
-/// Has a child make links in these namespaces: PID 1 itself never leaves its own, so that no failure can keep it in a room's.
+fn give(card: &str, own: &OwnedFd, net: &OwnedFd) -> io::Result<()> {
+    let name = attribute(libc::IFLA_IFNAME, card.as_bytes());
+    let within = attribute(NET_NS_FD, &net.as_raw_fd().to_ne_bytes());
+    let there = [link(0, 0), within, name.clone()].concat();
+    change(own, libc::RTM_NEWLINK, 0, &there)?;
+    enter(net)?;
+    // It hears routers although it passes packets on.
+    switch(&format!("ipv6/conf/{card}/accept_ra"), "2")?;
+    let up = [link(0, libc::IFF_UP), name].concat();
+    Ok(change(net, libc::RTM_NEWLINK, 0, &up)?)
+}
+
+/// Joins the room of this number, from 1 on, to the gateway; its `eth0` comes up, with its addresses.
+///
+/// # Errors
+/// The errno of the kernel's answer, or [`by_child`]'s; EEXIST: it is joined already.
+pub fn join(number: u16, port: Pid, net: Pid) -> nix::Result<()> {
+    let (room, net) = (space(port)?, space(net)?);
+    by_child(&[&room, &net], || {
+        make_pair(number, port, &room, &net)?;
+        let (own, own6) = addresses(number);
+        gateway_end(number, port, &net, [own, own6])?;
+        enter(&room)?;
+        // No router but the gateway, whatever a network sends.
+        switch("ipv6/conf/eth0/accept_ra", "0")?;
+        new_address(&room, ETH0, own, 32, Reach::Universe)?;
+        new_address(&room, ETH0, own6, 128, Reach::Universe)?;
+        change(&room, libc::RTM_NEWLINK, 0, &link(ETH0, libc::IFF_UP))?;
+        new_route(&room, ETH0, None, Some(GATEWAY.into()))?;
+        Ok(new_route(&room, ETH0, None, Some(LINK6.into()))?)
+    })
+}
+
+/// The addresses of the room of this number.
+fn addresses(number: u16) -> (IpAddr, IpAddr) {
+    let own = GATEWAY.to_bits().saturating_add(number.into());
+    let own6 = GATEWAY6.to_bits().saturating_add(number.into());
+    (
+        Ipv4Addr::from_bits(own).into(),
+        Ipv6Addr::from_bits(own6).into(),
+    )
+}
+
+/// Both ends of a room's link. The gateway's has the number of the room's process, by which it is known whose it is: one of the same
+/// name is what the kernel has not yet taken away of a room that has ended.
+fn make_pair(number: u16, port: Pid, room: &OwnedFd, net: &OwnedFd) -> nix::Result<()> {
+    let name = attribute(libc::IFLA_IFNAME, format!("room{number}").as_bytes());
+    let within = attribute(NET_NS_FD, &room.as_raw_fd().to_ne_bytes());
+    let eth0 = attribute(libc::IFLA_IFNAME, b"eth0");
+    let peer = [link(ETH0, 0), eth0, within].concat();
+    let pair = info(b"veth", &attribute(INFO_PEER, &peer));
+    let pair = [link(port, 0), name.clone(), pair].concat();
+    let make = || {
+        change(
+            net,
+            libc::RTM_NEWLINK,
+            libc::NLM_F_CREATE | libc::NLM_F_EXCL,
+            &pair,
+        )
+    };
+    let there = index(net, &format!("room{number}"));
+    if there.is_ok_and(|it| it != port) {
+        change(net, libc::RTM_DELLINK, 0, &[link(0, 0), name].concat())?;
+    }
+    make()
+}
+
+/// The gateway's end: it takes from the room what bears the room's address and nothing else.
+fn gateway_end(number: u16, port: Pid, net: &OwnedFd, own: [IpAddr; 2]) -> io::Result<()> {
+    enter(net)?;
+    switch(&format!("ipv4/conf/room{number}/rp_filter"), "1")?;
+    let ends: [(IpAddr, u8); 3] = [
+        (GATEWAY.into(), 32),
+        (GATEWAY6.into(), 128),
+        (LINK6.into(), 64),
+    ];
+    for (end, prefix) in ends {
+        // Of the link alone: no card ever sends in its name.
+        new_address(net, port, end, prefix, Reach::Link)?;
+    }
+    change(net, libc::RTM_NEWLINK, 0, &link(port, libc::IFF_UP))?;
+    Ok(own
+        .into_iter()
+        .try_for_each(|it| new_route(net, port, Some(it), None))?)
+}
+
+/// Sets the lease of a card, which makes sense ([`Lease::check`]), in place of the one it had.
+///
+/// # Errors
+/// The errno of the kernel's answer, or [`by_child`]'s; ENODEV: there is no such card.
+pub fn set_lease(
+    net: Pid,
+    card: &Card,
+    old: Option<&Lease>,
+    new: Option<&Lease>,
+) -> nix::Result<()> {
+    let (net, own) = (space(net)?, space("self")?);
+    by_child(&[&net, &own], || {
+        let index = index(&net, &card.to_string())?;
+        if let Some(old) = old {
+            // The kernel takes the ways with it; what is not there any more need not go.
+            let old = address(index, old.address.into(), old.prefix, Reach::Universe);
+            let _ = change(&net, libc::RTM_DELADDR, 0, &old);
+        }
+        Ok(new.map_or(Ok(()), |new| lease(&net, index, new))?)
+    })
+}
+
+fn lease(net: &OwnedFd, index: i32, lease: &Lease) -> nix::Result<()> {
+    if lease.mtu != 0 {
+        let mtu = attribute(libc::IFLA_MTU, &u32::from(lease.mtu).to_ne_bytes());
+        change(net, libc::RTM_NEWLINK, 0, &[link(index, 0), mtu].concat())?;
+    }
+    let own = lease.address.into();
+    new_address(net, index, own, lease.prefix, Reach::Universe)?;
+    let router = lease.router.map(IpAddr::from);
+    router.map_or(Ok(()), |it| new_route(net, index, None, Some(it)))
+}
+
+/// How many packets each limit of `sys://net`'s has stopped, by the limit's name, a line each.
+///
+/// # Errors
+/// The errno of the kernel's answer.
+pub fn stopped(net: Pid) -> nix::Result<String> {
+    let line = |(name, count)| format!("{name} {count}\n");
+    Ok(counters(&space(net)?)?.into_iter().map(line).collect())
+}
+
+/// Has a child work in these namespaces.
 ///
 /// # Errors
 /// The child's; ETIMEDOUT: it took longer than [`DEADLINE`].
-fn by_child(spaces: &[&OwnedFd; 2], work: impl FnOnce() -> nix::Result<()>) -> nix::Result<()> {
+fn by_child(spaces: &[&OwnedFd; 2], work: impl FnOnce() -> io::Result<()>) -> nix::Result<()> {
     let keep = spaces.map(AsRawFd::as_raw_fd);
     let child = spawn(None, CloneFlags::empty(), &keep, || {
-        errno(confine(Rights::Links).and_then(|()| Ok(work()?)))
+        errno(confine(Rights::Links).and_then(|()| work()))
     })?;
     child.done(DEADLINE)
 }
@@ -101,14 +241,30 @@ fn by_child(spaces: &[&OwnedFd; 2], work: impl FnOnce() -> nix::Result<()>) -> n
 /// # Errors
 /// The errno of the kernel's answer.
 pub fn loopback() -> nix::Result<()> {
-    request(&space("self")?, 0, &interface(LOOPBACK, libc::IFF_UP))
+    change(
+        &space("self")?,
+        libc::RTM_NEWLINK,
+        0,
+        &link(LOOPBACK, libc::IFF_UP),
+    )
 }
 
-/// The cards that the Spine has. The loopback belongs to each namespace; a card has a device behind it.
-pub fn cards() -> Vec<PathBuf> {
-    let links = fs::read_dir("/sys/class/net").into_iter().flatten();
-    let links = links.flatten().map(|link| link.path());
-    links.filter(|link| link.join("device").exists()).collect()
+/// The names of the cards that the Spine has. The loopback belongs to each namespace; a card has a device behind it.
+pub fn cards() -> Vec<String> {
+    let is = |name: &String| {
+        Path::new("/sys/class/net")
+            .join(name)
+            .join("device")
+            .exists()
+    };
+    let links = fs::read_dir("/sys/class/net")
+        .into_iter()
+        .flatten()
+        .flatten();
+    links
+        .filter_map(|it| it.file_name().into_string().ok())
+        .filter(is)
+        .collect()
 }
 
 /// The network of a process.
@@ -117,45 +273,141 @@ fn space(process: impl Display) -> nix::Result<OwnedFd> {
     open(path.as_str(), OFlag::O_CLOEXEC, Mode::empty())
 }
 
-/// `struct ifinfomsg`: which link is meant, 0 for the one that is named, and the flags that are set.
-fn interface(index: i32, flags: i32) -> Vec<u8> {
-    [0, index, flags, flags].map(i32::to_ne_bytes).concat()
+/// Sets a switch of the network that this process is in.
+fn switch(name: &str, value: &str) -> io::Result<()> {
+    fs::write(format!("/proc/sys/net/{name}"), value)
 }
 
-/// What a link is, or is a port of (`kind`), and what is told to that: the two stand side by side.
-fn info(kind: u16, name: &[u8], data: &[u8]) -> Vec<u8> {
-    let data = attribute(kind.saturating_add(1), data);
-    attribute(libc::IFLA_LINKINFO, &[attribute(kind, name), data].concat())
+fn new_address(
+    space: &OwnedFd,
+    index: i32,
+    it: IpAddr,
+    prefix: u8,
+    reach: Reach,
+) -> nix::Result<()> {
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+    change(
+        space,
+        libc::RTM_NEWADDR,
+        flags,
+        &address(index, it, prefix, reach),
+    )
 }
 
-/// `struct rtattr`, padded to the next one.
-fn attribute(kind: u16, body: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(body.len()).unwrap_or(0).saturating_add(4);
-    let mut bytes = [length, kind].map(u16::to_ne_bytes).concat();
-    bytes.extend(body);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
+fn new_route(
+    space: &OwnedFd,
+    index: i32,
+    to: Option<IpAddr>,
+    by: Option<IpAddr>,
+) -> nix::Result<()> {
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+    change(space, libc::RTM_NEWROUTE, flags, &route(index, to, by))
 }
 
-/// Sends an RTM_NEWLINK to the kernel as it is in a namespace, and hears its answer, which comes before the call returns. This
-/// process is in that namespace from then on.
-fn request(space: &OwnedFd, flags: i32, body: &[u8]) -> nix::Result<()> {
-    let (flag, route) = (SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute);
-    // A socket belongs to the namespace in which it is made.
-    setns(space, CloneFlags::CLONE_NEWNET)?;
-    let kernel = socket(AddressFamily::Netlink, SockType::Raw, flag, route)?;
-    let length = u32::try_from(body.len()).unwrap_or(0).saturating_add(16);
-    let flags = (flags | libc::NLM_F_REQUEST | libc::NLM_F_ACK).unsigned_abs();
-    // struct nlmsghdr: length, type and flags, sequence number, sender.
-    let words = [length, u32::from(libc::RTM_NEWLINK) | flags << 16, 1, 0];
-    let message = [words.map(u32::to_ne_bytes).concat(), body.to_vec()].concat();
-    send(kernel.as_raw_fd(), &message, MsgFlags::empty())?;
-    let mut answer = [0; 64];
-    recv(kernel.as_raw_fd(), &mut answer, MsgFlags::MSG_DONTWAIT)?;
-    // After the header stands 0 or the negated errno.
-    let code = answer.get(16..20).and_then(|code| code.try_into().ok());
-    match i32::from_ne_bytes(code.unwrap_or_default()) {
-        0 => Ok(()),
-        code => Err(Errno::from_raw(code.saturating_neg())),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spawn::Child;
+    use std::io::Write;
+
+    /// A process with a network of its own.
+    fn lone() -> Child {
+        let space = CloneFlags::CLONE_NEWNET;
+        let wait = || {
+            loop {
+                nix::unistd::pause();
+            }
+        };
+        spawn(None, space, &[], wait).unwrap()
+    }
+
+    /// What the kernel tells of a process's network.
+    fn tells(process: &Child, file: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/net/{file}", process.pid)).unwrap()
+    }
+
+    /// The table and one counter of it, as the packet filter takes them.
+    fn rules() -> Vec<u8> {
+        let table = attribute(1, b"bay0\0");
+        let counter = [
+            &table[..],
+            &attribute(2, b"rate1\0"),
+            &attribute(3, &[0, 0, 0, 1]),
+        ];
+        let data = attribute(4 | 1 << 15, &[]);
+        crate::netlink::batch(&[(0, &table), (18, &[&counter.concat()[..], &data].concat())])
+    }
+
+    #[test]
+    #[ignore = "needs root: it makes namespaces"]
+    fn u02_a_room_has_its_addresses_and_its_way_out_whatever_came_before() {
+        let (net, room, other) = (lone(), lone(), lone());
+        gateway(net.pid, &rules()).unwrap();
+        assert!(tells(&net, "fib_trie").contains("198.18.0.1\n"));
+        join(3, room.pid, net.pid).unwrap();
+        assert_eq!(join(3, room.pid, net.pid), Err(nix::errno::Errno::EEXIST));
+        assert!(tells(&room, "fib_trie").contains("198.18.0.4\n"));
+        assert!(tells(&room, "if_inet6").contains("fd626179003000000000000000000004 02 80"));
+        // In the order of the bytes: the gateway's address.
+        assert!(tells(&room, "route").contains("eth0\t00000000\t010012C6\t0003"));
+        assert!(tells(&net, "dev").contains("room3:"));
+        assert!(tells(&net, "route").contains("room3\t040012C6"));
+        // The link of a room that has ended gives way to the one of its name.
+        join(3, other.pid, net.pid).unwrap();
+        assert!(!tells(&room, "dev").contains("eth0"));
+        assert!(tells(&other, "dev").contains("eth0"));
+        assert_eq!(stopped_by_child(net.pid), "rate1 0\n");
+    }
+
+    #[test]
+    #[ignore = "needs root: it makes namespaces"]
+    fn u02_a_lease_takes_the_place_of_the_one_before() {
+        let net = lone();
+        let (card, lease) = (Card::parse("eth9").unwrap(), |last| Lease {
+            address: Ipv4Addr::new(192, 0, 2, last),
+            prefix: 24,
+            router: Some(Ipv4Addr::new(192, 0, 2, 1)),
+            mtu: 1400,
+            server: Ipv4Addr::new(192, 0, 2, 1),
+            seconds: 60,
+        });
+        let gone = set_lease(net.pid, &card, None, Some(&lease(7)));
+        assert_eq!(gone, Err(nix::errno::Errno::ENODEV));
+        make_card(net.pid, "eth9");
+        set_lease(net.pid, &card, None, Some(&lease(7))).unwrap();
+        assert!(tells(&net, "fib_trie").contains("192.0.2.7\n"));
+        assert!(tells(&net, "route").contains("eth9\t00000000\t010200C0\t0003"));
+        set_lease(net.pid, &card, Some(&lease(7)), Some(&lease(8))).unwrap();
+        let addresses = tells(&net, "fib_trie");
+        assert!(addresses.contains("192.0.2.8\n") && !addresses.contains("192.0.2.7\n"));
+        set_lease(net.pid, &card, Some(&lease(8)), None).unwrap();
+        assert!(!tells(&net, "route").contains("eth9"));
+    }
+
+    /// A link of this name that is up, and whose other end is too.
+    fn make_card(net: Pid, name: &str) {
+        let net = space(net).unwrap();
+        by_child(&[&net, &net], || {
+            let name = attribute(libc::IFLA_IFNAME, name.as_bytes());
+            let pair = info(b"veth", &attribute(INFO_PEER, &link(9, 0)));
+            let pair = [link(8, 0), name, pair].concat();
+            change(&net, libc::RTM_NEWLINK, libc::NLM_F_CREATE, &pair)?;
+            let up = |end| change(&net, libc::RTM_NEWLINK, 0, &link(end, libc::IFF_UP));
+            Ok(up(8).and(up(9))?)
+        })
+        .unwrap();
+    }
+
+    fn stopped_by_child(net: Pid) -> String {
+        let (read, write) = nix::unistd::pipe().unwrap();
+        let space = space(net).unwrap();
+        let work = || fs::File::from(write.try_clone()?).write_all(stopped(net)?.as_bytes());
+        let keep = [space.as_raw_fd(), write.as_raw_fd()];
+        let child = spawn(None, CloneFlags::empty(), &keep, || {
+            errno::<io::Error>(work())
+        });
+        child.unwrap().done(DEADLINE).unwrap();
+        drop(write);
+        io::read_to_string(fs::File::from(read)).unwrap()
     }
 }

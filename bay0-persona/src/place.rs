@@ -5,7 +5,7 @@
 //! | --- | --- | --- |
 //! | a folder on the way (`/run`, `/usr/bin`, `/etc`) | is followed inside the root; one that leads to no folder of the image goes | goes |
 //! | `/dev`, `/proc`, `/sys/fs/cgroup` | goes | goes |
-//! | `/run/umbilical`, `/usr/bin/bay0` | goes | goes, and so does a folder |
+//! | `/run/umbilical`, `/usr/bin/bay0`, `/etc/resolv.conf` of a room with a way out | goes | goes, and so does a folder |
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
@@ -16,6 +16,8 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::Mode;
 use nix::unistd::fchdir;
+
+use crate::net::GATEWAY;
 
 const FOLDER: OFlag = OFlag::O_PATH
     .union(OFlag::O_DIRECTORY)
@@ -75,6 +77,16 @@ impl Root {
         }
         text.extend(more.bytes());
         fs::write(self.enter("etc/hosts")?, text)?;
+        Ok(fchdir(&self.0)?)
+    }
+
+    /// Has programs ask the gateway for names, whatever the image says (`resolv.conf(5)`).
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn names(&self) -> io::Result<()> {
+        let text = format!("nameserver {GATEWAY}\n");
+        fs::write(self.enter("etc/resolv.conf")?, text)?;
         Ok(fchdir(&self.0)?)
     }
 

@@ -16,10 +16,10 @@ use std::os::fd::OwnedFd;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 pub mod client;
-pub mod net;
 pub mod server;
 pub mod verb;
 
+pub use bay0_persona::net;
 pub use client::{CallError, call};
 pub use server::{ConnId, Server};
 pub use verb::{BadVerb, Verb, help};

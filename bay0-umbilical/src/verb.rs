@@ -4,12 +4,13 @@
 //! | --- | --- | --- |
 //! | operator | typing at the serial line | everything |
 //! | Spine | uid 0 | `hello`, `version`, `status`, `validate`, `rooms` |
-//! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own; `device standin`, `update`; what it keeps |
+//! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own; `device standin`, `update`, `net`; what it keeps |
 //! | nobody | any other uid | `hello` |
 
 use std::fmt;
 
 use bay0_persona::name::BadName;
+use bay0_persona::net::Report;
 use bay0_persona::wish::BadWish;
 use bay0_persona::{PersonaName, Wish};
 
@@ -48,6 +49,8 @@ pub enum Verb {
     Update,
     /// Asks the gate, as [`Wish`] says.
     Gate(Wish),
+    /// Reports of the network that the machine is on.
+    Net(Report),
     /// Seals the vault to the Spine that runs.
     Reseal,
     /// Shuts down and switches off.
@@ -71,6 +74,8 @@ pub enum BadVerb<'a> {
     Name(&'a str, BadName<'a>),
     /// It is neither a verb nor a wish.
     Wish(BadWish<'a>),
+    /// It is no report.
+    Net,
     /// The uid may not ask this.
     Denied,
 }
@@ -87,6 +92,7 @@ impl fmt::Display for BadVerb<'_> {
             Self::Nameless(verb) => write!(f, "{verb}: no name; next: add one, as in p://work"),
             Self::Name(verb, why) => write!(f, "{verb}: {why}; next: correct the name"),
             Self::Wish(why) => write!(f, "{why}; next: type help"),
+            Self::Net => f.write_str("net: no report; next: see docs/UMBILICAL.md"),
             Self::Denied => f.write_str("not for this uid to ask; next: ask at the operator line"),
         }
     }
@@ -127,6 +133,9 @@ impl Verb {
             return Err(BadVerb::Long);
         }
         let (word, name) = line.split_once(' ').unwrap_or((line, ""));
+        if word == "net" {
+            return Report::parse(name).map(Verb::Net).ok_or(BadVerb::Net);
+        }
         let mut rows = VERBS.iter();
         match rows.find(|(known, ..)| *known == word || *known == line) {
             Some((known, Bare(verb), _)) if *known == line => Ok(verb.clone()),
@@ -163,7 +172,7 @@ impl Verb {
             Verb::Hello => true,
             Verb::Status | Verb::Rooms => uid == 0 || uid >= FIRST_ROOM_UID,
             Verb::Validate | Verb::Version => uid == 0,
-            Verb::Device | Verb::Update | Verb::Gate(_) => uid >= FIRST_ROOM_UID,
+            Verb::Device | Verb::Update | Verb::Gate(_) | Verb::Net(_) => uid >= FIRST_ROOM_UID,
             _ => false,
         };
         may.then_some(self).ok_or(BadVerb::Denied)

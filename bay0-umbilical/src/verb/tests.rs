@@ -133,7 +133,8 @@ fn c02_rooms_may_look_at_themselves_the_spine_may_look_and_only_the_operator_may
         assert_eq!(allowed(verb), [true, false, false, false, false]);
     }
     // Only a room has hardware, and sends an update: the Spine's own programs open what they are made for.
-    for verb in [Verb::Device, Verb::Update] {
+    let report = Verb::parse("net eth0 asking").unwrap();
+    for verb in [Verb::Device, Verb::Update, report] {
         assert_eq!(allowed(verb), [false, false, false, true, true]);
     }
     for verb in acts {
@@ -143,6 +144,10 @@ fn c02_rooms_may_look_at_themselves_the_spine_may_look_and_only_the_operator_may
     let refused = Verb::Reboot.allowed(0).unwrap_err();
     assert_eq!(refused.to_string(), denied);
     assert_eq!(Verb::Status.allowed(0), Ok(Verb::Status));
+    let no_report = "net: no report; next: see docs/UMBILICAL.md";
+    for line in ["net", "net ", "net eth0", "net eth0 asking "] {
+        assert_eq!(refusal(line), no_report);
+    }
 }
 
 proptest! {
@@ -156,6 +161,7 @@ proptest! {
                 Verb::Enter(name) => format!("enter {name}"),
                 Verb::Device => "device standin".to_owned(),
                 Verb::Gate(wish) => wish.to_string(),
+                Verb::Net(report) => format!("net {report}"),
                 bare => format!("{bare:?}").to_lowercase(),
             };
             prop_assert_eq!(spelt, line);

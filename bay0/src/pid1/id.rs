@@ -14,6 +14,11 @@ impl RoomId {
     pub const fn place(self) -> usize {
         self.0
     }
+
+    /// Its number among those of rooms, from 1 on.
+    pub fn number(self) -> u16 {
+        u16::try_from(self.0).map_or(u16::MAX, |place| place.saturating_add(1))
+    }
 }
 
 /// An umbilical.

@@ -28,6 +28,7 @@ pub mod say;
 mod slots;
 pub mod stage;
 mod status;
+mod uplink;
 pub mod watchdog;
 mod wishes;
 
@@ -40,6 +41,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use bay0_persona::PersonaName;
+use bay0_persona::link::set_lease;
+use bay0_persona::net::{Card, Lease};
 use bay0_persona::policy::SLOT;
 use bay0_state::{Access, Opened, Request, State, Unlocked, reseal};
 use bay0_umbilical::verb::{Verb, help, usage};
@@ -52,6 +55,7 @@ use self::keeper::{Event, Keeping, Loss, Probed};
 use self::poll::{Poll, Source};
 use self::rooms::{Effect, Rooms};
 use self::say::{CONSOLE_RETRY, Log};
+use self::uplink::Uplink;
 use self::watchdog::Watchdog;
 use self::{buttons::Buttons, console::Console, ending::Way};
 use self::{facts::Facts, health::Health, reaper::Reaper, slots::Slots, stage::Stage};
@@ -81,6 +85,7 @@ pub struct Bay0 {
     buttons: Buttons,
     reaper: Reaper,
     rooms: Rooms,
+    uplink: Uplink,
     /// What children are at work on: a validation, the slots.
     jobs: Jobs,
     slots: Slots,
@@ -106,6 +111,7 @@ impl Bay0 {
             buttons: Buttons::default(),
             reaper: Reaper::default(),
             rooms: Rooms::default(),
+            uplink: Uplink::default(),
             jobs: Jobs::default(),
             slots: Slots::default(),
             second: 0,
@@ -611,7 +617,8 @@ impl Bay0 {
     fn status(&self) -> String {
         let (health, keeper, log) = (&self.health, &self.keeper, &self.log);
         let (stage, reaped) = (self.stage, self.reaper.count());
-        self.version() + &status::rows(self.exec_ms, stage, health, keeper, log, reaped)
+        let rows = status::rows(self.exec_ms, stage, health, keeper, log, reaped);
+        self.version() + &rows + &self.uplink.rows()
     }
 
     // Rooms, and who asks: at the umbilicals and at the console.
@@ -622,10 +629,12 @@ impl Bay0 {
             match effect {
                 Effect::Say(line) => self.log.say(line),
                 Effect::Record(name, state) => self.keeper.record(&name, state),
-                Effect::Gone(id) if self.console.inside() == Some(id) => {
-                    self.console.leave(&mut self.log);
+                Effect::Gone(id) => {
+                    self.uplink.gone(id);
+                    if self.console.inside() == Some(id) {
+                        self.console.leave(&mut self.log);
+                    }
                 }
-                Effect::Gone(_) => {}
             }
         }
     }
@@ -673,6 +682,14 @@ impl Bay0 {
             return Ok((text, None));
         }
         let given = match (verb, door) {
+            (Verb::Net(report), Door::Room(id)) => {
+                let pid = self.rooms.gateway(id)?;
+                let set = |card: &Card, old: Option<&Lease>, new: Option<&Lease>| {
+                    set_lease(pid, card, old, new)
+                };
+                self.uplink.take(id, report, &mut self.log, set)?;
+                return Ok((String::new(), None));
+            }
             (Verb::Device, Door::Room(id)) => self.rooms.lend(id)?,
             (Verb::Update, Door::Room(id)) => self.update_from(id)?,
             (Verb::Gate(wish), Door::Room(_)) => {

@@ -22,6 +22,8 @@ pub struct Baked {
     pub images: Vec<Image>,
     /// The seccomp programs of each profile.
     pub filters: BTreeMap<u64, Vec<BpfProgram>>,
+    /// What the packet filter of `sys://net` is given.
+    pub rules: Vec<u8>,
 }
 
 impl Baked {
@@ -48,6 +50,7 @@ impl Baked {
                 let programs = self.filters.entry(profile.parse().ok()?).or_default();
                 programs.push(bpf_program(hex)?);
             }
+            ["rules", hex] => self.rules = bytes(hex)?,
             _ => return None,
         }
         Some(())
@@ -74,4 +77,11 @@ impl Baked {
         }
         Ok(image.path())
     }
+}
+
+/// Bytes from their hexadecimal form.
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let pairs = hex.as_bytes().chunks(2).map(str::from_utf8);
+    let bytes = pairs.map(|pair| u8::from_str_radix(pair.ok()?, 16).ok());
+    bytes.collect()
 }

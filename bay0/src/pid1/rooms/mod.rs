@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use bay0_persona::cgroup::OWN;
+use bay0_persona::confine::Rights;
 use bay0_persona::policy::{self, NIC, STANDIN, VIA_NET};
 use bay0_persona::{Ended, GROUPS, Group, ROOMS, UIDS, link};
 use bay0_persona::{Grant, PersonaName, Plan, Policy, Room};
@@ -35,9 +36,10 @@ use self::baked::Baked;
 use self::focus::Focus;
 use self::room::{Life, Running};
 use super::id::RoomId;
+use super::jobs::answer_of_child;
 use super::poll::Poll;
 use crate::advice::advised;
-use crate::sys::{boot_ms, inputs};
+use crate::sys::{boot_ms, inputs, text_of};
 
 /// Where the rooms' umbilicals are.
 const SOCKETS: &str = "/run/bay0/rooms";
@@ -51,6 +53,9 @@ const FOCUS_DEADLINE: Duration = Duration::from_millis(500);
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// Longest that what was made of a room may take to go, if it cannot be finished.
 const UNDO_DEADLINE: Duration = Duration::from_millis(500);
+/// Longest that the packet filter may take to tell what it has stopped; it takes a millisecond.
+const LOOK: Duration = Duration::from_millis(500);
+const LATE: &str = "no answer of the packet filter";
 /// The device that stands in for hardware (T05), by the name that its driver gives it.
 const KEYS: &str = "QEMU Virtio Keyboard";
 
@@ -110,6 +115,8 @@ pub struct Rooms {
     baked: Baked,
     focus: Focus,
     effects: Vec<Effect>,
+    /// What the kernel had last counted of the links of `sys://net`.
+    passed: String,
 }
 
 impl Rooms {
@@ -195,6 +202,7 @@ impl Rooms {
         let there = entry.running.is_some();
         ensure!(!there, "it is there already; next: stop it");
         let (id, background, policy) = (entry.id, entry.background, Rc::clone(&entry.policy));
+        self.open_way_out(&policy, poll);
         let group = Group::create(&self.within(&policy)?, &name.internal())?;
         let path = group.path.clone();
         let undo = |_: &Error| {
@@ -237,12 +245,13 @@ impl Rooms {
     ) -> Result<Running> {
         let image = self.baked.open(&policy.image)?;
         group.limit(&policy)?;
+        group.limit_disk(&policy, &image)?;
         let own = group.mirror(&policy)?;
         let umbilical = socket(&policy.name);
         let mut server = Server::bind(&umbilical).context("umbilical")?;
         server.credit = Some(PER_SECOND);
         let filters = self.baked.filters.get(&policy.get(Grant::Seccomp));
-        let number = u32::try_from(id.place())?.saturating_add(1);
+        let number = u32::from(id.number());
         let plan = Plan {
             policy: &policy,
             uid: number.saturating_mul(UIDS),
@@ -252,7 +261,7 @@ impl Rooms {
             filters: filters.context("no seccomp filter of its profile")?,
         };
         let room = Room::prepare(&plan, &own.dir).map_err(Error::msg)?;
-        if !self.connect(&policy, &room)? {
+        if !self.connect(id, &policy, &room)? {
             let text = "has no network: sys://net does not run";
             self.say(format!("room: {} {text}", policy.name));
         }
@@ -266,23 +275,25 @@ impl Rooms {
         Ok(running)
     }
 
-    /// Gives a room the network that its policy says; false if it goes through `sys://net`, which is not there. With the cards
-    /// come the links of all rooms that go through it: those they had went with the last `sys://net`.
+    /// Gives a room the network that its policy says; false if it goes through `sys://net`, which is not there. With that come the
+    /// links of all rooms that go through it: those they had went with the last `sys://net`.
     ///
     /// # Errors
     /// What the kernel refused.
-    fn connect(&self, policy: &Policy, room: &Room) -> Result<bool> {
+    fn connect(&self, id: RoomId, policy: &Policy, room: &Room) -> Result<bool> {
         match policy.get(Grant::Network) {
             NIC => {
-                link::switch(room.child.pid).context("network: switch")?;
-                for via in self.with(VIA_NET) {
-                    // One that has its link keeps it; one that is about to end does not keep the others from theirs.
-                    let _ = link::join(via.room.child.pid, room.child.pid);
+                link::gateway(room.child.pid, &self.baked.rules).context("network: rules")?;
+                link::give_cards(room.child.pid).context("network: cards")?;
+                for (id, via) in self.with(VIA_NET) {
+                    // One that is about to end does not keep the others from theirs.
+                    let _ = link::join(id.number(), via.room.child.pid, room.child.pid);
                 }
             }
             VIA_NET => match self.with(NIC).next() {
-                Some(net) => {
-                    link::join(room.child.pid, net.room.child.pid).context("network: link")?
+                Some((_, net)) => {
+                    let joined = link::join(id.number(), room.child.pid, net.room.child.pid);
+                    joined.context("network: link")?;
                 }
                 None => return Ok(false),
             },
@@ -292,10 +303,36 @@ impl Rooms {
     }
 
     /// The rooms with this network that have not ended.
-    fn with(&self, network: u64) -> impl Iterator<Item = &Running> {
-        let has = move |it: &&Running| it.policy.get(Grant::Network) == network;
-        let rooms = self.there().filter(has);
-        rooms.filter(|it| !matches!(it.life, Life::Ended { .. }))
+    fn with(&self, network: u64) -> impl Iterator<Item = (RoomId, &Running)> {
+        let all = self.table.iter();
+        let rooms = all.filter_map(|it| Some((it.id, it.running.as_ref()?)));
+        let has = move |it: &Running| it.policy.get(Grant::Network) == network;
+        rooms.filter(move |(_, it)| has(it) && !matches!(it.life, Life::Ended { .. }))
+    }
+
+    /// The process of a room that reports of the network, which only the one with the cards may.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn gateway(&self, id: RoomId) -> Result<i32> {
+        let mut all = self.with(NIC);
+        let net = all.find(|(net, _)| *net == id);
+        let net = net.context("this room has no card; next: none")?;
+        Ok(net.1.room.child.pid)
+    }
+
+    /// Starts the room with the cards for one that goes through it, unless it is there. That one starts even if it does not: it gets
+    /// its link then when the other comes.
+    fn open_way_out(&mut self, policy: &Policy, poll: &mut Poll) {
+        let is_way = |it: &&Entry| it.policy.get(Grant::Network) == NIC;
+        let way = self.table.iter().find(is_way);
+        let way = way.filter(|it| it.running.is_none() && it.policy.name != policy.name);
+        if policy.get(Grant::Network) == VIA_NET
+            && let Some(name) = way.map(|it| it.policy.name.clone())
+        {
+            let begun = self.start(&name, poll);
+            self.report("start", &name, begun);
+        }
     }
 
     /// Reads what a room reports of its start.
@@ -541,18 +578,48 @@ impl Rooms {
     pub fn tend(&mut self, may_start: bool, poll: &mut Poll) {
         // The kernel gives the cards back a while after a room has ended, perhaps when the next one runs already.
         let net = self.with(NIC).next();
-        if let Some(net) = net.filter(|_| !link::cards().is_empty()) {
+        if let Some((_, net)) = net.filter(|_| !link::cards().is_empty()) {
             // What the kernel refuses here, it refuses at the next start, which says so.
-            let _ = self.connect(&net.policy, &net.room);
+            let _ = link::give_cards(net.room.child.pid);
         }
         if may_start && let Some(name) = self.due(boot_ms()) {
             let begun = self.start(&name, poll);
             self.report("start", &name, begun);
         }
         self.bury();
+        self.look_at_network();
         for id in self.awake() {
             self.look_at(id);
         }
+    }
+
+    /// Has a child ask what the packet filter has stopped, if anything has passed `sys://net` since the last look.
+    fn look_at_network(&mut self) {
+        let mut net = self.with(NIC).map(|(_, net)| net.room.child.pid);
+        let Some(pid) = net.next() else {
+            return;
+        };
+        drop(net);
+        let passed = text_of(format!("/proc/{pid}/net/dev"));
+        if std::mem::replace(&mut self.passed, passed.clone()) == passed {
+            return;
+        }
+        let stopped = || link::stopped(pid).map_err(|errno| format!("{errno:?}"));
+        // A room that comes to a limit meanwhile is counted at the next look.
+        let text = answer_of_child(Rights::Links, stopped, LOOK, LATE).unwrap_or_default();
+        for line in text.lines() {
+            self.stop_packets(line);
+        }
+    }
+
+    /// `KEY` and a room's number, then how many packets the packet filter has stopped of it.
+    fn stop_packets(&mut self, line: &str) -> Option<()> {
+        let (name, count) = line.split_once(' ')?;
+        let (key, number) = name.split_at_checked(4)?;
+        let place = number.parse::<usize>().ok()?.checked_sub(1)?;
+        self.room(RoomId::new(place))?
+            .stop_packets(key, count.parse().ok()?);
+        Some(())
     }
 
     /// The first room that is to be started again now. One that would take the focus from another waits until nobody has it.

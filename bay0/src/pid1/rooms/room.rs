@@ -9,12 +9,14 @@
 //!
 //! An ended room is there until its group is empty: what is nested in it may still be dying.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
 use anyhow::Result;
+use bay0_persona::policy::VIA_NET;
 use bay0_persona::{End, Grant, Group, Policy, Room};
 use bay0_umbilical::Server;
 use nix::libc;
@@ -23,7 +25,7 @@ use nix::sys::signal::{SIGCHLD, raise};
 use crate::pid1::id::{Door, RoomId};
 use crate::pid1::poll::{Poll, Source};
 use crate::pid1::say::Log;
-use crate::sys::boot_ms;
+use crate::sys::{boot_ms, text_of};
 
 /// The last of a room's output, in bytes, for whoever enters it; also the most that is read at once.
 const TAIL: usize = 4096;
@@ -34,8 +36,8 @@ const STAGE_S: u32 = 10;
 /// How long after it came to a limit a room's end may be laid to that, in milliseconds: what is killed on a busy machine needs time.
 const BY_LIMIT_MS: u64 = 60_000;
 /// What the kernel counts when a room comes to a limit. It says at once when one of the first two has changed; what it counts of the
-/// processor is looked at each second.
-const LIMITS: [Limit; 3] = [
+/// processor is looked at each second, and so is what the packet filter counts.
+const LIMITS: [Limit; 5] = [
     Limit {
         file: "memory.events",
         key: "oom_kill ",
@@ -54,7 +56,21 @@ const LIMITS: [Limit; 3] = [
         what: "times throttled at its limit of percent",
         grant: Grant::CpuQuota,
     },
+    Limit {
+        file: NETWORK,
+        key: "rate",
+        what: "packets dropped at its limit of bytes a second",
+        grant: Grant::NetRate,
+    },
+    Limit {
+        file: NETWORK,
+        key: "conn",
+        what: "packets dropped at its limit of connections",
+        grant: Grant::NetConnections,
+    },
 ];
+/// No file of a group: the packet filter of `sys://net` counts, see [`Running::stopped`].
+const NETWORK: &str = "";
 
 nix::ioctl_write_ptr_bad!(set_size, libc::TIOCSWINSZ, libc::winsize);
 
@@ -130,6 +146,8 @@ pub struct Running {
     stage: String,
     stuck_s: u32,
     met: [Met; LIMITS.len()],
+    /// What the packet filter has stopped, by what it calls it.
+    stopped: BTreeMap<&'static str, u64>,
     /// The kernel's counters that say at once when they have changed, watched for as long as they are open.
     events: Vec<File>,
 }
@@ -152,6 +170,7 @@ impl Running {
             stage: String::new(),
             stuck_s: 0,
             met: Default::default(),
+            stopped: BTreeMap::new(),
         })
     }
 
@@ -209,7 +228,19 @@ impl Running {
         let figure = |file, key| self.group.figure(file, key).unwrap_or(0);
         let (bytes, pids) = (figure("memory.current", ""), figure("pids.current", ""));
         let cpu_ms = figure("cpu.stat", "usage_usec ") / 1000;
-        format!("{word} {place} memory={bytes} processes={pids} cpu_ms={cpu_ms}")
+        let traffic = self.traffic().unwrap_or_default();
+        format!("{word} {place} memory={bytes} processes={pids} cpu_ms={cpu_ms}{traffic}")
+    }
+
+    /// The bytes that came in and went out since it has its link, if it goes through `sys://net` (`proc_pid_net(5)`).
+    fn traffic(&self) -> Option<String> {
+        let devices = text_of(format!("/proc/{}/net/dev", self.room.child.pid));
+        let has = self.policy.get(Grant::Network) == VIA_NET;
+        let mut lines = devices.lines().filter(|_| has);
+        let line = lines.find_map(|line| line.trim().strip_prefix("eth0:"))?;
+        let mut figures = line.split_whitespace();
+        let (bytes_in, bytes_out) = (figures.next()?, figures.nth(7)?);
+        Some(format!(" bytes_in={bytes_in} bytes_out={bytes_out}"))
     }
 
     /// What it had written before somebody entered it.
@@ -246,11 +277,26 @@ impl Running {
         let _ = raise(SIGCHLD);
     }
 
+    /// The packet filter has stopped so many packets more at the limit that it calls so.
+    pub fn stop_packets(&mut self, key: &str, count: u64) {
+        if let Some(limit) = LIMITS.iter().find(|it| it.key == key) {
+            let all = self.stopped.entry(limit.key).or_default();
+            *all = all.saturating_add(count);
+        }
+    }
+
+    fn count(&self, limit: &Limit) -> u64 {
+        match limit.file {
+            NETWORK => self.stopped.get(limit.key).copied().unwrap_or(0),
+            file => self.group.figure(file, limit.key).unwrap_or(0),
+        }
+    }
+
     /// Lines about the limits that it has come to: at first, then each time a count has doubled.
     pub fn limits(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
-        for (limit, met) in LIMITS.iter().zip(&mut self.met) {
-            let count = self.group.figure(limit.file, limit.key).unwrap_or(0);
+        let counts = LIMITS.each_ref().map(|limit| self.count(limit));
+        for ((limit, met), count) in LIMITS.iter().zip(&mut self.met).zip(counts) {
             if count > met.count {
                 (met.count, met.last_ms) = (count, boot_ms());
             }
