@@ -6,6 +6,7 @@
 
 use std::io::{self, Write};
 
+pub mod command;
 pub mod dhcp;
 pub mod dns;
 pub mod links;

@@ -4,7 +4,8 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use netd::run::{Daemon, Failure, Options, last_words};
+use netd::command::{Failure, Options, last_words};
+use netd::run::Daemon;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();

@@ -52,7 +52,12 @@ impl Reports {
         if same && !is_lease {
             return Outcome::Taken;
         }
-        let outcome = tell(&report, socket, server);
+        // One at a time: where nobody answers, each try takes as long as it may.
+        if known.is_some_and(|it| it.report == report && it.again.is_some_and(|at| at > now)) {
+            return Outcome::Lost;
+        }
+        let is_new = known.is_none_or(|it| it.again.is_none());
+        let outcome = tell(&report, socket, server, is_new);
         let again = (outcome == Outcome::Lost).then(|| now.saturating_add(AGAIN));
         self.newest.insert(kind, Kept { report, again });
         outcome
@@ -85,7 +90,8 @@ impl Reports {
     }
 }
 
-fn tell(report: &Report, socket: &Path, server: u32) -> Outcome {
+/// Sends a report once; `is_new`: that it is lost is worth a line.
+fn tell(report: &Report, socket: &Path, server: u32, is_new: bool) -> Outcome {
     let line = format!("net {report}");
     match call(socket, server, &line, LIMIT) {
         Ok(_) => Outcome::Taken,
@@ -94,7 +100,9 @@ fn tell(report: &Report, socket: &Path, server: u32) -> Outcome {
             Outcome::Refused(text.starts_with(CONFLICT))
         }
         Err(error) => {
-            log(&format!("{line:?} not reported: {error}"));
+            if is_new {
+                log(&format!("{line:?} not reported: {error}"));
+            }
             Outcome::Lost
         }
     }

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bay0_umbilical::client::OUTSIDE;
@@ -17,12 +16,13 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
 
+use crate::command::{Failure, Options};
 use crate::dhcp::message::Answer;
 use crate::dhcp::{Action, Client, Event, To};
 use crate::dns::relay::{Key, Relay};
 use crate::links::{self, Links, MAX_CARDS, Seen};
 use crate::report::{Outcome, Reports};
-use crate::servers::{MAX_SERVERS, Servers};
+use crate::servers::Servers;
 use crate::{log, random};
 
 /// Ports of DHCP (RFC 2131 §4.1).
@@ -36,62 +36,6 @@ const MAX_TURN: usize = 32;
 const MAX_PACKETS: usize = 64;
 /// How often it is said that questions were dropped.
 const SAY: Duration = Duration::from_secs(10);
-
-/// What the command asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Name servers, whatever the networks name.
-    pub dns: Vec<IpAddr>,
-    /// PID 1's socket.
-    pub umbilical: PathBuf,
-}
-
-impl Options {
-    /// Reads the arguments; none if they make no sense.
-    pub fn parse(args: &[OsString]) -> Option<Options> {
-        let mut options = Options {
-            dns: Vec::new(),
-            umbilical: PathBuf::from("/run/umbilical"),
-        };
-        let mut args = args.iter();
-        while let Some(name) = args.next() {
-            let value = args.next()?;
-            match name.to_str()? {
-                "--dns" => options.dns.push(value.to_str()?.parse().ok()?),
-                "--umbilical" => options.umbilical = value.into(),
-                _ => return None,
-            }
-        }
-        let good =
-            options.dns.len() <= MAX_SERVERS && options.dns.iter().all(|it| links::can_serve(*it));
-        good.then_some(options)
-    }
-}
-
-/// Why the program ends.
-#[derive(Debug)]
-pub enum Failure {
-    /// Its arguments.
-    Usage,
-    /// The kernel's links.
-    Links(Errno),
-    /// Port 53.
-    Port(io::Error),
-    /// The loop.
-    Poll(Errno),
-}
-
-/// Says why the program ends.
-pub fn last_words(failure: &Failure) {
-    log(&match failure {
-        Failure::Usage => "usage: netd [--dns ADDRESS]... [--umbilical SOCKET]; at most 4 addresses, none of a room".to_owned(),
-        Failure::Links(errno) => format!("ask the kernel for links: {errno}; next: report this kernel"),
-        Failure::Port(error) => format!(
-            "listen on port 53: {error}; next: end the other name server of this room, or let it have ports below 1024"
-        ),
-        Failure::Poll(errno) => format!("wait for the network: {errno}; next: report this kernel"),
-    });
-}
 
 /// A card with its client.
 struct Port {

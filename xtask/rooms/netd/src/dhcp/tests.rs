@@ -332,6 +332,26 @@ fn u02_renewal_asks_its_server_and_rebinding_everybody() {
     assert_eq!(actions, [Action::Report(CardState::Lease(lease))]);
 }
 
+#[test]
+fn t07_a_renewal_that_nobody_answers_is_asked_for_once_a_minute_at_most() {
+    let (mut it, mut now) = led("Renewing");
+    let mut sent = vec![now];
+    while it.state.name() == "Renewing" {
+        now = it.wake().unwrap();
+        let _ = it.step(Event::Time, now);
+        sent.push(now);
+    }
+    let waits: Vec<u64> = sent
+        .windows(2)
+        .map(|it| (it[1] - it[0]).as_secs())
+        .collect();
+    assert_eq!(
+        waits,
+        [187, 93, 60, 33],
+        "half of what is left, and at its end the other servers"
+    );
+}
+
 fn events() -> impl Strategy<Value = Event> {
     let kind = prop_oneof![Just(Kind::Offer), Just(Kind::Ack), Just(Kind::Nak)];
     let server = prop_oneof![Just(SERVER), Just(OTHER)];

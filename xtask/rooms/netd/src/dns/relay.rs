@@ -12,6 +12,7 @@ use nix::sys::socket::{
     sockopt,
 };
 
+use super::ask::{Ask, Origin, Way, open};
 use super::framed::Framed;
 use super::message::{Checked, MAX_QUERY, Query, check, is_refusal};
 use crate::rooms::is_room;
@@ -29,11 +30,6 @@ const MAX_ROOM_CONNECTIONS: usize = 8;
 const MAX_PIPELINE: usize = 16;
 /// Datagrams of one socket in one turn of the loop.
 const MAX_TURN: usize = 64;
-/// How long a server has, by UDP and by TCP, and how often a question is asked in all.
-const TRY_UDP: Duration = Duration::from_secs(1);
-const TRY_TCP: Duration = Duration::from_secs(2);
-const TRIES_UDP: usize = 4;
-const TRIES_TCP: usize = 2;
 /// A connection without a question ends.
 const IDLE: Duration = Duration::from_secs(10);
 /// Longest datagram (RFC 768).
@@ -79,40 +75,6 @@ struct Connection {
     room: IpAddr,
     open: usize,
     idle: Duration,
-}
-
-/// Where a question came from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    Datagram { socket: usize, room: SocketAddr },
-    Connection { serial: u64, room: IpAddr },
-}
-
-impl Origin {
-    fn room(self) -> IpAddr {
-        match self {
-            Self::Datagram { room, .. } => room.ip(),
-            Self::Connection { room, .. } => room,
-        }
-    }
-}
-
-/// An open question.
-struct Ask {
-    origin: Origin,
-    query: Query,
-    begun: Duration,
-    tries: usize,
-    server: SocketAddr,
-    id: u16,
-    until: Duration,
-    way: Way,
-}
-
-/// How a server is asked.
-enum Way {
-    Datagram(UdpSocket),
-    Connection(Framed),
 }
 
 impl Relay {
@@ -409,113 +371,6 @@ impl Relay {
         self.serial = self.serial.wrapping_add(1);
         self.serial
     }
-}
-
-/// Asks the first server; the question comes back if there is none that can be.
-fn open(query: Query, origin: Origin, servers: &Servers, now: Duration) -> Result<Ask, Query> {
-    let is_datagram = matches!(origin, Origin::Datagram { .. });
-    let id = id();
-    // One that cannot be reached is passed over.
-    for tries in 0..servers.count() {
-        if let Some(server) = servers.choose(tries)
-            && let Ok(way) = Way::open(is_datagram, server, &query.with_id(id))
-        {
-            return Ok(Ask {
-                origin,
-                query,
-                begun: now,
-                tries: tries.saturating_add(1),
-                server,
-                id,
-                until: now.saturating_add(way.limit()),
-                way,
-            });
-        }
-    }
-    Err(query)
-}
-
-impl Ask {
-    /// Asks once more: the same server on, or another with an id and a port of its own. False: it was asked often enough.
-    fn next(&mut self, servers: &Servers, now: Duration) -> bool {
-        let most = match self.way {
-            Way::Datagram(_) => TRIES_UDP,
-            Way::Connection(_) => TRIES_TCP,
-        };
-        while self.tries < most.max(servers.count()) {
-            let Some(server) = servers.choose(self.tries) else {
-                return false;
-            };
-            self.tries = self.tries.saturating_add(1);
-            let sent = match &self.way {
-                Way::Datagram(socket) if server == self.server => {
-                    socket.send(&self.query.with_id(self.id)).map(drop)
-                }
-                way => {
-                    let id = id();
-                    let way = Way::open(way.is_datagram(), server, &self.query.with_id(id));
-                    way.map(|way| (self.way, self.id, self.server) = (way, id, server))
-                }
-            };
-            if sent.is_ok() {
-                self.until = now.saturating_add(self.way.limit());
-                return true;
-            }
-        }
-        false
-    }
-}
-
-impl Way {
-    fn open(is_datagram: bool, server: SocketAddr, message: &[u8]) -> io::Result<Way> {
-        if !is_datagram {
-            let mut framed = Framed::open(server)?;
-            framed.push(message)?;
-            return Ok(Way::Connection(framed));
-        }
-        let any = match server {
-            SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
-            SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
-        };
-        let socket = UdpSocket::bind((any, 0))?;
-        socket.set_nonblocking(true)?;
-        // Then only this server is received from.
-        socket.connect(server)?;
-        socket.send(message)?;
-        Ok(Way::Datagram(socket))
-    }
-
-    fn is_datagram(&self) -> bool {
-        matches!(self, Way::Datagram(_))
-    }
-
-    fn limit(&self) -> Duration {
-        match self {
-            Way::Datagram(_) => TRY_UDP,
-            Way::Connection(_) => TRY_TCP,
-        }
-    }
-
-    /// The next message, once it is there.
-    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<Vec<u8>>> {
-        match self {
-            Way::Datagram(socket) => match socket.recv(buffer) {
-                Ok(length) => Ok(buffer.get(..length).map(<[u8]>::to_vec)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-                Err(error) => Err(error),
-            },
-            Way::Connection(framed) => {
-                framed.flush()?;
-                framed.fill()?;
-                Ok(framed.take())
-            }
-        }
-    }
-}
-
-fn id() -> u16 {
-    let [one, other, ..] = crate::random().to_ne_bytes();
-    u16::from_ne_bytes([one, other])
 }
 
 fn datagrams(address: SocketAddr) -> io::Result<UdpSocket> {

@@ -59,6 +59,13 @@ fn u02_what_is_no_question_is_dropped_or_answered_with_why() {
         message(7, 0x0100, [1, 0, 0, 3], &[QUESTION, OPT, OPT, OPT]),
         message(7, 0x0100, [1, 0, 0, 0], &[&QUESTION[..9]]),
         message(7, 0x0100, [1, 0, 0, 0], &[QUESTION, &[0; MAX_QUERY]]),
+        // A name that goes on in the id, which is another one when it is asked on.
+        message(
+            0x0100,
+            0x0100,
+            [1, 0, 0, 0],
+            &[b"\x01a\xc0\x00\x00\x01\x00\x01"],
+        ),
     ] {
         assert_eq!(code(&odd), (12, 0x8181), "FORMERR");
     }
