@@ -16,7 +16,15 @@ use crate::soak;
 use crate::vm;
 
 /// Each target with the longest input it is given, in bytes.
-const TARGETS: [(&str, u32); 4] = [("name", 256), ("verb", 300), ("wire", 4096), ("log", 4096)];
+const TARGETS: [(&str, u32); 7] = [
+    ("name", 256),
+    ("verb", 300),
+    ("wire", 4096),
+    ("log", 4096),
+    ("dhcp", 1500),
+    ("dns", 1500),
+    ("router", 512),
+];
 /// Named, so that these flags are for the targets and not for build scripts, which do not link libFuzzer.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// Counts every edge and reports every comparison to libFuzzer.
