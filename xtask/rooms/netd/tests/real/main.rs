@@ -209,7 +209,7 @@ fn u02_a_router_s_name_server_on_the_link_is_asked_until_the_router_takes_it_bac
     net.ip("lan", "addr add fe80::53/64 dev srv0 nodad");
     net.start("lan", "dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root --pid-file= --no-resolv --no-hosts --address=/a.example.org/192.0.2.77");
     net.netd(&[]);
-    net.report("dns none");
+    net.until_servfail();
     let radvd = net.start(
         "lan",
         &format!(
@@ -243,7 +243,7 @@ fn u02_a_card_that_comes_later_is_served_and_one_that_goes_is_forgotten() {
     net.start("lan", &format!("{DNSMASQ} {RANGE}"));
     net.ip("net", "link del eth0");
     net.netd(&[]);
-    net.report("dns none");
+    net.until_servfail();
     net.card();
     net.report("eth0 lease ");
     net.report("dns 192.0.2.1");

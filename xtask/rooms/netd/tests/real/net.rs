@@ -194,6 +194,14 @@ impl Net {
         text.join("\n")
     }
 
+    /// Asks until netd is there and says that nobody can be asked.
+    pub fn until_servfail(&self) {
+        let begun = Instant::now();
+        while !self.dig("a.example.org").contains("status: SERVFAIL") {
+            assert!(begun.elapsed() < LONG, "no SERVFAIL");
+        }
+    }
+
     /// Asks until this is answered.
     pub fn dig_until(&self, words: &str, wanted: &str) {
         let begun = Instant::now();
