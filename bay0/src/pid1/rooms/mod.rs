@@ -275,8 +275,8 @@ impl Rooms {
         Ok(running)
     }
 
-    /// Gives a room the network that its policy says; false if it goes through `sys://net`, which is not there. With that come the
-    /// links of all rooms that go through it: those they had went with the last `sys://net`.
+    /// Gives a room the network that its policy says; false if it goes through `sys://net`, which is not there. The links of rooms
+    /// that run without come with the next second.
     ///
     /// # Errors
     /// What the kernel refused.
@@ -285,10 +285,6 @@ impl Rooms {
             NIC => {
                 link::gateway(room.child.pid, &self.baked.rules).context("network: rules")?;
                 link::give_cards(room.child.pid).context("network: cards")?;
-                for (id, via) in self.with(VIA_NET) {
-                    // One that is about to end does not keep the others from theirs.
-                    let _ = link::join(id.number(), via.room.child.pid, room.child.pid);
-                }
             }
             VIA_NET => match self.with(NIC).next() {
                 Some((_, net)) => {
@@ -573,15 +569,10 @@ impl Rooms {
         self.table.iter().filter(awake).map(|it| it.id).collect()
     }
 
-    /// Each second: gives `sys://net` the cards that have come back, starts again what is due if anything may start, ends the rooms
+    /// Each second: mends the network, starts again what is due if anything may start, ends the rooms
     /// whose start does not get on, and says who came to a limit and who does not die.
     pub fn tend(&mut self, may_start: bool, poll: &mut Poll) {
-        // The kernel gives the cards back a while after a room has ended, perhaps when the next one runs already.
-        let net = self.with(NIC).next();
-        if let Some((_, net)) = net.filter(|_| !link::cards().is_empty()) {
-            // What the kernel refuses here, it refuses at the next start, which says so.
-            let _ = link::give_cards(net.room.child.pid);
-        }
+        self.mend_network();
         if may_start && let Some(name) = self.due(boot_ms()) {
             let begun = self.start(&name, poll);
             self.report("start", &name, begun);
@@ -590,6 +581,22 @@ impl Rooms {
         self.look_at_network();
         for id in self.awake() {
             self.look_at(id);
+        }
+    }
+
+    /// Gives `sys://net` the cards that have come back, and the rooms that go through it their links: the kernel takes away a while
+    /// after a room has ended what that had, perhaps when the next one runs already.
+    fn mend_network(&self) {
+        let Some((_, net)) = self.with(NIC).next() else {
+            return;
+        };
+        // What the kernel refuses here, it refuses at the next start, which says so.
+        if !link::cards().is_empty() {
+            let _ = link::give_cards(net.room.child.pid);
+        }
+        let unlinked = self.with(VIA_NET).filter(|(_, via)| !via.is_linked());
+        for (id, via) in unlinked {
+            let _ = link::join(id.number(), via.room.child.pid, net.room.child.pid);
         }
     }
 

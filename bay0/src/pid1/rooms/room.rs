@@ -234,13 +234,18 @@ impl Running {
 
     /// The bytes that came in and went out since it has its link, if it goes through `sys://net` (`proc_pid_net(5)`).
     fn traffic(&self) -> Option<String> {
-        let devices = text_of(format!("/proc/{}/net/dev", self.room.child.pid));
         let has = self.policy.get(Grant::Network) == VIA_NET;
+        let devices = text_of(format!("/proc/{}/net/dev", self.room.child.pid));
         let mut lines = devices.lines().filter(|_| has);
         let line = lines.find_map(|line| line.trim().strip_prefix("eth0:"))?;
         let mut figures = line.split_whitespace();
         let (bytes_in, bytes_out) = (figures.next()?, figures.nth(7)?);
         Some(format!(" bytes_in={bytes_in} bytes_out={bytes_out}"))
+    }
+
+    /// Whether it goes through `sys://net`, and has its link.
+    pub fn is_linked(&self) -> bool {
+        self.traffic().is_some()
     }
 
     /// What it had written before somebody entered it.
