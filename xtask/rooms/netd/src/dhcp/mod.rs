@@ -29,6 +29,8 @@ use message::{Answer, Kind, Mac, Terms, Wish, encode};
 pub const CHECK: Duration = Duration::from_millis(200);
 /// From a DECLINE to the next DISCOVER (RFC 2131 §3.1.5).
 pub const WAIT: Duration = Duration::from_secs(10);
+/// How long a card that has just come may take until both ends of its cable have agreed; a copper link takes three seconds.
+const NEGOTIATION: Duration = Duration::from_secs(5);
 /// When asking without an answer is reported.
 pub const SILENCE: Duration = Duration::from_secs(10);
 /// The first wait for an answer; each one after it is twice as long, give or take a quarter.
@@ -114,6 +116,8 @@ pub struct Client {
     state: State,
     /// Since when it asks for an address, and whether its silence was reported.
     asking: Option<(Duration, bool)>,
+    /// When it is reported that a card that has just come has no carrier.
+    unplugged: Option<Duration>,
     random: fn() -> u32,
 }
 
@@ -126,6 +130,7 @@ impl Client {
             mac,
             state: State::Down(None),
             asking: None,
+            unplugged: None,
             random,
         }
     }
@@ -161,7 +166,7 @@ impl Client {
             Some((since, false)) => Some(since.saturating_add(SILENCE)),
             _ => None,
         };
-        due.into_iter().chain(silence).min()
+        due.into_iter().chain(silence).chain(self.unplugged).min()
     }
 
     /// Takes one event, `now` by a clock that never goes back.
@@ -169,7 +174,7 @@ impl Client {
     pub fn step(&mut self, event: Event, now: Duration) -> Actions {
         let mut actions = match event {
             Event::Carrier => self.carrier(now),
-            Event::NoCarrier => self.no_carrier(),
+            Event::NoCarrier => self.no_carrier(now),
             Event::Answer(answer) => self.answer(&answer, now),
             Event::Time => self.time(now),
             Event::Occupied(address) => match self.held() {
@@ -187,6 +192,9 @@ impl Client {
             *silent = true;
             actions.push(Action::Report(CardState::NoAnswer));
         }
+        if self.unplugged.take_if(|due| *due <= now).is_some() {
+            actions.push(Action::Report(CardState::NoCarrier));
+        }
         actions
     }
 
@@ -200,6 +208,7 @@ impl Client {
     }
 
     fn carrier(&mut self, now: Duration) -> Actions {
+        self.unplugged = None;
         match &mut self.state {
             State::Down(last) => match last.take().filter(|held| held.end > now) {
                 Some(held) => self.reboot(held, now),
@@ -209,9 +218,13 @@ impl Client {
         }
     }
 
-    fn no_carrier(&mut self) -> Actions {
+    fn no_carrier(&mut self, now: Duration) -> Actions {
         let last = match &self.state {
-            State::Down(_) => return vec![Action::Report(CardState::NoCarrier)],
+            State::Down(_) => {
+                let due = now.saturating_add(NEGOTIATION);
+                self.unplugged.get_or_insert(due);
+                return Actions::new();
+            }
             State::Rebooting(_, held) => Some(held.clone()),
             _ => self.held().cloned(),
         };
