@@ -41,11 +41,33 @@ fn c12_a_freeze_that_does_not_finish_is_taken_back_and_named() {
     );
 }
 
+fn policy(disk_rate: u64) -> Policy {
+    let line =
+        "p://a\tdev\t/bin/sh\tA=b\t1\t2\t3\t4\t5\t6\t2\t8\t1\t0\t1\t0\t3\t500\t0\t0\t0\t0\t0\t0";
+    let line = format!("{line}\t{disk_rate}");
+    let columns: Vec<&str> = line.split('\t').collect();
+    Policy::parse(&columns).unwrap()
+}
+
+#[test]
+fn u03_reads_of_the_disk_behind_an_image_are_limited_where_the_policy_says_so() {
+    let (dir, group) = made("");
+    let knob = dir.path().join("io.max");
+    let refused = group.limit_disk(&policy(4096), dir.path()).unwrap_err();
+    assert_eq!(refused.to_string(), "limit cgroup: ENOENT");
+    fs::write(&knob, "").unwrap();
+    group.limit_disk(&policy(UNLIMITED), dir.path()).unwrap();
+    assert_eq!(fs::read_to_string(&knob).unwrap(), "");
+    group.limit_disk(&policy(4096), dir.path()).unwrap();
+    let device = fs::metadata(dir.path()).unwrap().dev();
+    let device = format!("{}:{}", libc::major(device), libc::minor(device));
+    let line = fs::read_to_string(&knob).unwrap();
+    assert_eq!(line, format!("{device} rbps=4096"));
+}
+
 #[test]
 fn c05_swap_is_limited_to_none_where_the_kernel_has_any() {
-    let line = "p://a\tdev\t/bin/sh\tA=b\t1\t2\t3\t4\t5\t6\t2\t8\t1\t0\t1\t0\t3\t500\t0\t0\t0\t0";
-    let columns: Vec<&str> = line.split('\t').collect();
-    let policy = Policy::parse(&columns).unwrap();
+    let policy = policy(UNLIMITED);
     let (dir, group) = made("");
     fs::write(dir.path().join("cpu.max"), "max 100000\n").unwrap();
     let swap = dir.path().join("memory.swap.max");
