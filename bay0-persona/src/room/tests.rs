@@ -38,6 +38,9 @@ fn policy(command: &str) -> Policy {
         "0",
         "0",
         "0",
+        "0",
+        "0",
+        "0",
     ];
     Policy::parse(&columns).unwrap()
 }
