@@ -12,6 +12,7 @@
 )]
 
 mod guests;
+mod net;
 mod report;
 mod rooms;
 mod root;
@@ -46,7 +47,7 @@ const SPINE_BYTES: f64 = 12e6;
 /// What `cargo xtask bench` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Only the groups whose name contains this: boot, orphans, umbilical, log, store, size, rooms, root, uefi, vault
+    /// Only the groups whose name contains this: boot, orphans, umbilical, log, store, net, size, rooms, root, uefi, vault
     pub filter: Option<String>,
     /// Times each machine is booted
     #[arg(long, default_value_t = 5)]
@@ -81,9 +82,10 @@ enum Group {
     Host(fn(&Layout, &BenchArgs) -> Result<Vec<Figure>>),
 }
 
-const GROUPS: [(&str, Group); 10] = [
+const GROUPS: [(&str, Group); 11] = [
     ("size", Group::Spine(size)),
     ("store", Group::Host(store::store)),
+    ("net", Group::Host(net::net)),
     ("umbilical", Group::Spine(umbilical)),
     ("log", Group::Spine(log)),
     ("rooms", Group::Spine(rooms::rooms)),
@@ -236,7 +238,7 @@ impl Row {
     fn figure(&'static self, text: &str) -> Figure {
         let scale = |it: f64| match self.unit.as_str() {
             "ms" => it / 1e3,
-            "/s" => 1e6 / it,
+            "/s" | "MB/s" => 1e6 / it,
             _ => it,
         };
         let samples = samples(text, &self.key).into_iter();

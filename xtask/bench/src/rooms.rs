@@ -11,6 +11,8 @@ use super::{HOST_SAMPLES, peers, rows};
 use crate::{host, seccomp};
 
 const SANDBOX: &str = include_str!("peers/sandbox.c");
+/// The profile of most rooms.
+const STANDARD: usize = 1;
 /// Start and end, freezer, memory, and many at once. Without root nothing of it can be measured.
 pub fn rooms(guests: &Guests, runs: usize) -> Result<Vec<Figure>> {
     let root = nix::unistd::geteuid().is_root();
@@ -48,18 +50,16 @@ pub fn rooms(guests: &Guests, runs: usize) -> Result<Vec<Figure>> {
 
 fn measured(guests: &Guests, task: &str, samples: usize) -> Result<String> {
     let dir = tempfile::tempdir_in(&guests.dir)?;
-    furnish(dir.path())?;
+    furnish(dir.path(), STANDARD)?;
+    compile(dir.path(), "sandbox", SANDBOX)?;
     peers(&guests.layout, task, dir.path(), &[&samples.to_string()])
 }
 
-/// What the programs find in their folder: a payload, the bare sandbox, the seccomp programs.
-fn furnish(dir: &Path) -> Result<()> {
+/// What the programs find in their folder: a payload, and the seccomp programs of a profile, by its place.
+pub fn furnish(dir: &Path, profile: usize) -> Result<()> {
     let busybox = host::find("busybox").context("busybox: not installed")?;
     fs::copy(busybox, dir.join("busybox")).context("copy busybox")?;
-    compile(dir, "sandbox", SANDBOX)?;
-    // The profile of most rooms.
-    let [_, standard, _] = seccomp::programs()?;
-    for (number, program) in standard.iter().enumerate() {
+    for (number, program) in seccomp::programs()?[profile].iter().enumerate() {
         fs::write(dir.join(format!("filter-{number}")), program).context("write a filter")?;
     }
     Ok(())

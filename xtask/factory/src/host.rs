@@ -63,6 +63,16 @@ pub const TOOL_BWRAP: Tool = tool("bwrap");
 pub const TOOL_CRUN: Tool = tool("crun");
 /// A peer of bay0's in `bench`, and a container's only program in the tests with podman.
 pub const TOOL_BUSYBOX: Tool = tool("busybox");
+/// Makes links in `bench`.
+pub const TOOL_IP: Tool = tool("ip");
+/// Translates addresses by hand in `bench`.
+pub const TOOL_NFT: Tool = tool("nft");
+/// Makes podman's bridge in `bench`.
+pub const TOOL_NETAVARK: Tool = tool("/usr/lib/podman/netavark");
+/// A peer of `sys://net` in `bench`, of the package passt.
+pub const TOOL_PASTA: Tool = tool("pasta");
+/// The network's servers in `bench`, and a peer of `netd`.
+pub const TOOL_DNSMASQ: Tool = tool("dnsmasq");
 /// A peer of bay0's in `bench`.
 pub const TOOL_TINI: Tool = tool("tini-static");
 /// Writes room images.

@@ -13,7 +13,10 @@
 
 mod gate;
 mod groups;
+mod names;
+mod net;
 mod rooms;
+mod space;
 mod store;
 
 use std::collections::BTreeMap;
@@ -48,7 +51,7 @@ const GROUP: usize = 64;
 const TEXT_BYTES: usize = 256;
 const REQUEST: &[u8] = b"hello\n";
 const ANSWER: &str = "bay0 0.1.0\n";
-const USAGE: &str = "bench-peers door|log|start|groups|memory|crowd|records|writers|objects FOLDER SAMPLES, \
+const USAGE: &str = "bench-peers door|log|start|groups|memory|crowd|net|names|records|writers|objects FOLDER SAMPLES, \
     bench-peers open FOLDER SAMPLES BYTES, bench-peers gate FOLDER";
 
 fn main() -> Result<()> {
@@ -61,6 +64,8 @@ fn main() -> Result<()> {
         ["groups", _, samples] => groups::groups(samples.parse()?),
         ["memory", dir, samples] => rooms::memory(Path::new(dir), samples.parse()?),
         ["crowd", dir, samples] => rooms::crowd(Path::new(dir), samples.parse()?),
+        ["net", dir, samples] => net::net(Path::new(dir), samples.parse()?),
+        ["names", dir, samples] => names::names(Path::new(dir), samples.parse()?),
         ["records", dir, samples] => store::records(Path::new(dir), samples.parse()?),
         ["open", dir, samples, sealed] => {
             store::open(Path::new(dir), samples.parse()?, sealed.parse()?)

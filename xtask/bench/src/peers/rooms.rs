@@ -32,15 +32,15 @@ const CROWDS: [usize; 3] = [10, 100, 1000];
 const NUMBERS: &str =
     "100 100 67108864 64 256 16777216 1 0 0 0 1 0 0 0 0 0 0 0 0 0 4611686018427387904";
 const ENDS: &str = "/bin/busybox\ntrue";
-const IDLE: &str = "/bin/busybox\nsleep\n1000000";
+pub const IDLE: &str = "/bin/busybox\nsleep\n1000000";
 const GROUPS: &str = "/sys/fs/cgroup";
 const NONE: Option<&str> = None;
 const OCI: &str = include_str!("oci.json");
 
 /// What rooms are made from.
 pub struct House {
-    dir: PathBuf,
-    image: PathBuf,
+    pub dir: PathBuf,
+    pub image: PathBuf,
     group: Group,
     filters: Vec<BpfProgram>,
     made: u32,
@@ -50,7 +50,7 @@ pub struct House {
 pub struct Lodger {
     room: Room,
     group: Group,
-    _server: Server,
+    pub server: Server,
 }
 
 /// The bare sandbox, resident as bay0 is.
@@ -104,6 +104,15 @@ impl House {
 
     /// Makes a room and waits until its program runs.
     pub fn start(&mut self, command: &str) -> Result<Lodger> {
+        self.start_with(command, |_| Ok(()))
+    }
+
+    /// The same; before its program runs, `connect` gives its first process what it needs from outside.
+    pub fn start_with(
+        &mut self,
+        command: &str,
+        connect: impl FnOnce(i32) -> Result<()>,
+    ) -> Result<Lodger> {
         self.made += 1;
         let name = format!("p://r{}", self.made);
         let numbers = NUMBERS.split(' ');
@@ -126,6 +135,7 @@ impl House {
             filters: &self.filters,
         };
         let room = Room::prepare(&plan, &own.dir).map_err(Error::msg)?;
+        connect(room.child.pid)?;
         room.release().map_err(Error::msg)?;
         wait(&room.report)?;
         let progress = room.progress().context("it says nothing")?;
@@ -133,7 +143,7 @@ impl House {
         Ok(Lodger {
             room,
             group,
-            _server: server,
+            server,
         })
     }
 
@@ -172,6 +182,11 @@ impl Drop for House {
 }
 
 impl Lodger {
+    /// Its first process.
+    pub fn pid(&self) -> i32 {
+        self.room.child.pid
+    }
+
     /// Ends it.
     fn stop(self) -> Result<()> {
         self.group.remove(PATIENCE)?;

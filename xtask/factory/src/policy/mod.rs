@@ -15,7 +15,7 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use bay0_persona::PersonaName;
 use clap::{Args, Subcommand};
 
@@ -186,6 +186,19 @@ pub fn bake(layout: &Layout, fault: bool, images: &[Image]) -> Result<PathBuf> {
     let out = layout.policy_db(fault);
     compile(loaded.policies, images.to_vec(), &out)?;
     Ok(out)
+}
+
+/// The rule set of `sys://net` for the policies of a folder.
+///
+/// # Errors
+/// The folder cannot be read, or a policy is not in order.
+pub fn rules_of(dir: &Path) -> Result<Vec<u8>> {
+    let loaded = set::load(&[(dir, "policies")])?;
+    ensure!(
+        refused(&loaded) == 0,
+        "policy: not all policies are in order; next: mend them"
+    );
+    Ok(crate::rules::batch(&loaded.policies))
 }
 
 /// Writes the database; one line about it.
