@@ -36,6 +36,9 @@ use crate::spawn::{errno, spawn};
 const DEADLINE: Duration = Duration::from_secs(1);
 const NET_NS_FD: u16 = 28;
 const INFO_PEER: u16 = 1;
+/// Bytes of a packet on a card that no lease says otherwise of (Ethernet), and the least that IPv6 takes (RFC 8200).
+const MTU: u16 = 1500;
+const LEAST_MTU: u16 = 1280;
 /// The loopback's number in every namespace.
 const LOOPBACK: i32 = 1;
 /// The number of a room's end.
@@ -116,17 +119,26 @@ pub fn join(number: u16, port: Pid, net: Pid) -> nix::Result<()> {
     let (room, net) = (space(port)?, space(net)?);
     by_child(&[&room, &net], || {
         make_pair(number, port, &room, &net)?;
-        let (own, own6) = addresses(number);
-        gateway_end(number, port, &net, [own, own6])?;
-        enter(&room)?;
-        // No router but the gateway, whatever a network sends.
-        switch("ipv6/conf/eth0/accept_ra", "0")?;
-        new_address(&room, ETH0, own, 32, Reach::Universe)?;
-        new_address(&room, ETH0, own6, 128, Reach::Universe)?;
-        change(&room, libc::RTM_NEWLINK, 0, &link(ETH0, libc::IFF_UP))?;
-        new_route(&room, ETH0, None, Some(GATEWAY.into()))?;
-        Ok(new_route(&room, ETH0, None, Some(LINK6.into()))?)
+        let joined = both_ends(number, port, &room, &net);
+        if joined.is_err() {
+            // Half a link would count as one.
+            let _ = change(&net, libc::RTM_DELLINK, 0, &link(port, 0));
+        }
+        joined
     })
+}
+
+fn both_ends(number: u16, port: Pid, room: &OwnedFd, net: &OwnedFd) -> io::Result<()> {
+    let (own, own6) = addresses(number);
+    gateway_end(number, port, net, [own, own6])?;
+    enter(room)?;
+    // No router but the gateway, whatever a network sends.
+    switch("ipv6/conf/eth0/accept_ra", "0")?;
+    new_address(room, ETH0, own, 32, Reach::Universe)?;
+    new_address(room, ETH0, own6, 128, Reach::Universe)?;
+    change(room, libc::RTM_NEWLINK, 0, &link(ETH0, libc::IFF_UP))?;
+    new_route(room, ETH0, None, Some(GATEWAY.into()))?;
+    Ok(new_route(room, ETH0, None, Some(LINK6.into()))?)
 }
 
 /// The addresses of the room of this number.
@@ -173,7 +185,7 @@ fn gateway_end(number: u16, port: Pid, net: &OwnedFd, own: [IpAddr; 2]) -> io::R
         (LINK6.into(), 64),
     ];
     for (end, prefix) in ends {
-        // Of the link alone: no card ever sends in its name.
+        // Of the link alone: no card sends in its name (IPv4); IPv6 has no such word, and there the rules translate.
         new_address(net, port, end, prefix, Reach::Link)?;
     }
     change(net, libc::RTM_NEWLINK, 0, &link(port, libc::IFF_UP))?;
@@ -205,10 +217,12 @@ pub fn set_lease(
 }
 
 fn lease(net: &OwnedFd, index: i32, lease: &Lease) -> nix::Result<()> {
-    if lease.mtu != 0 {
-        let mtu = attribute(libc::IFLA_MTU, &u32::from(lease.mtu).to_ne_bytes());
-        change(net, libc::RTM_NEWLINK, 0, &[link(index, 0), mtu].concat())?;
-    }
+    // Of less the kernel has no IPv6 there any more: what is longer than an odd network's packets, its router says.
+    let fits = (LEAST_MTU..).contains(&lease.mtu);
+    let mtu = if fits { lease.mtu } else { MTU };
+    let mtu = attribute(libc::IFLA_MTU, &u32::from(mtu).to_ne_bytes());
+    // A card that cannot send as much sends what it can.
+    let _ = change(net, libc::RTM_NEWLINK, 0, &[link(index, 0), mtu].concat());
     let own = lease.address.into();
     new_address(net, index, own, lease.prefix, Reach::Universe)?;
     let router = lease.router.map(IpAddr::from);

@@ -54,7 +54,7 @@ pub struct Lease {
     pub prefix: u8,
     /// The way to everything else.
     pub router: Option<Ipv4Addr>,
-    /// Longest packet, in bytes; 0: the card's own.
+    /// Longest packet, in bytes; 0: Ethernet's, 1500, as with less than IPv6 takes, 1280.
     pub mtu: u16,
     /// Who gave it.
     pub server: Ipv4Addr,

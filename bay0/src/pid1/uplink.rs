@@ -28,7 +28,7 @@ impl Uplink {
     /// Takes a report, and logs what a person should know of it. `set`: gives a card a lease in place of the one it had.
     ///
     /// # Errors
-    /// The lease makes no sense, or the kernel does not take it; nothing has changed then.
+    /// The lease makes no sense, and nothing has changed; or the kernel does not take it, and nothing is known of the card.
     pub fn take(
         &mut self,
         of: RoomId,
@@ -62,17 +62,24 @@ impl Uplink {
         let before = place.and_then(|it| self.reports.get(it));
         let fits = place.is_some() || self.reports.len() < MOST;
         ensure!(fits, "{MOST} cards are known already; next: none");
+        let is_new = before.is_none_or(|it| text(it) != text(&report));
+        let old = before.and_then(lease).copied();
         if let Report::Card(card, state) = &report {
-            let (old, new) = (before.and_then(lease), leased(state));
+            let (old, new) = (old.as_ref(), leased(state));
             if let Some(Err(why)) = new.map(Lease::check) {
                 bail!("{card}: lease of {state}: {why}; next: mend the network's DHCP server");
             }
             if old.map(Lease::figures) != new.map(Lease::figures) {
+                let done = set(card, old, new);
                 let refused = |errno: Errno| anyhow::anyhow!("{card}: set {state}: {errno:?}");
-                set(card, old, new).map_err(refused)?;
+                let done = done.map_err(refused);
+                if let (Err(_), Some(place)) = (&done, place) {
+                    // What the card has now is uncertain: the next report sets it anew.
+                    self.reports.remove(place);
+                }
+                done?;
             }
         }
-        let is_new = before.is_none_or(|it| text(it) != text(&report));
         let line = text(&report).filter(|_| is_new);
         match place.and_then(|it| self.reports.get_mut(it)) {
             Some(before) => *before = report,
@@ -224,7 +231,8 @@ mod tests {
         let refused = |_: &Card, _: Option<&Lease>, _: Option<&Lease>| Err(Errno::ENODEV);
         let (report, mut log) = (Report::parse(OTHER).unwrap(), Log::new(None, None));
         assert!(uplink.take(NET, report, &mut log, refused).is_err());
-        assert_eq!(uplink.rows(), format!("net={LEASE}\n"));
+        assert_eq!(uplink.rows(), "", "what it has now is uncertain");
+        assert_eq!(take(&mut uplink, LEASE).0, ["eth0 none 192.0.2.7"]);
     }
 
     #[test]
