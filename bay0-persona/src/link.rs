@@ -229,13 +229,13 @@ fn lease(net: &OwnedFd, index: i32, lease: &Lease) -> nix::Result<()> {
     router.map_or(Ok(()), |it| new_route(net, index, None, Some(it)))
 }
 
-/// How many packets each limit of `sys://net`'s has stopped, by the limit's name, a line each.
+/// How many packets each limit of `sys://net`'s, whose [`space`] this is, has stopped, by the limit's name, a line each.
 ///
 /// # Errors
 /// The errno of the kernel's answer.
-pub fn stopped(net: Pid) -> nix::Result<String> {
+pub fn stopped(net: &OwnedFd) -> nix::Result<String> {
     let line = |(name, count)| format!("{name} {count}\n");
-    Ok(counters(&space(net)?)?.into_iter().map(line).collect())
+    Ok(counters(net)?.into_iter().map(line).collect())
 }
 
 /// Has a child work in these namespaces.
@@ -281,8 +281,11 @@ pub fn cards() -> Vec<String> {
         .collect()
 }
 
-/// The network of a process.
-fn space(process: impl Display) -> nix::Result<OwnedFd> {
+/// The network of a process. Whoever has given up its rights cannot open it.
+///
+/// # Errors
+/// The errno; ENOENT: the process is gone.
+pub fn space(process: impl Display) -> nix::Result<OwnedFd> {
     let path = format!("/proc/{process}/ns/net");
     open(path.as_str(), OFlag::O_CLOEXEC, Mode::empty())
 }
@@ -415,13 +418,13 @@ mod tests {
     fn stopped_by_child(net: Pid) -> String {
         let (read, write) = nix::unistd::pipe().unwrap();
         let space = space(net).unwrap();
-        let work = || fs::File::from(write.try_clone()?).write_all(stopped(net)?.as_bytes());
-        let keep = [space.as_raw_fd(), write.as_raw_fd()];
-        let child = spawn(None, CloneFlags::empty(), &keep, || {
-            errno::<io::Error>(work())
+        let mut pipe = fs::File::from(write);
+        let keep = [space.as_raw_fd(), pipe.as_raw_fd()];
+        let child = spawn(None, CloneFlags::empty(), &keep, move || {
+            let found = confine(Rights::Links).and_then(|()| Ok(stopped(&space)?));
+            errno(found.and_then(|text| pipe.write_all(text.as_bytes())))
         });
         child.unwrap().done(DEADLINE).unwrap();
-        drop(write);
         io::read_to_string(fs::File::from(read)).unwrap()
     }
 }

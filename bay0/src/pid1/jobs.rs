@@ -154,7 +154,8 @@ pub fn by_child(
     work: impl FnOnce() -> Result<(), String>,
     hung: &'static str,
 ) -> Result<()> {
-    answer_of_child(rights, || work().map(|()| String::new()), PATIENCE, hung).map(drop)
+    let work = || work().map(|()| String::new());
+    answer_of_child(rights, &[], work, PATIENCE, hung).map(drop)
 }
 
 /// Has a child that has given up all but `rights` find out what may hang on a disk. PID 1 waits for it no longer than `limit`.
@@ -163,6 +164,7 @@ pub fn by_child(
 /// What the child says, `hung`, or that it ended without an answer.
 pub fn answer_of_child(
     rights: Rights,
+    keep: &[RawFd],
     work: impl FnOnce() -> Result<String, String>,
     limit: Duration,
     hung: &'static str,
@@ -172,7 +174,7 @@ pub fn answer_of_child(
         Answer::of(done.map(Answer::Done)).encode()
     };
     answer(
-        &spawn_teller(&[], report).context("start a child")?,
+        &spawn_teller(keep, report).context("start a child")?,
         limit,
         hung,
     )

@@ -17,7 +17,7 @@ const HUNG: &str = "the verified device hangs";
 /// What is not so.
 pub fn root() -> Result<String> {
     let prove = || with(|root| root.prove().map_err(|why| why.to_string()));
-    answer_of_child(Rights::Disks, prove, PATIENCE, HUNG)
+    answer_of_child(Rights::Disks, &[], prove, PATIENCE, HUNG)
 }
 
 /// Has something done with what this Spine's root is to be: the child's part.

@@ -58,7 +58,7 @@ impl Slots {
         refused: impl FnOnce() -> Result<Vec<String>>,
     ) -> Result<String> {
         // Another disk that hangs is given up before that.
-        let sent = answer_of_child(Rights::Disks, find, APPEARS, "a disk hangs")?;
+        let sent = answer_of_child(Rights::Disks, &[], find, APPEARS, "a disk hangs")?;
         let unknown = || format!("the child sent {sent:?}; next: report this text");
         let decode = |sent| Running::decode(sent).with_context(unknown);
         self.running = (!sent.is_empty()).then(|| decode(&sent)).transpose()?;

@@ -17,7 +17,7 @@ mod focus;
 pub mod room;
 
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -611,9 +611,14 @@ impl Rooms {
         if std::mem::replace(&mut self.passed, passed.clone()) == passed {
             return;
         }
-        let stopped = || link::stopped(pid).map_err(|errno| format!("{errno:?}"));
+        // Opened here: the child that reads gives up every file.
+        let Ok(space) = link::space(pid) else {
+            return;
+        };
+        let stopped = || link::stopped(&space).map_err(|errno| format!("{errno:?}"));
         // A room that comes to a limit meanwhile is counted at the next look.
-        let text = answer_of_child(Rights::Links, stopped, LOOK, LATE).unwrap_or_default();
+        let keep = [space.as_raw_fd()];
+        let text = answer_of_child(Rights::Links, &keep, stopped, LOOK, LATE).unwrap_or_default();
         for line in text.lines() {
             self.stop_packets(line);
         }
