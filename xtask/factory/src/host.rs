@@ -49,6 +49,8 @@ pub const TOOL_CXX: Tool = tool("c++");
 pub const TOOL_GIT: Tool = tool("git");
 /// Starts tests as another user, where root runs them.
 pub const TOOL_SETPRIV: Tool = tool("setpriv");
+/// Puts QEMU into the namespaces of a scenario's network; `unshare`, which makes them, is of the same package.
+pub const TOOL_NSENTER: Tool = tool("nsenter");
 /// A runtime that `bay0-reconcile` asks; its tests that need root ask a real one.
 pub const TOOL_PODMAN: Tool = tool("podman");
 /// What podman runs containers with where cgroups are hybrid.

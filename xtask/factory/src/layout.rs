@@ -59,6 +59,11 @@ impl Layout {
         self.build().join("cache")
     }
 
+    /// The root of the servers that scenarios put beside a machine; `stamp` names what is in it.
+    pub fn servers(&self, stamp: &str) -> PathBuf {
+        self.cache().join(format!("servers-{stamp}"))
+    }
+
     /// The list of pinned inputs.
     pub fn lock(&self) -> PathBuf {
         self.root.join("xtask/soil.lock")

@@ -12,6 +12,7 @@
 )]
 
 pub mod accel;
+pub mod lan;
 pub mod machine;
 pub mod qemu;
 mod qmp;

@@ -81,7 +81,7 @@ impl Machine {
             ]);
         }
         let started = Instant::now();
-        let mut child = spawn_qemu(&args)?;
+        let mut child = spawn_qemu(&args, cfg.within)?;
         let stdin = child.stdin.take().context("qemu stdin")?;
         let stdout = child.stdout.take().context("qemu stdout")?;
         let stderr = child.stderr.take().context("qemu stderr")?;
@@ -225,9 +225,23 @@ impl Drop for Machine {
     }
 }
 
-fn spawn_qemu(args: &[String]) -> Result<Child> {
+/// QEMU, or `nsenter` (nsenter(1)) that becomes QEMU inside the namespaces of `within`: one process either way.
+fn qemu(within: Option<u32>) -> Result<Command> {
+    let Some(process) = within else {
+        return Ok(Command::new(crate::host::QEMU));
+    };
+    let mut command = crate::host::command("nsenter")?;
+    command.args(["--mount", "--net", "--target", &process.to_string()]);
+    if !nix::unistd::geteuid().is_root() {
+        command.args(["--user", "--preserve-credentials"]);
+    }
+    command.args(["--", crate::host::QEMU]);
+    Ok(command)
+}
+
+fn spawn_qemu(args: &[String], within: Option<u32>) -> Result<Child> {
     use std::os::unix::process::CommandExt;
-    let mut command = Command::new(crate::host::QEMU);
+    let mut command = qemu(within)?;
     command
         .args(args)
         .stdin(Stdio::piped())

@@ -74,6 +74,8 @@ pub struct MachineConfig {
     pub tpm: Option<PathBuf>,
     /// KVM or TCG.
     pub accel: Accel,
+    /// QEMU runs in the mount and network namespaces of this process; without one, in ours.
+    pub within: Option<u32>,
 }
 
 /// All that can be emulated but `cmpxchg16b`, which the kernel's allocator uses where it is: QEMU 7.2 was seen to come back from an
@@ -98,6 +100,7 @@ impl MachineConfig {
             firmware: None,
             tpm: None,
             accel: Accel::Tcg,
+            within: None,
         }
     }
 
