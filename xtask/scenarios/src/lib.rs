@@ -16,4 +16,4 @@ pub mod vm;
 
 // By these names the modules know them.
 use factory::{host, layout, persist, roomdisk, rootimg, soil, spine, stamp, uefi, verity};
-use machines::{accel, machine, smoke, tpm, vault};
+use machines::{accel, lan, machine, smoke, tpm, vault};

@@ -15,7 +15,8 @@ use tempfile::TempDir;
 
 use super::chain;
 use super::disk::Disk;
-use crate::layout::Spine;
+use crate::lan::{self, Lan};
+use crate::layout::{Layout, Spine};
 pub use crate::machine::PATIENCE;
 use crate::machine::{Accel, Machine, MachineConfig};
 use crate::roomdisk::Set;
@@ -106,6 +107,12 @@ impl Lab {
     /// An empty ext4.
     pub fn disk(&self) -> Result<Disk> {
         Disk::ext4(self.path("persist.img"), DISK_MIB)
+    }
+
+    /// A network of the scenario's own, with real servers.
+    pub fn lan(&self) -> Result<Lan> {
+        let root = lan::root(&Layout::find())?;
+        Lan::new(&root, &self.path("lan"), &self.bench.logs, &self.name)
     }
 
     /// A machine without a disk, with QMP; change what the scenario is about, then [`Lab::start`].
@@ -343,6 +350,12 @@ impl Guest {
     pub fn limit_disk(&mut self, bps: u64, iops: u64) -> Result<()> {
         let all = json!({ "device": "persist", "bps": bps, "bps_rd": 0, "bps_wr": 0, "iops": iops, "iops_rd": 0, "iops_wr": 0 });
         self.machine.qmp("block_set_io_throttle", all).map(drop)
+    }
+
+    /// Takes the cable out of a card, by the name of what it is plugged into, or puts it in.
+    pub fn cable(&mut self, segment: &str, plugged: bool) -> Result<()> {
+        let link = json!({ "name": segment, "up": plugged });
+        self.machine.qmp("set_link", link).map(drop)
     }
 
     /// Presses keys together, by QEMU's names.

@@ -73,3 +73,28 @@ pub fn c05_a_room_that_ends_at_a_limit_names_it_in_the_same_line(lab: &Lab) -> R
     guest.never("FAIL")?;
     guest.power_off()
 }
+
+pub fn c05_a_room_reads_the_disk_as_fast_as_its_policy_says(lab: &Lab) -> Result<()> {
+    /// Larger than what comes within five seconds at a MiB of packed blocks a second.
+    const LARGE: &str = "/usr/lib/gcc/x86_64-linux-gnu/12/* /usr/lib/x86_64-linux-gnu/*.so*";
+    let mut config = lab.config_with(Build::Fault, &lab.disk()?);
+    config.mem_mb = 1024;
+    let mut guest = lab.start(&config)?;
+    guest.verdict("GREEN")?;
+    let bytes = |printed: String| -> Result<u64> {
+        let last = printed.trim().lines().last().unwrap_or_default();
+        Ok(last.trim().parse()?)
+    };
+    // Alone, or it ends the whole pipe.
+    let quiet = "bind 'set enable-bracketed-paste off' 2>/dev/null";
+    let read = format!("{quiet}; timeout --foreground 5 cat {LARGE} 2>/dev/null | wc -c");
+    let held = bytes(guest.start_and_run_in("p://reads", &read)?)?;
+    // One that is not held reads all of it, however long that takes here.
+    let all = format!("{quiet}; cat {LARGE} 2>/dev/null | wc -c");
+    let all = bytes(guest.start_and_run_in("p://dev", &all)?)?;
+    ensure!(
+        held < all / 2,
+        "{held} bytes of {all} in five seconds: not held"
+    );
+    guest.power_off()
+}

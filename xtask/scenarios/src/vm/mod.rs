@@ -24,10 +24,13 @@ mod faults;
 mod firmware;
 mod identity;
 mod images;
+mod inbound;
 mod inside;
+mod liars;
 mod limits;
 mod lines;
 mod net;
+mod online;
 mod rights;
 mod roomends;
 mod rooms;
@@ -215,6 +218,7 @@ scenarios! {
     gate::s04_power_cuts_while_four_rooms_write_lose_nothing_they_were_told: "as the chains, with four rooms that append at once: all that each was told, in order, and nothing of another's",
     limits::c05_a_room_at_a_limit_is_said_with_its_figures: "memory, processes and processor: the kernel holds them, bay0 says how often and at what",
     limits::c05_a_room_that_ends_at_a_limit_names_it_in_the_same_line: "memory and processes; no limit is named where none was met",
+    limits::c05_a_room_reads_the_disk_as_fast_as_its_policy_says ["dev"]: "io.max: in some seconds a part, while a room without it reads all",
     images::t09_a_room_that_begins_with_the_machine_and_has_no_image_is_red: "named with the disk that is wanted; others start; one whose image is there is GREEN",
     images::t09_a_changed_image_is_refused_by_name_and_others_start: "one bit of its first block or of its hash tree; the rooms of other images start",
     images::t09_a_changed_byte_of_a_file_is_an_error_when_it_is_read: "the room has every other file",
@@ -234,8 +238,23 @@ scenarios! {
     devices::t05_a_device_that_cannot_be_taken_back_costs_its_room: "then the focus stays with nobody, the room that has it is stopped, and others go on",
     rooms::t04_a_service_goes_on_behind_another_room_if_its_policy_says_so: "background = run: awake and working behind, and its start takes the focus from nobody",
     rooms::a08_a_room_asks_bay0_about_itself_only: "the umbilical of a room shows it and what is in it, and takes no order",
-    net::t07_the_network_is_only_where_a_policy_says: "rooms fetch a page through sys://net and cannot reach each other, one without a network has a loopback that is down, the Spine has no card and no address",
-    net::t07_the_network_comes_and_goes_with_its_room: "sys://net ends and starts anew: rooms that run have their network again, and so has one that starts",
+    net::t07_the_network_is_only_where_a_policy_says: "rooms fetch pages through sys://net, which starts with them, and cannot reach each other; one without a network has its loopback, the Spine has no card and no address",
+    net::t07_a_room_with_every_right_on_its_network_gets_no_further: "ports, forged sources, routes and neighbours of its own: no other room, of the gateway names and echo alone",
+    net::t07_the_network_comes_and_goes_with_its_room: "sys://net ends and starts anew at several instants: rooms that run have their network and addresses again, and so has one that starts",
+    liars::t07_a_dhcp_server_that_lies_is_not_believed: "addresses, masks, routers and options that make no sense, messages that are none, ten thousand unasked: the honest lease is taken, and kept",
+    liars::t07_a_server_of_names_that_lies_costs_its_question_alone: "malformed, huge, another's, cut off, endless: that name is not found, the next one is",
+    liars::t07_fragments_reach_a_room_whole_or_not_at_all: "large echoes pass; overlapping and endless fragments cost nobody anything",
+    inbound::u03_a_published_port_is_reached_and_no_other_answers: "all ports of TCP and UDP asked: the published one answers, of the others not even an error comes",
+    inbound::u03_a_room_reaches_what_its_policy_lists_and_nothing_else: "egress: anywhere, internet, a list, none",
+    inbound::c05_a_room_that_uses_up_its_connections_leaves_the_others_theirs: "sixteen at once, the limit is said, another room goes on",
+    inbound::c05_a_room_at_its_rate_is_held_and_the_limit_is_said: "bytes a second through sys://net",
+    online::u02_ipv4_alone_is_a_network_for_ordinary_programs ["dev"]: "start p://dev, and nothing more: https, git clone, apt and ping by QEMU's user network without IPv6",
+    online::u02_router_announcements_alone_are_a_network: "radvd with names and no DHCP: a room fetches a page, and another one when the cable was out and in",
+    online::u02_two_cards_and_both_families_are_one_network_for_a_room: "Kea on two cables, radvd on one; what is left when one is out",
+    online::u02_a_machine_that_is_carried_to_another_network_has_that_one: "the cable out, and in again elsewhere: dnsmasq's new lease, the room as it was",
+    online::u02_a_lease_is_renewed_in_silence_and_ends_with_its_time: "ISC's server, leases of seconds; once it knows of none, another network's",
+    online::u02_a_router_with_a_small_mtu_is_learnt_of: "megabytes through a link of 1280 bytes in both families, and DHCP's MTU on the card",
+    online::u02_every_model_of_card_is_driven_and_given_an_address: "virtio, e1000e, e1000, igb: a lease and a page by each",
     firmware::c09_a_slot_of_zeros_falls_to_b: "nothing in A: the firmware starts B, with and without Secure Boot",
     firmware::c09_a_tampered_uki_in_a_falls_to_b: "one bit of A's Spine: refused, and B is started",
     firmware::c09_with_both_tampered_the_machine_powers_off: "one bit of both: refused, and the machine is off by itself",

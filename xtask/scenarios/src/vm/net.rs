@@ -1,33 +1,35 @@
-//! The network, only by policy (T07): the card in `sys://net`, rooms that go through it, and rooms that have none. Behind the card is
-//! QEMU's user network: each room finds an IPv6 address in it by itself, and reaches the host's loopback at [`HOST`].
+//! The network, only by policy (T07): the cards in `sys://net`, rooms that go through it, and rooms that have none.
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv6Addr, TcpListener, TcpStream};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
 use super::inside::Inside;
-use super::lab::{Build, Guest, Lab};
-use crate::machine::CARD;
+use super::lab::{Guest, Lab, PATIENCE};
+use super::online::{ORDINARY, fetches, leased, one_card, ordinary};
+use crate::lan::Lan;
 
-/// What a room calls the host's `::1`.
-pub const HOST: &str = "fec0::2";
-/// The page.
-const PAGE: &str = "a page of the host";
+/// What a room calls the host's 127.0.0.1 where QEMU's user network is behind the card.
+pub const HOST: &str = "10.0.2.2";
 /// The links of a room: a name and what the kernel says of it.
 const LINKS: &str = "ip -o link | sed 's/^[0-9]*: //; s/ mtu.*//'";
-/// The one address of a room that is neither the loopback's nor of its link alone, once no other room has objected to it.
-pub const ADDRESS: &str = "ip -6 -o addr show dev eth0 scope site 2>/dev/null | sed '/tentative/d' | sed 's/.*inet6 //; s/\\/.*//'";
+/// The addresses of a room that others could know, one a line, with the network's length: of each family, and of its link alone.
+const ADDRESSES: &str = "ip -o addr show dev eth0 | awk '{print $4}'";
+/// The gateway of every room.
+const GATEWAY: &str = "198.18.0.1";
 
 /// Where a room serves its own files.
 const SERVED: u16 = 7000;
-/// Looks at the card before a scenario gives up on it.
-const LOOKS: usize = 30;
+/// Lengths of echo requests that tell them apart.
+const FORGED: usize = 333;
+const OWN: usize = 444;
 
 /// A server on the host's loopback that treats each client so; its port. It ends with the program.
 pub fn serve(answer: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static) -> Result<u16> {
-    let server = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).context("listen on [::1]")?;
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen on 127.0.0.1")?;
     let port = server.local_addr()?.port();
     thread::spawn(move || {
         // One at a time would wait for those that were cut off in the middle; a client that has gone is answered by nobody.
@@ -39,28 +41,11 @@ pub fn serve(answer: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'stat
     Ok(port)
 }
 
-/// Gives a client the page.
-fn page(mut client: TcpStream) -> io::Result<()> {
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        client.read_exact(&mut byte)?;
-        request.extend(byte);
-    }
-    let length = PAGE.len();
-    write!(
-        client,
-        "HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n{PAGE}"
-    )
-}
-
-/// A machine with a card.
-fn with_card(lab: &Lab) -> Result<Guest> {
-    let mut config = lab.config_with(Build::Fault, &lab.disk()?);
-    config.extra_args.extend(CARD.map(String::from));
-    let mut guest = lab.start(&config)?;
-    guest.verdict("GREEN")?;
-    Ok(guest)
+/// An ordinary network with announcements.
+fn network(lab: &Lab) -> Result<Lan> {
+    let mut lan = ordinary(lab, ORDINARY)?;
+    lan.radvd("interface lan0 { AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4; prefix 2001:db8:1::/64 {}; };")?;
+    Ok(lan)
 }
 
 /// Links of the Spine, its loopback among them; none of them ever has an address.
@@ -85,37 +70,54 @@ fn spine_has_only_its_loopback(guest: &mut Guest) -> Result<()> {
     Ok(())
 }
 
-/// What fetches a file of a server, with what it says itself. (The wget of this busybox ends by SIGSEGV.)
-fn get(address: &str, port: u16, file: &str) -> String {
-    format!("printf 'GET /{file} HTTP/1.0\\r\\n\\r\\n' | timeout 10 nc {address} {port} 2>&1")
+/// What fetches a file of a room's server, with what it says itself.
+fn get(address: &str, file: &str) -> String {
+    format!("printf 'GET /{file} HTTP/1.0\\r\\n\\r\\n' | timeout 3 nc {address} {SERVED} 2>&1")
 }
 
-/// Enters a room and fetches the page, as soon as it has an address.
-fn fetches<'a>(guest: &'a mut Guest, name: &str, port: u16) -> Result<Inside<'a>> {
+/// Enters a room and fetches the page of the network, by name and by both families.
+fn online<'a>(guest: &'a mut Guest, name: &str) -> Result<Inside<'a>> {
     let mut room = guest.enter(name)?;
-    let get = get(HOST, port, "");
-    room.run(&format!("until {ADDRESS} | grep -q :; do sleep 0.1; done"))?;
-    let page = room.run(&format!("until {get}; do sleep 0.1; done"))?;
-    ensure!(
-        page.trim().ends_with(PAGE),
-        "this came for the page: {page}"
-    );
+    for host in ["www.example.org", "192.0.2.1", "2001:db8:1::1"] {
+        fetches(&mut room, host)?;
+    }
     Ok(room)
 }
 
+/// The addresses of a room, without the length of their networks.
+fn addresses(room: &mut Inside) -> Result<Vec<String>> {
+    let lines = room.run(ADDRESSES)?;
+    let addresses = lines
+        .lines()
+        .filter_map(|line| line.trim().split('/').next());
+    Ok(addresses.map(str::to_owned).collect())
+}
+
+/// The same but that of the link, which is a new one each time.
+fn own_addresses(room: &mut Inside) -> Result<Vec<String>> {
+    let mut all = addresses(room)?;
+    all.retain(|it| !it.starts_with("fe80"));
+    Ok(all)
+}
+
 pub fn t07_the_network_is_only_where_a_policy_says(lab: &Lab) -> Result<()> {
-    let port = serve(page)?;
-    let mut guest = with_card(lab)?;
+    let lan = network(lab)?;
+    let mut guest = one_card(lab, &lan)?;
     ensure!(links(&mut guest)? == 2, "the machine has no card");
-    guest.start_room("sys://net")?;
-    spine_has_only_its_loopback(&mut guest)?;
     let sees = guest.start_and_run_in("p://a", LINKS)?;
     ensure!(
         sees.trim() == "lo: <LOOPBACK,UP,LOWER_UP>",
         "without a network: {sees}"
     );
+    ensure!(
+        links(&mut guest)? == 2,
+        "a room without a network took the card"
+    );
+    // What it goes through starts with it.
     guest.start_room("p://near")?;
-    let mut room = fetches(&mut guest, "p://near", port)?;
+    guest.said(r"room: sys://net started \(\d+ ms\)$")?;
+    spine_has_only_its_loopback(&mut guest)?;
+    let mut room = online(&mut guest, "p://near")?;
     let sees = room.run(LINKS)?;
     let names = sees
         .lines()
@@ -124,46 +126,140 @@ pub fn t07_the_network_is_only_where_a_policy_says(lab: &Lab) -> Result<()> {
         names.eq(["lo", "eth0"]) && sees.contains("lo: <LOOPBACK,UP,LOWER_UP>"),
         "through sys://net: {sees}"
     );
-    let near = room.run(ADDRESS)?;
-    let file = get(near.trim(), SERVED, "passwd");
+    let near = addresses(&mut room)?;
+    ensure!(
+        near.iter().any(|it| it.starts_with("198.18.0."))
+            && near.iter().any(|it| it.starts_with("fd62:6179:30::")),
+        "p://near has {near:?}"
+    );
     room.run(&format!("httpd -p '[::]:{SERVED}' -h /etc"))?;
-    let own = room.run(&file)?;
-    ensure!(own.contains("root:x:0:0:"), "p://near asks itself: {own}");
+    for address in near.iter().filter(|it| !it.starts_with("fe80")) {
+        let own = room.run(&get(address, "passwd"))?;
+        ensure!(own.contains("root:x:0:0:"), "p://near asks itself: {own}");
+    }
     room.leave()?;
     guest.start_room("p://far")?;
-    let mut room = fetches(&mut guest, "p://far", port)?;
-    let (said, code) = room.try_run(&file)?;
-    ensure!(
-        code == 1 && said.contains("No route to host"),
-        "p://far asks p://near at {near}: {said}"
-    );
+    let mut room = online(&mut guest, "p://far")?;
+    reaches_none(&mut room, &near)?;
     room.leave()?;
     spine_has_only_its_loopback(&mut guest)?;
     guest.power_off()
 }
 
+/// None of the addresses of another room answers this one.
+fn reaches_none(room: &mut Inside, others: &[String]) -> Result<()> {
+    for address in others {
+        let zone = if address.starts_with("fe80") {
+            "%eth0"
+        } else {
+            ""
+        };
+        let (answer, code) = room.try_run(&get(&format!("{address}{zone}"), "passwd"))?;
+        ensure!(
+            code != 0 && !answer.contains("root:x:0:0:"),
+            "another room answers at {address}: {answer}"
+        );
+    }
+    Ok(())
+}
+
+pub fn t07_a_room_with_every_right_on_its_network_gets_no_further(lab: &Lab) -> Result<()> {
+    let mut lan = network(lab)?;
+    lan.python(
+        "echoes",
+        "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)\nprint('ready')\n\
+         while True:\n d, who = s.recvfrom(4096)\n if d[20] == 8: print('echo', len(d) - 28, who[0])\n",
+    )?;
+    let mut guest = one_card(lab, &lan)?;
+    guest.start_room("p://near")?;
+    let mut room = online(&mut guest, "p://near")?;
+    room.run(&format!("httpd -p '[::]:{SERVED}' -h /etc"))?;
+    let near = addresses(&mut room)?;
+    room.leave()?;
+    guest.start_room("p://scout")?;
+    let mut room = online(&mut guest, "p://scout")?;
+    reaches_none(&mut room, &near)?;
+    // All that sys://net has for rooms is names, wherever it is asked: at the gateway, at the card's own address.
+    let card = lan.log("dnsmasq")?;
+    let card = card
+        .lines()
+        .find_map(|line| line.split_once("DHCPACK(lan0) "));
+    let card = card
+        .and_then(|(_, rest)| rest.split(' ').next())
+        .context("no lease")?;
+    for (address, open) in [(GATEWAY, "tcp [53] udp [53]"), (card, "tcp [] udp []")] {
+        let ports = room.run(&format!("hostile scan {address}"))?;
+        ensure!(ports.trim() == format!("scan {address}: {open}"), "{ports}");
+    }
+    // As another room, as a neighbour of the machine's, and as nobody; behind its own, so that they have been looked at.
+    let forged = near.iter().filter(|it| it.starts_with("198.18."));
+    for address in forged
+        .map(String::as_str)
+        .chain(["192.0.2.66", "198.18.99.99", GATEWAY])
+    {
+        room.run(&format!("ip addr add {address}/32 dev eth0"))?;
+        room.try_run(&format!(
+            "ping -c 2 -w 2 -s {FORGED} -I {address} 192.0.2.1"
+        ))?;
+        room.run(&format!("ip addr del {address}/32 dev eth0"))?;
+    }
+    room.run(&format!("ping -c 2 -w 20 -s {OWN} 192.0.2.1"))?;
+    lan.logs("echoes", &format!("^echo {OWN} "))?;
+    let echoes = lan.log("echoes")?;
+    ensure!(
+        !echoes.contains(&format!("echo {FORGED} ")),
+        "forged: {echoes}"
+    );
+    // Ways of its own to the other room: by its link, by the gateway's, by a neighbour that it makes up.
+    for way in [
+        "ip route replace $it dev eth0",
+        "ip route replace $it via 198.18.0.1 dev eth0 onlink",
+        "ip neigh replace $it lladdr $(ip neigh show 198.18.0.1 | awk '{print $5}') dev eth0; ip route replace $it dev eth0",
+    ] {
+        for address in near.iter().filter(|it| it.starts_with("198.18.")) {
+            room.try_run(&format!("it={address}; {way}"))?;
+            reaches_none(&mut room, std::slice::from_ref(address))?;
+            let (answer, code) = room.try_run(&format!("ping -c 1 -w 2 {address}"))?;
+            ensure!(code != 0, "{address} echoes: {answer}");
+        }
+    }
+    room.leave()?;
+    // It has harmed itself at most.
+    online(&mut guest, "p://near")?.leave()?;
+    guest.machine.send_line("validate")?;
+    guest.verdict("GREEN")?;
+    spine_has_only_its_loopback(&mut guest)?;
+    guest.power_off()
+}
+
 pub fn t07_the_network_comes_and_goes_with_its_room(lab: &Lab) -> Result<()> {
-    let port = serve(page)?;
-    let mut guest = with_card(lab)?;
-    guest.machine.send_line("start p://near")?;
-    guest.says("room: p://near has no network: sys://net does not run")?;
-    guest.says("room: p://near started (N ms)")?;
-    guest.start_room("sys://net")?;
-    fetches(&mut guest, "p://near", port)?.leave()?;
+    let lan = network(lab)?;
+    let mut guest = one_card(lab, &lan)?;
+    guest.start_room("p://near")?;
+    let mut room = online(&mut guest, "p://near")?;
+    let own = own_addresses(&mut room)?;
+    room.leave()?;
     guest.stop_room("sys://net")?;
-    let mut looks = 0;
+    let begun = Instant::now();
     while links(&mut guest)? < 2 {
-        looks += 1;
-        ensure!(looks < LOOKS, "the card does not come back");
+        ensure!(begun.elapsed() < PATIENCE, "the card does not come back");
     }
     guest.start_room("sys://net")?;
-    fetches(&mut guest, "p://near", port)?.leave()?;
-    // Now without waiting for what the kernel does in its own time.
-    guest.stop_room("sys://net")?;
-    guest.start_room("sys://net")?;
-    fetches(&mut guest, "p://near", port)?.leave()?;
+    let mut room = online(&mut guest, "p://near")?;
+    let now = own_addresses(&mut room)?;
+    ensure!(now == own, "the room had {own:?}, and has {now:?}");
+    room.leave()?;
+    // At other instants: while the card comes back, while it asks for an address, once it has one.
+    for lease in [false, false, true] {
+        guest.stop_room("sys://net")?;
+        guest.start_room("sys://net")?;
+        if lease {
+            guest.expect(&leased(r"192\.0\.2\.1\d\d/24", r"192\.0\.2\.1"))?;
+        }
+    }
+    online(&mut guest, "p://near")?.leave()?;
     guest.start_room("p://far")?;
-    fetches(&mut guest, "p://far", port)?.leave()?;
+    online(&mut guest, "p://far")?.leave()?;
     spine_has_only_its_loopback(&mut guest)?;
     guest.power_off()
 }

@@ -6,7 +6,7 @@
 //! | `hostile NAME: BOUNDED figures` | 0: an attack on resources met its limit |
 //! | `hostile NAME: SUCCEEDED what=…` | 1: something worked |
 //!
-//! `hostile list` prints the names, `hostile all` runs all but those on resources; four other words are in [`shared`]. **Not for a machine that somebody needs**: outside a
+//! `hostile list` prints the names, `hostile all` runs all but those on resources; five other words are in [`shared`] and [`wire`]. **Not for a machine that somebody needs**: outside a
 //! room some of these do what they try.
 #![allow(
     clippy::print_stdout,
@@ -24,6 +24,7 @@ mod others;
 mod room;
 mod shared;
 mod told;
+mod wire;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -120,6 +121,7 @@ fn main() -> ExitCode {
         [Some("hold")] => shared::hold(),
         [Some("locks")] => shared::locks(),
         [Some("echo")] => shared::echo(),
+        [Some("scan"), Some(address)] => wire::scan(address),
         [Some(name)] => match ATTACKS.iter().find(|attack| attack.name == *name) {
             Some(attack) => one(attack),
             None => wrong(),
