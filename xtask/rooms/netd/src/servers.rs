@@ -81,6 +81,9 @@ impl Servers {
 
     /// Drops announcements that are over.
     pub fn expire(&mut self, now: Duration) {
+        if self.wake().is_none_or(|at| at > now) {
+            return;
+        }
         for list in self.announced.values_mut() {
             list.retain(|it| it.end > now);
         }

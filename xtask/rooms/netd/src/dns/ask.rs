@@ -1,8 +1,11 @@
 //! One open question: whom it goes to, by what, and how often.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
 
 use super::framed::Framed;
 use super::message::Query;
@@ -13,6 +16,8 @@ const TRY_UDP: Duration = Duration::from_secs(1);
 const TRY_TCP: Duration = Duration::from_secs(2);
 const TRIES_UDP: usize = 4;
 const TRIES_TCP: usize = 2;
+/// Bytes of ids that the kernel is asked for at once.
+const IDS: usize = 512;
 
 /// Where a question came from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,10 +59,11 @@ pub(super) fn open(
     query: Query,
     origin: Origin,
     servers: &Servers,
+    ids: &mut Ids,
     now: Duration,
 ) -> Result<Ask, Query> {
     let is_datagram = matches!(origin, Origin::Datagram { .. });
-    let id = id();
+    let id = ids.next();
     // One that cannot be reached is passed over.
     for tries in 0..servers.count() {
         if let Some(server) = servers.choose(tries)
@@ -80,7 +86,7 @@ pub(super) fn open(
 
 impl Ask {
     /// Asks once more: the same server on, or another with an id and a port of its own. False: it was asked often enough.
-    pub(super) fn next(&mut self, servers: &Servers, now: Duration) -> bool {
+    pub(super) fn next(&mut self, servers: &Servers, ids: &mut Ids, now: Duration) -> bool {
         let most = match self.way {
             Way::Datagram(_) => TRIES_UDP,
             Way::Connection(_) => TRIES_TCP,
@@ -95,7 +101,7 @@ impl Ask {
                     socket.send(&self.query.with_id(self.id)).map(drop)
                 }
                 way => {
-                    let id = id();
+                    let id = ids.next();
                     let way = Way::open(way.is_datagram(), server, &self.query.with_id(id));
                     way.map(|way| (self.way, self.id, self.server) = (way, id, server))
                 }
@@ -116,14 +122,15 @@ impl Way {
             framed.push(message)?;
             return Ok(Way::Connection(framed));
         }
-        let any = match server {
-            SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
-            SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+        let family = match server {
+            SocketAddr::V4(_) => AddressFamily::Inet,
+            SocketAddr::V6(_) => AddressFamily::Inet6,
         };
-        let socket = UdpSocket::bind((any, 0))?;
-        socket.set_nonblocking(true)?;
-        // Then only this server is received from.
-        socket.connect(server)?;
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let socket = socket(family, SockType::Datagram, flags, None)?;
+        // Then only this server is received from, at a port that the kernel chooses by chance (`inet_autobind`).
+        connect(socket.as_raw_fd(), &SockaddrStorage::from(server))?;
+        let socket = UdpSocket::from(socket);
         socket.send(message)?;
         Ok(Way::Datagram(socket))
     }
@@ -156,7 +163,39 @@ impl Way {
     }
 }
 
-fn id() -> u16 {
-    let [one, other, ..] = crate::random().to_ne_bytes();
-    u16::from_ne_bytes([one, other])
+/// Ids of questions, each used once: good random bits, asked of the kernel for many at a time.
+#[derive(Default)]
+pub(super) struct Ids(Vec<u8>);
+
+impl Ids {
+    fn next(&mut self) -> u16 {
+        if self.0.is_empty() {
+            self.0.resize(IDS, 0);
+            if getrandom::fill(&mut self.0).is_err() {
+                self.0.clear();
+            }
+        }
+        match (self.0.pop(), self.0.pop()) {
+            (Some(one), Some(other)) => u16::from_ne_bytes([one, other]),
+            _ => {
+                let [one, other, ..] = crate::random().to_ne_bytes();
+                u16::from_ne_bytes([one, other])
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn u03_ids_of_questions_differ_beyond_one_call_of_the_kernel() {
+        let mut ids = Ids::default();
+        let all: BTreeSet<u16> = (0..2 * IDS).map(|_| ids.next()).collect();
+        // 1024 of 65536 by chance: 8 of them the same as another one.
+        assert!(all.len() > 2 * IDS - 64, "{}", all.len());
+    }
 }

@@ -12,7 +12,7 @@ use nix::sys::socket::{
     sockopt,
 };
 
-use super::ask::{Ask, Origin, Way, open};
+use super::ask::{Ask, Ids, Origin, Way, open};
 use super::framed::Framed;
 use super::message::{Checked, MAX_QUERY, Query, check, is_refusal};
 use crate::rooms::is_room;
@@ -64,6 +64,7 @@ pub struct Relay {
     tcp: Vec<TcpListener>,
     connections: BTreeMap<u64, Connection>,
     asks: BTreeMap<u64, Ask>,
+    ids: Ids,
     serial: u64,
     dropped: u64,
     buffer: Vec<u8>,
@@ -105,6 +106,7 @@ impl Relay {
             tcp,
             connections: BTreeMap::new(),
             asks: BTreeMap::new(),
+            ids: Ids::default(),
             serial: 0,
             dropped: 0,
             buffer: vec![0; DATAGRAM],
@@ -191,6 +193,10 @@ impl Relay {
             let checked = check(bytes);
             let origin = Origin::Datagram { socket, room };
             self.checked(checked, origin, servers, now);
+            // One that is alone is the last one: the kernel need not say that nothing is left.
+            if self.asks.len() <= 1 {
+                return;
+            }
         }
     }
 
@@ -222,7 +228,7 @@ impl Relay {
         {
             connection.open = connection.open.saturating_add(1);
         }
-        match open(query, origin, servers, now) {
+        match open(query, origin, servers, &mut self.ids, now) {
             Ok(ask) => {
                 let serial = self.serial();
                 self.asks.insert(serial, ask);
@@ -236,7 +242,7 @@ impl Relay {
         let Some(mut ask) = self.asks.remove(&serial) else {
             return;
         };
-        if ask.next(servers, now) {
+        if ask.next(servers, &mut self.ids, now) {
             self.asks.insert(serial, ask);
             return;
         }
