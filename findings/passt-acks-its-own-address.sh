@@ -5,8 +5,8 @@
 # Happens: whatever address a request asks for and whichever server it names, an ACK comes, for the one address that passt has; there is no
 # refusal. The answer goes to that address, which the client has not taken yet, and the broadcast flag changes nothing. It holds an
 # MTU of 65520 without any option that asks for one. A client has to take the address of the ACK, not the one that it asked for.
-# Relies on it: nothing yet. bay0-persona/src/net.rs has no lease with an MTU above 9000, and xtask/rooms/netd/src/dhcp/mod.rs takes no ACK of an
-# address that it did not ask for: behind a passt of this version a card gets no lease unless passt has an --mtu of its own.
+# Relies on it: xtask/rooms/netd/src/dhcp takes a length of packets that no Ethernet card has as none, and an ACK of another address than the
+# old one, which it has asked for again, as a NAK.
 set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

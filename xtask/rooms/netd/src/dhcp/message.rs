@@ -4,6 +4,7 @@
 //! server sees in the header anyway.
 
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
 use bay0_umbilical::net::Lease;
 use dhcproto::v4::borrowed::{DhcpOptionIterator, Message as Received};
@@ -170,6 +171,9 @@ fn options(message: &Received<'_>, bytes: &[u8]) -> Option<Options> {
     Some(options)
 }
 
+/// Lengths of packets that a card can be given ([`Lease::check`]); others are as if the server had said none.
+const MTUS: RangeInclusive<u16> = 576..=9000;
+
 /// What is given; none if that could not be set, or does not say for how long.
 fn terms(address: Ipv4Addr, server: Ipv4Addr, options: &Options) -> Option<Terms> {
     let mask = options.number(OptionCode::SubnetMask)?;
@@ -181,7 +185,8 @@ fn terms(address: Ipv4Addr, server: Ipv4Addr, options: &Options) -> Option<Terms
         address,
         prefix: u8::try_from(mask.leading_ones()).ok()?,
         router: options.addresses(OptionCode::Router).next(),
-        mtu: mtu.unwrap_or(0),
+        // Of an Ethernet card no more than this can be asked: servers of virtual machines name 65520 (passt).
+        mtu: mtu.filter(|it| MTUS.contains(it)).unwrap_or(0),
         server,
         seconds,
     };

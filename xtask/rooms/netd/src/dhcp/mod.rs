@@ -13,6 +13,7 @@
 //! | Rebinding | - | - | Bound | Selecting | asks again; Selecting at its end | Waiting | Waiting | Down |
 //! | Waiting | - | - | - | - | Selecting | - | - | Down |
 //!
+//! An ACK is of the address that was asked for; of another one it is a NAK to Rebooting, and nothing to the others.
 //! *Occupied*: another machine answers at the address. Nobody needs a packet socket for that: a datagram to the address makes the
 //! kernel ask for it on the link (ARP), and its neighbour table shows, without a right, whether somebody is there (`rtnetlink(7)`, RTM_NEWNEIGH).
 //! *Refused*: PID 1 did not set the address. From both the server gets a DECLINE, and the client waits 10 s (RFC 2131 §3.1.5).
@@ -308,7 +309,11 @@ impl Client {
             _ => return Actions::new(),
         };
         if terms.lease.address != asked {
-            return Actions::new();
+            return match self.state {
+                // Some servers have one address, and say so by an ACK in place of a NAK.
+                State::Rebooting(..) => self.select(now),
+                _ => Actions::new(),
+            };
         }
         let held = Held::new(terms, exchange.sent);
         if matches!(self.state, State::Renewing(..) | State::Rebinding(..)) {

@@ -315,6 +315,30 @@ fn u02_after_the_cable_was_out_the_old_address_is_asked_for_while_its_lease_last
 }
 
 #[test]
+fn u02_who_gives_another_address_than_the_old_one_is_asked_anew() {
+    let other = || match answer(Kind::Ack, SERVER) {
+        Event::Answer(Answer {
+            terms: Some(mut terms),
+            ..
+        }) => {
+            terms.lease.address = OTHER;
+            Event::Answer(Answer {
+                terms: Some(terms),
+                kind: Kind::Ack,
+                xid: XID,
+                server: SERVER,
+            })
+        }
+        odd => panic!("{odd:?}"),
+    };
+    for (before, after) in [("Rebooting", "Selecting"), ("Requesting", "Requesting")] {
+        let (mut it, now) = led(before);
+        let _ = it.step(other(), now);
+        assert_eq!(it.state.name(), after);
+    }
+}
+
+#[test]
 fn u02_a_card_that_has_just_come_has_time_until_its_cable_counts_as_out() {
     let mut it = client();
     assert_eq!(it.step(Event::NoCarrier, at(1)), []);

@@ -110,7 +110,10 @@ fn t07_a_server_that_lies_has_no_terms() {
     assert_eq!(of(&[1, 4, 0, 0, 0, 0]), None, "everything on link");
     let with = |more: &[u8]| of(&[&MASK[..], more].concat());
     assert_eq!(with(&[3, 4, 198, 51, 100, 1]), None, "a router off link");
-    assert_eq!(with(&[26, 2, 0, 68]), None, "an MTU of 68");
+    for [high, low] in [68_u16, 65_520].map(u16::to_be_bytes) {
+        let terms = with(&[26, 2, high, low]);
+        assert_eq!(terms.unwrap().lease.mtu, 0, "as if it had said none");
+    }
     let mut short = ack(&MASK);
     short[240 + 9 + 4] = 0;
     short[240 + 9 + 5] = 9;
