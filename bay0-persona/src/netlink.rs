@@ -19,8 +19,8 @@ const ANSWER: usize = 32 * 1024;
 const ANSWERS: usize = 64;
 /// Bytes of a `struct nlmsghdr`.
 const HEADER: usize = 16;
-/// A list of objects of the packet filter: `NFNL_SUBSYS_NFTABLES` and `NFT_MSG_GETOBJ_RESET`: each is 0 from then on.
-const GET_OBJECTS: u16 = 10 << 8 | 21;
+/// A list of objects of the packet filter: `NFNL_SUBSYS_NFTABLES` and `NFT_MSG_GETOBJ`.
+const GET_OBJECTS: u16 = 10 << 8 | 19;
 /// `struct nfgenmsg`: `NFPROTO_INET`, version 0, no resource.
 const INET: [u8; 4] = [1, 0, 0, 0];
 const OBJECT_TABLE: u16 = 1;
@@ -141,7 +141,7 @@ pub fn filter(space: &OwnedFd, batch: &[u8]) -> nix::Result<()> {
     ask(space, SockProtocol::NetlinkNetFilter, batch).map(drop)
 }
 
-/// The packets that each counter of the packet filter's table has counted since this was asked last, by its name.
+/// The packets that each counter of the packet filter's table has counted, by its name.
 ///
 /// # Errors
 /// As [`change`].

@@ -16,6 +16,7 @@ mod baked;
 mod focus;
 pub mod room;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -117,6 +118,8 @@ pub struct Rooms {
     effects: Vec<Effect>,
     /// What the kernel had last counted of the links of `sys://net`.
     passed: String,
+    /// What its packet filter had stopped then, by the counter's name.
+    stopped: BTreeMap<String, u64>,
 }
 
 impl Rooms {
@@ -624,13 +627,16 @@ impl Rooms {
         }
     }
 
-    /// `KEY` and a room's number, then how many packets the packet filter has stopped of it.
+    /// `KEY` and a room's number, then how many packets the packet filter has stopped of it since this `sys://net` began: those that
+    /// have come since the last answer are the room's. An answer that is lost costs none.
     fn stop_packets(&mut self, line: &str) -> Option<()> {
         let (name, count) = line.split_once(' ')?;
         let (key, number) = name.split_at_checked(4)?;
-        let place = number.parse::<usize>().ok()?.checked_sub(1)?;
-        self.room(RoomId::new(place))?
-            .stop_packets(key, count.parse().ok()?);
+        let (place, count) = (number.parse::<usize>().ok()?, count.parse::<u64>().ok()?);
+        let before = self.stopped.insert(name.to_owned(), count).unwrap_or(0);
+        let more = count.checked_sub(before).unwrap_or(count);
+        let room = self.room(RoomId::new(place.checked_sub(1)?))?;
+        room.stop_packets(key, more);
         Some(())
     }
 
