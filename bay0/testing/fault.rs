@@ -74,6 +74,7 @@ pub fn inject(bay: &mut Bay0, line: &str) -> String {
         ("memory", _) => memory(),
         ("used", _) => used(),
         ("kill-keeper", _) => format!("{:?}", keeper.map(|keeper| keeper.child.kill())),
+        ("kill", program) => kill_all(program),
         ("patience", seconds) => {
             let patience = Duration::from_secs(seconds.parse().unwrap_or(1));
             format!("{:?}", keeper.map(|it| it.patience = patience))
@@ -330,6 +331,15 @@ fn census() -> String {
     )
 }
 
+/// Kills every process of this name, whosever it is; how many there were.
+fn kill_all(program: &str) -> String {
+    let is = |path: &PathBuf| text_of(path.join("comm")).trim_end() == program;
+    let number = |path: PathBuf| path.file_name()?.to_str()?.parse().ok();
+    let all = entries("/proc").into_iter().filter(is).filter_map(number);
+    let killed = all.filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok());
+    format!("killed={}", killed.count())
+}
+
 fn entries(folder: impl AsRef<Path>) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).collect()
@@ -398,13 +408,20 @@ fn watch() -> String {
                 }
             }
             if seen.len() > before {
-                let _ = fs::write(SEEN, lines(&seen));
+                let _ = put(&seen);
             }
         }
-        i32::from(fs::write(SEEN, lines(&seen)).is_err())
+        i32::from(put(&seen).is_err())
     });
     // It is to outlive this handle.
     format!("{:?}", watcher.map(ManuallyDrop::new).map(|it| it.pid))
+}
+
+/// Writes what was seen beside its place first: nobody reads half of it.
+fn put(seen: &BTreeMap<String, (u128, u128)>) -> std::io::Result<()> {
+    let part = format!("{SEEN}.part");
+    fs::write(&part, lines(seen))?;
+    fs::rename(part, SEEN)
 }
 
 fn lines(seen: &BTreeMap<String, (u128, u128)>) -> String {

@@ -258,6 +258,16 @@ pub fn t07_the_network_comes_and_goes_with_its_room(lab: &Lab) -> Result<()> {
         }
     }
     online(&mut guest, "p://near")?.leave()?;
+    // Its program dies by a signal: nobody starts it anew but its policy.
+    let lease = leased(r"192\.0\.2\.1\d\d/24", r"192\.0\.2\.1");
+    for awaited in [lease.as_str(), "room: sys://net started"] {
+        guest.machine.send_line("fault kill netd")?;
+        guest.expect(awaited)?;
+        let mut room = online(&mut guest, "p://near")?;
+        let now = own_addresses(&mut room)?;
+        ensure!(now == own, "the room had {own:?}, and has {now:?}");
+        room.leave()?;
+    }
     guest.start_room("p://far")?;
     online(&mut guest, "p://far")?.leave()?;
     spine_has_only_its_loopback(&mut guest)?;
