@@ -254,7 +254,7 @@ scenarios! {
     online::u02_a_machine_that_is_carried_to_another_network_has_that_one: "the cable out, and in again elsewhere: dnsmasq's new lease, the room as it was",
     online::u02_a_lease_is_renewed_in_silence_and_ends_with_its_time: "ISC's server, leases of seconds; once it knows of none, another network's",
     online::u02_a_router_with_a_small_mtu_is_learnt_of: "megabytes through a link of 1280 bytes in both families, and DHCP's MTU on the card",
-    online::u02_every_model_of_card_is_driven_and_given_an_address: "virtio, e1000e, e1000, igb: a lease and a page by each",
+    online::u02_every_model_of_card_is_driven_and_given_an_address: "virtio, e1000e, e1000, igb, rtl8139: a lease and a page by each",
     firmware::c09_a_slot_of_zeros_falls_to_b: "nothing in A: the firmware starts B, with and without Secure Boot",
     firmware::c09_a_tampered_uki_in_a_falls_to_b: "one bit of A's Spine: refused, and B is started",
     firmware::c09_with_both_tampered_the_machine_powers_off: "one bit of both: refused, and the machine is off by itself",

@@ -287,7 +287,13 @@ fn both_ways() -> String {
 pub fn u02_every_model_of_card_is_driven_and_given_an_address(lab: &Lab) -> Result<()> {
     let mut lan = lab.lan()?;
     let mut cards = Vec::new();
-    for card in [Card::Virtio, Card::E1000e, Card::E1000, Card::Igb] {
+    for card in [
+        Card::Virtio,
+        Card::E1000e,
+        Card::E1000,
+        Card::Igb,
+        Card::Rtl8139,
+    ] {
         if card.exists()? {
             cards.push(card);
         } else {
