@@ -171,9 +171,14 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
     let tested = Set::parse(TESTED).unwrap();
     for (name, policy) in &all.policies {
         if more.contains(&&name.to_string()[..]) {
-            assert!(tested.has(&[&policy.image]), "{name}: {}", policy.image);
-            let lost = name.to_string() == "p://lost";
-            let program = if lost { "/bin/lost" } else { "/bin/sh" };
+            // One reads a disk, which takes a large image: its scenario is run where that is.
+            let (image, program) = match name.to_string().as_str() {
+                "p://reads" => (&["dev"][..], "/bin/bash"),
+                "p://lost" => (&[][..], "/bin/lost"),
+                _ => (&[][..], "/bin/sh"),
+            };
+            let is_there = image.contains(&&*policy.image) || tested.has(&[&policy.image]);
+            assert!(is_there, "{name}: {}", policy.image);
             assert_eq!(policy.command[0], program, "{name}");
         } else {
             assert_eq!(shipped.policies[name], *policy, "{name}");
