@@ -15,7 +15,7 @@
 use std::fmt::Display;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 
 use crate::confine::{Rights, confine};
-use crate::net::{Card, GATEWAY, Lease};
+use crate::net::{Card, GATEWAY, GATEWAY6, Lease, addresses};
 use crate::netlink::{
     Reach, address, attribute, change, counters, enter, filter, index, info, link, route,
 };
@@ -43,8 +43,7 @@ const LEAST_MTU: u16 = 1280;
 const LOOPBACK: i32 = 1;
 /// The number of a room's end.
 const ETH0: i32 = 2;
-/// The machine's end of the rooms' net of IPv6, a net for one place (RFC 4193), and its address on each link.
-const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd62, 0x6179, 0x30, 0, 0, 0, 0, 1);
+/// The gateway's address on each link.
 const LINK6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 /// What `sys://net` does with packets (kernel doc: `networking/ip-sysctl`): it passes them on, hears no announcement of a router but
 /// on its cards, lets nobody send it another way, tells each link of that link's addresses alone, and lets its program, which has no
@@ -130,6 +129,7 @@ pub fn join(number: u16, port: Pid, net: Pid) -> nix::Result<()> {
 
 fn both_ends(number: u16, port: Pid, room: &OwnedFd, net: &OwnedFd) -> io::Result<()> {
     let (own, own6) = addresses(number);
+    let (own, own6) = (own.into(), own6.into());
     gateway_end(number, port, net, [own, own6])?;
     enter(room)?;
     // No router but the gateway, whatever a network sends.
@@ -139,16 +139,6 @@ fn both_ends(number: u16, port: Pid, room: &OwnedFd, net: &OwnedFd) -> io::Resul
     change(room, libc::RTM_NEWLINK, 0, &link(ETH0, libc::IFF_UP))?;
     new_route(room, ETH0, None, Some(GATEWAY.into()))?;
     Ok(new_route(room, ETH0, None, Some(LINK6.into()))?)
-}
-
-/// The addresses of the room of this number.
-fn addresses(number: u16) -> (IpAddr, IpAddr) {
-    let own = GATEWAY.to_bits().saturating_add(number.into());
-    let own6 = GATEWAY6.to_bits().saturating_add(number.into());
-    (
-        Ipv4Addr::from_bits(own).into(),
-        Ipv6Addr::from_bits(own6).into(),
-    )
 }
 
 /// Both ends of a room's link. The gateway's has the number of the room's process, by which it is known whose it is: one of the same
@@ -326,6 +316,7 @@ mod tests {
     use super::*;
     use crate::spawn::Child;
     use std::io::Write;
+    use std::net::Ipv4Addr;
 
     /// A process with a network of its own.
     fn lone() -> Child {

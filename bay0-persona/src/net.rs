@@ -11,7 +11,8 @@
 //! another question, which [`Lease::check`] answers before anything is set.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// The net of the rooms that go through `sys://net`, with the address of the machine's end. It is meant for benchmarks (RFC 2544),
@@ -19,10 +20,21 @@ use std::str::FromStr;
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// How many bits of [`GATEWAY`] all rooms share.
 pub const ROOMS_PREFIX: u8 = 16;
+/// As [`GATEWAY`] of IPv6, whose rooms share the first half: a net for one place (RFC 4193).
+pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd62, 0x6179, 0x30, 0, 0, 0, 0, 1);
+/// Lengths of packets, in bytes, that a lease may have beside 0.
+pub const MTUS: RangeInclusive<u16> = 576..=9000;
 /// Most name servers that are reported.
 const MAX_SERVERS: usize = 4;
 /// Longest name of a card, in bytes (`IFNAMSIZ` without its end).
 const MAX_CARD: usize = 15;
+
+/// The addresses of the room of this number, from 1 on: it stands behind the gateway's.
+pub fn addresses(number: u16) -> (Ipv4Addr, Ipv6Addr) {
+    let own = GATEWAY.to_bits().saturating_add(number.into());
+    let own6 = GATEWAY6.to_bits().saturating_add(number.into());
+    (Ipv4Addr::from_bits(own), Ipv6Addr::from_bits(own6))
+}
 
 /// A card's name as the kernel has it, of lower-case letters and digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +132,7 @@ impl Lease {
             _ if !is_host(self.address) => Err(BadLease::Address),
             _ if rooms => Err(BadLease::Rooms),
             _ if !self.router.is_none_or(good) => Err(BadLease::Router),
-            _ if self.mtu != 0 && !(576..=9000).contains(&self.mtu) => Err(BadLease::Mtu),
+            _ if self.mtu != 0 && !MTUS.contains(&self.mtu) => Err(BadLease::Mtu),
             _ => Ok(()),
         }
     }

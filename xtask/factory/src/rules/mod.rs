@@ -22,6 +22,8 @@ use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 
+use bay0_persona::net::{GATEWAY, GATEWAY6, ROOMS_PREFIX, addresses};
+
 use crate::policy::{Egress, Policies, Port, Protocol, UNLIMITED, VIA};
 use wire::{ADDRESS_V4, ADDRESS_V6, ICMP, ICMPV6, INTERFACE, TCP, UDP};
 use wire::{Element, Family, Field, Hook, IN, Is, KIND, OUT, STATE, STATUS, Table, Verdict, rule};
@@ -29,10 +31,6 @@ use wire::{Element, Family, Field, Hook, IN, Is, KIND, OUT, STATE, STATUS, Table
 const TABLE: &str = "bay0";
 /// What the name of a room's cable begins with, its number behind it.
 const CABLE: &[u8] = b"room";
-/// The net of the rooms, 198.18.0.0/16 and fd62:6179:30::/64, and the gateway in it.
-const NET_V4: [u8; 2] = [198, 18];
-const NET_V6: [u8; 8] = [0xfd, 0x62, 0x61, 0x79, 0, 0x30, 0, 0];
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const BROADCAST: [u8; 4] = [255; 4];
 /// The port of DHCP's client (RFC 2131), and that of names.
 const LEASE: u16 = 68;
@@ -70,13 +68,10 @@ impl Room<'_> {
     }
 
     fn address(&self, family: Family) -> Vec<u8> {
-        let host = u32::from(self.number) + 1;
+        let (v4, v6) = addresses(self.number);
         match family {
-            Family::V4 => {
-                let net = u32::from(Ipv4Addr::new(NET_V4[0], NET_V4[1], 0, 0));
-                (net + host).to_be_bytes().to_vec()
-            }
-            Family::V6 => [&NET_V6[..], &u64::from(host).to_be_bytes()].concat(),
+            Family::V4 => v4.octets().to_vec(),
+            Family::V6 => v6.octets().to_vec(),
         }
     }
 
@@ -310,13 +305,16 @@ fn translate(table: &mut Table, rooms: &[Room<'_>]) {
     let chain = "postrouting";
     table.chain(chain, Some(&hook("nat", 4, 100, 1)));
     for (family, net) in nets() {
-        let ours = cable(OUT, Is::Not).address(family, family.source(), Is::Equal, net);
+        let ours = cable(OUT, Is::Not).address(family, family.source(), Is::Equal, &net);
         table.rule(chain, ours.masquerade().done());
     }
 }
 
-fn nets() -> [(Family, &'static [u8]); 2] {
-    [(Family::V4, &NET_V4), (Family::V6, &NET_V6)]
+/// The nets of the rooms: 198.18.0.0/16 and fd62:6179:30::/64.
+fn nets() -> [(Family, Vec<u8>); 2] {
+    let v4 = &GATEWAY.octets()[..usize::from(ROOMS_PREFIX / 8)];
+    let v6 = &GATEWAY6.octets()[..8];
+    [(Family::V4, v4.to_vec()), (Family::V6, v6.to_vec())]
 }
 
 /// What passes between cables and cards.
@@ -327,9 +325,9 @@ fn forward(table: &mut Table) {
     table.rule(chain, between.then(&Verdict::Drop));
     for (family, net) in nets() {
         // Addresses of rooms that do not run are nowhere else, and nobody outside has one.
-        let absent = cable(IN, Is::Equal).address(family, family.destination(), Is::Equal, net);
+        let absent = cable(IN, Is::Equal).address(family, family.destination(), Is::Equal, &net);
         table.rule(chain, absent.then(&Verdict::Drop));
-        let forged = cable(IN, Is::Not).address(family, family.source(), Is::Equal, net);
+        let forged = cable(IN, Is::Not).address(family, family.source(), Is::Equal, &net);
         table.rule(chain, forged.then(&Verdict::Drop));
     }
     table.rule(chain, rule().syn().clamp().done());

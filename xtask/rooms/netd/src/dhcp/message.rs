@@ -4,9 +4,8 @@
 //! server sees in the header anyway.
 
 use std::net::Ipv4Addr;
-use std::ops::RangeInclusive;
 
-use bay0_umbilical::net::Lease;
+use bay0_umbilical::net::{Lease, MTUS};
 use dhcproto::v4::borrowed::{DhcpOptionIterator, Message as Received};
 use dhcproto::v4::{self, DhcpOption, MessageType, Opcode, OptionCode};
 use dhcproto::{Encodable, Encoder};
@@ -170,9 +169,6 @@ fn options(message: &Received<'_>, bytes: &[u8]) -> Option<Options> {
     }
     Some(options)
 }
-
-/// Lengths of packets that a card can be given ([`Lease::check`]); others are as if the server had said none.
-const MTUS: RangeInclusive<u16> = 576..=9000;
 
 /// What is given; none if that could not be set, or does not say for how long.
 fn terms(address: Ipv4Addr, server: Ipv4Addr, options: &Options) -> Option<Terms> {
