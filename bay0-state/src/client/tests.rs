@@ -12,7 +12,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::Command;
-use tempfile::{TempDir, tempdir};
+use tempfile::TempDir;
 
 const BOOT: &str = "11111111-2222-3333-4444-555555555555";
 const NEXT: &str = "66666666-7777-8888-9999-aaaaaaaaaaaa";
@@ -88,6 +88,11 @@ fn ended(keeper: &Keeper) -> Option<i32> {
         Ok(WaitStatus::Signaled(_, signal, _)) => Some(128 + signal as i32),
         _ => None,
     }
+}
+
+/// A folder in memory: a keeper has seconds for an answer, and a busy disk may take longer to write.
+fn tempdir() -> io::Result<TempDir> {
+    tempfile::tempdir_in("/dev/shm")
 }
 
 /// A small file system of its own: a real one can be full and read-only. It goes with the test's mount namespace.
