@@ -7,15 +7,20 @@
 //! | --- | --- | --- |
 //! | `prerouting` | nat | leases to the gateway, published ports to their rooms |
 //! | `postrouting` | nat | what comes from rooms leaves with the card's address |
-//! | `forward` | all that passes | no room to another; source, rate, connections, egress; answers; published ports |
+//! | `forward` | all that passes | rates; connections that are known; source; no room to another; connections, egress, published ports |
 //! | `input` | all that ends in `sys://net` | names and echo for rooms; leases and neighbours for cards |
-//! | `roomN` | from one room | another source than its own is lost; so is what is over its rate |
-//! | `downN` | to one room | what is over its rate is lost |
+//! | `roomN` | from one room | another source than its own is lost |
+//! | `upN`, `downN` | from and to one room | what is over its rate is lost |
 //! | `manyN` | new connections of one room, both ways | over its number they are lost |
 //! | `egressK` | new connections outwards | accepted where the networks of the field hold the destination |
 //! | `local` | from rooms to `sys://net` | names, echo |
 //!
 //! Fragments are put together before any rule (nf_defrag). What belongs to no connection is lost.
+//!
+//! Most packets belong to a connection that was let through: they meet as few rules as is safe. Its source is what makes a packet part
+//! of it, so the source comes first: `rp_filter` of the kernel's routing, 1 on each `roomN` (bay0-persona/src/link.rs), has dropped
+//! IPv4 with another room's source before `forward`; IPv6 has nothing like it, and meets its `roomN` first. An error about a
+//! connection (state `related`) may come from anybody: it waits for the wall between rooms.
 mod wire;
 
 use std::net::Ipv4Addr;
@@ -37,7 +42,8 @@ const LEASE: u16 = 68;
 const NAMES: u16 = 53;
 /// Bits of the state and the status of a connection.
 const INVALID: u32 = 1;
-const KNOWN: u32 = 2 | 4;
+const ESTABLISHED: u32 = 2;
+const KNOWN: u32 = ESTABLISHED | 4;
 const TRANSLATED: u32 = 1 << 5;
 /// Messages of ICMP and ICMPv6.
 const ECHO: u8 = 8;
@@ -51,6 +57,8 @@ const SELDOM: u64 = 64;
 const LEAST_BURST: u64 = 1 << 16;
 /// Part of a second whose bytes may come at once.
 const BURST_PART: u64 = 4;
+/// Maps of the rooms whose rate is held, and whose cable is looked up there.
+const RATES: [(&str, Field); 2] = [("up", IN), ("down", OUT)];
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 /// One room with a way through `sys://net`.
@@ -102,14 +110,18 @@ pub fn batch(policies: &Policies) -> Vec<u8> {
         "many",
         all.clone().map(|it| (it, jump("many", it))),
     );
-    let held = all.clone().filter(|room| room.burst().is_some());
-    maps(&mut table, "down", held.map(|it| (it, jump("down", it))));
+    let held: Vec<_> = all.clone().filter(|room| room.burst().is_some()).collect();
+    let rates = if held.is_empty() { &[][..] } else { &RATES };
+    for (name, _) in rates {
+        let held = held.iter().copied();
+        maps(&mut table, name, held.map(|it| (it, jump(name, it))));
+    }
     let reach = all.zip(destinations);
     let reach = reach.filter_map(|(room, verdict)| Some((room, verdict?)));
     maps(&mut table, "egress", reach);
     translate(&mut table, &rooms);
-    forward(&mut table);
-    input(&mut table);
+    forward(&mut table, rates);
+    input(&mut table, rates);
     table.end()
 }
 
@@ -137,8 +149,7 @@ fn rooms(policies: &Policies) -> Vec<Room<'_>> {
 fn of_room(table: &mut Table, room: &Room<'_>) {
     let n = room.number;
     let (many, rate) = (format!("conn{n}"), format!("rate{n}"));
-    let chains = [room.cable(), format!("down{n}"), format!("many{n}")];
-    let [from, down, connections] = &chains;
+    let (from, connections) = (&room.cable(), &format!("many{n}"));
     table.counter(&many);
     table.counter(&rate);
     table.chain(from, None);
@@ -148,10 +159,11 @@ fn of_room(table: &mut Table, room: &Room<'_>) {
         table.rule(from, other.then(&Verdict::Drop));
     }
     if let Some(burst) = room.burst() {
-        table.chain(down, None);
-        for chain in [from, down] {
+        for (name, _) in RATES {
+            let chain = format!("{name}{n}");
+            table.chain(&chain, None);
             let over = rule().over(room.rate, burst).counter(&rate);
-            table.rule(chain, over.then(&Verdict::Drop));
+            table.rule(&chain, over.then(&Verdict::Drop));
         }
     }
     table.chain(connections, None);
@@ -318,21 +330,32 @@ fn nets() -> [(Family, Vec<u8>); 2] {
 }
 
 /// What passes between cables and cards.
-fn forward(table: &mut Table) {
+fn forward(table: &mut Table, rates: &[(&str, Field)]) {
     let chain = "forward";
     table.chain(chain, Some(&hook("filter", 2, 0, 0)));
+    table.rule(chain, rule().syn().clamp().done());
+    for (map, cable) in rates {
+        table.rule(chain, rule().map(*cable, map).done());
+    }
+    // Nobody outside has an address of a room. Cards have no rp_filter: before what is known.
+    let forged = |(family, net): (Family, Vec<u8>)| {
+        let it = rule().address(family, family.source(), Is::Equal, &net);
+        it.field(IN, Is::Not, CABLE).then(&Verdict::Drop)
+    };
+    let [v4, v6] = nets();
+    table.rule(chain, forged(v4));
+    established(table, chain);
+    table.rule(chain, forged(v6));
+    table.rule(chain, rule().map(IN, "from").done());
+    let v6 = rule().ct(STATE, ESTABLISHED);
+    table.rule(chain, v6.then(&Verdict::Accept));
     let between = cable(IN, Is::Equal).field(OUT, Is::Equal, CABLE);
     table.rule(chain, between.then(&Verdict::Drop));
     for (family, net) in nets() {
-        // Addresses of rooms that do not run are nowhere else, and nobody outside has one.
+        // Addresses of rooms that do not run are nowhere else.
         let absent = cable(IN, Is::Equal).address(family, family.destination(), Is::Equal, &net);
         table.rule(chain, absent.then(&Verdict::Drop));
-        let forged = cable(IN, Is::Not).address(family, family.source(), Is::Equal, &net);
-        table.rule(chain, forged.then(&Verdict::Drop));
     }
-    table.rule(chain, rule().syn().clamp().done());
-    table.rule(chain, rule().map(IN, "from").done());
-    table.rule(chain, rule().map(OUT, "down").done());
     known(table, chain);
     table.rule(chain, rule().map(IN, "many").done());
     table.rule(chain, rule().map(IN, "egress").done());
@@ -342,14 +365,20 @@ fn forward(table: &mut Table) {
     table.rule(chain, cable(IN, Is::Equal).seldom(SELDOM).refuse());
 }
 
-/// No connection, or one that was let through.
+/// IPv4 of a connection that was let through: rp_filter has seen its source.
+fn established(table: &mut Table, chain: &str) {
+    let it = rule().family(Family::V4).ct(STATE, ESTABLISHED);
+    table.rule(chain, it.then(&Verdict::Accept));
+}
+
+/// No connection, or one that was let through, or an error about one.
 fn known(table: &mut Table, chain: &str) {
     table.rule(chain, rule().ct(STATE, INVALID).then(&Verdict::Drop));
     table.rule(chain, rule().ct(STATE, KNOWN).then(&Verdict::Accept));
 }
 
 /// What ends in `sys://net`.
-fn input(table: &mut Table) {
+fn input(table: &mut Table, rates: &[(&str, Field)]) {
     let chain = "local";
     table.chain(chain, None);
     for protocol in [UDP, TCP] {
@@ -374,6 +403,10 @@ fn input(table: &mut Table) {
         let neighbour = rule().icmp(ICMPV6, kind);
         table.rule(chain, neighbour.then(&Verdict::Accept));
     }
+    for (map, cable) in rates.iter().filter(|it| it.0 == "up") {
+        table.rule(chain, rule().map(*cable, map).done());
+    }
+    established(table, chain);
     table.rule(chain, rule().map(IN, "from").done());
     known(table, chain);
     table.rule(chain, rule().map(IN, "many").done());

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, recv, send, sendto,
+    socket,
 };
 use nix::sys::socket::{getsockopt, sockopt};
 
@@ -204,6 +205,10 @@ fn house(test: &str) -> Net {
     net.ip("gate", "route add default via 192.0.2.2");
     net.sysctl("gate", "ipv4/ip_forward", "1");
     net.sysctl("gate", "ipv6/conf/all/forwarding", "1");
+    // As bay0-persona/src/link.rs sets it: 1 on cables, 0 on cards.
+    for every in ["all", "default", "eth0"] {
+        net.sysctl("gate", &format!("ipv4/conf/{every}/rp_filter"), "0");
+    }
     for room in 1..=4 {
         let (place, cable) = (format!("r{room}"), format!("room{room}"));
         net.add(&place);
@@ -214,6 +219,7 @@ fn house(test: &str) -> Net {
         );
         net.ip("gate", &format!("addr add 198.18.0.1/32 dev {cable}"));
         net.ip("gate", &format!("addr add fe80::1/64 dev {cable} nodad"));
+        net.sysctl("gate", &format!("ipv4/conf/{cable}/rp_filter"), "1");
         net.ip("gate", &format!("link set {cable} up"));
         net.ip(&place, "link set eth0 up");
         let host = room + 1;
@@ -317,6 +323,95 @@ fn u02_no_room_reaches_another_and_none_has_an_address_that_is_not_its_own() {
         }
         assert_eq!(next(&there).0, b'o', "{lan}");
     }
+}
+
+/// A socket of an address and a port.
+fn bound(net: &Net, place: &str, address: &str, port: u16) -> UdpSocket {
+    let address: std::net::IpAddr = address.parse().unwrap();
+    let socket = net.inside(place, move || UdpSocket::bind((address, port)).unwrap());
+    socket.set_read_timeout(Some(LONG)).unwrap();
+    socket
+}
+
+#[test]
+#[ignore = "needs root: network namespaces"]
+fn u02_nobody_takes_part_in_a_connection_of_another_room_by_its_address() {
+    let mut net = house("forged");
+    net.add("wan");
+    let peer = net.name("wan");
+    let link = format!("link add eth1 type veth peer name eth0 netns {peer}");
+    net.ip("gate", &link);
+    net.sysctl("gate", "ipv4/conf/eth1/rp_filter", "0");
+    for (place, card, host) in [("gate", "eth1", 1), ("wan", "eth0", 2)] {
+        net.ip(place, &format!("link set {card} up"));
+        net.ip(place, &format!("addr add 198.51.100.{host}/24 dev {card}"));
+        let address = format!("2001:db8:1::{host}/64");
+        net.ip(place, &format!("addr add {address} dev {card} nodad"));
+    }
+    net.ip("lan", "route add 198.51.100.0/24 via 192.0.2.1");
+    net.ip("lan", "-6 route add 2001:db8:1::/64 via 2001:db8::1");
+    for (outside, room, other, alias) in [
+        ("198.51.100.2:7", "198.18.0.2", "198.18.0.5", "32 dev"),
+        (
+            "[2001:db8:1::2]:7",
+            "fd62:6179:30::2",
+            "fd62:6179:30::5",
+            "128 nodad dev",
+        ),
+    ] {
+        let server = net.udp("wan", outside);
+        let own = bound(&net, "r1", room, 1000);
+        own.send_to(b"1", outside).unwrap();
+        let (_, from) = server.recv_from(&mut [0; 1]).unwrap();
+        server.send_to(b"a", from).unwrap();
+        assert_eq!(next(&own).0, b'a', "it is a connection that is known");
+        for (place, card) in [("r4", "eth0"), ("lan", "lo")] {
+            net.ip(place, &format!("addr add {room}/{alias} {card}"));
+            bound(&net, place, room, 1000)
+                .send_to(b"f", outside)
+                .unwrap();
+        }
+        bound(&net, "r4", other, 0).send_to(b"o", outside).unwrap();
+        assert_eq!(next(&server).0, b'o', "{outside}");
+    }
+}
+
+/// An ICMP message "port unreachable" (RFC 792) about the datagram from room 2, port 1000, to the gateway's port of names.
+fn unreachable() -> Vec<u8> {
+    let packet = [0x45, 0, 0, 29, 0, 0, 0, 0, 64, UDP, 0, 0];
+    let way = [198, 18, 0, 3, 198, 18, 0, 1];
+    let datagram = [0x03, 0xe8, 0, 53, 0, 9, 0, 0];
+    let mut bytes = [&[3, 3, 0, 0, 0, 0, 0, 0][..], &packet, &way, &datagram].concat();
+    let words = bytes
+        .chunks(2)
+        .map(|it| u32::from(it[0]) << 8 | u32::from(it[1]));
+    let sum: u32 = words.sum();
+    let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+    bytes[2..4].copy_from_slice(&sum.to_be_bytes());
+    bytes
+}
+
+#[test]
+#[ignore = "needs root: network namespaces"]
+fn u02_no_error_about_a_connection_goes_from_a_room_to_another() {
+    let net = house("errors");
+    let names = net.udp("gate", "198.18.0.1:53");
+    let asking = bound(&net, "r2", "198.18.0.3", 1000);
+    asking.connect("198.18.0.1:53").unwrap();
+    asking.send(b"n").unwrap();
+    let (_, from) = names.recv_from(&mut [0; 1]).unwrap();
+    names.send_to(b"a", from).unwrap();
+    assert_eq!(next(&asking).0, b'a');
+    net.inside("r1", || {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let icmp = SockProtocol::Icmp;
+        let raw = socket(AddressFamily::Inet, SockType::Raw, flags, icmp).unwrap();
+        let room = SockaddrStorage::from(SocketAddr::from(([198, 18, 0, 3], 0)));
+        let sent = sendto(raw.as_raw_fd(), &unreachable(), &room, MsgFlags::empty());
+        assert_eq!(sent, Ok(36));
+    });
+    names.send_to(b"b", from).unwrap();
+    assert_eq!(next(&asking).0, b'b');
 }
 
 #[test]
