@@ -144,13 +144,16 @@ pub fn c05_a_room_at_its_rate_is_held_and_the_limit_is_said(lab: &Lab) -> Result
         bytes.trim().parse::<u64>()? < 4_000_000,
         "not held: {bytes}"
     );
+    // One stream on a slow machine may not come to the rate. What twelve begin with is more than may come at once.
+    let twelve = format!("for i in 1 2 3 4 5 6 7 8 9 10 11 12; do {get} & done; wait");
+    room.run(&twelve)?;
     room.guest
         .said(r"room: p://bounded: \d+ packets dropped at its limit of bytes a second: 65536$")?;
     room.leave()?;
     // What came in is counted, what was dropped before it came is not.
     let bytes = figure(&mut guest, "p://bounded", "bytes_in=")?;
     ensure!(
-        (100_000..4_000_000).contains(&bytes),
+        (10_000..4_000_000).contains(&bytes),
         "p://bounded has received {bytes} bytes"
     );
     guest.power_off()
