@@ -170,12 +170,21 @@ fn telling(data: impl Iterator<Item = Result<Vec<u8>, String>> + 'static) -> Wor
     Work::Tell(Box::new(packets), None)
 }
 
-/// Sends the next packet.
-fn tell(socket: &OwnedFd, mut packets: Pieces, held: Option<Piece>) -> Next {
+/// Sends the next packet, once the room may read as much.
+fn tell(
+    socket: &OwnedFd,
+    mut packets: Pieces,
+    held: Option<Piece>,
+    shelf: Option<&mut Shelf>,
+) -> Next {
+    let counted = held.is_some();
     let Some((tag, data)) = held.or_else(|| packets.next()) else {
         let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
         return Next::Again(Work::Rest);
     };
+    if let Some(shelf) = shelf.filter(|_| !counted) {
+        shelf.wait(data.len() as u64);
+    }
     match packet::send(socket, &[&[tag], &data], None, NOW) {
         Ok(()) => Next::Again(Work::Tell(packets, None)),
         Err(Errno::EAGAIN) => Next::Wait(Work::Tell(packets, Some((tag, data)))),
@@ -282,7 +291,8 @@ impl Gate<'_> {
     /// One packet, and what it was if it is a record.
     fn step(&mut self, socket: &OwnedFd, work: Work) -> (Next, Option<Vec<u8>>) {
         if let Work::Tell(packets, held) = work {
-            return (tell(socket, packets, held), None);
+            let next = tell(socket, packets, held, self.shelf.as_mut());
+            return (next, None);
         }
         let length = match packet::receive(socket, &mut self.buffer, NOW) {
             Err(Errno::EAGAIN) => return (Next::Wait(work), None),

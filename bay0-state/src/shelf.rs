@@ -51,9 +51,8 @@ pub struct Shelf {
     folders: u64,
     /// The records; none before the first.
     log: Option<Store>,
-    /// Bytes that may be written at once, and since when.
-    tokens: u64,
-    since: Instant,
+    writing: Pace,
+    reading: Pace,
     /// Objects begun since the shelf was opened.
     begun: u64,
 }
@@ -84,6 +83,43 @@ pub type Result<T> = std::result::Result<T, String>;
 impl From<Error> for String {
     fn from(error: Error) -> Self {
         error.to_string()
+    }
+}
+
+/// How many bytes may pass at once, and since when.
+#[derive(Debug)]
+struct Pace {
+    tokens: u64,
+    since: Instant,
+}
+
+impl Pace {
+    fn new(rate: u64) -> Self {
+        let since = Instant::now();
+        Self {
+            tokens: rate,
+            since,
+        }
+    }
+
+    /// Takes bytes from what may pass now at `rate`; how long to wait, and nothing taken, if there are not that many.
+    fn short(&mut self, rate: u64, bytes: u64) -> Option<Duration> {
+        const SECOND: u64 = 1_000_000;
+        let rate = rate.max(CHUNK as u64);
+        let passed = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(SECOND);
+        let more = rate.saturating_mul(passed.min(SECOND)) / SECOND;
+        if more > 0 {
+            self.tokens = self.tokens.saturating_add(more).min(rate);
+            self.since = Instant::now();
+        }
+        let bytes = bytes.min(rate);
+        let short = bytes.saturating_sub(self.tokens);
+        if short == 0 {
+            self.tokens = self.tokens.saturating_sub(bytes);
+            return None;
+        }
+        let micros = short.saturating_mul(SECOND).checked_div(rate)?;
+        Some(Duration::from_micros(micros.saturating_add(1)))
     }
 }
 
@@ -118,8 +154,8 @@ impl Shelf {
             account: Account::new(dir, limits)?,
             folders: 0,
             log,
-            tokens: limits.rate,
-            since: Instant::now(),
+            writing: Pace::new(limits.rate),
+            reading: Pace::new(limits.read),
             begun: 0,
         };
         for folder in [OBJECTS, SNAPSHOTS] {
@@ -201,22 +237,14 @@ impl Shelf {
 
     /// Takes bytes from what may be written now; how long to wait, and nothing taken, if there are not that many.
     fn short(&mut self, bytes: u64) -> Option<Duration> {
-        const SECOND: u64 = 1_000_000;
-        let rate = self.account.limits.rate.max(CHUNK as u64);
-        let passed = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(SECOND);
-        let more = rate.saturating_mul(passed.min(SECOND)) / SECOND;
-        if more > 0 {
-            self.tokens = self.tokens.saturating_add(more).min(rate);
-            self.since = Instant::now();
+        self.writing.short(self.account.limits.rate, bytes)
+    }
+
+    /// Waits until the room may read that many bytes more.
+    pub(crate) fn wait(&mut self, bytes: u64) {
+        while let Some(wait) = self.reading.short(self.account.limits.read, bytes) {
+            sleep(wait);
         }
-        let bytes = bytes.min(rate);
-        let short = bytes.saturating_sub(self.tokens);
-        if short == 0 {
-            self.tokens = self.tokens.saturating_sub(bytes);
-            return None;
-        }
-        let micros = short.saturating_mul(SECOND).checked_div(rate)?;
-        Some(Duration::from_micros(micros.saturating_add(1)))
     }
 
     /// Where an object is, or one of a snapshot.

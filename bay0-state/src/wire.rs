@@ -87,9 +87,10 @@ impl Request {
                     bytes,
                     records,
                     rate,
+                    read,
                     together,
                 } = limits;
-                let numbers = [bytes, records, rate, together].map(|it| it.to_string());
+                let numbers = [bytes, records, rate, read, together].map(|it| it.to_string());
                 let names = [room.to_string(), wish.clone()];
                 ("gate", names.into_iter().chain(numbers).collect())
             }
@@ -136,13 +137,14 @@ impl Request {
             ["nacks"] => Self::Nacks,
             ["clock", now] => Self::Clock(now.parse().ok()?),
             ["baked"] => Self::Baked,
-            ["gate", room, wish, bytes, records, rate, together] => Self::Gate {
+            ["gate", room, wish, bytes, records, rate, read, together] => Self::Gate {
                 room: PersonaName::parse(room).ok()?,
                 wish: wish.to_owned(),
                 limits: Limits {
                     bytes: bytes.parse().ok()?,
                     records: records.parse().ok()?,
                     rate: rate.parse().ok()?,
+                    read: read.parse().ok()?,
                     together: together.parse().ok()?,
                 },
             },
@@ -159,15 +161,17 @@ impl fmt::Display for Request {
     }
 }
 
-/// What a room may keep.
+/// What a room may keep, and how fast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes on the disk.
     pub bytes: u64,
     /// Objects and records.
     pub records: u64,
-    /// Bytes a second, and as much at once; at least one [`crate::shelf::CHUNK`].
+    /// Bytes a second that it writes, and as many at once; at least one [`crate::shelf::CHUNK`].
     pub rate: u64,
+    /// The same of what it reads.
+    pub read: u64,
     /// Bytes that all rooms which can start have together.
     pub together: u64,
 }

@@ -17,6 +17,7 @@ const WIDE: Limits = Limits {
     bytes: 1 << 30,
     records: 10_000,
     rate: 1 << 30,
+    read: 1 << 30,
     together: 0,
 };
 const PLAIN: MsgFlags = MsgFlags::empty();
@@ -278,6 +279,20 @@ fn t02_a_room_that_writes_too_fast_is_slowed_down_or_refused_with_the_figures() 
     room.save("a", &noise(70_000)).unwrap();
     assert_eq!(room.ask("load a"), Ok(noise(70_000)));
     assert_eq!(room.append(&gate, b"later"), Ok(2));
+}
+
+#[test]
+fn c05_a_room_that_reads_is_given_no_more_than_its_rate() {
+    let (_dir, at) = place();
+    let read = CHUNK as u64;
+    let slow = Limits { read, ..WIDE };
+    let room = room(&at, slow);
+    let object = noise(CHUNK * 3 / 2);
+    room.save("a", &object).unwrap();
+    // As much at once as in a second: half of that is left, and then comes no sooner than in half of one.
+    let begun = std::time::Instant::now();
+    assert_eq!(room.ask("load a"), Ok(object));
+    assert!(begun.elapsed() >= std::time::Duration::from_millis(490));
 }
 
 #[test]

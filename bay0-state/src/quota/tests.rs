@@ -16,6 +16,7 @@ const WIDE: Limits = Limits {
     bytes: 1 << 30,
     records: 10_000,
     rate: 1 << 30,
+    read: 1 << 30,
     together: 0,
 };
 
@@ -198,6 +199,7 @@ fn u06_rooms_that_fill_their_part_leave_the_others_theirs_and_the_log_its_reserv
             bytes: 1 << 30,
             records: 1_000_000,
             rate: 1 << 30,
+            read: 1 << 30,
             together: 3 << 30,
         };
         let mut rooms = ["a", "b", "c"].map(|name| Shelf::open(&at.join(name), limits).unwrap());

@@ -17,12 +17,13 @@ fn room() -> impl Strategy<Value = PersonaName> {
 }
 
 fn gate() -> impl Strategy<Value = Request> {
-    (room(), text(), any::<[u64; 4]>()).prop_map(
-        |(room, wish, [bytes, records, rate, together])| {
+    (room(), text(), any::<[u64; 5]>()).prop_map(
+        |(room, wish, [bytes, records, rate, read, together])| {
             let limits = Limits {
                 bytes,
                 records,
                 rate,
+                read,
                 together,
             };
             Request::Gate { room, wish, limits }
@@ -168,8 +169,8 @@ fn h10_what_is_not_a_request_is_refused() {
         b"set-state\0p://work\0paused",
         b"nack-add\0hash",
         b"nack-add\0\xff\0why",
-        b"gate\0p://work\0list\x001\x002\x003",
-        b"gate\0p://work\0list\x001\x002\x003\x004\x005",
+        b"gate\0p://work\0list\x001\x002\x003\x004",
+        b"gate\0p://work\0list\x001\x002\x003\x004\x005\x006",
     ] {
         assert_eq!(Request::decode(packet), None, "{packet:?}");
     }

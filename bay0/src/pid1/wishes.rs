@@ -50,6 +50,7 @@ impl Wishes {
             bytes: policy.get(Grant::PersistBytes),
             records: policy.get(Grant::PersistRecords),
             rate: policy.get(Grant::PersistRate),
+            read: policy.get(Grant::DiskRate),
             together,
         };
         let request = Request::Gate {

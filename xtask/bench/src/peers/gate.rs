@@ -28,6 +28,7 @@ const LIMITS: Limits = Limits {
     bytes: 1 << 40,
     records: 1_000_000_000,
     rate: 1 << 40,
+    read: 1 << 40,
     together: 0,
 };
 const PLAIN: MsgFlags = MsgFlags::empty();
