@@ -79,7 +79,8 @@ struct Connection {
 }
 
 impl Relay {
-    /// Listens on port 53 of all addresses, of both families as far as the kernel has them.
+    /// Listens on port 53 of all addresses, of both families as far as the kernel has them. The rule set of `sys://net` lets rooms ask at
+    /// [`bay0_umbilical::net::GATEWAY`] alone, and refuses them at the gateway's IPv6 address.
     ///
     /// # Errors
     /// IPv4's.
@@ -406,3 +407,6 @@ fn bound(address: SocketAddr, kind: SockType) -> io::Result<std::os::fd::OwnedFd
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(socket)
 }
+
+#[cfg(test)]
+mod tests;

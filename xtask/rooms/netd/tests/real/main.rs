@@ -8,6 +8,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod crowd;
 mod net;
 mod umbilical;
 
@@ -249,4 +250,25 @@ fn u02_a_card_that_comes_later_is_served_and_one_that_goes_is_forgotten() {
     net.report("dns 192.0.2.1");
     net.ip("net", "link del eth0");
     net.report("dns none");
+}
+
+#[test]
+#[ignore = "needs root: network namespaces"]
+fn t07_of_all_rooms_together_256_questions_are_open_and_of_one_64() {
+    let mut net = Net::new();
+    // A server that takes questions and says nothing.
+    net.ip("net", "addr add 192.0.2.7/24 dev eth0");
+    net.ip(
+        "net",
+        "neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev eth0 nud permanent",
+    );
+    net.netd(&["--dns", "192.0.2.9"]);
+    net.report("dns 192.0.2.9");
+    let rooms: Vec<String> = (2..8).map(|it| format!("198.18.0.{it}")).collect();
+    for room in &rooms[1..] {
+        net.ip("room", &format!("addr add {room}/32 dev eth0"));
+        net.ip("net", &format!("route add {room} dev room1"));
+    }
+    assert_eq!(crowd::answered(&net.space("room"), &rooms[..1], 80), 64);
+    assert_eq!(crowd::answered(&net.space("room"), &rooms, 50), 256);
 }

@@ -107,6 +107,11 @@ impl Net {
         self.ip("lan2", "link set srv0 up");
     }
 
+    /// The name of a namespace, as `ip netns` has it.
+    pub fn space(&self, name: &str) -> String {
+        format!("{}{name}", self.id)
+    }
+
     pub fn dir(&self) -> String {
         self.dir.path().display().to_string()
     }
