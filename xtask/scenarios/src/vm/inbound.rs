@@ -11,12 +11,29 @@ use crate::lan::Lan;
 /// Asks each TCP and UDP port of an address, and prints those of which anything came back.
 const SCAN: &str = include_str!("liars/scan.py");
 /// The machine, by both families: its lease, and what its card makes of what the router announces.
-const MACHINE: &str = "192.0.2.77";
+pub const MACHINE: &str = "192.0.2.77";
 const MACHINE_V6: &str = "2001:db8:1:0:5054:ff:fe12:3401";
-const ANNOUNCED: &str = "interface lan0 { AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4; prefix 2001:db8:1::/64 {}; };";
+/// A router's announcements.
+pub const ANNOUNCED: &str = "interface lan0 { AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4; prefix 2001:db8:1::/64 {}; };";
 /// Published by p://shows, and where it serves it.
 const OUTSIDE: u16 = 8080;
 const INSIDE: u16 = 7000;
+/// Published by p://loud, of UDP and of TCP.
+const DATAGRAMS: u16 = 5300;
+const STREAM: u16 = 8081;
+/// `ask.py ADDRESS PORT OWN`: sends a datagram from a port of its own until an answer comes, of that address and port alone.
+const ASK: &str = "import socket, sys\n\
+     to, port, own = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])\n\
+     s = socket.socket(socket.AF_INET6 if ':' in to else socket.AF_INET, socket.SOCK_DGRAM)\n\
+     s.bind(('', own))\n\
+     s.connect((to, port))\n\
+     s.settimeout(2)\n\
+     for _ in range(50):\n \
+      try:\n  \
+       s.send(b'asked')\n  \
+       print(s.recv(2000).decode())\n  \
+       break\n \
+      except OSError: pass\n";
 
 /// An ordinary network that always gives the machine the same address, and has a private and a public one beside its own.
 fn network(lab: &Lab) -> Result<Lan> {
@@ -43,7 +60,8 @@ fn reaches_not(room: &mut Inside, host: &str) -> Result<()> {
     Ok(())
 }
 
-fn has_lease(guest: &mut Guest) -> Result<()> {
+/// Waits until the machine has [`MACHINE`].
+pub fn has_lease(guest: &mut Guest) -> Result<()> {
     guest.said(&leased(&format!("{MACHINE}/24"), "192.0.2.1"))
 }
 
@@ -73,6 +91,35 @@ pub fn u03_a_published_port_is_reached_and_no_other_answers(lab: &Lab) -> Result
     guest.run_in("p://shows", &serve)?;
     let page = page(&mut lan, MACHINE, OUTSIDE)?;
     ensure!(page.contains("root:x:0:0:"), "{page}");
+    guest.power_off()
+}
+
+pub fn u03_a_published_port_of_udp_is_reached_and_answers_by_itself(lab: &Lab) -> Result<()> {
+    let mut lan = network(lab)?;
+    let mut guest = one_card(lab, &lan)?;
+    guest.start_room("p://loud")?;
+    has_lease(&mut guest)?;
+    // It answers datagrams on another port as well, and so does another room: neither is published.
+    let serve = "{ hostile datagrams 7000 & hostile datagrams 7001 & hostile datagrams 5300 & }";
+    guest.run_in(
+        "p://loud",
+        &format!("httpd -p '[::]:{INSIDE}' -h /etc; {serve}"),
+    )?;
+    let ask = lan.file("ask.py", ASK)?;
+    for (host, client) in [(MACHINE, "192.0.2.1"), (MACHINE_V6, "2001:db8:1::1")] {
+        let answer = lan.run(&format!("python3 {ask} {host} {DATAGRAMS} 6000"))?;
+        // The room sees who asks, and its answer is the machine's.
+        ensure!(
+            answer.trim() == format!("{client} 6000 asked"),
+            "{host}: {answer}"
+        );
+    }
+    let file = lan.file("scan.py", SCAN)?;
+    let answers = lan.run(&format!("python3 {file} {MACHINE} {STREAM}"))?;
+    ensure!(
+        answers.trim() == format!("tcp [{STREAM}] udp [{DATAGRAMS}] icmp []"),
+        "these ports answer: {answers}"
+    );
     guest.power_off()
 }
 

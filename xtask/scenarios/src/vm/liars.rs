@@ -8,8 +8,9 @@ use super::online::{ORDINARY, fetches, leased, one_card, ordinary};
 /// A DHCP server (RFC 2131) that answers a question with messages that are none, with one lie after the other, and with an honest offer at
 /// last. A lie that is taken is confirmed, and then left out.
 const DHCP: &str = include_str!("liars/dhcp.py");
-/// A server of names that answers `lieN.example.org` wrongly in its own way each, and `www.example.org` well.
-const DNS: &str = include_str!("liars/dns.py");
+/// A server of names that answers `lieN.example.org` wrongly in its own way each, `www.example.org` well, and `mute.example.org` not
+/// until it is let.
+pub const DNS: &str = include_str!("liars/dns.py");
 /// Fragments that overlap, that never become whole, and that are more than a packet can have.
 const FRAGMENTS: &str = include_str!("liars/fragments.py");
 /// How many lies `dns.py` knows.

@@ -22,6 +22,7 @@ mod disks;
 mod ends;
 mod faults;
 mod firmware;
+mod flood;
 mod identity;
 mod images;
 mod inbound;
@@ -244,7 +245,11 @@ scenarios! {
     liars::t07_a_dhcp_server_that_lies_is_not_believed: "addresses, masks, routers and options that make no sense, messages that are none, ten thousand unasked: the honest lease is taken, and kept",
     liars::t07_a_server_of_names_that_lies_costs_its_question_alone: "malformed, huge, another's, cut off, endless: that name is not found, the next one is",
     liars::t07_fragments_reach_a_room_whole_or_not_at_all: "large echoes pass; overlapping and endless fragments cost nobody anything",
+    flood::t07_a_flood_from_outside_costs_nobody_anything_but_time: "datagrams and SYNs of strangers to the port of leases, to published ports and closed ones: PID 1 answers meanwhile, a room has its page after it",
+    flood::t07_a_room_that_asks_for_too_many_names_leaves_the_others_theirs: "questions and connections beyond the relay's bounds, of a server that is silent: dropped; another room has its names, and that one too once the server is back",
+    flood::t07_names_are_asked_of_the_gateway_by_ipv4_and_refused_at_once_by_ipv6: "udp and tcp: the gateway answers at its IPv4 address alone",
     inbound::u03_a_published_port_is_reached_and_no_other_answers: "all ports of TCP and UDP asked: the published one answers, of the others not even an error comes",
+    inbound::u03_a_published_port_of_udp_is_reached_and_answers_by_itself: "datagrams in both families, answered from the card's address and that port; every other port of UDP and TCP is silent",
     inbound::u03_a_room_reaches_what_its_policy_lists_and_nothing_else: "egress: anywhere, internet, a list, none",
     inbound::c05_a_room_that_uses_up_its_connections_leaves_the_others_theirs: "sixteen at once, the limit is said, another room goes on",
     inbound::c05_a_room_at_its_rate_is_held_and_the_limit_is_said: "bytes a second through sys://net",
@@ -253,6 +258,7 @@ scenarios! {
     online::u02_two_cards_and_both_families_are_one_network_for_a_room: "Kea on two cables, radvd on one; what is left when one is out",
     online::u02_a_machine_that_is_carried_to_another_network_has_that_one: "the cable out, and in again elsewhere: dnsmasq's new lease, the room as it was",
     online::u02_a_lease_is_renewed_in_silence_and_ends_with_its_time: "ISC's server, leases of seconds; once it knows of none, another network's",
+    online::u02_a_server_that_takes_an_address_back_gives_another_and_rooms_go_on: "dnsmasq's DHCPNAK to a renewal: the address goes, another one comes, a room fetches a page as before",
     online::u02_a_router_with_a_small_mtu_is_learnt_of: "megabytes through a link of 1280 bytes in both families, and DHCP's MTU on the card",
     online::u02_every_model_of_card_is_driven_and_given_an_address: "virtio, e1000e, e1000, igb, rtl8139: a lease and a page by each",
     firmware::c09_a_slot_of_zeros_falls_to_b: "nothing in A: the firmware starts B, with and without Secure Boot",

@@ -216,6 +216,55 @@ pub fn u02_a_lease_is_renewed_in_silence_and_ends_with_its_time(lab: &Lab) -> Re
     guest.power_off()
 }
 
+pub fn u02_a_server_that_takes_an_address_back_gives_another_and_rooms_go_on(
+    lab: &Lab,
+) -> Result<()> {
+    // Renewed after seconds, and nothing ends by itself while this runs.
+    let range = |tens: u8| {
+        format!(
+            "port=0\ninterface=lan0\nbind-dynamic\ndhcp-range=192.0.2.{tens}0,192.0.2.{tens}9,1h\n\
+             dhcp-option=option:T1,10\ndhcp-option=option:T2,1800"
+        )
+    };
+    let mut lan = lab.lan()?;
+    lan.segment("lan0", &["192.0.2.1/24"])?;
+    lan.certificate("DNS:www.example.org")?;
+    lan.nginx()?;
+    lan.dnsmasq(&range(10))?;
+    let mut guest = one_card(lab, &lan)?;
+    guest.start_room("p://near")?;
+    guest.said(&leased(r"192\.0\.2\.10\d/24", r"192\.0\.2\.1"))?;
+    let mut room = guest.enter("p://near")?;
+    fetches(&mut room, "192.0.2.1")?;
+    // Just after it was renewed there is time for another server to begin, which has other addresses.
+    let so_far = lan.log("dnsmasq")?.len();
+    lan.logs_after("dnsmasq", so_far, r"DHCPACK\(lan0\) 192\.0\.2\.10")?;
+    lan.dnsmasq(&range(20))?;
+    lan.logs("dnsmasq", r"DHCPNAK\(lan0\) 192\.0\.2\.10")?;
+    room.guest
+        .said(&leased(r"192\.0\.2\.20\d/24", r"192\.0\.2\.1"))?;
+    fetches(&mut room, "192.0.2.1")?;
+    room.leave()?;
+    let last = lan.logs("nginx", r#"^192\.0\.2\.20\d .*GET / "#);
+    last.map_err(|why| why.context("the page was not asked for with the new address"))?;
+    let status = guest.ask("status")?;
+    ensure!(
+        status.contains("lease 192.0.2.20") && !status.contains("192.0.2.10"),
+        "{status}"
+    );
+    // Nobody has the first one any more.
+    let absent = lan.run(
+        "ip neigh flush dev lan0\n\
+         for n in 0 1 2 3 4 5 6 7 8 9; do (ping -c 1 -w 20 192.0.2.10$n | grep -q Unreachable && echo $n) & done; wait",
+    )?;
+    ensure!(
+        absent.lines().count() == 10,
+        "of ten addresses absent: {absent}"
+    );
+    guest.never("net: eth0: FAIL")?;
+    guest.power_off()
+}
+
 pub fn u02_a_router_with_a_small_mtu_is_learnt_of(lab: &Lab) -> Result<()> {
     let mut lan = ordinary(lab, &format!("{ORDINARY}\ndhcp-option=26,1400"))?;
     // Behind this network's router is a link of 1280 bytes, and behind that one a host that knows nothing of it.

@@ -155,6 +155,7 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
         "p://lasts",
         "p://listed",
         "p://lost",
+        "p://loud",
         "p://near",
         "p://reads",
         "p://scout",

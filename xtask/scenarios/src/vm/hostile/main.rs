@@ -6,7 +6,7 @@
 //! | `hostile NAME: BOUNDED figures` | 0: an attack on resources met its limit |
 //! | `hostile NAME: SUCCEEDED what=…` | 1: something worked |
 //!
-//! `hostile list` prints the names, `hostile all` runs all but those on resources; five other words are in [`shared`] and [`wire`]. **Not for a machine that somebody needs**: outside a
+//! `hostile list` prints the names, `hostile all` runs all but those on resources; nine other words are in [`shared`], [`wire`] and [`names`]. **Not for a machine that somebody needs**: outside a
 //! room some of these do what they try.
 #![allow(
     clippy::print_stdout,
@@ -20,6 +20,7 @@ mod calls;
 mod files;
 mod kernel;
 mod mounts;
+mod names;
 mod others;
 mod room;
 mod shared;
@@ -122,6 +123,10 @@ fn main() -> ExitCode {
         [Some("locks")] => shared::locks(),
         [Some("echo")] => shared::echo(),
         [Some("scan"), Some(address)] => wire::scan(address),
+        [Some("asks"), Some(address)] => names::asks(address),
+        [Some("names")] => names::names(),
+        [Some("names-hold")] => names::hold(),
+        [Some("datagrams"), Some(port)] => names::datagrams(port),
         [Some(name)] => match ATTACKS.iter().find(|attack| attack.name == *name) {
             Some(attack) => one(attack),
             None => wrong(),

@@ -14,11 +14,11 @@ use crate::calls::{at, call};
 use crate::told::errno;
 
 /// The gateway, and its one port.
-const KNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1)), 53);
+pub(crate) const KNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1)), 53);
 /// Questions at once: fewer than a room's open files.
 const BATCH: usize = 200;
-/// What ends a scan that gets no answer from [`KNOWN`].
-const PATIENCE: Duration = Duration::from_secs(60);
+/// So long an answer is waited for, that of [`KNOWN`] to a scan above all.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A question for the address of `www.example.org` (RFC 1035).
 const QUESTION: &[u8] =
     b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03www\x07example\x03org\x00\x00\x01\x00\x01";

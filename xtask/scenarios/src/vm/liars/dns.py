@@ -1,4 +1,6 @@
-# A server of names on 192.0.2.1 that lies about lieN.example.org (RFC 1035). `ready`, then `lie N udp` or `lie N tcp` for each question.
+# A server of names on 192.0.2.1 that lies about lieN.example.org (RFC 1035), and has no answer for mute.example.org until /lan/speaks is
+# there. `ready`, then `lie N udp` or `lie N tcp` for each question, and `mute udp` or `mute tcp`.
+import os
 import socket
 import struct
 import threading
@@ -51,9 +53,16 @@ def reply(asked, way):
         number = int(name[3:])
         print('lie', number, way)
         return LIES[number](asked)
-    if name == 'www' and b'\x00\x00\x01\x00\x01' in kind:
+    if name == 'mute' and not os.path.exists('/lan/speaks'):
+        print('mute', way)
+        return None
+    if name in ('www', 'mute') and b'\x00\x00\x01\x00\x01' in kind:
         return answer(asked, record('192.0.2.1'), 1)
     return answer(asked)
+
+
+# Clients that wait for their answer.
+silent = []
 
 
 def stream(client):
@@ -61,6 +70,9 @@ def stream(client):
         length = struct.unpack('!H', client.recv(2))[0]
         asked = client.recv(length)
         answered = reply(asked, 'tcp')
+        if answered is None:
+            silent.append(client)
+            return
         if answered[2:4] == b'\x83\x80':
             # The length of a message that never comes whole.
             client.sendall(b'\xff\xff' + b'\0' * 70000)
@@ -85,4 +97,6 @@ print('ready')
 while True:
     asked, who = datagrams.recvfrom(4096)
     if len(asked) > 13:
-        datagrams.sendto(reply(asked, 'udp'), who)
+        answered = reply(asked, 'udp')
+        if answered is not None:
+            datagrams.sendto(answered, who)
