@@ -4,7 +4,7 @@
 # Happens: the crate edid-rs takes a lower byte of zero for "no timing here". A screen of 1280, 2560 or 3840 pixels in a line, which are
 # multiples of 256, is an error, "Expected detailed timing block"; 1366, 1920 and 3440 are read. The maker's three letters come out as
 # control characters that are not theirs either, since their two bytes are taken in the wrong order. The crate edid reads both rightly.
-# Matters for: the prompt that bay0 is to draw on the screen itself (A04 in docs/CONSTITUTION.md), in the resolution that the screen names first.
+# Matters for: the arbiter (A04 in docs/CONSTITUTION.md), which is to draw its prompt on the screen, in the resolution that it names first.
 set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -4,8 +4,8 @@
 # Happens: the crate gpt reads the entries from their place, writes them to sector 2 and says so in its header: what lay there, the boot loader,
 # is overwritten, and the call answers Ok. The crate gptman writes the first copy to its place, the second copy to sector 2 instead of the
 # end of the disk, and has the second header name that. GNU Parted does as gpt does. sfdisk and sgdisk leave all as it was.
-# Matters for: xtask/factory/src/uefi/disk.rs and roomdisk.rs, which have gpt make new tables and never change another's; boards of aarch64,
-# which docs/CONSTITUTION.md (A17) keeps possible, are those with a loader there.
+# Relies on it: xtask/factory/src/roomdisk.rs, which has gpt make a new table and never change one; boards of aarch64, which A17 in
+# docs/CONSTITUTION.md keeps possible, are among those with a loader there.
 set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

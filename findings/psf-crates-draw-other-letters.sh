@@ -4,7 +4,7 @@
 # Happens: the crate psf knows no table and takes the character's number for the glyph's: it draws another letter where there is a glyph of that
 # number, without a word. psf-rs begins to read the table 32 bytes early, in the last glyph: where that has a byte of eight set pixels, each
 # character beyond ASCII is drawn as a later glyph, which is so in 40 of the 221 fonts of this form in Debian. psf2 is right each time.
-# Matters for: the prompt that bay0 is to draw on the screen itself (A04 in docs/CONSTITUTION.md), which needs a font that it reads or carries.
+# Matters for: the arbiter (A04 in docs/CONSTITUTION.md), which is to draw its prompt on the screen and needs a font that it reads or carries.
 set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
