@@ -4,8 +4,7 @@
 # Happens: for aarch64 the crate calls it `fstatat` and does not know `newfstatat`; for riscv64 and x86-64 it does. It also has 20 calls for
 # aarch64 that only machines of 32 bits have, 403 to 423, `clock_gettime64` and the others. A list of allowed calls that is written with the
 # kernel's names, and leaves out what a machine does not have, leaves out what stat() and fstat() of the C libraries there call.
-# Relies on it: xtask/factory/src/seccomp.rs asks this crate for the numbers of the profiles; docs/SYSCALL-JUSTIFICATIONS.md has an asterisk
-# at `newfstatat`, which says that it is not there on aarch64.
+# Relies on it: xtask/factory/src/seccomp.rs, which asks this crate for the numbers of the profiles and gives it that name itself.
 set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

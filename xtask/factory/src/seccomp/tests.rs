@@ -109,6 +109,15 @@ fn c05_every_call_of_every_list_gets_the_answer_that_the_list_says_on_both_proce
 }
 
 #[test]
+fn a17_a_file_can_be_looked_at_on_aarch64() {
+    // `__NR_newfstatat` of asm-generic/unistd.h, by which its C libraries do stat() and fstat().
+    const NEWFSTATAT: i64 = 79;
+    for programs in compiled(&Lists::read().unwrap(), Machine::Aarch64).unwrap() {
+        assert_eq!(answer(&steps(&programs), ARCH[1], NEWFSTATAT, &[]), ALLOW);
+    }
+}
+
+#[test]
 fn c05_a_wider_profile_refuses_nothing_that_a_stricter_one_allows() {
     let values = [
         0,
