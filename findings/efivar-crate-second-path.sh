@@ -4,7 +4,7 @@
 # Happens: it keeps the last partition and the last file that it meets in the entry's list of paths. An entry with a second path, which is how
 # U-Boot names an initrd, is shown as one that starts the initrd, and written back as such. An entry that starts something of the
 # firmware's own is written back without any path, and one with a full path without its way to the disk.
-# Relies on it: bay0/src/slot/entry.rs, which reads the first path alone, compares its bytes, and makes the other slot's entry from them.
+# Relies on it: bay0/src/slot/entry.rs, which knows an entry by the first path alone, and makes ours of the bytes that the specification has.
 set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -26,7 +26,7 @@ use nix::errno::Errno;
 use nix::libc;
 
 use crate::gpt::{self, Guid, Part};
-use survey::{BLOCK, entries, fact, hardware, idle, is_pending, survey};
+use survey::{BLOCK, entries, fact, hardware, idle, is_pending, sector, survey};
 pub use survey::{Content, Disk};
 
 /// Longest that a disk may take to appear: one on USB is there seconds after the kernel.
@@ -126,23 +126,49 @@ fn named_in(vars: &Path) -> Option<Guid> {
     gpt::guid(&String::from_utf16(&units).ok()?)
 }
 
-/// What the partition that was booted is called.
-///
-/// # Errors
-/// It is not found, or found twice.
-pub fn booted_name() -> Result<String, Lost> {
-    let booted = booted().ok_or(Lost::Unnamed)?;
-    started(&survey(&hardware()), booted).map(|(_, part)| part.name.clone())
+/// The disk that was booted.
+#[derive(Debug)]
+pub struct Booted {
+    disks: Vec<Disk>,
+    disk: String,
+    /// The partition that was booted.
+    pub part: Part,
+    /// Bytes of a sector of this disk.
+    pub sector: u64,
 }
 
-/// The partition of this name on the disk that was booted, and its device: a slot.
-///
-/// # Errors
-/// There is no such partition, or more than one.
-pub fn on_booted(name: &str) -> Result<(Part, String), Lost> {
-    let booted = booted().ok_or(Lost::Unnamed)?;
-    let (disk, part) = choose(&survey(&hardware()), Some(booted), name)?;
-    device(&disk, &part).map(|device| (part, device))
+impl Booted {
+    /// # Errors
+    /// It is not found, or found twice.
+    pub fn find() -> Result<Self, Lost> {
+        let booted = booted().ok_or(Lost::Unnamed)?;
+        let disks = survey(&hardware());
+        let (disk, part) = started(&disks, booted)?;
+        let (disk, part) = (disk.to_owned(), part.clone());
+        let sector = sector(&disk);
+        Ok(Self {
+            disks,
+            disk,
+            part,
+            sector,
+        })
+    }
+
+    /// Its only partition of this name.
+    ///
+    /// # Errors
+    /// There is no such partition, or more than one.
+    pub fn part(&self, name: &str) -> Result<Part, Lost> {
+        choose(&self.disks, Some(self.part.guid), name).map(|(_, part)| part)
+    }
+
+    /// The device of one of its partitions.
+    ///
+    /// # Errors
+    /// The kernel has another partition there.
+    pub fn device(&self, part: &Part) -> Result<String, Lost> {
+        device(&self.disk, part)
+    }
 }
 
 /// Waits until a partition of this name has appeared, and all else that may be it; its device, or why there is none, and all disks.

@@ -1,7 +1,7 @@
 //! What disks there are, and what each has: read by a child for each, so that one that hangs holds up nobody.
 
 use std::fs::{self, File};
-use std::io::{self, read_to_string};
+use std::io::read_to_string;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -97,12 +97,16 @@ fn confined(name: &str) -> String {
     confine(Rights::Look).map_or_else(|_| String::new(), |()| table(name))
 }
 
+/// Bytes of a disk's sector.
+pub(super) fn sector(disk: &str) -> u64 {
+    let bytes = fact(&Path::new(BLOCK).join(disk), "queue/logical_block_size");
+    bytes.parse().unwrap_or(512)
+}
+
 /// In the child: a word, then what is damaged, then the partitions.
 pub(super) fn table(name: &str) -> String {
-    let sector = fact(&Path::new(BLOCK).join(name), "queue/logical_block_size");
-    let sector = sector.parse().unwrap_or(512);
-    let read = || -> io::Result<Found> { gpt::read(&File::open(format!("/dev/{name}"))?, sector) };
-    match read() {
+    let read = |disk| gpt::read(&disk, sector(name));
+    match File::open(format!("/dev/{name}")).and_then(read) {
         Err(_) => String::new(),
         Ok(Found::Nothing) => "whole".to_owned(),
         Ok(Found::Broken) => "broken".to_owned(),

@@ -25,6 +25,8 @@ pub struct Health {
     trouble: Vec<String>,
     /// What is not as it should be of a disk, and yet works.
     worn: Vec<String>,
+    /// Why the firmware may not go on from this slot as it should, if so.
+    unsettled: Option<String>,
     /// The disk of /persist.
     disk: Disk,
     /// The last validation's verdict.
@@ -70,6 +72,11 @@ impl Health {
             self.worn.push(text.to_owned());
             log.say(format!("disk: FAIL: {text}"));
         }
+    }
+
+    /// The boot entries are not as they should be: the verdict is to be found again.
+    pub fn unsettle(&mut self, why: String) {
+        (self.unsettled, self.stale) = (Some(why), true);
     }
 
     /// The keeper has opened the disk. `worn`: what is not as it should be of it, or nothing.
@@ -189,8 +196,12 @@ impl Health {
             true => Ok("every step done".to_owned()),
             false => Err(format!("failed: {steps}; next: see why with log")),
         };
+        let boot = match &self.unsettled {
+            Some(why) if boot.is_ok() => Finding::yellow(Component::Boot, why.as_str()),
+            _ => Finding::new(Component::Boot, boot),
+        };
         let [persist, log] = self.stored(probe, keeper);
-        let all = [persist, log, dog, Finding::new(Component::Boot, boot)];
+        let all = [persist, log, dog, boot];
         let vault = keeper
             .is_vault()
             .then(|| match keeper.disk_is(Access::Recovered) {
@@ -278,6 +289,13 @@ mod tests {
         let (mut health, mut keeper) = (Health::default(), Keeping::default());
         let green = "GREEN persist: marker written and read back\nGREEN log: record 7 is durable\nGREEN watchdog: counts\nGREEN boot: every step done\n";
         assert_eq!(report(&health, Probed::Durable(7), &keeper), green);
+        health.unsettle("full; next: z".to_owned());
+        assert!(health.take_stale());
+        let yellow = report(&health, Probed::Durable(7), &keeper);
+        assert!(
+            yellow.ends_with("\nYELLOW boot: full; next: z\n"),
+            "{yellow}"
+        );
         assert!(health.fail("rooms") && !health.fail("rooms") && health.only_rooms_failed());
         let mut log = Log::default();
         for text in ["worn; next: x", "worn; next: x", ""] {

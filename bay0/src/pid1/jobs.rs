@@ -28,8 +28,10 @@ const NO_REPORT: &str = "no report; next: try again, then reboot";
 pub enum Job {
     /// The machine's health.
     Validate,
-    /// The slot that runs, which is well.
+    /// The slot that runs, which is well, and the boot entries.
     Commit,
+    /// The boot entries.
+    Entries,
     /// The slot that does not run.
     Slots,
     /// A new Spine for it.
@@ -42,7 +44,7 @@ impl Job {
     fn limit(self) -> Duration {
         match self {
             Self::Validate => VALIDATION_DEADLINE,
-            Self::Commit => FIRMWARE,
+            Self::Commit | Self::Entries => FIRMWARE,
             Self::Slots | Self::Update | Self::Reseal => DEADLINE,
         }
     }
@@ -50,8 +52,7 @@ impl Job {
     /// What the child may; the validator gives up its rights by itself.
     fn rights(self) -> Option<Rights> {
         match self {
-            Self::Commit => Some(Rights::Firmware),
-            Self::Slots | Self::Update => Some(Rights::Finder),
+            Self::Commit | Self::Entries | Self::Slots | Self::Update => Some(Rights::Finder),
             Self::Reseal => Some(Rights::Reseal),
             Self::Validate => None,
         }
@@ -61,7 +62,7 @@ impl Job {
     pub fn name(self) -> &'static str {
         match self {
             Self::Validate => "validate",
-            Self::Commit | Self::Slots => "slots",
+            Self::Commit | Self::Entries | Self::Slots => "slots",
             Self::Update => "update",
             Self::Reseal => "reseal",
         }
@@ -88,6 +89,9 @@ pub enum Outcome {
     Worked(Job, Answer),
 }
 
+/// That a child is at work, or how its work ended at once.
+pub type Begun = Result<(), Outcome>;
+
 /// All children that are at work; dropping one ends it.
 #[derive(Default)]
 pub struct Jobs(Vec<AtWork>);
@@ -108,12 +112,7 @@ impl Jobs {
     ///
     /// # Errors
     /// It could not be started.
-    pub fn begin(
-        &mut self,
-        job: Job,
-        keep: &[RawFd],
-        work: impl FnOnce() -> String,
-    ) -> Result<(), Outcome> {
+    pub fn begin(&mut self, job: Job, keep: &[RawFd], work: impl FnOnce() -> String) -> Begun {
         let begun = Instant::now();
         let work = || match job.rights().map_or(Ok(()), keep_only) {
             Ok(()) => work(),
@@ -207,7 +206,13 @@ mod tests {
     #[test]
     fn h15_each_job_ends_in_an_outcome_of_its_own_kind_whatever_its_child_sends() {
         let none = || NO_REPORT.to_owned();
-        let jobs = [Job::Commit, Job::Slots, Job::Update, Job::Reseal];
+        let jobs = [
+            Job::Commit,
+            Job::Entries,
+            Job::Slots,
+            Job::Update,
+            Job::Reseal,
+        ];
         for lost in [
             Err(none()),
             Ok("it is well".to_owned()),

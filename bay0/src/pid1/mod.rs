@@ -50,7 +50,7 @@ use bay0_umbilical::{SOCKET, Server};
 use nix::libc;
 
 use self::id::{Door, RoomId};
-use self::jobs::{Job, Jobs, Outcome};
+use self::jobs::{Begun, Job, Jobs, Outcome};
 use self::keeper::{Event, Keeping, Loss, Probed};
 use self::poll::{Poll, Source};
 use self::rooms::{Effect, Rooms};
@@ -520,7 +520,7 @@ impl Bay0 {
     }
 
     /// A child is at work, or could not be started.
-    fn begun(&mut self, begun: Result<(), Outcome>) {
+    fn begun(&mut self, begun: Begun) {
         if let Err(outcome) = begun {
             self.done(outcome);
         }
@@ -548,6 +548,9 @@ impl Bay0 {
                 if job == Job::Commit || job == Job::Update && failed {
                     self.mend();
                 }
+                if let (Job::Commit | Job::Entries, Answer::Failed(why)) = (job, answer) {
+                    self.health.unsettle(why);
+                }
             }
         }
     }
@@ -557,9 +560,8 @@ impl Bay0 {
         #[cfg(feature = "fault")]
         let well = fault::on_trial(self) && well;
         match self.slots.judge(well, self.health.only_rooms_failed()) {
-            Next::Stay => {}
-            Next::Commit(slot) => {
-                let begun = Slots::commit(slot, &mut self.jobs);
+            next @ (Next::Stay | Next::Commit) => {
+                let begun = self.slots.settle(next == Next::Commit, &mut self.jobs);
                 self.begun(begun);
             }
             Next::Retry | Next::Fail => {
@@ -585,9 +587,9 @@ impl Bay0 {
     /// Has an update taken: what a room sends, or what is attached.
     fn update(&mut self, sent: Option<UnixStream>) -> Result<()> {
         let ready = self.is_ready() && self.health.validated_ms().is_some();
-        let slot = self.slots.may_update(&self.jobs, ready)?;
+        self.slots.may_update(&self.jobs, ready)?;
         let floor = self.facts.epoch().unwrap_or(u64::MAX);
-        let begun = self.slots.update(slot, &mut self.jobs, floor, sent);
+        let begun = self.slots.update(&mut self.jobs, floor, sent);
         self.begun(begun);
         Ok(())
     }

@@ -9,18 +9,21 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use bay0_persona::confine::Rights;
-use bay0_persona::disks::{self, APPEARS, VARS};
+use bay0_persona::disks::{APPEARS, VARS};
 use bay0_state::gate::{DONE, NOT};
 
-use super::jobs::{Job, Jobs, Outcome, answer_of_child, by_child};
+use super::jobs::{Begun, Job, Jobs, answer_of_child, by_child};
+use crate::advice::advised;
 use crate::slot::answer::Answer;
-use crate::slot::firmware::{Pair, told};
+use crate::slot::firmware::Pair;
 use crate::slot::install::{install, mend};
-use crate::slot::running::{Next, Running, Slot, Start};
+use crate::slot::running::{Next, Running, Start};
 use crate::slot::starts;
 
 /// Longest that a room may send nothing.
 const SILENCE: Duration = Duration::from_secs(30);
+/// What follows if the firmware does not take boot entries, and what to do then.
+const UNSETTLED: &str = "what starts when this slot fails is not certain; next: remove entries in the firmware's setup, then reboot";
 const BUSY: &str =
     "not now: the boot is dirty, on trial, or at work on the slots; next: see status";
 const UNSLOTTED: &str = "no firmware has started a slot; next: boot a disk that has them";
@@ -58,28 +61,24 @@ impl Slots {
         refused: impl FnOnce() -> Result<Vec<String>>,
     ) -> Result<String> {
         // Another disk that hangs is given up before that.
-        let sent = answer_of_child(Rights::Disks, &[], find, APPEARS, "a disk hangs")?;
+        let sent = answer_of_child(Rights::Finder, &[], find, APPEARS, "a disk hangs")?;
         let unknown = || format!("the child sent {sent:?}; next: report this text");
         let decode = |sent| Running::decode(sent).with_context(unknown);
         self.running = (!sent.is_empty()).then(|| decode(&sent)).transpose()?;
-        let Some(Running {
-            slot,
-            start,
-            is_secure,
-        }) = self.running
-        else {
+        let Some(running) = self.running else {
             ensure!(!is_release, "not started from a slot");
             return Ok("none, no firmware has started one".to_owned());
         };
-        let why = match start {
+        let why = match running.start {
             Start::Trial => ", on trial",
             Start::First => "",
             Start::Endless => ", because the first one came to no end three times",
             Start::Unstartable => ", because the firmware could not start the first one",
+            Start::Found => ", started by no boot entry of its own",
         };
-        ensure!(is_secure || !is_release, "Secure Boot is off");
+        ensure!(running.is_secure || !is_release, "Secure Boot is off");
         self.refused = refused()?;
-        Ok(format!("slot {slot}{why}"))
+        Ok(format!("slot {}{why}", running.slot))
     }
 
     /// The slot that runs, in a word.
@@ -110,58 +109,45 @@ impl Slots {
         next
     }
 
-    /// Has a child make the firmware remember that the slot that runs is well.
+    /// Has a child mend the boot entries, and make the firmware remember that the slot that runs is `well`.
     ///
     /// # Errors
     /// The child could not be started.
-    pub fn commit(slot: Slot, jobs: &mut Jobs) -> Result<(), Outcome> {
-        jobs.begin(Job::Commit, &[], || {
-            let moved = Pair::of(slot).and_then(|pair| pair.commit());
-            let moved =
-                moved.map_err(|error| anyhow!("{error:#}; next: see the firmware's boot entries"));
-            let text = |moved: bool| moved.then(|| format!("slot {slot} is the first from now on"));
-            let done = moved.map(|it| Answer::Done(text(it).unwrap_or_default()));
-            Answer::of(done).encode()
-        })
+    pub fn settle(&self, well: bool, jobs: &mut Jobs) -> Begun {
+        let job = if well { Job::Commit } else { Job::Entries };
+        let settle = || Answer::of(settle(well)).encode();
+        let begin = |_| jobs.begin(job, &[], settle);
+        self.running.map_or(Ok(()), begin)
     }
 
     /// Has a child look after the slot that does not run, unless one is at work on them; `fired`: the watchdog ended the last boot.
     ///
     /// # Errors
     /// The child could not be started.
-    pub fn mend(&self, jobs: &mut Jobs, fired: bool) -> Result<(), Outcome> {
-        match self.running {
-            Some(Running { slot, .. }) if !is_busy(jobs) => jobs.begin(Job::Slots, &[], || {
-                Answer::of(mend(slot, &self.refused, fired)).encode()
-            }),
-            _ => Ok(()),
-        }
+    pub fn mend(&self, jobs: &mut Jobs, fired: bool) -> Begun {
+        let mend = || Answer::of(mend(&self.refused, fired)).encode();
+        let idle = self.running.filter(|_| !is_busy(jobs));
+        idle.map_or(Ok(()), |_| jobs.begin(Job::Slots, &[], mend))
     }
 
-    /// The slot that may be updated from; `ready`: the machine is.
+    /// Whether an update may be taken; `ready`: the machine is.
     ///
     /// # Errors
     /// Why not now.
-    pub fn may_update(&self, jobs: &Jobs, ready: bool) -> Result<Slot> {
-        let running = self.running.context(UNSLOTTED)?;
+    pub fn may_update(&self, jobs: &Jobs, ready: bool) -> Result<()> {
+        self.running.context(UNSLOTTED)?;
         ensure!(ready && !self.on_trial() && !is_busy(jobs), BUSY);
-        Ok(running.slot)
+        Ok(())
     }
 
     /// Has a child take an update that is no older than `floor`: what a room sends, or what is attached.
     ///
     /// # Errors
     /// The child could not be started.
-    pub fn update(
-        &self,
-        slot: Slot,
-        jobs: &mut Jobs,
-        floor: u64,
-        sent: Option<UnixStream>,
-    ) -> Result<(), Outcome> {
+    pub fn update(&self, jobs: &mut Jobs, floor: u64, sent: Option<UnixStream>) -> Begun {
         let keep: Vec<_> = sent.iter().map(AsRawFd::as_raw_fd).collect();
         jobs.begin(Job::Update, &keep, || {
-            let answer = Answer::of(install(slot, floor, &self.refused, sent.as_ref()));
+            let answer = Answer::of(install(floor, &self.refused, sent.as_ref()));
             let done = matches!(answer, Answer::Done(_));
             let tag = if done { DONE } else { NOT };
             let line = [&[tag], answer.rendered().as_bytes(), b"\n"].concat();
@@ -190,20 +176,33 @@ impl Slots {
 }
 
 fn is_busy(jobs: &Jobs) -> bool {
-    let work = [Job::Commit, Job::Slots, Job::Update];
+    let work = [Job::Commit, Job::Entries, Job::Slots, Job::Update];
     work.into_iter().any(|job| jobs.is_at(job))
 }
 
 /// In a child: the slot that runs, or nothing.
 fn find() -> Result<String, String> {
-    let name = || disks::booted_name().map_err(told);
-    let found = Pair::find(name).map_err(|error| format!("{error:#}"))?;
-    Ok(found.map_or_else(String::new, |it| it.running().encode()))
+    let found = Pair::find().and_then(|it| it.map(|it| it.running()).transpose());
+    let found = found.map_err(|error| format!("{error:#}"))?;
+    Ok(found.map_or_else(String::new, |it| it.encode()))
+}
+
+/// In a child: mends the boot entries.
+fn settle(well: bool) -> Result<Answer> {
+    let pair = Pair::find()?.context("no slot was booted")?;
+    let done = pair.settle(well).map(Answer::Done);
+    done.map_err(|error| {
+        anyhow!(
+            "{}",
+            advised(&format!("{error:#}"), &format!("; {UNSETTLED}"))
+        )
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slot::running::Slot;
 
     fn on_trial() -> Slots {
         let (slot, start) = (Slot::B, Start::Trial);
@@ -232,7 +231,7 @@ mod tests {
         assert!(slots.on_trial());
         assert_eq!(slots.answered(Job::Commit, &mut done), None);
         assert!(!slots.on_trial());
-        assert_eq!(busy(&slots), Ok(Slot::B));
+        assert_eq!(busy(&slots), Ok(()));
         let none = Slots::default().may_update(&jobs, true).unwrap_err();
         assert_eq!(
             (none.to_string().as_str(), Slots::default().here()),

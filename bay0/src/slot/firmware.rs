@@ -9,99 +9,88 @@
 //! | none | the first in `BootOrder` | all is well | |
 //! | none | another | the firmware could not start the first one | it goes on and, once GREEN, is first |
 //! | none | another, and starts without an end | the first one came to no end, three times | it goes on and stays where it is |
+//! | none | either, by no entry of ours | the firmware has found it by itself | it goes on, and the order of the slots stays |
 //! | this slot | this slot, wherever it is in `BootOrder` | a new Spine's first boot | GREEN: first from now on. Anything else: a reboot |
 //! | the other slot, and it has failed | this slot | | refused from now on (H17), and made a copy of this one (T06) |
 //! | the other slot, and nothing proves that | this slot | it never started, or the power was cut | tried again, up to three times, then refused |
 //! | none | this slot, and the other is in no order | nobody has begun its trial | it is tried, or put behind this one if it is older |
 //!
-//! The entries of the other slot are known by their device path: however many there are and whatever they are called, all of them leave the
-//! order, and the first is what `BootNext` names. The slot that runs is known by the partition that the stub has named.
+//! Entries are known by their device path ([`crate::slot::entries`], which also says how they are mended): however many there are and whatever
+//! they are called, all those of the other slot leave the order, and the first is what `BootNext` names. The slot that runs is known by the
+//! partition that the stub has named.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow};
-use bay0_persona::disks::{self, Lost, VARS};
-use bay0_persona::gpt::{Guid, Part};
+use anyhow::{Context, Error, Result, anyhow};
+use bay0_persona::confine::{Rights, confine};
+use bay0_persona::disks::{Booted, Lost, VARS, booted};
+use bay0_persona::gpt::Guid;
 
-use crate::slot::entry;
+use crate::slot::entries::{State, Wish, Write, plan};
+use crate::slot::entry::{Place, Program};
 use crate::slot::running::{Running, Slot, Start};
 use crate::slot::starts::{
     GUID, MOST, NEXT, ORDER, Starts, Trial, change, finish, numbers, put, remove_next,
 };
 
-/// How an entry that starts a slot is called, before the slot's letter.
-const ENTRY: &str = "Spine ";
-
-/// Both slots of a machine that the firmware has started from one of them.
+/// The slots of the disk that the firmware has started.
 #[derive(Clone, Debug)]
 pub struct Pair {
     vars: PathBuf,
-    current: u16,
-    /// The partition that runs, and the other one once [`Pair::enter`] has found it.
-    ours: Guid,
-    other: Guid,
-    /// The entries that start the other slot, once [`Pair::enter`] has looked for them.
-    others: Vec<u16>,
     /// The slot that runs.
     pub here: Slot,
+    slots: Vec<(Slot, Place)>,
 }
 
 impl Pair {
-    /// Finds out which slot runs; none if no firmware has started one. `name` finds what the partition is called.
+    /// Finds out which slot runs; none if no firmware has started one. Then gives up the rights that took, before it reads a variable.
     ///
     /// # Errors
-    /// That of `name`.
-    pub fn find(name: impl FnOnce() -> Result<String>) -> Result<Option<Pair>> {
-        let found = disks::booted().map(|ours| Pair::read(VARS.into(), ours, name));
-        found.unwrap_or(Ok(None))
+    /// The disk cannot be told for certain.
+    pub fn find() -> Result<Option<Pair>> {
+        let found = booted().map(|_| Booted::find().map_err(told)).transpose()?;
+        confine(Rights::Firmware).map_err(|error| anyhow!("confine the child: {error}"))?;
+        Ok(found.and_then(|disk| Pair::of(&disk)))
     }
 
-    /// The slot that is known to run, and the other one.
-    ///
-    /// # Errors
-    /// The firmware does not say any more what it has started.
-    pub fn of(here: Slot) -> Result<Pair> {
-        let found = Pair::find(|| Ok(here.partition()))?;
-        found.context("no firmware has started a slot")
-    }
-
-    fn read(
-        vars: PathBuf,
-        ours: Guid,
-        name: impl FnOnce() -> Result<String>,
-    ) -> Result<Option<Pair>> {
-        let current = numbers(&vars, "BootCurrent").first().copied();
-        let starts = |it: &u16| entry::partition(&option(&vars, *it)) == Some(ours);
-        let Some(current) = current.filter(starts) else {
-            return Ok(None);
-        };
-        let name = name()?;
+    /// The slots of this disk; none if what was booted is no slot.
+    pub fn of(disk: &Booted) -> Option<Pair> {
         let mut both = Slot::BOTH.into_iter();
-        Ok(both.find(|it| it.partition() == name).map(|here| Pair {
-            vars,
-            current,
-            ours,
-            other: Guid::default(),
-            others: Vec::new(),
-            here,
-        }))
+        let here = both.find(|it| it.partition() == disk.part.name)?;
+        let other = disk.part(&here.other().partition()).ok();
+        let parts = [(here, Some(disk.part.clone())), (here.other(), other)];
+        let mut slots: Vec<_> = parts
+            .into_iter()
+            .filter_map(|(slot, part)| Some((slot, Place::of(&part?, disk.sector))))
+            .collect();
+        slots.sort_by_key(|(slot, _)| *slot as u8);
+        let vars = VARS.into();
+        Some(Pair { vars, here, slots })
     }
 
     /// The slot that runs, and how it was started.
-    pub fn running(&self) -> Running {
+    ///
+    /// # Errors
+    /// The firmware's variables cannot be read.
+    pub fn running(&self) -> Result<Running> {
         let secure = fs::read(self.vars.join(format!("SecureBoot{GUID}")));
-        Running {
+        Ok(Running {
             slot: self.here,
-            start: self.start(),
+            start: self.way(&self.state()?),
             is_secure: secure.is_ok_and(|value| value.ends_with(&[1])),
-        }
+        })
     }
 
-    fn start(&self) -> Start {
-        match self.order().first() {
-            _ if self.trial_of(self.ours).is_some() => Start::Trial,
-            Some(first) if *first == self.current => Start::First,
+    fn way(&self, state: &State) -> Start {
+        let own = self.entries(state, self.here);
+        let current = numbers(&self.vars, "BootCurrent");
+        match state.first(&self.slots) {
+            _ if self.trial_of(self.here).is_some() => Start::Trial,
+            _ if !own.iter().any(|it| current.first() == Some(it)) => Start::Found,
+            Some(first) if first == self.here => Start::First,
             _ if self.starts().unfinished > MOST => Start::Endless,
             _ => Start::Unstartable,
         }
@@ -109,35 +98,68 @@ impl Pair {
 
     /// What is known of the other slot's trial.
     pub fn trial(&self) -> Option<Trial> {
-        self.trial_of(self.other)
+        self.trial_of(self.here.other())
     }
 
-    /// Whether the firmware may start the other slot by itself.
-    pub fn spare(&self) -> bool {
-        self.others.iter().any(|it| self.order().contains(it))
-    }
-
-    /// Whether it is to try the other slot at the next boot.
-    pub fn is_next(&self) -> bool {
-        let next = numbers(&self.vars, NEXT);
-        self.others.iter().any(|it| next.contains(it))
-    }
-
-    /// The slot that runs is well: a trial is over, and it is made the first, but not if it only stands in for the first. True if it was
-    /// not the first before.
+    /// Whether the firmware is to start the other slot: at the next boot, or, if that is on trial for no boot, by itself.
     ///
     /// # Errors
-    /// The firmware did not take it.
-    pub fn commit(&self) -> Result<bool> {
-        // Not at every boot: the firmware's memory wears.
-        let is_first = self.order().first() == Some(&self.current);
-        let behind = !is_first && self.start() != Start::Endless;
-        if behind {
-            let order = [vec![self.current], self.order_without(&[self.current])];
-            self.set(ORDER, &order.concat())?;
+    /// The firmware's variables cannot be read.
+    pub fn is_due(&self) -> Result<bool> {
+        let state = self.state()?;
+        let mut others = self.entries(&state, self.here.other()).into_iter();
+        let spare = self.trial().is_none();
+        Ok(others.any(|it| state.next == Some(it) || spare && state.order.contains(&it)))
+    }
+
+    /// Mends the boot entries. A slot that runs and is `well`: its trial is over, and it is made the first, but not if it only stands in for
+    /// the first. What was written, and how often; nothing where all was as it should be.
+    ///
+    /// # Errors
+    /// The firmware did not take it. Where it has no room for an entry, the order is put right all the same.
+    pub fn settle(&self, well: bool) -> Result<String> {
+        let before = self.state()?;
+        let leads = well && self.way(&before).committed() == Start::First;
+        let wish = |makes| Wish {
+            slots: &self.slots,
+            here: self.here,
+            leads,
+            makes,
+        };
+        let writes = plan(&before, &wish(true));
+        let made = self.carry_out(&writes);
+        if made.is_err() {
+            self.carry_out(&plan(&self.state()?, &wish(false)))?;
         }
-        finish(&self.vars)?;
-        self.drop_trial(self.ours).map(|()| behind)
+        if well {
+            finish(&self.vars)?;
+            self.drop_trial(self.here)?;
+        }
+        made?;
+        let first = before.first(&self.slots);
+        let moved = leads && first.is_some_and(|it| it != self.here);
+        Ok(text(&writes, moved.then_some(self.here)))
+    }
+
+    fn carry_out(&self, writes: &[Write]) -> Result<()> {
+        // Not at every boot: the firmware's memory wears.
+        writes.iter().try_for_each(|write| match write {
+            Write::Order(order) => self.set(ORDER, order),
+            Write::Entry(number, _, option) => self.keep(&format!("Boot{number:04X}"), option),
+            Write::Remove(number) => {
+                let path = self.vars.join(format!("Boot{number:04X}{GUID}"));
+                fs::remove_file(path).with_context(|| format!("remove Boot{number:04X}"))
+            }
+        })
+    }
+
+    /// Whether both slots have boot entries.
+    ///
+    /// # Errors
+    /// One has none: the firmware has taken none, which was said.
+    pub fn is_entered(&self) -> Result<()> {
+        self.chosen(self.here)?;
+        self.chosen(self.here.other()).map(drop)
     }
 
     /// Keeps the firmware from starting the other slot, by itself or because an update before this one has said so.
@@ -146,9 +168,10 @@ impl Pair {
     /// The firmware did not take it.
     pub fn exclude(&self) -> Result<()> {
         remove_next(&self.vars)?;
-        self.drop_trial(self.other)?;
-        let order = self.order_without(&self.others);
-        self.set(ORDER, &order)
+        self.drop_trial(self.here.other())?;
+        let state = self.state()?;
+        let others = self.entries(&state, self.here.other());
+        self.set(ORDER, &without(state.order, &others))
     }
 
     /// Has the firmware start the other slot after this one again.
@@ -156,8 +179,8 @@ impl Pair {
     /// # Errors
     /// The firmware did not take it.
     pub fn readmit(&self) -> Result<()> {
-        let both = [self.current, self.number()?];
-        let order = [both.to_vec(), self.order_without(&both)];
+        let both = [self.chosen(self.here)?, self.chosen(self.here.other())?];
+        let order = [both.to_vec(), without(self.state()?.order, &both)];
         self.set(ORDER, &order.concat())
     }
 
@@ -166,9 +189,11 @@ impl Pair {
     /// # Errors
     /// The firmware did not take it.
     pub fn try_once(&self) -> Result<()> {
-        let number = self.number()?;
+        let other = self.here.other();
+        let number = self.chosen(other)?;
         let mut trial = self.trial().unwrap_or_default();
-        (trial.part, trial.armed) = (self.other, trial.armed.saturating_add(1));
+        trial.part = self.guid(other).unwrap_or_default();
+        trial.armed = trial.armed.saturating_add(1);
         let armed = Starts {
             unfinished: 0,
             trial: Some(trial),
@@ -181,86 +206,113 @@ impl Pair {
         Starts::read(&self.vars).unwrap_or_default()
     }
 
-    fn trial_of(&self, part: Guid) -> Option<Trial> {
-        self.starts().trial.filter(|it| it.part == part)
+    fn trial_of(&self, slot: Slot) -> Option<Trial> {
+        let part = self.guid(slot);
+        self.starts().trial.filter(|it| Some(it.part) == part)
     }
 
-    fn drop_trial(&self, part: Guid) -> Result<()> {
+    fn drop_trial(&self, slot: Slot) -> Result<()> {
+        let part = self.guid(slot);
         change(&self.vars, |starts| {
-            starts.trial.take_if(|it| it.part == part);
+            starts.trial.take_if(|it| Some(it.part) == part);
         })
     }
 
-    fn order(&self) -> Vec<u16> {
-        numbers(&self.vars, ORDER)
+    fn place(&self, slot: Slot) -> Option<&Place> {
+        let mut slots = self.slots.iter();
+        slots.find(|it| it.0 == slot).map(|it| &it.1)
     }
 
-    fn order_without(&self, entries: &[u16]) -> Vec<u16> {
-        let mut order = self.order();
-        order.retain(|it| !entries.contains(it));
-        order
+    fn guid(&self, slot: Slot) -> Option<Guid> {
+        self.place(slot)?.guid()
     }
 
-    /// The entry of the other slot.
-    fn number(&self) -> Result<u16> {
-        let first = self.others.first().copied();
-        first.with_context(|| format!("no boot entry starts slot {}", self.here.other()))
+    /// The entries that start a slot.
+    fn entries(&self, state: &State, slot: Slot) -> Vec<u16> {
+        let starting = |place| state.starting(place, Program::Spine);
+        self.place(slot).map(starting).unwrap_or_default()
     }
 
-    /// Finds the entries that start the other slot by their device path, whatever they are called (U05); makes one if there is none,
-    /// which is answered with true.
-    ///
-    /// # Errors
-    /// The firmware does not let it.
-    pub fn enter(&mut self, ours: &Part, other: &Part) -> Result<bool> {
-        let own = option(&self.vars, self.current);
-        let label = format!("{ENTRY}{}", self.here.other());
-        let made = entry::other(&own, ours, other, &label);
-        let made = made.context("the boot entry of this slot has no partition and file")?;
-        let wanted = entry::path(&made);
-        self.other = other.guid;
-        let all = self.entries()?;
-        let is = |it: &&u16| entry::path(&option(&self.vars, **it)) == wanted;
-        self.others = all.iter().filter(is).copied().collect();
-        if !self.others.is_empty() {
-            return Ok(false);
+    /// The entry of a slot.
+    fn chosen(&self, slot: Slot) -> Result<u16> {
+        let first = self.entries(&self.state()?, slot).first().copied();
+        first.with_context(|| {
+            format!("no boot entry starts slot {slot}; next: reboot, then see log")
+        })
+    }
+
+    /// What the firmware has. What cannot be read is not taken for lost.
+    fn state(&self) -> Result<State> {
+        let numbers = |name| {
+            let value = self.value(name)?.unwrap_or_default();
+            let pairs = value.as_chunks().0.iter();
+            Ok::<_, Error>(pairs.map(|it| u16::from_le_bytes(*it)).collect::<Vec<_>>())
+        };
+        let (order, next) = (numbers(ORDER)?, numbers(NEXT)?.first().copied());
+        let mut entries = BTreeMap::new();
+        for name in fs::read_dir(&self.vars).context("read the firmware's variables")? {
+            let name = name?.file_name().into_string().unwrap_or_default();
+            let digits = name
+                .strip_prefix("Boot")
+                .and_then(|it| it.strip_suffix(GUID));
+            let number = u16::from_str_radix(digits.unwrap_or_default(), 16).unwrap_or_default();
+            let short = format!("Boot{number:04X}");
+            if digits.is_some_and(|it| short.ends_with(it) && it.len() == 4) {
+                entries.extend(self.value(&short)?.map(|option| (number, option)));
+            }
         }
-        let free = (1..=u16::MAX).find(|it| !all.contains(it));
-        let free = free.context("the firmware has no number for a boot entry")?;
-        put(&self.vars, &format!("Boot{free:04X}{GUID}"), &made)?;
-        self.others = vec![free];
-        Ok(true)
+        Ok(State {
+            order,
+            next,
+            entries,
+        })
     }
 
-    /// The numbers of all entries.
-    fn entries(&self) -> Result<Vec<u16>> {
-        let names = fs::read_dir(&self.vars)?.flatten();
-        let mut numbers: Vec<_> = names
-            .filter_map(|name| {
-                let name = name.file_name().into_string().ok()?;
-                let digits = name.strip_prefix("Boot")?.strip_suffix(GUID)?;
-                let number = u16::from_str_radix(digits, 16);
-                number.ok().filter(|_| digits.len() == 4)
-            })
-            .collect();
-        numbers.sort_unstable();
-        Ok(numbers)
+    /// What a variable holds behind its attributes. One that could not be written is there without a byte.
+    fn value(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let read = fs::read(self.vars.join(format!("{name}{GUID}")));
+        if read
+            .as_ref()
+            .is_err_and(|it| it.kind() == ErrorKind::NotFound)
+        {
+            return Ok(None);
+        }
+        let bytes = read.with_context(|| format!("read {name}"))?;
+        Ok(bytes.get(4..).map(<[u8]>::to_vec))
     }
 
     /// Writes numbers to a variable.
     fn set(&self, name: &str, values: &[u16]) -> Result<()> {
         let bytes: Vec<_> = values.iter().flat_map(|it| it.to_le_bytes()).collect();
-        put(&self.vars, &format!("{name}{GUID}"), &bytes)?;
+        self.keep(name, &bytes)
+    }
+
+    fn keep(&self, name: &str, value: &[u8]) -> Result<()> {
+        put(&self.vars, &format!("{name}{GUID}"), value)?;
         #[cfg(feature = "fault")]
         crate::fault::step();
         Ok(())
     }
 }
 
-/// An entry without the variable's attributes.
-fn option(vars: &Path, number: u16) -> Vec<u8> {
-    let bytes = fs::read(vars.join(format!("Boot{number:04X}{GUID}"))).unwrap_or_default();
-    bytes.get(4..).unwrap_or_default().to_vec()
+fn without(mut order: Vec<u16>, entries: &[u16]) -> Vec<u16> {
+    order.retain(|it| !entries.contains(it));
+    order
+}
+
+/// What was written, for people; `first`: the slot that was not.
+fn text(writes: &[Write], first: Option<Slot>) -> String {
+    let first = first.map(|slot| format!("slot {slot} is the first from now on"));
+    let written: Vec<_> = writes.iter().map(Write::to_string).collect();
+    let (all, count) = (written.join(", "), writes.len());
+    match first {
+        Some(first) if count < 2 => first,
+        _ if count == 0 => String::new(),
+        first => {
+            let first = first.map(|it| format!("; {it}")).unwrap_or_default();
+            format!("boot entries: {all}; writes: {count}{first}")
+        }
+    }
 }
 
 /// Why a partition is not used.

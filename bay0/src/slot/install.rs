@@ -21,8 +21,7 @@ use std::ptr;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use bay0_persona::confine::{Rights, confine};
-use bay0_persona::disks;
-use bay0_persona::gpt::Part;
+use bay0_persona::disks::{self, Booted};
 use bay0_state::{hex, sha256};
 use nix::errno::Errno;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
@@ -43,27 +42,39 @@ const HASHED_MIB: usize = 39;
 const HEAD_AT: u64 = 40 * MIB as u64 - HEAD as u64;
 const UNSIGNED: &str = "its signature is not that of this Spine's maker; next: get another";
 
-/// A partition, open.
-type Open = (Part, File);
+/// The slots, the one that runs and the other one, open; and an update that is attached.
+struct Opened {
+    slots: Pair,
+    good: File,
+    other: File,
+    source: Option<File>,
+}
 
 /// Finds and opens both slots, on the disk that was booted and on no other, and an update that is attached if it is `wanted`; then gives
 /// up the rights that took. The slot that runs is open for reading alone. Nothing of their content has been read by then.
 ///
 /// # Errors
 /// One of them cannot be told for certain, or opened.
-fn find(here: Slot, wanted: bool) -> Result<([Open; 2], Option<File>)> {
+fn find(wanted: bool) -> Result<Opened> {
+    let disk = Booted::find().map_err(told)?;
+    let slots = Pair::of(&disk).context("what was booted is no slot")?;
     let open = |slot: Slot| {
-        let (part, path) = disks::on_booted(&slot.partition()).map_err(told)?;
-        let device = File::options().read(true).write(slot != here).open(&path);
-        device
-            .map(|device| (part, device))
-            .with_context(|| format!("open {path}"))
+        let part = disk.part(&slot.partition());
+        let path = part.and_then(|it| disk.device(&it)).map_err(told)?;
+        let writes = slot != slots.here;
+        let device = File::options().read(true).write(writes).open(&path);
+        device.with_context(|| format!("open {path}"))
     };
-    let both = [open(here)?, open(here.other())?];
+    let (good, other) = (open(slots.here)?, open(slots.here.other())?);
     let source = || File::open(disks::only("update").map_err(told)?).context("open it");
     let source = wanted.then(source).transpose()?;
     confine(Rights::Slots).map_err(|error| anyhow!("confine the child: {error}"))?;
-    Ok((both, source))
+    Ok(Opened {
+        slots,
+        good,
+        other,
+        source,
+    })
 }
 
 /// Writes an update into the other slot and has the firmware try it once. What was done. What is attached is read twice, so that all of
@@ -71,15 +82,14 @@ fn find(here: Slot, wanted: bool) -> Result<([Open; 2], Option<File>)> {
 ///
 /// # Errors
 /// Why it was not taken.
-pub fn install(
-    here: Slot,
-    floor: u64,
-    refused: &[String],
-    sent: Option<&UnixStream>,
-) -> Result<Answer> {
-    let mut slots = Pair::of(here)?;
-    let ([(ours, mut good), (other, mut slot)], source) = find(here, sent.is_none())?;
-    slots.enter(&ours, &other)?;
+pub fn install(floor: u64, refused: &[String], sent: Option<&UnixStream>) -> Result<Answer> {
+    let Opened {
+        slots,
+        mut good,
+        other: mut slot,
+        source,
+    } = find(sent.is_none())?;
+    slots.is_entered()?;
     let runs = head_of(&mut good).context("read this slot's head")?;
     let runs = field(&runs, "hash ").unwrap_or_default();
     let Some(mut source) = source else {
@@ -133,15 +143,21 @@ fn put(slots: &Pair, slot: &mut File, from: impl Read, hash: &str, head: &[u8]) 
 ///
 /// # Errors
 /// What could not be read or written.
-pub fn mend(slot: Slot, refused: &[String], fired: bool) -> Result<Answer> {
-    let mut slots = Pair::of(slot)?;
-    let ([(ours, mut good), (part, mut other)], _) = find(slot, false)?;
-    let made = slots.enter(&ours, &part)?;
-    let (there, trial) = (slot.other(), slots.trial());
+pub fn mend(refused: &[String], fired: bool) -> Result<Answer> {
+    let Opened {
+        slots,
+        mut good,
+        mut other,
+        ..
+    } = find(false)?;
+    if slots.is_entered().is_err() {
+        return Ok(Answer::Done(String::new()));
+    }
+    let (there, trial) = (slots.here.other(), slots.trial());
     let (head, other_head) = (head_of(&mut good)?, head_of(&mut other)?);
     let [here, hash] = [&head, &other_head].map(|it| field(it, "hash ").unwrap_or_default());
     let whole = fingerprint(&mut other)? == hash;
-    if whole && (slots.is_next() || trial.is_none() && slots.spare()) {
+    if whole && slots.is_due()? {
         return Ok(Answer::Done(format!("slot {there} is whole: {hash}")));
     }
     if whole && refused.iter().all(|it| it != hash) {
@@ -150,18 +166,14 @@ pub fn mend(slot: Slot, refused: &[String], fired: bool) -> Result<Answer> {
             return Ok(Answer::Refused { hash, why });
         }
         let older = hash == here || version(&other_head) < version(&head);
-        let why = if made {
-            "has a boot entry again"
-        } else {
-            "is not proven"
-        };
         if trial.is_none() && older {
             slots.readmit()?;
-            let text = format!("slot {there} is whole, and {why}: {hash}");
+            let text = format!("slot {there} is whole, and second from now on: {hash}");
             return Ok(Answer::Done(text));
         }
         slots.try_once()?;
-        let text = format!("slot {there} {why}: {hash} is tried at the next boot; next: reboot");
+        let text =
+            format!("slot {there} is not proven: {hash} is tried at the next boot; next: reboot");
         return Ok(Answer::Done(text));
     }
     let sound = fingerprint(&mut good)? == here;

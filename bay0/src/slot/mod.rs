@@ -3,6 +3,7 @@
 //! [`install`] is a process of its own: it reads disks, which PID 1 does not.
 
 pub mod answer;
+pub mod entries;
 pub mod entry;
 pub mod firmware;
 pub mod install;

@@ -5,10 +5,11 @@
 //! | as the first in the order | GREEN | the firmware remembers that this boot is well | first |
 //! | the firmware could not start the first one | GREEN | the same, and this slot becomes the first | first |
 //! | the first one came to no end | GREEN | the firmware remembers that this boot is well | stays where it is |
+//! | by something that is no boot entry of ours | GREEN | the same | stays where it is, or first if no slot was in the order |
 //! | on trial | GREEN | the trial is over, and this slot becomes the first | first |
 //! | on trial | not, because of the images of rooms alone | a reboot; the slot may be tried again | |
 //! | on trial | not | a reboot; the firmware remembers that the trial has failed | |
-//! | in any other way | not | nothing | |
+//! | in any other way | not | nothing but that boot entries are mended | |
 
 use std::fmt;
 
@@ -58,29 +59,34 @@ pub enum Start {
     Unstartable = b'u',
     /// The first one was started too often without an end.
     Endless = b'e',
+    /// By no boot entry of ours: the firmware has found it by itself.
+    Found = b'n',
 }
 
 /// What follows from the first validation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// The firmware remembers that this slot is well.
-    Commit(Slot),
+    Commit,
     /// The firmware remembers that the trial has failed, and the machine reboots.
     Fail,
     /// The machine reboots, and the trial may be repeated.
     Retry,
-    /// Nothing.
+    /// Boot entries are mended, and nothing else.
     Stay,
 }
 
 impl Start {
     /// Every way.
-    pub const ALL: [Self; 4] = [Self::First, Self::Trial, Self::Unstartable, Self::Endless];
+    pub const ALL: [Self; 5] = {
+        use Start::{Endless, First, Found, Trial, Unstartable};
+        [First, Trial, Unstartable, Endless, Found]
+    };
 
     /// What it is once the firmware remembers that the slot is well.
     pub fn committed(self) -> Self {
         match self {
-            Self::Endless => Self::Endless,
+            Self::Endless | Self::Found => self,
             _ => Self::First,
         }
     }
@@ -101,7 +107,7 @@ impl Running {
     /// What follows from a validation; `only_rooms_failed`: all that is not well is the images of rooms.
     pub fn judge(self, well: bool, only_rooms_failed: bool) -> Next {
         match self.start {
-            _ if well => Next::Commit(self.slot),
+            _ if well => Next::Commit,
             Start::Trial if only_rooms_failed => Next::Retry,
             Start::Trial => Next::Fail,
             _ => Next::Stay,
@@ -135,12 +141,13 @@ mod tests {
     #[test]
     fn c11_each_way_to_be_started_has_its_cell_for_each_verdict() {
         use Next::{Commit, Fail, Retry, Stay};
-        use Start::{Endless, First, Trial, Unstartable};
+        use Start::{Endless, First, Found, Trial, Unstartable};
         for (start, unwell, without_rooms, committed) in [
             (First, Stay, Stay, First),
             (Trial, Fail, Retry, First),
             (Unstartable, Stay, Stay, First),
             (Endless, Stay, Stay, Endless),
+            (Found, Stay, Stay, Found),
         ] {
             let (slot, is_secure) = (Slot::B, true);
             let running = Running {
@@ -149,7 +156,7 @@ mod tests {
                 is_secure,
             };
             for only_rooms_failed in [true, false] {
-                assert_eq!(running.judge(true, only_rooms_failed), Commit(slot));
+                assert_eq!(running.judge(true, only_rooms_failed), Commit);
             }
             assert_eq!(running.judge(false, false), unwell);
             assert_eq!(running.judge(false, true), without_rooms);
