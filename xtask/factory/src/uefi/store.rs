@@ -27,6 +27,8 @@ const OWNER: Uuid = uuid!("5350494e-4500-4b45-9953-616c70696e65");
 /// Where a firmware volume says how long its header is.
 const HEADER_LENGTH: usize = 48;
 const STORE_HEADER: usize = 28;
+/// Where the store says how long it is.
+const STORE_SIZE: usize = 16;
 /// What a record begins with, and the state of one that is whole.
 const RECORD: u16 = 0x55aa;
 const WHOLE: u8 = 0x3f;
@@ -52,17 +54,14 @@ pub struct Variable {
 
 /// A copy of `empty`, which must be a store without variables, that has these.
 pub fn write(empty: &[u8], variables: &[Variable]) -> Result<Vec<u8>> {
-    let length = empty.get(HEADER_LENGTH..HEADER_LENGTH + 2);
-    let length: [u8; 2] = length.context("it is cut off")?.try_into()?;
-    let begin = usize::from(u16::from_le_bytes(length));
+    let begin = begin(empty)?;
     let header = empty.get(begin..begin + STORE_HEADER);
     let header = header.context("it is cut off")?;
     ensure!(
         header.starts_with(&STORE.to_bytes_le()),
         "it is no store of authenticated variables"
     );
-    let size = u32::from_le_bytes(header[16..20].try_into()?) as usize;
-    let free = begin + STORE_HEADER..begin + size;
+    let free = begin + STORE_HEADER..begin + size(empty, begin + STORE_SIZE);
     let mut store = empty.to_vec();
     let place = store.get_mut(free).context("it is cut off")?;
     ensure!(
@@ -77,36 +76,70 @@ pub fn write(empty: &[u8], variables: &[Variable]) -> Result<Vec<u8>> {
     Ok(store)
 }
 
+/// The value of a variable in a store that a machine has used.
+pub fn value<'a>(store: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let at = find(store, name)?;
+    let data = at + RECORD_HEADER + size(store, at + NAME_LENGTH);
+    store.get(data..data + size(store, at + NAME_LENGTH + 4))
+}
+
 /// Takes a variable out of a store that a machine has used, as firmware does: its record stays and is marked.
 pub fn forget(store: &mut [u8], name: &str) -> Result<()> {
-    let text = wide(name);
-    let found = |at: &usize| {
-        let record = &store[at - RECORD_HEADER..];
-        record.starts_with(&RECORD.to_le_bytes()) && record[2] == WHOLE
-    };
-    let places = store.windows(text.len()).enumerate();
-    let mut places = places.filter_map(|(at, bytes)| (bytes == text).then_some(at));
-    let at = places.find(|at| *at >= RECORD_HEADER && found(at));
-    let at = at.with_context(|| format!("there is no variable {name}"))?;
-    store[at - RECORD_HEADER + 2] &= DELETED;
+    let at = find(store, name).with_context(|| format!("there is no variable {name}"))?;
+    store[at + 2] &= DELETED;
     Ok(())
 }
 
-/// Puts a variable into a store that a machine has used, in the place of the one of its name.
-pub fn replace(store: &mut [u8], variable: &Variable) -> Result<()> {
-    forget(store, &variable.name)?;
+/// Puts a variable into a store that a machine has used, in the place of the one of its name, if there is one.
+pub fn put(store: &mut [u8], variable: &Variable) -> Result<()> {
+    let _ = forget(store, &variable.name);
+    let at = end(store)?;
+    let record = record(variable);
+    let place = store.get_mut(at..at + record.len());
+    place
+        .context("the variable does not fit")?
+        .copy_from_slice(&record);
+    Ok(())
+}
+
+/// Bytes of a store that no record has.
+pub fn free(store: &[u8]) -> Result<usize> {
+    let begin = begin(store)?;
+    Ok(begin + size(store, begin + STORE_SIZE) - end(store)?)
+}
+
+/// Where the store begins, behind the volume's header.
+fn begin(store: &[u8]) -> Result<usize> {
     let length = store.get(HEADER_LENGTH..HEADER_LENGTH + 2);
     let length: [u8; 2] = length.context("it is cut off")?.try_into()?;
-    let mut at = usize::from(u16::from_le_bytes(length)) + STORE_HEADER;
-    let size =
-        |at: usize| u32::from_le_bytes([store[at], store[at + 1], store[at + 2], store[at + 3]]);
+    Ok(usize::from(u16::from_le_bytes(length)))
+}
+
+/// Behind the last record.
+fn end(store: &[u8]) -> Result<usize> {
+    let mut at = begin(store)? + STORE_HEADER;
     while store[at..].starts_with(&RECORD.to_le_bytes()) {
-        let bytes = (size(at + NAME_LENGTH) + size(at + NAME_LENGTH + 4)) as usize;
+        let bytes = size(store, at + NAME_LENGTH) + size(store, at + NAME_LENGTH + 4);
         at += (RECORD_HEADER + bytes).next_multiple_of(4);
     }
-    let record = record(variable);
-    store[at..at + record.len()].copy_from_slice(&record);
-    Ok(())
+    Ok(at)
+}
+
+fn size(store: &[u8], at: usize) -> usize {
+    let bytes = [store[at], store[at + 1], store[at + 2], store[at + 3]];
+    u32::from_le_bytes(bytes) as usize
+}
+
+/// Where the record of a variable is.
+fn find(store: &[u8], name: &str) -> Option<usize> {
+    let text = wide(name);
+    let places = store.windows(text.len()).enumerate();
+    let mut places = places.filter_map(|(at, bytes)| {
+        let at = (bytes == text).then(|| at.checked_sub(RECORD_HEADER))??;
+        let record = store[at..].starts_with(&RECORD.to_le_bytes()) && store[at + 2] == WHOLE;
+        record.then_some(at)
+    });
+    places.next()
 }
 
 /// A list with one certificate.

@@ -109,7 +109,7 @@ impl<'a> Rig<'a> {
 }
 
 /// The machine is off by its own doing, and said why.
-fn is_off(guest: &mut Guest) -> Result<()> {
+pub(super) fn is_off(guest: &mut Guest) -> Result<()> {
     guest.expect(off::SAYS)?;
     let event = guest.machine.qmp_event("SHUTDOWN", PATIENCE)?;
     let reason = event.pointer("/data/reason").and_then(Value::as_str);

@@ -20,6 +20,7 @@ mod boots;
 mod devices;
 mod disks;
 mod ends;
+mod entries;
 mod faults;
 mod firmware;
 mod flood;
@@ -161,7 +162,12 @@ scenarios! {
     updates::u05_a_trial_is_recognised_whatever_the_order_is: "BootOrder put back to A, B: the trial goes back by itself and is refused",
     updates::c09_a_first_slot_that_comes_to_no_end_is_left_for_the_other_and_that_for_off: "A panics three times, B runs and stays second; where B panics too, the machine is off",
     updates::c09_power_cuts_burn_no_slot: "three in a row and B is started once; then A is first as before",
-    updates::c09_load_options_in_a_boot_entry_cost_that_entry_and_no_more: "they take the place of the command line where Secure Boot is off: A, then B",
+    updates::c09_load_options_in_a_boot_entry_cost_that_entry_and_no_more: "they take the place of the command line where Secure Boot is off: A, then B, which makes the entry again without them",
+    entries::u05_a_stick_that_the_firmware_has_found_by_itself_has_its_entries_after_one_boot: "four, in order, before the firmware's own: the second boot is by Spine A, an update is taken, and with both slots wrecked the machine is off",
+    entries::u05_boot_entries_that_are_lost_doubled_or_out_of_order_are_put_right: "foreign ones and those of another disk stay, behind; a boot that finds all well writes nothing",
+    entries::u05_a_firmware_without_room_for_boot_entries_is_said_and_yellow: "one line with what to do; the machine works, and the next boot with room makes them",
+    entries::u05_a_boot_that_is_not_well_has_its_entries_too: "and the other slot is neither looked at nor changed",
+    entries::u05_a_power_cut_between_any_two_boot_entries_leaves_a_machine_that_boots: "after each of the five writes of a first boot; the next boot completes them",
     updates::c11_an_update_whose_images_are_not_on_the_disk_of_rooms_is_not_kept: "the trial names the image and what disk is wanted, and goes back by itself",
     updates::u05_an_update_whose_boot_entry_is_gone_is_tried_all_the_same: "the entry is made again by its device path and the trial takes place; that of the older Spine is made again too, and it stays second",
     updates::c10_what_is_no_good_update_is_refused_before_anything_is_written: "another's key, a changed byte, an older version, no disk: each with its reason, the slots as they were",
