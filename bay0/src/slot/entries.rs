@@ -97,8 +97,8 @@ impl State {
     pub fn starting(&self, place: &Place, program: Program) -> Vec<u16> {
         let well = |(number, option): (&u16, &Vec<u8>)| {
             let well = place.is_well(program, option)?;
-            let at = self.order.iter().position(|it| it == number);
-            let rank = (self.next != Some(*number), !well, at.unwrap_or(usize::MAX));
+            let at = self.position(&[*number]).unwrap_or(usize::MAX);
+            let rank = (self.next != Some(*number), !well, at);
             Some((rank, *number))
         };
         let mut found: Vec<_> = self.entries.iter().filter_map(well).collect();
@@ -106,14 +106,19 @@ impl State {
         found.into_iter().map(|(_, number)| number).collect()
     }
 
+    /// Where in the order the first of these is that may be started.
+    fn position(&self, all: &[u16]) -> Option<usize> {
+        let at = |number| self.order.iter().position(|it| it == number);
+        all.iter().find_map(at)
+    }
+
     /// The first slot in the order.
     pub fn first(&self, slots: &[(Slot, Place)]) -> Option<Slot> {
-        let mut entries = self.order.iter().filter_map(|it| self.entries.get(it));
-        entries.find_map(|option| {
-            let mut slots = slots.iter();
-            let found = slots.find(|it| it.1.is_well(Program::Spine, option).is_some());
-            found.map(|it| it.0)
-        })
+        let found = slots.iter().filter_map(|(slot, place)| {
+            let all = self.starting(place, Program::Spine);
+            Some((self.position(&all)?, *slot))
+        });
+        found.min_by_key(|it| it.0).map(|it| it.1)
     }
 
     /// The lowest number that names nothing and is not among these.
@@ -168,15 +173,12 @@ pub fn plan(state: &State, wish: &Wish<'_>) -> Vec<Write> {
 fn order(state: &State, rows: &[Row], wish: &Wish<'_>) -> Vec<u16> {
     let spines = || rows.iter().filter(|it| it.program == Program::Spine);
     let offs = rows.iter().filter(|it| it.program == Program::Off);
-    let mut front: Vec<_> = spines()
-        .filter(|it| wish.leads && it.slot == wish.here)
-        .collect();
-    for number in &state.order {
-        let row = spines().find(|it| it.all.contains(number));
-        let new = |row: &&Row| front.iter().all(|it| it.slot != row.slot);
-        let row = row.filter(new);
-        front.extend(row);
-    }
+    let at = |row: &Row| match wish.leads && row.slot == wish.here {
+        true => Some(None),
+        false => state.position(&row.all).map(Some),
+    };
+    let mut front: Vec<_> = spines().filter(|it| at(it).is_some()).collect();
+    front.sort_by_key(|it| at(it));
     if front.is_empty() {
         front.extend(spines().find(|it| it.slot == wish.here));
     }

@@ -182,6 +182,13 @@ fn u05_of_several_entries_one_stays_and_the_others_go_after_the_order() {
     assert_eq!(double(None, &[1, 3, 4]), [Write::Remove(8)]);
     let moved = [order.clone(), Write::Remove(2)];
     assert_eq!(double(Some(8), &[1, 2, 3, 4]), moved);
+    // What is switched off before a slot does not make that the first.
+    let mut state = whole(&[8, 1, 2, 3, 4]);
+    let off = option(0, "", &path(&part(2), SPINE), b"");
+    state.entries.insert(8, off);
+    assert_eq!(state.first(&slots()), Some(Slot::A));
+    let put_right = [Write::Order(vec![1, 2, 3, 4]), Write::Remove(8)];
+    assert_eq!(planned(&state, Slot::A, false), put_right);
     // One that is ill gives way.
     let mut state = whole(&[1, 2, 3, 4]);
     let line = option(1, "", &path(&part(2), SPINE), LINE);
