@@ -102,12 +102,6 @@ pub fn put(store: &mut [u8], variable: &Variable) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of a store that no record has.
-pub fn free(store: &[u8]) -> Result<usize> {
-    let begin = begin(store)?;
-    Ok(begin + size(store, begin + STORE_SIZE) - end(store)?)
-}
-
 /// Where the store begins, behind the volume's header.
 fn begin(store: &[u8]) -> Result<usize> {
     let length = store.get(HEADER_LENGTH..HEADER_LENGTH + 2);

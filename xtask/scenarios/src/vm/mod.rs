@@ -165,7 +165,7 @@ scenarios! {
     updates::c09_load_options_in_a_boot_entry_cost_that_entry_and_no_more: "they take the place of the command line where Secure Boot is off: A, then B, which makes the entry again without them",
     entries::u05_a_stick_that_the_firmware_has_found_by_itself_has_its_entries_after_one_boot: "four, in order, before the firmware's own: the second boot is by Spine A, an update is taken, and with both slots wrecked the machine is off",
     entries::u05_boot_entries_that_are_lost_doubled_or_out_of_order_are_put_right: "foreign ones and those of another disk stay, behind; a boot that finds all well writes nothing",
-    entries::u05_a_firmware_without_room_for_boot_entries_is_said_and_yellow: "one line with what to do; the machine works, and the next boot with room makes them",
+    entries::u05_a_firmware_that_takes_no_boot_entry_is_said_and_yellow: "one line with what to do; the machine works, and the next boot that may make them does",
     entries::u05_a_boot_that_is_not_well_has_its_entries_too: "and the other slot is neither looked at nor changed",
     entries::u05_a_power_cut_between_any_two_boot_entries_leaves_a_machine_that_boots: "after each of the five writes of a first boot; the next boot completes them",
     updates::c11_an_update_whose_images_are_not_on_the_disk_of_rooms_is_not_kept: "the trial names the image and what disk is wanted, and goes back by itself",
