@@ -33,7 +33,7 @@ pub use survey::{Content, Disk};
 pub const APPEARS: Duration = Duration::from_secs(5);
 /// How often it is looked for what has appeared.
 const LOOK: Duration = Duration::from_millis(20);
-/// How long nothing may appear where there is a USB controller, before all is taken to be there.
+/// How long nothing may appear where there is a USB controller or a slot for a card, before all is taken to be there.
 const QUIET: Duration = Duration::from_secs(1);
 /// Where the firmware's variables are.
 pub const VARS: &str = "/sys/firmware/efi/efivars";
@@ -174,7 +174,7 @@ impl Booted {
 /// Waits until a partition of this name has appeared, and all else that may be it; its device, or why there is none, and all disks.
 pub fn find(name: &str) -> (Result<String, Lost>, Vec<Disk>) {
     let (since, booted) = (Instant::now(), booted());
-    let (mut disks, mut seen, mut moved) = (Vec::<Disk>::new(), 0, since);
+    let (mut disks, mut seen, mut moved) = (Vec::<Disk>::new(), [0; 2], since);
     loop {
         let mut names = hardware();
         disks.retain(|disk| names.contains(&disk.name));
@@ -183,12 +183,13 @@ pub fn find(name: &str) -> (Result<String, Lost>, Vec<Disk>) {
             disks.extend(survey(&names));
             disks.sort_by(|a, b| a.name.cmp(&b.name));
         }
-        let count = entries("/sys/bus/usb/devices").len();
+        // What brings a disk at a moment of its own.
+        let count = ["/sys/bus/usb/devices", "/sys/class/mmc_host"].map(|it| entries(it).len());
         let late = since.elapsed() > APPEARS;
         if !names.is_empty() || seen != count {
             (seen, moved) = (count, Instant::now());
         }
-        let settled = (count == 0 || moved.elapsed() > QUIET) && !is_pending();
+        let settled = (count == [0; 2] || moved.elapsed() > QUIET) && !is_pending();
         let chosen = choose(&disks, booted, name);
         let absent = matches!(chosen, Err(Lost::NoDisk(_) | Lost::NotBooted(_)));
         if late || settled && !absent {

@@ -43,9 +43,8 @@ pub struct Disk {
 
 pub(super) fn entries(dir: &str) -> Vec<String> {
     let all = fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut names: Vec<_> = all
-        .filter_map(|it| it.file_name().into_string().ok())
-        .collect();
+    let names = all.filter_map(|it| it.file_name().into_string().ok());
+    let mut names: Vec<_> = names.collect();
     names.sort();
     names
 }
@@ -65,12 +64,15 @@ impl Disk {
 
 /// Disks that there are, with something in them.
 pub(super) fn hardware() -> Vec<String> {
-    let is = |name: &String| {
-        let dir = Path::new(BLOCK).join(name);
-        let empty = fact(&dir, "size") == "0";
-        !empty && !dir.join("partition").exists() && !SOFT.iter().any(|it| name.starts_with(it))
-    };
-    entries(BLOCK).into_iter().filter(is).collect()
+    let dir = |it: &String| Path::new(BLOCK).join(it);
+    let is = |it: &String| fact(&dir(it), "size") != "0" && !dir(it).join("partition").exists();
+    let named = entries(BLOCK).into_iter().filter(|it| is_disk(it));
+    named.filter(is).collect()
+}
+
+/// Whether what is looked for may be there, by its name: not in the areas of an eMMC for its firmware (`mmcblk0boot0`, `mmcblk0boot1`).
+pub(super) fn is_disk(name: &str) -> bool {
+    !name.contains("boot") && !SOFT.iter().any(|it| name.starts_with(it))
 }
 
 /// Has a child for each read its table; all at once.
@@ -140,9 +142,8 @@ pub(super) fn decode(name: &str, sent: &str) -> Disk {
 fn devices(kind: [&'static str; 3], driven: bool) -> impl Iterator<Item = PathBuf> {
     let [bus, file, class] = kind;
     let dir = format!("/sys/bus/{bus}/devices");
-    let all = entries(&dir)
-        .into_iter()
-        .map(move |it| Path::new(&dir).join(it));
+    let all = entries(&dir).into_iter();
+    let all = all.map(move |it| Path::new(&dir).join(it));
     let is = move |it: &PathBuf| fact(it, file).starts_with(class);
     all.filter(move |it| is(it) && it.join("driver").exists() == driven)
 }
@@ -151,23 +152,21 @@ fn devices(kind: [&'static str; 3], driven: bool) -> impl Iterator<Item = PathBu
 pub(super) fn is_pending() -> bool {
     let path = |it: PathBuf| fs::canonicalize(it).ok();
     let disks = entries(BLOCK).into_iter();
-    let disks: Vec<_> = disks
-        .filter_map(|it| path(Path::new(BLOCK).join(it)))
-        .collect();
+    let disks = disks.filter_map(|it| path(Path::new(BLOCK).join(it)));
+    let disks: Vec<_> = disks.collect();
     let kinds = [["usb", "bInterfaceClass", "08"], ["pci", "class", "0x0108"]];
-    let mut bringers = kinds
-        .into_iter()
-        .flat_map(|kind| devices(kind, true))
-        .filter_map(path);
+    let bringers = kinds.into_iter().flat_map(|kind| devices(kind, true));
+    let mut bringers = bringers.filter_map(path);
     bringers.any(|it| !disks.iter().any(|disk| disk.starts_with(&it)))
 }
 
 /// Controllers of disks that this kernel has no driver for, for a message.
 pub(super) fn idle() -> String {
-    // PCI: mass storage, USB. Virtio: a block device, a SCSI host. USB: storage.
+    // PCI: mass storage, USB, slots of cards. Virtio: a block device, a SCSI host. USB: storage.
     let kinds = [
         ["pci", "class", "0x01"],
         ["pci", "class", "0x0c03"],
+        ["pci", "class", "0x0805"],
         ["virtio", "device", "0x0002"],
         ["virtio", "device", "0x0008"],
         ["usb", "bInterfaceClass", "08"],

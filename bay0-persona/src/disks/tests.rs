@@ -1,6 +1,6 @@
 #![allow(clippy::arithmetic_side_effects)]
 
-use super::survey::{decode, table};
+use super::survey::{decode, is_disk, table};
 use super::*;
 
 fn part(number: u32, guid: u8, name: &str) -> Part {
@@ -33,6 +33,17 @@ fn chosen(disks: &[Disk], booted: Option<u8>) -> Result<String, String> {
     chosen
         .map(|(disk, part)| node(&disk, part.number))
         .map_err(|lost| lost.to_string())
+}
+
+#[test]
+fn u08_a_card_and_an_emmc_are_disks_and_the_areas_for_firmware_are_none() {
+    for name in ["mmcblk0", "mmcblk1", "nvme0n1", "sda", "vda"] {
+        assert!(is_disk(name), "{name}");
+    }
+    for name in ["mmcblk0boot0", "mmcblk0boot1", "dm-0", "loop0", "md1"] {
+        assert!(!is_disk(name), "{name}");
+    }
+    assert_eq!(node("mmcblk0", 3), "/dev/mmcblk0p3");
 }
 
 #[test]
