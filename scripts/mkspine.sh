@@ -10,10 +10,11 @@ usage() {
     cat <<'END'
 Makes the Spine with the assembly inside the pinned container, without network.
 
-Usage: scripts/mkspine.sh [--soil debian|alpine|hardened] [--rooms LIST] [--locked]
+Usage: scripts/mkspine.sh [--soil debian|alpine|hardened] [--target vm|pc] [--rooms LIST] [--locked]
 
   hardened (default)  ./vmlinuz, ./build/spine.img and ./build/spine.cmdline
   debian, alpine      the same three in ./build/debian and ./build/alpine
+  --target pc         the same three in ./build/hardened-pc, with the kernel of an ordinary PC
   --locked            nothing but what the locks pin, whatever the archive has dropped
   --rooms LIST        images whose root hashes go into the Spine, as for `cargo xtask spine`
 

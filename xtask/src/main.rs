@@ -30,7 +30,7 @@ use scenarios::{fuzz, soak, vm};
 use crate::accel::Choice;
 use crate::layout::Layout;
 use crate::roomdisk::{Rooms, Set};
-use crate::soil::Soil;
+use crate::soil::{Soil, Target, Which};
 use crate::spine::Profile;
 
 /// Builds, boots, tests and measures the Spine.
@@ -48,9 +48,8 @@ struct Cli {
 enum Task {
     /// Build ./vmlinuz and ./build/spine.img
     Spine {
-        /// Where the kernel comes from
-        #[arg(long, value_enum, default_value_t)]
-        soil: Soil,
+        #[command(flatten)]
+        kernel: Which,
         /// A test build with fault injection and the rooms of the tests, into build/fault/; a release refuses it
         #[arg(long)]
         fault: bool,
@@ -70,9 +69,8 @@ enum Task {
     Bench(bench::BenchArgs),
     /// Gather every input of an assembly in build/stage (what scripts/mkspine.sh does before the container)
     Stage {
-        /// Where the kernel comes from
-        #[arg(long, value_enum, default_value_t)]
-        soil: Soil,
+        #[command(flatten)]
+        kernel: Which,
         #[command(flatten)]
         rooms: Rooms,
     },
@@ -97,7 +95,11 @@ enum Task {
     Policy(policy::PolicyArgs),
     /// Run everything that is checked: budget, tidy, format, lints, tests, a boot, VM scenarios
     #[command(visible_alias = "ci")]
-    Test,
+    Test {
+        /// The kernel of a PC instead of the default one: its boots and the hardware of a PC, and nothing else
+        #[arg(long, value_enum, default_value_t)]
+        target: Target,
+    },
     /// Build the Spine again in another folder and compare the bytes
     Reproduce {
         /// Compile the kernel again as well, which takes minutes
@@ -160,9 +162,8 @@ struct QemuArgs {
     /// What executes the guest; auto believes KVM only after a guest ran on it
     #[arg(long, value_enum, default_value_t)]
     accel: Choice,
-    /// Where the kernel comes from
-    #[arg(long, value_enum, default_value_t)]
-    soil: Soil,
+    #[command(flatten)]
+    kernel: Which,
     /// Boot build/disk.img as a machine with UEFI does, instead of the kernel alone
     #[arg(long)]
     uefi: bool,
@@ -238,12 +239,12 @@ fn run(task: Task) -> Result<u8> {
     let layout = Layout::find();
     match task {
         Task::Spine {
-            soil,
+            kernel,
             fault,
             profile,
             rooms,
         } => {
-            let rooms = rooms.choose(&layout, roomdisk::SMALL)?;
+            let (soil, rooms) = (kernel.soil(), rooms.choose(&layout, roomdisk::SMALL)?);
             let spine = match profile {
                 Profile::Dev => spine::build(&layout, soil, fault, &rooms)?,
                 Profile::Release => spine::build_release(&layout, soil, &rooms)?,
@@ -251,9 +252,10 @@ fn run(task: Task) -> Result<u8> {
             print!("{}", spine::describe(&spine)?);
             println!("rooms: {rooms}");
         }
-        Task::Stage { soil, rooms } => {
+        Task::Stage { kernel, rooms } => {
             let rooms = rooms.choose(&layout, roomdisk::SMALL)?;
-            println!("{}", stage::stage(&layout, soil, &rooms)?.display());
+            let stage = stage::stage(&layout, kernel.soil(), &rooms)?;
+            println!("{}", stage.display());
         }
         Task::Assemble { stage, out } => {
             print!("{}", spine::describe(&stage::assemble(&stage, &out)?)?)
@@ -265,7 +267,7 @@ fn run(task: Task) -> Result<u8> {
         Task::Budget { items } => return budget::command(&layout, items.as_deref()),
         Task::Tidy => return tidy::command(&layout),
         Task::Policy(args) => return policy::command(&layout, &args),
-        Task::Test => return suite::command(&layout),
+        Task::Test { target } => return suite::command(&layout, target),
         Task::Repin { check: true, .. } => return pins::check(&layout),
         Task::Repin { which, .. } => which.map_or(Ok(()), |it| repin::command(&layout, &it))?,
         Task::Room { task } => return room::command(&layout, &task),
@@ -333,7 +335,7 @@ fn boot(layout: &Layout, args: &QemuArgs) -> Result<u8> {
         // Whose updates it takes is built into the Spine.
         uefi::keys(layout).ensure()?;
     }
-    let mut cfg = qemu::set_up(layout, args.soil, args.accel, &rooms)?;
+    let mut cfg = qemu::set_up(layout, args.kernel.soil(), args.accel, &rooms)?;
     if args.uefi {
         qemu::with_firmware(layout, &mut cfg, args.secure_boot, args.fresh)?;
     }
@@ -371,7 +373,7 @@ fn boot(layout: &Layout, args: &QemuArgs) -> Result<u8> {
 
 /// Everything that this boot runs on the host: asked for, or said to be missing, before anything is fetched or compiled.
 fn programs(args: &QemuArgs, rooms: &Set) -> Vec<host::Tool> {
-    let mut tools = qemu::tools(args.soil, rooms);
+    let mut tools = qemu::tools(args.kernel.soil(), rooms);
     if args.uefi {
         tools.extend(uefi::TOOLS);
     }
@@ -456,9 +458,33 @@ mod tests {
         for program in ["mmdebstrap", "sbsign", "mformat", "swtpm"] {
             assert!(all.contains(&program), "{program}");
         }
+        assert_eq!(asked(&["--target", "pc", "--rooms", "busybox"]), first);
         let debian = asked(&["--soil", "debian"]);
         assert!(debian.contains(&"depmod"));
         assert!(!debian.contains(&"bc"));
+    }
+
+    #[test]
+    fn u08_every_command_that_builds_or_boots_takes_the_target() {
+        for words in [
+            &["qemu"][..],
+            &["spine"],
+            &["stage"],
+            &["disk"],
+            &["update"],
+            &["vm"],
+            &["test"],
+        ] {
+            for target in ["vm", "pc"] {
+                let line = [&["xtask"], words, &["--target", target]].concat();
+                assert!(Cli::try_parse_from(&line).is_ok(), "{line:?}");
+            }
+        }
+        let both = ["xtask", "qemu", "--soil", "debian", "--target", "pc"];
+        let Err(error) = Cli::try_parse_from(both) else {
+            unreachable!("two kernels at once")
+        };
+        assert_eq!(shown(&error), NOT_DONE);
     }
 
     #[test]

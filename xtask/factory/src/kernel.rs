@@ -7,6 +7,7 @@ mod config;
 mod expect;
 mod measure;
 mod source;
+mod target;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,12 +21,9 @@ use crate::lock::Lock;
 use crate::stamp;
 use build::Build;
 use config::Config;
+pub use measure::together;
+pub use target::Target;
 
-/// What the kernel is made with, apart from Kconfig's own defaults.
-const FRAGMENTS: [&str; 2] = [
-    include_str!("../../kernel/spine.config"),
-    include_str!("../../kernel/hardening.config"),
-];
 /// The code whose change may change the kernel.
 const RECIPE: [&[u8]; 2] = [
     include_bytes!("kernel/build.rs"),
@@ -48,18 +46,25 @@ const CONFIG: &str = "config";
 const SYSCALLS: &str = "syscalls";
 
 /// Everything that decides what the kernel is; a change of it is another soil.
-pub fn inputs(lock: &Lock) -> Result<String> {
+pub fn inputs(lock: &Lock, target: Target) -> Result<String> {
     host::need(&TOOLS)?;
+    let fragments = target.fragments();
     let recipe = RECIPE.map(stamp::sha256);
     let tools = [build::version("gcc")?, build::version("ld")?];
     let (source, epoch) = (&lock.source.sha256, lock.source_date_epoch);
     Ok(format!(
-        "{FRAGMENTS:?} {recipe:?} {tools:?} {source} {epoch}"
+        "{fragments:?} {recipe:?} {tools:?} {source} {epoch}"
     ))
 }
 
 /// Builds the kernel in `work` and returns it; what is known of it goes to `made`.
-pub fn build(layout: &Layout, lock: &Lock, work: &Path, made: &Path) -> Result<PathBuf> {
+pub fn build(
+    layout: &Layout,
+    lock: &Lock,
+    target: Target,
+    work: &Path,
+    made: &Path,
+) -> Result<PathBuf> {
     let package = layout.cache().join(lock.source.file_name());
     eprintln!("kernel: unpacking {}", lock.source.file_name());
     let elsewhere = elsewhere(work)?;
@@ -70,10 +75,10 @@ pub fn build(layout: &Layout, lock: &Lock, work: &Path, made: &Path) -> Result<P
         epoch: lock.source_date_epoch,
         log: &layout.kernel_log(),
     };
-    kernel.configure(&FRAGMENTS.concat(), work_there)?;
+    // Of a symbol that stands there twice Kconfig takes the last line: the target's own.
+    kernel.configure(&target.fragments().concat(), work_there)?;
     let resolved = read(&tree.join(".config"))?;
-    let asked = Config::fragments(&FRAGMENTS)?;
-    asked.check(&Config::parse(&resolved))?;
+    target.asked()?.check(&Config::parse(&resolved))?;
     kernel.compile()?;
     fs::write(made.join(CONFIG), resolved).context("keep the configuration")?;
     let calls = measure::syscalls(&read(&tree.join("System.map"))?)?;
@@ -98,16 +103,16 @@ fn elsewhere(work: &Path) -> Result<Option<TempDir>> {
 }
 
 /// Compares a built kernel with what is expected of it.
-pub fn check(soil: &Path) -> Result<()> {
+pub fn check(soil: &Path, target: Target) -> Result<()> {
     let config = Config::parse(&read(&soil.join(CONFIG))?);
-    expect::List::read()?.check(&config)?;
+    expect::List::read()?.check(&config, target)?;
     let calls = read(&soil.join(SYSCALLS))?;
     let bytes = soil
         .join("vmlinuz")
         .metadata()
         .context("stat vmlinuz")?
         .len();
-    measure::check(bytes, config.count(), &calls)
+    measure::check(target, bytes, config.count(), &calls)
 }
 
 fn read(path: &Path) -> Result<String> {

@@ -222,7 +222,7 @@ mod tests {
             .filter(|it| *it != (Soil::default(), false))
             .map(|(soil, fault)| layout.spine(soil, fault))
             .collect();
-        assert_eq!(others.len(), 5);
+        assert_eq!(others.len(), 7);
         for (at, other) in others.iter().enumerate() {
             assert_ne!(other.kernel, product.kernel);
             assert_ne!(other.initrd, product.initrd);

@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use crate::fetch::{self, fresh_dir};
 use crate::host;
 use crate::kernel;
+pub use crate::kernel::Target;
 use crate::layout::Layout;
 use crate::lock::{Debian, Lock};
 use crate::modules::{Tree, WANTED, name_of};
@@ -33,6 +34,41 @@ pub enum Soil {
     /// Built here from pinned source with `xtask/kernel`: monolithic and hardened; needs a compiler and minutes.
     #[default]
     Hardened,
+    /// The same for an ordinary PC: what `--target pc` stands for.
+    #[value(hide = true)]
+    HardenedPc,
+}
+
+impl Soil {
+    /// What the hardened kernel is for; another one is for nothing in particular.
+    pub fn target(self) -> Option<Target> {
+        match self {
+            Soil::Debian | Soil::Alpine => None,
+            Soil::Hardened => Some(Target::Vm),
+            Soil::HardenedPc => Some(Target::Pc),
+        }
+    }
+}
+
+/// Which kernel: the options of every command that builds or boots a Spine.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct Which {
+    /// Where the kernel comes from
+    #[arg(long, value_enum, default_value_t)]
+    soil: Soil,
+    /// What the hardened kernel is made for
+    #[arg(long, value_enum, default_value_t, conflicts_with = "soil")]
+    target: Target,
+}
+
+impl Which {
+    /// The soil that both options name.
+    pub fn soil(self) -> Soil {
+        match self.target {
+            Target::Vm => self.soil,
+            Target::Pc => Soil::HardenedPc,
+        }
+    }
 }
 
 impl fmt::Display for Soil {
@@ -41,6 +77,7 @@ impl fmt::Display for Soil {
             Soil::Debian => "debian",
             Soil::Alpine => "alpine",
             Soil::Hardened => "hardened",
+            Soil::HardenedPc => "hardened-pc",
         })
     }
 }
@@ -50,7 +87,7 @@ pub fn tools(soil: Soil) -> Vec<host::Tool> {
     match soil {
         Soil::Debian => vec![host::TOOL_DEPMOD],
         Soil::Alpine => vec![host::TOOL_CURL],
-        Soil::Hardened => kernel::TOOLS.to_vec(),
+        Soil::Hardened | Soil::HardenedPc => kernel::TOOLS.to_vec(),
     }
 }
 
@@ -70,9 +107,9 @@ pub fn prepare(layout: &Layout, lock: &Lock, soil: Soil) -> Result<PathBuf> {
             put(layout, &lock, soil, &dir)?;
         }
     }
-    if soil == Soil::Hardened {
+    if let Some(target) = soil.target() {
         // What is expected of it may have changed since it was built.
-        kernel::check(&dir)?;
+        kernel::check(&dir, target)?;
     }
     Ok(dir)
 }
@@ -101,7 +138,8 @@ fn place(layout: &Layout, lock: &Lock, soil: Soil) -> Result<PathBuf> {
             "{:?}",
             [&lock.alpine.vmlinuz.sha256, &lock.alpine.modloop.sha256]
         ),
-        Soil::Hardened => kernel::inputs(lock)?,
+        Soil::Hardened => kernel::inputs(lock, Target::Vm)?,
+        Soil::HardenedPc => kernel::inputs(lock, Target::Pc)?,
     };
     let key = stamp::sha256(format!("{SHAPE} {WANTED:?} {pins}").as_bytes());
     Ok(layout.cache().join(format!("soil-{soil}-{}", &key[..16])))
@@ -132,11 +170,15 @@ fn make(layout: &Layout, lock: &Lock, soil: Soil, work: &Path, made: &Path) -> R
             eprintln!("soil: unpacking {}", lock.alpine.modloop.name);
             write_soil(&kernel, &unpack_modloop(&modloop, work)?, made)
         }
-        Soil::Hardened => {
-            let built = kernel::build(layout, lock, work, made)?;
-            write_monolith(&built, made)
-        }
+        Soil::Hardened => monolith(layout, lock, Target::Vm, work, made),
+        Soil::HardenedPc => monolith(layout, lock, Target::Pc, work, made),
     }
+}
+
+/// Builds the kernel of a target, and writes the soil of it.
+fn monolith(layout: &Layout, lock: &Lock, target: Target, work: &Path, made: &Path) -> Result<()> {
+    let built = kernel::build(layout, lock, target, work, made)?;
+    write_monolith(&built, made)
 }
 
 /// The SquashFS of modules, as Alpine's netboot has it (`modules/<release>/…`); returns the release's folder.

@@ -10,6 +10,7 @@ use clap::ValueEnum;
 
 use crate::assemble::{self, Parts};
 use crate::host;
+use crate::kernel;
 use crate::layout::{Layout, Spine};
 use crate::lock::Lock;
 use crate::pins;
@@ -43,7 +44,12 @@ pub fn build(layout: &Layout, soil: Soil, fault: bool, rooms: &Set) -> Result<Sp
     let _turn = turn::take(layout)?;
     let lock = Lock::read(&layout.lock())?;
     let parts = parts(layout, &lock, soil, fault, rooms)?;
-    write(&parts, layout.spine(soil, fault))
+    let spine = write(&parts, layout.spine(soil, fault))?;
+    // The test build never ships, and has more in it.
+    if !fault {
+        measure(soil, &spine)?;
+    }
+    Ok(spine)
 }
 
 /// The Spine that ships, in its own place: no other build has its profile.
@@ -53,7 +59,23 @@ pub fn build_release(layout: &Layout, soil: Soil, rooms: &Set) -> Result<Spine> 
     let lock = Lock::read(&layout.lock())?;
     let mut parts = parts(layout, &lock, soil, false, rooms)?;
     parts.facts = facts(&lock, soil, Profile::Release, NO_DRIFT);
-    write(&parts, layout.release(soil))
+    let spine = write(&parts, layout.release(soil))?;
+    measure(soil, &spine)?;
+    Ok(spine)
+}
+
+/// Fails where the hardened kernel and its Spine are together over their budget (T10).
+fn measure(soil: Soil, spine: &Spine) -> Result<()> {
+    let bytes = |path: &Path| path.metadata().map(|it| it.len());
+    let Some(target) = soil.target() else {
+        return Ok(());
+    };
+    let (kernel, initrd) = (bytes(&spine.kernel), bytes(&spine.initrd));
+    kernel::together(
+        target,
+        kernel.context("stat vmlinuz")?,
+        initrd.context("stat spine.img")?,
+    )
 }
 
 /// Assembles, unless what there is was made of the same.

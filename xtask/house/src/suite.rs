@@ -12,6 +12,7 @@ use anyhow::Result;
 use crate::budget::sources;
 use crate::host;
 use crate::layout::Layout;
+use crate::soil::Target;
 use crate::tidy;
 use step::{Outcome, Step, run};
 
@@ -22,8 +23,8 @@ const PODMAN: &str = "bay0-reconcile/podman";
 /// Why a step did not run.
 const NOT_ROOT: &str = "not root; next: sudo env PATH=\"$PATH\" cargo xtask test";
 
-/// Runs every step; 0 when nothing failed.
-pub fn command(layout: &Layout) -> Result<u8> {
+/// Runs every step, or those of the kernel of a PC; 0 when nothing failed.
+pub fn command(layout: &Layout, target: Target) -> Result<u8> {
     host::need(&[
         host::TOOL_QEMU,
         host::TOOL_MKE2FS,
@@ -45,7 +46,11 @@ pub fn command(layout: &Layout) -> Result<u8> {
         ])?;
     }
     let mut results = Vec::new();
-    for step in steps(layout) {
+    let steps = match target {
+        Target::Vm => steps(layout),
+        Target::Pc => hardware(),
+    };
+    for step in steps {
         println!("\n== {}: {}", step.name, step.shown());
         let begun = Instant::now();
         let outcome = run(&step, layout)?;
@@ -107,6 +112,21 @@ fn steps(layout: &Layout) -> Vec<Step> {
         &["vm", "--soil", "debian", "h20"],
     ));
     steps
+}
+
+/// What the kernel of a PC is another one for: a job of its own, since it takes another kernel to be compiled.
+fn hardware() -> Vec<Step> {
+    let vm = |name, filter| Step::own(name, &["vm", "--target", "pc", filter]);
+    vec![
+        Step::own(
+            "a boot of a PC's kernel to GREEN",
+            &["qemu", "--target", "pc", "--smoke"],
+        ),
+        vm("hardware of a PC", "u08_"),
+        vm("boots of a PC's kernel", "h20_"),
+        vm("disks by identity", "u04_"),
+        vm("cards", "u02_every_model"),
+    ]
 }
 
 fn clippy(name: &'static str, which: &[&str]) -> Step {
@@ -208,6 +228,14 @@ mod tests {
              root                             NOT RUN: not root\n\
              42 passed, 1 failed\n"
         );
+    }
+
+    #[test]
+    fn u08_a_second_kernel_is_compiled_by_the_job_of_its_own_alone() {
+        let of = |steps: Vec<Step>| steps.iter().map(Step::shown).collect::<Vec<_>>();
+        let (every, own) = (of(steps(&Layout::find())), of(hardware()));
+        assert!(!every.iter().any(|it| it.contains("--target")), "{every:?}");
+        assert!(own.iter().all(|it| it.contains("--target pc")), "{own:?}");
     }
 
     #[test]

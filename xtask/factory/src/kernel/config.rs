@@ -35,6 +35,24 @@ impl Config {
         Ok(Config(all))
     }
 
+    /// These, with a target's own lines in the place of theirs.
+    ///
+    /// # Errors
+    /// A line takes back what is `kept`, or says what is said already.
+    pub fn with(mut self, own: &str, kept: &Config) -> Result<Config> {
+        for (symbol, value) in Config::fragments(&[own])?.0 {
+            if kept.0.contains_key(&symbol) {
+                bail!(
+                    "kernel fragment: CONFIG_{symbol} is a measure of every target; next: take it out of the target's fragment"
+                );
+            }
+            if self.0.insert(symbol.clone(), value.clone()) == Some(value) {
+                bail!("kernel fragment: CONFIG_{symbol} stands there twice; next: take one away");
+            }
+        }
+        Ok(self)
+    }
+
     /// The value of a symbol; `n` where it is off or unknown to this kernel.
     pub fn value(&self, symbol: &str) -> &str {
         self.0.get(symbol).map_or(OFF, String::as_str)
@@ -74,8 +92,10 @@ fn assignment(line: &str) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
-    use crate::kernel::FRAGMENTS;
+    use crate::kernel::Target;
 
     const RESOLVED: &str = "# Linux/x86 6.12 Kernel Configuration\nCONFIG_A=y\n# CONFIG_B is not set\nCONFIG_N=65536\n\
                             CONFIG_S=\"text\"\nCONFIG_EXTRA=y\n";
@@ -116,20 +136,40 @@ mod tests {
     }
 
     #[test]
-    fn t08_a07_the_fragments_in_the_tree_are_in_order_and_ask_for_no_modules() {
-        let ours = Config::fragments(&FRAGMENTS).unwrap();
-        assert_eq!(ours.value("MODULES"), "n");
-        let off = "BPF_SYSCALL BPF_JIT IO_URING KEXEC KEXEC_FILE HIBERNATION DEVMEM KPROBES FTRACE DEBUG_FS MAGIC_SYSRQ";
-        for symbol in off.split(' ') {
-            assert_eq!(
-                ours.0.get(symbol).map(String::as_str),
-                Some(OFF),
-                "{symbol}"
-            );
+    fn t08_a_target_changes_what_is_needed_and_no_measure() {
+        let common = || Config::fragments(&["CONFIG_A=y\nCONFIG_B=n\n"]).unwrap();
+        let kept = Config::fragments(&["CONFIG_A=y\n"]).unwrap();
+        let with = |own| common().with(own, &kept);
+        let ours = with("# why\nCONFIG_B=y\nCONFIG_C=y\n").unwrap();
+        let values = ["A", "B", "C"].map(|it| ours.value(it));
+        assert_eq!(values, ["y"; 3]);
+        for (own, said) in [
+            (
+                "CONFIG_A=n\n",
+                "kernel fragment: CONFIG_A is a measure of every target; next: take it out of the target's fragment",
+            ),
+            (
+                "CONFIG_B=n\n",
+                "kernel fragment: CONFIG_B stands there twice; next: take one away",
+            ),
+        ] {
+            assert_eq!(with(own).unwrap_err().to_string(), said);
         }
+    }
+
+    #[test]
+    fn t08_a07_the_fragments_in_the_tree_are_in_order_and_ask_for_no_modules() {
+        let never = "MODULES BPF_SYSCALL BPF_JIT IO_URING KEXEC KEXEC_FILE HIBERNATION DEVMEM KPROBES FTRACE DEBUG_FS MAGIC_SYSRQ VT FB";
         let on = "DM_VERITY BLK_DEV_LOOP SQUASHFS_ZSTD LOCK_DOWN_KERNEL_FORCE_INTEGRITY WATCHDOG_NOWAYOUT";
-        for symbol in on.split(' ') {
-            assert_eq!(ours.value(symbol), "y", "{symbol}");
+        for target in Target::value_variants() {
+            let ours = target.asked().unwrap();
+            for symbol in never.split(' ') {
+                let asked = ours.0.get(symbol).map(String::as_str);
+                assert_eq!(asked, Some(OFF), "{target} {symbol}");
+            }
+            for symbol in on.split(' ') {
+                assert_eq!(ours.value(symbol), "y", "{target} {symbol}");
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use super::Target;
 use super::config::Config;
 
 const LIST: &str = include_str!("../../../kernel/hardening.toml");
@@ -16,8 +17,11 @@ const LIST: &str = include_str!("../../../kernel/hardening.toml");
 pub struct List {
     /// Theme → symbol → value, `n` for off.
     wanted: BTreeMap<String, BTreeMap<String, String>>,
-    /// Symbol → why it is otherwise here.
+    /// Symbol → why it is otherwise here, whatever the target.
     unmet: BTreeMap<String, String>,
+    /// Target → the same for this one alone.
+    #[serde(default)]
+    of: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl List {
@@ -30,12 +34,19 @@ impl List {
         self.wanted.values().flatten()
     }
 
+    /// What remains for a target, and why.
+    fn unmet(&self, target: Target) -> BTreeMap<&String, &String> {
+        let own = self.of.get(&target.to_string()).into_iter().flatten();
+        self.unmet.iter().chain(own).collect()
+    }
+
     /// Fails with every expectation that is not met and not justified, and with every justification that nothing needs.
-    pub fn check(&self, config: &Config) -> Result<()> {
+    pub fn check(&self, config: &Config, target: Target) -> Result<()> {
+        let unmet = self.unmet(target);
         let mut wrong = Vec::new();
         for (symbol, wanted) in self.all() {
             let found = config.value(symbol);
-            match (found == wanted, self.unmet.contains_key(symbol)) {
+            match (found == wanted, unmet.contains_key(symbol)) {
                 (true, false) | (false, true) => {}
                 (true, true) => {
                     wrong.push(format!("CONFIG_{symbol} is met, and justified as unmet"))
@@ -45,7 +56,7 @@ impl List {
                 }
             }
         }
-        for symbol in self.unmet.keys() {
+        for symbol in unmet.into_keys() {
             if self.all().all(|(wanted, _)| wanted != symbol) {
                 wrong.push(format!(
                     "CONFIG_{symbol} is justified, and nobody expects it"
@@ -65,6 +76,8 @@ impl List {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
     use crate::layout::Layout;
 
@@ -77,10 +90,13 @@ mod tests {
         let config = Config::parse("CONFIG_A=y\nCONFIG_B=y\n");
         let good =
             "[wanted.x]\nA = 'y'\nB = 'n'\nC = 'y'\n[unmet]\nB = 'needed'\nC = 'no compiler'\n";
-        list(good).check(&config).unwrap();
+        list(good).check(&config, Target::Vm).unwrap();
         let bad = "[wanted.x]\nA = 'y'\nB = 'n'\nC = 'y'\n[unmet]\nA = 'why'\nD = 'why'\n";
         assert_eq!(
-            list(bad).check(&config).unwrap_err().to_string(),
+            list(bad)
+                .check(&config, Target::Vm)
+                .unwrap_err()
+                .to_string(),
             "kernel hardening: CONFIG_A is met, and justified as unmet; CONFIG_B (expected n, is y); CONFIG_C (expected y, is n); \
              CONFIG_D is justified, and nobody expects it; next: set it in xtask/kernel, or justify it in \
              xtask/kernel/hardening.toml and docs/KERNEL-HARDENING.md"
@@ -88,15 +104,27 @@ mod tests {
     }
 
     #[test]
+    fn t08_what_is_justified_for_one_target_is_not_for_another() {
+        let list = list("[wanted.x]\nA = 'n'\n[unmet]\n[of.pc]\nA = 'a display'\n");
+        let (with, without) = (Config::parse("CONFIG_A=y\n"), Config::parse(""));
+        list.check(&with, Target::Pc).unwrap();
+        list.check(&without, Target::Vm).unwrap();
+        assert!(list.check(&with, Target::Vm).is_err());
+        assert!(list.check(&without, Target::Pc).is_err());
+    }
+
+    #[test]
     fn t08_what_the_fragments_ask_for_is_never_against_an_expectation_that_is_not_justified() {
-        let ours = Config::fragments(&crate::kernel::FRAGMENTS).unwrap();
         let list = List::read().unwrap();
-        for (symbol, wanted) in list.all().filter(|(_, wanted)| *wanted == "n") {
-            let found = ours.value(symbol);
-            assert!(
-                found == wanted || list.unmet.contains_key(symbol),
-                "{symbol}"
-            );
+        for target in Target::value_variants() {
+            let (ours, unmet) = (target.asked().unwrap(), list.unmet(*target));
+            for (symbol, wanted) in list.all().filter(|(_, wanted)| *wanted == "n") {
+                let found = ours.value(symbol);
+                assert!(
+                    found == wanted || unmet.contains_key(symbol),
+                    "{target} {symbol}"
+                );
+            }
         }
     }
 
@@ -105,19 +133,32 @@ mod tests {
         let path = Layout::find().root.join("docs/KERNEL-HARDENING.md");
         let text = std::fs::read_to_string(path).unwrap();
         let list = List::read().unwrap();
+        let known = |name: &String| Target::from_str(name, false).is_ok();
+        assert!(list.of.keys().all(known), "{:?}", list.of.keys());
         let rows: Vec<&str> = text
             .lines()
             .filter(|line| line.starts_with("| `CONFIG_"))
             .collect();
         let wanted: BTreeMap<_, _> = list.all().collect();
-        let expected: Vec<String> = list
-            .unmet
-            .iter()
-            .map(|(symbol, why)| format!("| `CONFIG_{symbol}` | `{}` | {why} |", wanted[symbol]))
+        let every = list.unmet.iter().map(|it| (it, "all"));
+        let own = list.of.iter().flat_map(|(target, unmet)| {
+            let target = target.as_str();
+            unmet.iter().map(move |it| (it, target))
+        });
+        let expected: Vec<String> = every
+            .chain(own)
+            .map(|((symbol, why), of)| {
+                format!(
+                    "| `CONFIG_{symbol}` | `{}` | {of} | {why} |",
+                    wanted[symbol]
+                )
+            })
             .collect();
         assert_eq!(rows, expected);
-        let (all, unmet) = (wanted.len(), list.unmet.len());
-        let sentence = format!("{all} expectations, {} met, {unmet} not", all - unmet);
-        assert!(text.contains(&sentence), "{sentence}");
+        for target in Target::value_variants() {
+            let (all, unmet) = (wanted.len(), list.unmet(*target).len());
+            let sentence = format!("| `{target}` | {all} | {} | {unmet} |", all - unmet);
+            assert!(text.contains(&sentence), "{sentence}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::tools;
 pub fn soil(layout: &Layout, lock: &Lock, soil: Soil) -> Option<Set> {
     let (name, pinned) = match soil {
         Soil::Debian => ("debian", &lock.debian),
-        Soil::Hardened => ("source", &lock.source),
+        Soil::Hardened | Soil::HardenedPc => ("source", &lock.source),
         Soil::Alpine => return None,
     };
     Some(Set {

@@ -24,7 +24,7 @@ use crate::layout::{Layout, Spine};
 use crate::lock::Lock;
 use crate::persist;
 use crate::roomdisk::{self, Rooms};
-use crate::soil::Soil;
+use crate::soil::Which;
 use crate::spine;
 use crate::stamp::{self, Inputs};
 use crate::turn;
@@ -70,9 +70,8 @@ pub struct DiskArgs {
     /// The certificate that --signed is verified with
     #[arg(long, value_name = "FILE", requires = "signed")]
     cert: Option<PathBuf>,
-    /// Where the kernel comes from
-    #[arg(long, value_enum, default_value_t)]
-    soil: Soil,
+    #[command(flatten)]
+    kernel: Which,
     #[command(flatten)]
     rooms: Rooms,
 }
@@ -89,9 +88,8 @@ pub struct UpdateArgs {
     /// No disk, but the stream that a room sends: bay0 update <FILE
     #[arg(long)]
     stream: bool,
-    /// Where the kernel comes from
-    #[arg(long, value_enum, default_value_t)]
-    soil: Soil,
+    #[command(flatten)]
+    kernel: Which,
     #[command(flatten)]
     rooms: Rooms,
 }
@@ -215,7 +213,7 @@ pub fn make_disk(layout: &Layout, args: &DiskArgs) -> Result<()> {
     let _turn = turn::take(layout)?;
     keys(layout).ensure()?;
     let rooms = args.rooms.choose(layout, roomdisk::SMALL)?;
-    let spine = spine::build(layout, args.soil, false, &rooms)?;
+    let spine = spine::build(layout, args.kernel.soil(), false, &rooms)?;
     let programs = Programs::of(&spine)?;
     if let Some(dir) = &args.unsigned {
         return programs.write(dir);
@@ -261,7 +259,7 @@ pub fn make_update(layout: &Layout, args: &UpdateArgs) -> Result<()> {
         None => {
             keys(layout).ensure()?;
             let rooms = args.rooms.choose(layout, roomdisk::SMALL)?;
-            let spine = spine::build(layout, args.soil, false, &rooms)?;
+            let spine = spine::build(layout, args.kernel.soil(), false, &rooms)?;
             let epoch = Lock::read(&layout.lock())?.source_date_epoch;
             sign_slot(layout, &Programs::of(&spine)?, epoch)?;
             layout.slot()

@@ -1,0 +1,90 @@
+//! What the hardened kernel is for: a virtual machine, or an ordinary PC. One configuration, and a fragment for each target (U08).
+
+use std::fmt;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use super::config::Config;
+
+/// A machine that the hardened kernel is made for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// A virtual machine, as QEMU's
+    #[default]
+    Vm,
+    /// An ordinary PC: more disks, USB keyboards, a display
+    Pc,
+}
+
+/// What every target has; the needs first, then the measures, which no target changes.
+const COMMON: [&str; 2] = [
+    include_str!("../../../kernel/spine.config"),
+    include_str!("../../../kernel/hardening.config"),
+];
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Target::Vm => "vm",
+            Target::Pc => "pc",
+        })
+    }
+}
+
+impl Target {
+    /// What this target has beyond the others.
+    fn own(self) -> &'static str {
+        match self {
+            Target::Vm => include_str!("../../../kernel/vm.config"),
+            Target::Pc => include_str!("../../../kernel/pc.config"),
+        }
+    }
+
+    /// What the kernel is made with, apart from Kconfig's own defaults. A fragment that asks for nothing is none: the kernel of a target
+    /// is another one only if its configuration is.
+    pub fn fragments(self) -> Vec<&'static str> {
+        let asks = |text: &&str| text.lines().any(|line| line.starts_with("CONFIG_"));
+        COMMON
+            .into_iter()
+            .chain([self.own()])
+            .filter(asks)
+            .collect()
+    }
+
+    /// What is asked for, with the target's own lines in the place of the common ones.
+    ///
+    /// # Errors
+    /// A line is none, stands there twice, or takes a measure back.
+    pub fn asked(self) -> Result<Config> {
+        let [needs, measures] = COMMON;
+        let common = Config::fragments(&[needs, measures])?;
+        common.with(self.own(), &Config::fragments(&[measures])?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn u08_a_fragment_that_asks_for_nothing_changes_no_kernel() {
+        assert_eq!(Target::Vm.fragments(), COMMON);
+        assert_eq!(Target::Pc.fragments()[..2], COMMON);
+        assert_eq!(Target::Pc.fragments().len(), 3);
+    }
+
+    #[test]
+    fn u08_the_kernel_of_a_pc_drives_what_a_pc_has() {
+        let (vm, pc) = (Target::Vm.asked().unwrap(), Target::Pc.asked().unwrap());
+        let more = "MMC_SDHCI_PCI MMC_SDHCI_ACPI SCSI_VIRTIO USB_UAS USB_EHCI_HCD USB_HID DRM_SIMPLEDRM DRM_BOCHS DRM_VIRTIO_GPU WDAT_WDT IXGBE";
+        for symbol in more.split(' ') {
+            assert_eq!((vm.value(symbol), pc.value(symbol)), ("n", "y"), "{symbol}");
+        }
+        let both = "VIRTIO_BLK BLK_DEV_NVME SATA_AHCI USB_STORAGE E1000 E1000E IGB IGC R8169 TIGON3 TCG_TIS TCG_CRB ITCO_WDT SP5100_TCO \
+                    I6300ESB_WDT KEYBOARD_ATKBD";
+        for symbol in both.split_whitespace() {
+            assert_eq!((vm.value(symbol), pc.value(symbol)), ("y", "y"), "{symbol}");
+        }
+    }
+}
