@@ -72,6 +72,8 @@ pub struct MachineConfig {
     pub firmware: Option<Firmware>,
     /// The folder of its TPM; none has none.
     pub tpm: Option<PathBuf>,
+    /// How the TPM is reached: `tpm-tis` or `tpm-crb`.
+    pub tpm_device: &'static str,
     /// KVM or TCG.
     pub accel: Accel,
     /// QEMU runs in the mount and network namespaces of this process; without one, in ours.
@@ -99,6 +101,7 @@ impl MachineConfig {
             log_append: false,
             firmware: None,
             tpm: None,
+            tpm_device: "tpm-tis",
             accel: Accel::Tcg,
             within: None,
         }
@@ -133,9 +136,10 @@ impl MachineConfig {
         if let Some(dir) = &self.tpm {
             let socket = tpm::socket(dir).display().to_string().replace(',', ",,");
             args.extend(["-chardev".into(), format!("socket,id=tpm,path={socket}")]);
-            args.extend(words(
-                "-tpmdev emulator,id=tpm,chardev=tpm -device tpm-tis,tpmdev=tpm",
-            ));
+            let device = self.tpm_device;
+            args.extend(words(&format!(
+                "-tpmdev emulator,id=tpm,chardev=tpm -device {device},tpmdev=tpm"
+            )));
         }
         args.extend(self.extra_args.iter().cloned());
         args

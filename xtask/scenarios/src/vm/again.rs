@@ -41,9 +41,9 @@ impl Drop for Load {
     }
 }
 
-/// Runs the scenario of this case: one of those whose images are there. The error names it.
+/// Runs the scenario of this case: one of those that the bench has all for. The error names it.
 pub fn case(bench: &Bench, seed: u64, number: u64) -> Result<()> {
-    let has = |it: &&Scenario| bench.images.has(it.images);
+    let has = |it: &&Scenario| it.lacks(bench).is_none();
     let mut all: Vec<_> = chosen(None).filter(has).collect();
     let (round, place) = (number / all.len() as u64, number % all.len() as u64);
     shuffle(&mut all, &mut Rng::new(seed, round));

@@ -10,22 +10,14 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::bus::{Bus, plug};
 use super::disk::Disk;
 use super::lab::{Build, DISK_MIB, Guest, Lab};
 use super::updates::{EPOCH, Farm, settled, takes};
-use crate::machine::MachineConfig;
 use crate::persist;
 use crate::roomdisk::{self, ALIGNED};
+use crate::soil::Target;
 use crate::uefi::{disk as slots, slot};
-
-/// Where a disk is plugged in.
-#[derive(Clone, Copy, Debug)]
-enum Bus {
-    Virtio,
-    Sata,
-    Nvme,
-    Usb,
-}
 
 /// A disk with one partition, an ext4 that is called `persist`.
 fn disk(lab: &Lab, name: &str) -> Result<PathBuf> {
@@ -36,24 +28,6 @@ fn disk(lab: &Lab, name: &str) -> Result<PathBuf> {
     roomdisk::tables(&file, bytes, Uuid::new_v4(), BTreeMap::from([(1, part)]))?;
     persist::format(&path, ALIGNED, DISK_MIB << 20, Uuid::new_v4(), EPOCH)?;
     Ok(path)
-}
-
-/// QEMU's arguments for a disk of this id on a bus.
-fn plug(config: &mut MachineConfig, bus: Bus, id: &str, path: &Path) {
-    let file = path.display();
-    let none = format!("file={file},format=raw,if=none,id={id}");
-    let device = match bus {
-        Bus::Virtio => format!("virtio-blk-pci,drive={id}"),
-        Bus::Sata => format!("ide-hd,drive={id}"),
-        Bus::Nvme => format!("nvme,drive={id},serial={id}"),
-        Bus::Usb => format!("usb-storage,drive={id}"),
-    };
-    let mut args = vec!["-drive".to_owned(), none];
-    if matches!(bus, Bus::Usb) {
-        args.extend(["-device", "qemu-xhci"].map(String::from));
-    }
-    args.extend(["-device".to_owned(), device]);
-    config.extra_args.extend(args);
 }
 
 /// RED because of `cause`, and switched off.
@@ -292,10 +266,18 @@ pub fn u04_a_disk_that_no_driver_serves_is_named(lab: &Lab) -> Result<()> {
         "-device",
         "virtio-blk-pci,drive=d,disable-modern=on,disable-legacy=off",
     ];
-    for (device, named) in [
-        (scsi.as_slice(), "virtio virtio[0-9]+ .0x1af4 0x0008."),
-        (&legacy, "pci 0000:00:[0-9a-f.]+ .0x1af4 0x1001."),
-    ] {
+    let card = ["-device", "sdhci-pci"];
+    let rows = [
+        (&legacy[..], "pci 0000:00:[0-9a-f.]+ .0x1af4 0x1001."),
+        (&scsi[..], "virtio virtio[0-9]+ .0x1af4 0x0008."),
+        (&card[..], "pci 0000:00:[0-9a-f.]+ .0x1b36 0x0007."),
+    ];
+    // The kernel of a PC drives all but the first.
+    let undriven = match lab.bench.soil.target() {
+        Some(Target::Pc) => 1,
+        _ => rows.len(),
+    };
+    for (device, named) in &rows[..undriven] {
         let mut config = lab.config(Build::Release);
         config
             .extra_args

@@ -138,7 +138,7 @@ impl Lab {
 
     /// The kernel of these machines has no interface for debugging, and can load nothing.
     pub fn hardened(&self) -> bool {
-        self.bench.soil == Soil::Hardened
+        self.bench.soil.target().is_some()
     }
 
     /// What bay0 says of modules on this soil.

@@ -5,6 +5,7 @@
 //! wait is for a line or a QMP event; every console is kept in `build/vm/<name>.log`.
 
 pub(crate) mod again;
+pub(crate) mod bus;
 pub(crate) mod chain;
 pub(crate) mod crew;
 pub(crate) mod cutlog;
@@ -24,6 +25,7 @@ mod entries;
 mod faults;
 mod firmware;
 mod flood;
+mod hardware;
 mod identity;
 mod images;
 mod inbound;
@@ -53,7 +55,7 @@ use crate::accel::{self, Choice};
 use crate::host;
 use crate::layout::Layout;
 use crate::roomdisk::{self, SMALL, Set, TESTED};
-use crate::soil::Soil;
+use crate::soil::{Soil, Target, Which};
 use crate::{spine, uefi};
 use crew::Job;
 use lab::{Bench, Lab};
@@ -76,18 +78,22 @@ pub struct Scenario {
     pub promise: &'static str,
     /// Images it cannot do without, beside [`SMALL`]'s.
     images: &'static [&'static str],
+    /// The kernels that drive what it takes; none named, every one does.
+    only: &'static [Target],
     run: fn(&Lab) -> Result<()>,
 }
 
-/// A row is `module::function: "promise",` or, where it needs a larger image, `module::function ["dev"]: "promise",`.
+/// A row is `module::function: "promise",` or, where it needs a larger image, `module::function ["dev"]: "promise",`, or, where it needs
+/// what not every kernel drives, `module::function {Pc}: "promise",`.
 macro_rules! scenarios {
-    ($($module:ident :: $name:ident $([$($image:literal),+])?: $promise:literal,)*) => {
+    ($($module:ident :: $name:ident $([$($image:literal),+])? $({$($target:ident),+})?: $promise:literal,)*) => {
         /// Every scenario; the long ones first, so that no worker ends alone.
         pub const SCENARIOS: &[Scenario] = &[
             $(Scenario {
                 name: stringify!($name),
                 promise: $promise,
                 images: &[$($($image),+)?],
+                only: &[$($(Target::$target),+)?],
                 run: $module::$name,
             },)*
         ];
@@ -192,6 +198,14 @@ scenarios! {
     identity::u04_a_disk_that_no_driver_serves_is_named: "virtio-scsi, legacy virtio: RED with the device as the kernel has it",
     identity::u04_a_table_for_other_sectors_is_named_and_used: "512 on 4096: YELLOW, and the state is kept",
     identity::u04_two_disks_that_may_be_persist_are_refused_by_name_in_both_orders: "on every bus: RED, both named, both as they were",
+    hardware::u08_one_disk_boots_from_nvme_sata_usb_and_virtio {Vm, Pc}: "as the factory makes it, carried from bus to bus: GREEN from slot A each time, and it knows the boot before",
+    hardware::u08_one_disk_boots_from_a_scsi_host_and_from_older_usb {Pc}: "the same by virtio-scsi and behind EHCI",
+    hardware::u08_state_is_kept_on_a_card_and_on_a_stick_that_speaks_uas {Pc}: "the kernel started directly: GREEN on an SD card and by UAS, and it knows the boot before",
+    hardware::u08_of_two_disks_in_both_orders_the_booted_one_is_used {Vm, Pc}: "NVMe and SATA, SATA and USB, a stranger's disk of slots before and behind ours: it is not written",
+    hardware::u08_of_two_disks_on_a_pcs_other_buses_the_booted_one_is_used {Pc}: "the same with virtio-scsi, and with a card in the slot",
+    hardware::u08_a_vault_is_sealed_to_a_tpm_by_either_interface {Vm, Pc}: "TIS and CRB: sealed at the first boot, opened at the second",
+    hardware::u08_one_processor_and_eight_one_gigabyte_and_eight {Vm, Pc}: "GREEN, and the kernel counts them",
+    hardware::u08_a_display_and_usb_keys_are_driven_and_change_nothing {Pc}: "the firmware's framebuffer, bochs and virtio, a keyboard and a mouse on USB: driven; the console and the power button work as before",
     root::c01_a_changed_bit_of_the_root_is_noticed_before_anything_of_it_runs: "in its first block, in the middle, in its hash tree: the boot ends, and says why",
     root::c01_a_spine_boots_only_with_the_line_made_for_it: "without the root hash, and with another one, there is no root",
     root::c01_a_root_that_goes_bad_restarts_the_machine: "memory changes under a running Spine: the next read of it is a restart, and the next boot is well",
@@ -307,9 +321,9 @@ pub struct VmArgs {
     /// Seed of every random choice; a new one for each run unless given
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Where the kernel comes from
-    #[arg(long, value_enum, default_value_t)]
-    pub soil: Soil,
+    /// Whose machines they are.
+    #[command(flatten)]
+    pub kernel: Which,
     /// Build nothing, boot the Spines that the last run built
     #[arg(long)]
     pub as_built: bool,
@@ -332,9 +346,9 @@ pub fn command(layout: &Layout, args: &VmArgs) -> Result<u8> {
     }
     let seed = args.seed.unwrap_or_else(new_seed);
     let bench = if args.as_built {
-        as_built(layout, args.soil, args.accel)?
+        as_built(layout, args.kernel.soil(), args.accel)?
     } else {
-        built(layout, args.soil, args.accel, args.rooms.as_ref())?
+        built(layout, args.kernel.soil(), args.accel, args.rooms.as_ref())?
     };
     let bench = Bench {
         seed,
@@ -444,17 +458,36 @@ fn limit(cuts: u32) -> Duration {
     LIMIT + LIMIT_PER_CUT * cuts
 }
 
-/// Those whose images are there; the others are said, each with what it takes.
+impl Scenario {
+    /// Why it cannot be run on this bench, and what to type instead.
+    fn lacks(&self, bench: &Bench) -> Option<String> {
+        let name = self.name;
+        if !bench.images.has(self.images) {
+            let more = self.images.join(",");
+            return Some(format!(
+                "no image; next: cargo xtask vm --rooms {SMALL},{more} {name}"
+            ));
+        }
+        let target = bench.soil.target();
+        let drives = |only: &Target| target == Some(*only);
+        if self.only.is_empty() || self.only.iter().any(drives) {
+            return None;
+        }
+        let (soil, other) = (bench.soil, self.only[0]);
+        Some(format!(
+            "the {soil} kernel does not drive what it takes; next: cargo xtask vm --target {other} {name}"
+        ))
+    }
+}
+
+/// Those that this bench has all for; the others are said, each with what it takes.
 fn runnable(bench: &Bench, filter: Option<&str>) -> VecDeque<Job> {
     let has = |scenario: &&Scenario| {
-        let (name, has) = (scenario.name, bench.images.has(scenario.images));
-        if !has {
-            let more = scenario.images.join(",");
-            println!(
-                "NOT RUN {name}: no image; next: cargo xtask vm --rooms {SMALL},{more} {name}"
-            );
+        let lacks = scenario.lacks(bench);
+        if let Some(why) = &lacks {
+            println!("NOT RUN {}: {why}", scenario.name);
         }
-        has
+        lacks.is_none()
     };
     let ready = chosen(filter).filter(has).map(|scenario| -> Job {
         let (scenario, bench) = (*scenario, bench.clone());
