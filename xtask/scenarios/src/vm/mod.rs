@@ -204,7 +204,7 @@ scenarios! {
     hardware::u08_of_two_disks_in_both_orders_the_booted_one_is_used {Vm, Pc}: "NVMe and SATA, SATA and USB, a stranger's disk of slots before and behind ours: it is not written",
     hardware::u08_of_two_disks_on_a_pcs_other_buses_the_booted_one_is_used {Pc}: "the same with virtio-scsi, and with a card in the slot",
     hardware::u08_a_vault_is_sealed_to_a_tpm_by_either_interface {Vm, Pc}: "TIS and CRB: sealed at the first boot, opened at the second",
-    hardware::u08_one_processor_and_eight_one_gigabyte_and_eight {Vm, Pc}: "GREEN, and the kernel counts them",
+    hardware::u08_one_processor_and_eight_one_gigabyte_and_eight {Pc}: "GREEN, and the kernel counts them",
     hardware::u08_a_display_and_usb_keys_are_driven_and_change_nothing {Pc}: "the firmware's framebuffer, bochs and virtio, a keyboard and a mouse on USB: driven; the console and the power button work as before",
     root::c01_a_changed_bit_of_the_root_is_noticed_before_anything_of_it_runs: "in its first block, in the middle, in its hash tree: the boot ends, and says why",
     root::c01_a_spine_boots_only_with_the_line_made_for_it: "without the root hash, and with another one, there is no root",
