@@ -121,6 +121,13 @@ impl Pace {
         let micros = short.saturating_mul(SECOND).checked_div(rate)?;
         Some(Duration::from_micros(micros.saturating_add(1)))
     }
+
+    /// Takes them as soon as there are that many.
+    fn wait(&mut self, rate: u64, bytes: u64) {
+        while let Some(wait) = self.short(rate, bytes) {
+            sleep(wait);
+        }
+    }
 }
 
 impl Shelf {
@@ -235,16 +242,9 @@ impl Shelf {
         Ok(())
     }
 
-    /// Takes bytes from what may be written now; how long to wait, and nothing taken, if there are not that many.
-    fn short(&mut self, bytes: u64) -> Option<Duration> {
-        self.writing.short(self.account.limits.rate, bytes)
-    }
-
     /// Waits until the room may read that many bytes more.
     pub(crate) fn wait(&mut self, bytes: u64) {
-        while let Some(wait) = self.reading.short(self.account.limits.read, bytes) {
-            sleep(wait);
-        }
+        self.reading.wait(self.account.limits.read, bytes);
     }
 
     /// Where an object is, or one of a snapshot.
@@ -318,9 +318,7 @@ impl Shelf {
         self.account.fits(more, 0)?;
         self.account.coming = self.account.coming.saturating_add(more);
         (sending.length, sending.taken) = (length, cost);
-        while let Some(wait) = self.short(bytes) {
-            sleep(wait);
-        }
+        self.writing.wait(self.account.limits.rate, bytes);
         sending.frames = sending.frames.saturating_add(1);
         let mut frame = Vec::with_capacity(frame::size(data.len()));
         // A last one says that the disk has it, which no other one can.
@@ -489,8 +487,9 @@ impl Shelf {
             room = room.saturating_sub(size);
             bytes = bytes.saturating_add(size);
         }
-        if let Some(wait) = self.short(bytes as u64) {
-            let (rate, ms) = (self.account.limits.rate, wait.as_millis());
+        let rate = self.account.limits.rate;
+        if let Some(wait) = self.writing.short(rate, bytes as u64) {
+            let ms = wait.as_millis();
             return Err(format!(
                 "throttled: it may write {rate} bytes a second, none for {ms} ms; next: wait"
             ));
