@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use regex::Regex;
 use uuid::Uuid;
 
+use super::bus::{Bus, plug};
 use super::images;
 use super::inside::Inside;
 use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE, drive};
@@ -106,11 +107,7 @@ impl<'a> Farm<'a> {
         let mut config = self.lab.config(Build::Fault);
         config.extra_args.extend(more.map(String::from));
         if self.stick {
-            let none = format!("file={},format=raw,if=none,id=stick", self.disk.display());
-            config.drives.push(none);
-            let stick = ["qemu-xhci", "usb-storage,drive=stick"];
-            let stick = stick.iter().flat_map(|it| ["-device", it]);
-            config.extra_args.extend(stick.map(String::from));
+            plug(&mut config, Bus::Usb, "stick", &self.disk);
         } else {
             config.drives.push(drive(&self.disk, ""));
         }
