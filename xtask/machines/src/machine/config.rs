@@ -82,7 +82,7 @@ pub struct MachineConfig {
 
 /// All that can be emulated but `cmpxchg16b`, which the kernel's allocator uses where it is: QEMU 7.2 was seen to come back from an
 /// interrupt after it with the flags of another register, and the kernel to die of the trap that was set in them.
-const CPU: &str = "max,cx16=off";
+const CPU: &str = "max,cx16=off,erms=off,fsrm=off";
 
 impl MachineConfig {
     /// 256 MiB, no disk, watchdog, TCG, no QMP.
