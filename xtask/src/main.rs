@@ -99,6 +99,9 @@ enum Task {
         /// The kernel of a PC instead of the default one: its boots and the hardware of a PC, and nothing else
         #[arg(long, value_enum, default_value_t)]
         target: Target,
+        /// With the scenarios that take minutes each, and all power cuts
+        #[arg(long, conflicts_with = "target")]
+        full: bool,
     },
     /// Build the Spine again in another folder and compare the bytes
     Reproduce {
@@ -267,7 +270,7 @@ fn run(task: Task) -> Result<u8> {
         Task::Budget { items } => return budget::command(&layout, items.as_deref()),
         Task::Tidy => return tidy::command(&layout),
         Task::Policy(args) => return policy::command(&layout, &args),
-        Task::Test { target } => return suite::command(&layout, target),
+        Task::Test { target, full } => return suite::command(&layout, target, full),
         Task::Repin { check: true, .. } => return pins::check(&layout),
         Task::Repin { which, .. } => which.map_or(Ok(()), |it| repin::command(&layout, &it))?,
         Task::Room { task } => return room::command(&layout, &task),

@@ -20,11 +20,13 @@ use step::{Outcome, Step, run};
 const NOBODY: u32 = 60_001;
 /// The feature with which a plain host's runtime is compiled; no Spine has it.
 const PODMAN: &str = "bay0-reconcile/podman";
+/// Power cuts of a run that is not full.
+const SHORT_CUTS: &str = "20";
 /// Why a step did not run.
 const NOT_ROOT: &str = "not root; next: sudo env PATH=\"$PATH\" cargo xtask test";
 
-/// Runs every step, or those of the kernel of a PC; 0 when nothing failed.
-pub fn command(layout: &Layout, target: Target) -> Result<u8> {
+/// Runs every step, or those of the kernel of a PC; 0 when nothing failed. Only a `full` run has the scenarios that take minutes each.
+pub fn command(layout: &Layout, target: Target, full: bool) -> Result<u8> {
     host::need(&[
         host::TOOL_QEMU,
         host::TOOL_MKE2FS,
@@ -47,7 +49,7 @@ pub fn command(layout: &Layout, target: Target) -> Result<u8> {
     }
     let mut results = Vec::new();
     let steps = match target {
-        Target::Vm => steps(layout),
+        Target::Vm => steps(layout, full),
         Target::Pc => hardware(),
     };
     for step in steps {
@@ -60,7 +62,7 @@ pub fn command(layout: &Layout, target: Target) -> Result<u8> {
     Ok(u8::from(results.iter().any(|(_, o, _)| o.failed() > 0)))
 }
 
-fn steps(layout: &Layout) -> Vec<Step> {
+fn steps(layout: &Layout, full: bool) -> Vec<Step> {
     let root = nix::unistd::geteuid().is_root();
     let mut steps = vec![
         Step::own("budget", &["budget"]),
@@ -105,7 +107,11 @@ fn steps(layout: &Layout) -> Vec<Step> {
         Step::skipped("the same bytes in a container", NOT_ROOT)
     });
     steps.push(Step::own("a boot to GREEN", &["qemu", "--smoke"]));
-    steps.push(Step::own("VM scenarios", &["vm", "--jobs", "3"]));
+    let mut scenarios = Step::own("VM scenarios", &["vm", "--jobs", "3"]);
+    if !full {
+        scenarios.add(&["--short", "--cuts", SHORT_CUTS]);
+    }
+    steps.push(scenarios);
     // All scenarios on both would take twice as long: here whether the other one, with modules and without lockdown, boots.
     steps.push(Step::own(
         "boots of Debian's kernel",
@@ -233,14 +239,14 @@ mod tests {
     #[test]
     fn u08_a_second_kernel_is_compiled_by_the_job_of_its_own_alone() {
         let of = |steps: Vec<Step>| steps.iter().map(Step::shown).collect::<Vec<_>>();
-        let (every, own) = (of(steps(&Layout::find())), of(hardware()));
+        let (every, own) = (of(steps(&Layout::find(), false)), of(hardware()));
         assert!(!every.iter().any(|it| it.contains("--target")), "{every:?}");
         assert!(own.iter().all(|it| it.contains("--target pc")), "{own:?}");
     }
 
     #[test]
     fn h01_the_container_is_a_step_that_as_root_runs_and_else_is_said() {
-        let steps = steps(&Layout::find());
+        let steps = steps(&Layout::find(), false);
         let step = steps.iter().find(|s| s.name.ends_with("in a container"));
         let shown = step.unwrap().shown();
         let root = nix::unistd::geteuid().is_root();
@@ -253,8 +259,24 @@ mod tests {
     }
 
     #[test]
+    fn k07_what_takes_minutes_is_left_to_a_full_run_and_nothing_else_is() {
+        let of = |full| steps(&Layout::find(), full);
+        let shown = |full| of(full).iter().map(Step::shown).collect::<Vec<_>>();
+        let (short, full) = (shown(false), shown(true));
+        let differ: Vec<_> = short.iter().zip(&full).filter(|(a, b)| a != b).collect();
+        let (most, all) = (
+            "cargo xtask vm --jobs 3 --short --cuts 20",
+            "cargo xtask vm --jobs 3",
+        );
+        assert_eq!(differ, [(&most.to_owned(), &all.to_owned())]);
+    }
+
+    #[test]
     fn k07_without_root_the_root_tests_are_listed_as_not_run() {
-        let names: Vec<_> = steps(&Layout::find()).iter().map(|s| s.name).collect();
+        let names: Vec<_> = steps(&Layout::find(), false)
+            .iter()
+            .map(|s| s.name)
+            .collect();
         assert!(names.contains(&"tests that need root"), "{names:?}");
         assert!(names.contains(&"budget"), "{names:?}");
     }

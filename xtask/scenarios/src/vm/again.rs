@@ -56,7 +56,7 @@ pub fn case(bench: &Bench, seed: u64, number: u64) -> Result<()> {
     // No other name contains the whole of it, or both were run.
     let mut said = Ok(());
     crew::work(
-        runnable(&bench, Some(name)),
+        runnable(&bench, Some(name), false),
         1,
         limit(CUTS),
         |name, outcome, took| {

@@ -180,13 +180,22 @@ pub(super) fn proves_itself(guest: &mut Guest, slot: &str) -> Result<()> {
     guest.expect(&first).map(drop)
 }
 
+pub fn a13_an_update_is_tried_once_and_then_first(lab: &Lab) -> Result<()> {
+    updated(lab, &["B"])
+}
+
 pub fn a13_an_update_is_tried_once_and_then_first_five_times_over(lab: &Lab) -> Result<()> {
+    updated(lab, &["B", "A", "B", "A", "B"])
+}
+
+/// Each of these slots in turn takes an update; the last one is booted once more.
+fn updated(lab: &Lab, slots: &[&str]) -> Result<()> {
     let mut farm = Farm::new(lab)?;
     let updates = [farm.update("quiet")?, farm.update("quiet again")?];
     let mut before = String::new();
-    for (round, new) in ["B", "A", "B", "A", "B"].into_iter().enumerate() {
+    for (round, new) in slots.iter().enumerate() {
         let mut guest = farm.start(Some(&updates[round % 2]))?;
-        settled(&mut guest, if new == "B" { "A" } else { "B" })?;
+        settled(&mut guest, if *new == "B" { "A" } else { "B" })?;
         let hash = takes(&mut guest)?;
         guest.expect(&format!(r#"starting Boot000. "Spine {new}" "#))?;
         proves_itself(&mut guest, new)?;
@@ -308,14 +317,25 @@ pub fn a13_a_room_sends_an_update_where_its_policy_says_so(lab: &Lab) -> Result<
 }
 
 pub fn c11_a_new_spine_that_fails_is_back_at_the_old_one_and_refused(lab: &Lab) -> Result<()> {
-    for (words, said) in [
-        ("fault=panic", "bay0: FAIL: bay0 panic at "),
+    failing(lab, &[("fault=panic", "bay0: FAIL: bay0 panic at ")])
+}
+
+pub fn c11_a_new_spine_that_hangs_or_is_not_well_is_back_at_the_old_one_too(
+    lab: &Lab,
+) -> Result<()> {
+    let kinds = [
         ("fault=hang", r"slots: slot B, on trial \("),
         (
             "fault=unwell",
             "slots: FAIL: slot B is not well; next: see why above$",
         ),
-    ] {
+    ];
+    failing(lab, &kinds)
+}
+
+/// Updates with these words on their command line, and what each says when it fails.
+fn failing(lab: &Lab, kinds: &[(&'static str, &str)]) -> Result<()> {
+    for (words, said) in kinds.iter().copied() {
         let mut farm = Farm::new(lab)?;
         let update = farm.update(words)?;
         let mut guest = farm.start(Some(&update))?;
