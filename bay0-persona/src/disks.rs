@@ -13,6 +13,7 @@
 //! The stub in front of the kernel leaves the partition's GUID in a variable of the firmware (`systemd-stub(7)`). Disks are read by
 //! children, one each, so that one that hangs holds up nobody; this module is for children of PID 1, never for PID 1.
 
+mod about;
 mod survey;
 
 use std::fmt;
@@ -26,11 +27,14 @@ use nix::errno::Errno;
 use nix::libc;
 
 use crate::gpt::{self, Guid, Part};
+pub use about::{About, about};
 use survey::{BLOCK, entries, fact, hardware, idle, is_pending, sector, survey};
 pub use survey::{Content, Disk};
 
 /// Longest that a disk may take to appear: one on USB is there seconds after the kernel.
 pub const APPEARS: Duration = Duration::from_secs(5);
+/// Partitions of a disk with slots that have images of rooms.
+const ROOMS: [&str; 2] = ["rooms-a", "rooms-b"];
 /// How often it is looked for what has appeared.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long nothing may appear where there is a USB controller or a slot for a card, before all is taken to be there.
@@ -154,12 +158,28 @@ impl Booted {
         })
     }
 
+    /// The disk itself, as the kernel calls it.
+    pub fn disk(&self) -> &str {
+        &self.disk
+    }
+
+    /// All disks.
+    pub fn disks(&self) -> &[Disk] {
+        &self.disks
+    }
+
     /// Its only partition of this name.
     ///
     /// # Errors
     /// There is no such partition, or more than one.
     pub fn part(&self, name: &str) -> Result<Part, Lost> {
         choose(&self.disks, Some(self.part.guid), name).map(|(_, part)| part)
+    }
+
+    /// The devices with its Spines' images; none where the disk has none.
+    fn rooms(&self) -> Vec<String> {
+        let parts = ROOMS.iter().filter_map(|it| self.part(it).ok());
+        parts.filter_map(|it| self.device(&it).ok()).collect()
     }
 
     /// The device of one of its partitions.
@@ -169,6 +189,16 @@ impl Booted {
     pub fn device(&self, part: &Part) -> Result<String, Lost> {
         device(&self.disk, part)
     }
+}
+
+/// All disks there are.
+pub fn all() -> Vec<Disk> {
+    survey(&hardware())
+}
+
+/// One disk, as it is now.
+pub fn one(name: &str) -> Option<Disk> {
+    survey(&[name.to_owned()]).pop()
 }
 
 /// Waits until a partition of this name has appeared, and all else that may be it; its device, or why there is none, and all disks.
@@ -200,19 +230,66 @@ pub fn find(name: &str) -> (Result<String, Lost>, Vec<Disk>) {
     }
 }
 
-/// The devices of all partitions of this name, as the kernel has them; of a disk whose table it does not take, as we do.
+/// Where an image may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The device of a partition.
+    pub device: String,
+    /// First byte and bytes of it that are the image's; none: all are.
+    pub within: Option<(u64, u64)>,
+}
+
+/// Where there are images of this name: in partitions with images beside a Spine, then in partitions that are called so. The hash tells
+/// which it is. Only where the kernel knows of none are tables read for it.
 ///
 /// # Errors
 /// There is none.
-pub fn all_named(name: &str) -> Result<Vec<String>, Lost> {
+pub fn images(name: &str) -> Result<Vec<Place>, Lost> {
+    let mut beside: Vec<_> = ROOMS.into_iter().flat_map(known).collect();
+    let lone = known(name);
+    if beside.is_empty() && lone.is_empty() && booted().is_some() {
+        beside = Booted::find().map(|it| it.rooms()).unwrap_or_default();
+    }
+    let inside = |device: &String| {
+        let inner = survey(&[device.trim_start_matches("/dev/").to_owned()]);
+        let places = named(&inner, name).into_iter();
+        let place = |(_, part): (String, Part)| Place {
+            device: device.clone(),
+            within: Some((part.start, part.bytes)),
+        };
+        places.map(place).collect::<Vec<_>>()
+    };
+    let whole = |device| Place {
+        device,
+        within: None,
+    };
+    let mut found: Vec<_> = beside.iter().flat_map(inside).collect();
+    found.extend(lone.into_iter().map(whole));
+    if found.is_empty() {
+        found.extend(all_named(name)?.into_iter().map(whole));
+    }
+    Ok(found)
+}
+
+/// The devices of the partitions that the kernel knows by this name.
+fn known(name: &str) -> Vec<String> {
     let wanted = format!("PARTNAME={name}");
     let has = |it: &String| {
         let text = fact(&Path::new(BLOCK).join(it), "uevent");
         text.lines().any(|line| line == wanted)
     };
-    let known: Vec<_> = entries(BLOCK).into_iter().filter(has).collect();
+    let known = entries(BLOCK).into_iter().filter(has);
+    known.map(|it| format!("/dev/{it}")).collect()
+}
+
+/// The devices of all partitions of this name, as the kernel has them; of a disk whose table it does not take, as we do.
+///
+/// # Errors
+/// There is none.
+pub fn all_named(name: &str) -> Result<Vec<String>, Lost> {
+    let known = known(name);
     if !known.is_empty() {
-        return Ok(known.iter().map(|it| format!("/dev/{it}")).collect());
+        return Ok(known);
     }
     let disks = survey(&hardware());
     let found = named(&disks, name);

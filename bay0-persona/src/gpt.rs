@@ -215,6 +215,92 @@ fn long(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes))
 }
 
+/// A partition that is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct New {
+    /// Its place in the table, from 1, at most [`COUNT`].
+    pub number: usize,
+    /// What kind it is.
+    pub kind: Guid,
+    /// Its own GUID.
+    pub guid: Guid,
+    /// First byte on the disk, and how many: whole sectors.
+    pub start: u64,
+    /// How many.
+    pub bytes: u64,
+    /// Its name, of at most 36 ASCII letters.
+    pub name: &'static str,
+}
+
+/// Partitions of a table that is made here.
+const COUNT: usize = 128;
+
+/// Both copies of the table of a disk with so many sectors of so many bytes: what it begins with, the protective MBR first, and what it
+/// ends with. None where there is no room for them.
+pub fn make(disk: Guid, parts: &[New], sector: u64, sectors: u64) -> Option<[Vec<u8>; 2]> {
+    let mut entries = vec![0; COUNT.checked_mul(ENTRY)?];
+    for part in parts {
+        let at = part.number.checked_sub(1)?.checked_mul(ENTRY)?;
+        let entry = entries.get_mut(at..at.checked_add(ENTRY)?)?;
+        let first = part.start.checked_div(sector)?;
+        let last = first
+            .checked_add(part.bytes.checked_div(sector)?)?
+            .checked_sub(1)?;
+        let name = part.name.encode_utf16().flat_map(u16::to_le_bytes);
+        let place = [first, last, 0].map(u64::to_le_bytes);
+        let head = [part.kind, part.guid].concat();
+        let bytes = head.into_iter().chain(place.concat()).chain(name);
+        entry
+            .iter_mut()
+            .zip(bytes)
+            .for_each(|(to, from)| *to = from);
+    }
+    let length = u64::try_from(entries.len()).ok()?.div_ceil(sector);
+    let last = sectors.checked_sub(1)?;
+    // Usable is what lies between both copies.
+    let (first, end) = (
+        length.checked_add(2)?,
+        last.checked_sub(length)?.checked_sub(1)?,
+    );
+    let header = |own: u64, other: u64, at: u64| {
+        let places = [own, other, first, end].map(u64::to_le_bytes).concat();
+        let counts = [COUNT as u32, ENTRY as u32, crc32(&entries)].map(u32::to_le_bytes);
+        let mut header = [SIGNATURE, &[0, 0, 1, 0, HEADER as u8], &[0; 11]].concat();
+        header.extend(
+            [
+                &places,
+                disk.as_slice(),
+                &at.to_le_bytes(),
+                &counts.concat(),
+            ]
+            .concat(),
+        );
+        let sum = crc32(&header).to_le_bytes();
+        header.get_mut(16..20)?.copy_from_slice(&sum);
+        header.resize(usize::try_from(sector).ok()?, 0);
+        Some(header)
+    };
+    let mut padded = entries.clone();
+    padded.resize(usize::try_from(length.checked_mul(sector)?).ok()?, 0);
+    let mut front = vec![0; usize::try_from(sector).ok()?];
+    // One entry that takes all of the disk, from the second sector on, as far as it can say.
+    let all = u32::try_from(last).unwrap_or(u32::MAX).to_le_bytes();
+    let entry = [
+        &[0, 0, 2, 0, PROTECTIVE, 0xff, 0xff, 0xff, 1, 0, 0, 0],
+        all.as_slice(),
+    ]
+    .concat();
+    let end_of_entry = MBR_ENTRIES.checked_add(MBR_ENTRY)?;
+    front
+        .get_mut(MBR_ENTRIES..end_of_entry)?
+        .copy_from_slice(&entry);
+    front.get_mut(510..512)?.copy_from_slice(&[0x55, 0xaa]);
+    front.extend(header(1, last, 2)?);
+    front.extend(&padded);
+    padded.extend(header(last, 1, last.checked_sub(length)?)?);
+    (first <= end).then_some([front, padded])
+}
+
 /// CRC-32 of IEEE 802.3, which UEFI uses.
 fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & 0u32.wrapping_sub(crc & 1));

@@ -1,5 +1,6 @@
-//! A room's files (T09): a partition with a SquashFS and its dm-verity tree, found by name and opened with the root hash that the
-//! Spine itself carries, so that every block is verified before anybody reads it. The hash is also what tells it from another of its name.
+//! A room's files (T09): a SquashFS and its dm-verity tree, found by name and opened with the root hash that the Spine itself carries, so
+//! that every block is verified before anybody reads it. The hash is also what tells it from another of its name. It is in a partition of
+//! its own, or beside its Spine in one that has a partition table itself (U07), and is mapped out of that one (`linear`).
 //!
 //! Source: the kernel's `dm-ioctl.h` and `admin-guide/device-mapper/verity`.
 
@@ -12,7 +13,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 
-use crate::disks::{self, Lost};
+use crate::disks::{self, Lost, Place};
 use crate::error::errno_of;
 
 /// Where images are mounted.
@@ -96,8 +97,8 @@ impl Image {
     pub fn open(&self) -> Result<(), OpenError> {
         let mut failed = Vec::new();
         // Of two that are called so, the hash tells which it is: one that does not match is not the one.
-        for disk in disks::all_named(&self.name).map_err(OpenError::Find)? {
-            match self.open_on(&disk) {
+        for place in disks::images(&self.name).map_err(OpenError::Find)? {
+            match self.open_on(&place) {
                 Ok(()) => return Ok(()),
                 Err(error) => failed.push(error),
             }
@@ -105,14 +106,29 @@ impl Image {
         Err(OpenError::All(failed))
     }
 
-    fn open_on(&self, disk: &str) -> Result<(), OpenError> {
-        let device = self.verity(disk, "");
-        let device = device.map_err(|errno| OpenError::Verity(disk.to_owned(), errno))?;
+    fn open_on(&self, place: &Place) -> Result<(), OpenError> {
+        let disk = &place.device;
+        let device = self.part(place).and_then(|it| self.verity(&it, ""));
+        let device = device.map_err(|errno| OpenError::Verity(disk.clone(), errno))?;
         let at = self.path();
         let folder = |error| OpenError::Folder(at.clone(), errno_of(error));
         create_dir_all(&at).map_err(folder)?;
         let done = squashfs(&device, &at, MsFlags::MS_NODEV);
-        done.map_err(|errno| OpenError::Mount(disk.to_owned(), errno))
+        done.map_err(|errno| OpenError::Mount(disk.clone(), errno))
+    }
+
+    /// The device with the image and its tree, from its first byte on: the partition, or what is mapped out of it.
+    fn part(&self, place: &Place) -> nix::Result<String> {
+        let (Place { device, .. }, name) = (place, format!("{}-part", self.name));
+        // What verifies it, left behind by an earlier attempt, would keep it.
+        let control = control()?;
+        let _ = call(&control, 4, &self.name, &[]);
+        let _ = call(&control, 4, &name, &[]);
+        let Some((start, bytes)) = place.within else {
+            return Ok(device.clone());
+        };
+        let table = format!("{device} {}", start >> 9);
+        map(&name, b"linear\0\0\0\0\0\0\0\0\0\0", bytes >> 9, &table)
     }
 
     /// Makes the verified device over `disk`, in the place of one of this name if there is one; `extra` ends its table.
@@ -120,28 +136,29 @@ impl Image {
     /// # Errors
     /// What the device mapper answers.
     pub fn verity(&self, disk: &str, extra: &str) -> nix::Result<String> {
-        let control = control()?;
         let (blocks, hash, salt) = (self.blocks, &self.roothash, &self.salt);
         let tree = format!("{disk} {disk} 4096 4096 {blocks} {blocks} sha256 {hash} {salt}");
-        let table = format!("1 {tree} {extra}");
-        // struct dm_target_spec: first sector, sectors, status, next, type; then the parameters, which the call's zeros end.
-        let numbers = [0, blocks.saturating_mul(8), 0].map(u64::to_ne_bytes);
-        let target = [
-            numbers.as_flattened(),
-            b"verity\0\0\0\0\0\0\0\0\0\0",
-            table.as_bytes(),
-        ];
-        // One that an earlier attempt has left behind is in use by nobody.
-        let _ = call(&control, 4, &self.name, &[]);
-        call(&control, 3, &self.name, &[])?;
-        call(&control, 9, &self.name, &target.concat())?;
-        let answer = call(&control, 6, &self.name, &[])?;
-        // The kernel's packed form of a device number: minors up to 255, then the major, then the rest.
-        let number = answer.get(40..48).and_then(|bytes| bytes.try_into().ok());
-        let number = u64::from_ne_bytes(number.unwrap_or_default());
-        let minor = (number & 0xff) | ((number >> 12) & 0xf_ff00);
-        Ok(format!("/dev/dm-{minor}"))
+        let (kind, sectors) = (b"verity\0\0\0\0\0\0\0\0\0\0", blocks.saturating_mul(8));
+        map(&self.name, kind, sectors, &format!("1 {tree} {extra}"))
     }
+}
+
+/// Makes a mapped device of this name, in the place of one that an earlier attempt has left behind, which nobody uses: one target of so
+/// many sectors of 512 bytes. Its path.
+fn map(name: &str, kind: &[u8; 16], sectors: u64, table: &str) -> nix::Result<String> {
+    let control = control()?;
+    // struct dm_target_spec: first sector, sectors, status, next, type; then the parameters, which the call's zeros end.
+    let numbers = [0, sectors, 0].map(u64::to_ne_bytes);
+    let target = [numbers.as_flattened(), kind, table.as_bytes()];
+    let _ = call(&control, 4, name, &[]);
+    call(&control, 3, name, &[])?;
+    call(&control, 9, name, &target.concat())?;
+    let answer = call(&control, 6, name, &[])?;
+    // The kernel's packed form of a device number: minors up to 255, then the major, then the rest.
+    let number = answer.get(40..48).and_then(|bytes| bytes.try_into().ok());
+    let number = u64::from_ne_bytes(number.unwrap_or_default());
+    let minor = (number & 0xff) | ((number >> 12) & 0xf_ff00);
+    Ok(format!("/dev/dm-{minor}"))
 }
 
 /// Whether the verified device of this name has found nothing that does not match: its status is `V` then.

@@ -29,7 +29,7 @@ use bay0_persona::confine::{Rights, confine};
 use bay0_persona::disks::{Booted, Lost, VARS, booted};
 use bay0_persona::gpt::Guid;
 
-use crate::slot::entries::{State, Wish, Write, plan};
+use crate::slot::entries::{MOST as MOST_GONE, State, Wish, Write, plan};
 use crate::slot::entry::{Place, Program};
 use crate::slot::running::{Running, Slot, Start};
 use crate::slot::starts::{
@@ -58,8 +58,7 @@ impl Pair {
 
     /// The slots of this disk; none if what was booted is no slot.
     pub fn of(disk: &Booted) -> Option<Pair> {
-        let mut both = Slot::BOTH.into_iter();
-        let here = both.find(|it| it.partition() == disk.part.name)?;
+        let here = Slot::of(&disk.part.name)?;
         let other = disk.part(&here.other().partition()).ok();
         let parts = [(here, Some(disk.part.clone())), (here.other(), other)];
         let mut slots: Vec<_> = parts
@@ -139,6 +138,53 @@ impl Pair {
         let first = before.first(&self.slots);
         let moved = leads && first.is_some_and(|it| it != self.here);
         Ok(text(&writes, moved.then_some(self.here)))
+    }
+
+    /// Has the firmware start the slots of a disk that was made, A and then B, before all others, and forget what started these, which are
+    /// no more. What was written.
+    ///
+    /// # Errors
+    /// The firmware did not take it.
+    pub fn enter(slots: Vec<(Slot, Place)>, gone: &[Place]) -> Result<String> {
+        let (vars, here) = (VARS.into(), Slot::A);
+        let new = Pair { vars, here, slots };
+        let wish = Wish {
+            slots: &new.slots,
+            here,
+            leads: true,
+            makes: true,
+        };
+        // Of what was there before nothing is to be tried.
+        remove_next(&new.vars)?;
+        Slot::BOTH
+            .into_iter()
+            .try_for_each(|it| new.drop_trial(it))?;
+        let (mut writes, rest): (Vec<_>, Vec<_>) = plan(&new.state()?, &wish)
+            .into_iter()
+            .partition(|it| matches!(it, Write::Entry(..)));
+        new.carry_out(&writes)?;
+        let state = new.state()?;
+        let programs = |place| Program::BOTH.map(|it| state.starting(place, it)).concat();
+        let mut gone: Vec<_> = gone.iter().flat_map(programs).collect();
+        gone.truncate(MOST_GONE);
+        // Both are whole, which the plan does not know.
+        let both = [new.chosen(Slot::A)?, new.chosen(Slot::B)?];
+        let (mut order, mut more) = (state.order.clone(), Vec::new());
+        for write in rest {
+            match write {
+                Write::Order(planned) => order = planned,
+                other => more.push(other),
+            }
+        }
+        let order = without(order, &[&both, gone.as_slice()].concat());
+        let order = [both.as_slice(), &order].concat();
+        if order != state.order {
+            more.insert(0, Write::Order(order));
+        }
+        more.extend(gone.into_iter().map(Write::Remove));
+        new.carry_out(&more)?;
+        writes.extend(more);
+        Ok(text(&writes, None))
     }
 
     fn carry_out(&self, writes: &[Write]) -> Result<()> {

@@ -39,6 +39,17 @@ impl Slot {
     pub fn partition(self) -> String {
         format!("slot-{self}").to_lowercase()
     }
+
+    /// The name of the partition of its Spine's images.
+    pub fn rooms(self) -> String {
+        format!("rooms-{self}").to_lowercase()
+    }
+
+    /// The slot whose partition is called so.
+    pub fn of(partition: &str) -> Option<Self> {
+        let mut both = Self::BOTH.into_iter();
+        both.find(|it| it.partition() == partition)
+    }
 }
 
 impl fmt::Display for Slot {

@@ -79,6 +79,11 @@ pub fn with_firmware(
     };
     let (disk, vars) = uefi::set_up(layout, &spine, secure, anew)?;
     cfg.drives = vec![virtio_drive(&disk, "disk", "")];
+    // Its Spines' images are on it, beside them; a disk of an older tree has none.
+    let made = uefi::disk::Layout::of(&disk)?;
+    if made.is_some_and(|it| it.partitions.len() > uefi::disk::ROOMS_A) {
+        cfg.rooms = None;
+    }
     cfg.firmware = Some(Firmware {
         code: uefi::firmware::code(secure).to_owned(),
         vars,

@@ -16,7 +16,7 @@ pub mod update;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use uuid::Uuid;
 
 use crate::host;
@@ -225,8 +225,9 @@ pub fn make_disk(layout: &Layout, args: &DiskArgs) -> Result<()> {
     match args.signed.as_ref().zip(args.cert.as_ref()) {
         Some((dir, cert)) => {
             let signed = programs.brought_back(dir, cert)?;
-            slot::write(&slot, &signed, epoch)?;
-            inputs(&programs, cert)?.write(&stamp_of(&slot), std::slice::from_ref(&slot))?;
+            slot::write(&slot, &signed, epoch, images(layout).as_deref())?;
+            inputs(layout, &programs, cert)?
+                .write(&stamp_of(&slot), std::slice::from_ref(&slot))?;
         }
         None => sign_slot(layout, &programs, epoch)?,
     }
@@ -266,15 +267,33 @@ pub fn make_update(layout: &Layout, args: &UpdateArgs) -> Result<()> {
         }
     };
     let slot = fs::read(&slot).with_context(|| format!("read {}", slot.display()))?;
+    let rooms = wanted(layout, &slot)?;
     let out = args.out.clone().unwrap_or_else(|| layout.update());
     if args.stream {
-        let stream = update::stream(&slot);
+        let mut stream = update::stream(&slot);
+        if let Some(rooms) = &rooms {
+            stream.extend(fs::read(rooms)?);
+        }
         fs::write(&out, stream).with_context(|| format!("write {}", out.display()))?;
     } else {
-        update::disk(&out, &slot)?;
+        update::disk(&out, &slot, rooms.as_deref())?;
     }
     println!("{}  {}", update::hash(&slot), out.display());
     Ok(())
+}
+
+/// The images that a slot's head speaks of, if it does.
+fn wanted(layout: &Layout, slot: &[u8]) -> Result<Option<PathBuf>> {
+    let Some(said) = update::rooms(slot) else {
+        return Ok(None);
+    };
+    let disk = layout.rooms_disk();
+    ensure!(
+        disk.exists() && update::images(&disk)? == said,
+        "{} is not what the slot's head says; next: make the update in the tree that made the slot",
+        disk.display()
+    );
+    Ok(Some(disk))
 }
 
 /// The disk of `cargo xtask qemu --uefi` with its firmware's variables. One that is there is booted as it is, with whatever Spines a
@@ -330,12 +349,17 @@ fn sign_slot(layout: &Layout, programs: &Programs, epoch: u32) -> Result<()> {
     let keys = keys(layout);
     keys.ensure()?;
     let (slot, pair) = (layout.slot(), keys.pair("db"));
-    let inputs = inputs(programs, &pair.certificate)?;
+    let inputs = inputs(layout, programs, &pair.certificate)?;
     let outputs = [slot.clone()];
     if inputs.up_to_date(&stamp_of(&slot), &outputs) {
         return Ok(());
     }
-    slot::write(&slot, &programs.signed(&pair)?, epoch)?;
+    slot::write(
+        &slot,
+        &programs.signed(&pair)?,
+        epoch,
+        images(layout).as_deref(),
+    )?;
     let mut bytes = fs::read(&slot)?;
     update::sign(&mut bytes, &pair)?;
     fs::write(&slot, bytes).with_context(|| format!("write {}", slot.display()))?;
@@ -351,14 +375,27 @@ struct Anew {
     ext4: Option<u32>,
 }
 
-/// Puts `build/slot.img` into both slots of a disk, which is made anew if it is said how.
+/// Puts `build/slot.img` into both slots of a disk, and the images of rooms beside them; the disk is made anew if it is said how.
 fn write_disk(layout: &Layout, to: &Path, anew: Option<Anew>) -> Result<()> {
     let slot = layout.slot();
     let bytes = fs::read(&slot).with_context(|| format!("read {}", slot.display()))?;
     let fresh = anew.is_some();
     match anew {
-        Some(it) => drop(disk::make(to, it.guid, &bytes, it.persist, it.ext4)?),
-        None => disk::rewrite(to, &bytes)?,
+        Some(Anew {
+            guid,
+            persist,
+            ext4,
+        }) => {
+            let room = room(layout)?;
+            let contents = disk::Contents {
+                slot: &bytes,
+                rooms: room.as_ref().map(|(file, bytes)| (file.as_path(), *bytes)),
+                persist,
+                ext4,
+            };
+            disk::make(to, guid, &contents)?;
+        }
+        None => disk::rewrite(to, &bytes, images(layout).as_deref())?,
     }
     if *to != layout.disk() {
         return Ok(());
@@ -380,8 +417,25 @@ fn stamp_of(file: &Path) -> PathBuf {
     file.with_extension("stamp")
 }
 
-fn inputs(programs: &Programs, certificate: &Path) -> Result<Inputs> {
+/// The images of rooms that this tree's Spine has baked in, if it has any.
+fn images(layout: &Layout) -> Option<PathBuf> {
+    Some(layout.rooms_disk()).filter(|disk| disk.exists())
+}
+
+/// Bytes that a disk has for either Spine's images, if this tree's has any: twice what these take, so that later ones fit.
+fn room(layout: &Layout) -> Result<Option<(PathBuf, u64)>> {
+    const STEP: u64 = 64 << 20;
+    let sized = |disk: PathBuf| {
+        let bytes = fs::metadata(&disk)?.len();
+        Ok((disk, (2 * bytes).next_multiple_of(STEP)))
+    };
+    images(layout).map(sized).transpose()
+}
+
+fn inputs(layout: &Layout, programs: &Programs, certificate: &Path) -> Result<Inputs> {
+    let rooms = fs::read(stamp_of(&layout.rooms_disk())).unwrap_or_default();
     Ok(Inputs::default()
+        .add("rooms", &stamp::sha256(&rooms))
         .add("slot", &stamp::sha256(include_bytes!("slot.rs")))
         .add("head", &stamp::sha256(include_bytes!("update.rs")))
         .add("spine", &stamp::sha256(&programs.spine))

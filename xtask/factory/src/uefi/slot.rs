@@ -22,8 +22,8 @@ pub const OFF: &str = "/OFF.EFI";
 const VOLUME: &str = "53504e45";
 const SECTOR: u64 = 512;
 
-/// Writes the image of a slot; its files' time is its version.
-pub fn write(to: &Path, programs: &Programs, epoch: u32) -> Result<()> {
+/// Writes the image of a slot; its files' time is its version, and `rooms` are the images that go with it.
+pub fn write(to: &Path, programs: &Programs, epoch: u32, rooms: Option<&Path>) -> Result<()> {
     host::need(&[host::TOOL_MTOOLS])?;
     let dir = tempfile::tempdir()?;
     let (uki, program) = (dir.path().join("spine.efi"), dir.path().join("off.efi"));
@@ -56,5 +56,7 @@ pub fn write(to: &Path, programs: &Programs, epoch: u32) -> Result<()> {
         bytes.len() as u64 == FAT_BYTES,
         "a slot grew; next: report it"
     );
-    fs::write(to, update::headed(bytes, epoch)).with_context(|| format!("write {}", to.display()))
+    let rooms = rooms.map(update::images).transpose()?;
+    let headed = update::headed(bytes, epoch, rooms.as_deref());
+    fs::write(to, headed).with_context(|| format!("write {}", to.display()))
 }

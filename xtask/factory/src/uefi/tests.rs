@@ -116,7 +116,7 @@ fn t10_a_slot_has_room_for_all_that_the_limit_allows() {
         spine: vec![1; uki::LIMIT as usize + 200_000],
         ..programs()
     };
-    slot::write(&dir.path().join("slot.img"), &full, EPOCH).unwrap();
+    slot::write(&dir.path().join("slot.img"), &full, EPOCH, None).unwrap();
 }
 
 #[test]
@@ -154,8 +154,8 @@ fn a01_a_slot_has_the_same_bytes_each_time_and_exactly_two_programs() {
     }
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (dir.path().join("one"), dir.path().join("two"));
-    slot::write(&one, &programs(), EPOCH).unwrap();
-    slot::write(&two, &programs(), EPOCH).unwrap();
+    slot::write(&one, &programs(), EPOCH, None).unwrap();
+    slot::write(&two, &programs(), EPOCH, None).unwrap();
     let bytes = fs::read(&one).unwrap();
     assert!(bytes == fs::read(&two).unwrap(), "two slots differ");
     assert_eq!(bytes.len(), 41_943_040);
@@ -175,8 +175,17 @@ fn a01_a_disk_has_the_same_bytes_each_time_and_keeps_persist_with_new_slots() {
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (dir.path().join("one"), dir.path().join("two"));
     let slot = |byte| vec![byte; slot::BYTES as usize];
-    let layout = disk::make(&one, disk::FIXED, &slot(1), 16 * MIB, Some(EPOCH)).unwrap();
-    disk::make(&two, disk::FIXED, &slot(1), 16 * MIB, Some(EPOCH)).unwrap();
+    let rooms = dir.path().join("rooms");
+    fs::write(&rooms, vec![7; MIB as usize]).unwrap();
+    let first = slot(1);
+    let contents = disk::Contents {
+        slot: &first,
+        rooms: Some((&rooms, 2 * MIB)),
+        persist: 16 * MIB,
+        ext4: Some(EPOCH),
+    };
+    let layout = disk::make(&one, disk::FIXED, &contents).unwrap();
+    disk::make(&two, disk::FIXED, &contents).unwrap();
     assert!(
         fs::read(&one).unwrap() == fs::read(&two).unwrap(),
         "two disks differ"
@@ -186,9 +195,9 @@ fn a01_a_disk_has_the_same_bytes_each_time_and_keeps_persist_with_new_slots() {
         .iter()
         .map(|p| (p.at / MIB, p.bytes / MIB))
         .collect();
-    assert_eq!(places, [(1, 40), (41, 40), (81, 16)]);
+    assert_eq!(places, [(1, 40), (41, 40), (85, 16), (81, 2), (83, 2)]);
     let file = File::options().read(true).write(true).open(&one).unwrap();
-    let magic = 81 * MIB + 0x438;
+    let magic = 85 * MIB + 0x438;
     let read = |at| {
         let mut bytes = [0; 2];
         file.read_exact_at(&mut bytes, at).unwrap();
@@ -196,14 +205,19 @@ fn a01_a_disk_has_the_same_bytes_each_time_and_keeps_persist_with_new_slots() {
     };
     assert_eq!(read(magic), [0x53, 0xef], "ext4's magic");
     file.write_all_at(b"!!", magic).unwrap();
-    disk::rewrite(&one, &slot(2)).unwrap();
-    assert_eq!(
-        [read(MIB), read(81 * MIB - 2), read(magic)],
-        [[2, 2], [2, 2], *b"!!"]
+    fs::write(&rooms, vec![8; 2 * MIB as usize]).unwrap();
+    disk::rewrite(&one, &slot(2), Some(&rooms)).unwrap();
+    let at = [MIB, 81 * MIB - 2, 83 * MIB - 2, 85 * MIB - 2, magic];
+    assert_eq!(at.map(read), [[2, 2], [2, 2], [8, 8], [8, 8], *b"!!"]);
+    fs::write(&rooms, vec![8; 3 * MIB as usize]).unwrap();
+    let large = disk::rewrite(&one, &slot(2), Some(&rooms)).unwrap_err();
+    assert!(
+        large.to_string().contains("rooms-a has room for 2097152"),
+        "{large}"
     );
     file.write_all_at(b"other", MIB - 512).unwrap();
     assert_eq!(
-        disk::rewrite(&one, &slot(3)).unwrap_err().to_string(),
+        disk::rewrite(&one, &slot(3), None).unwrap_err().to_string(),
         format!(
             "write the slots of {}: it has other partitions than this program makes; next: --force makes it anew, with an empty persist",
             one.display()
@@ -217,13 +231,19 @@ fn u04_every_disk_has_guids_of_its_own_and_the_running_spine_reads_its_table() {
     let dir = tempfile::tempdir().unwrap();
     let slot = vec![1; slot::BYTES as usize];
     let mut all = Vec::new();
+    let contents = disk::Contents {
+        slot: &slot,
+        rooms: None,
+        persist: 16 * MIB,
+        ext4: None,
+    };
     for (name, guid) in [
         ("one", Uuid::new_v4()),
         ("two", Uuid::new_v4()),
         ("three", disk::FIXED),
     ] {
         let path = dir.path().join(name);
-        let made = disk::make(&path, guid, &slot, 16 * MIB, None).unwrap();
+        let made = disk::make(&path, guid, &contents).unwrap();
         let found = disk::Layout::of(&path).unwrap().unwrap();
         assert_eq!(found.guid, guid);
         let file = File::open(&path).unwrap();
@@ -396,7 +416,7 @@ fn a01_what_comes_back_from_the_key_is_what_was_carried_to_it() {
 
 #[test]
 fn c09_the_firmware_has_four_entries_in_this_order_and_names_partitions() {
-    let layout = disk::Layout::new(disk::FIXED, 16 * MIB);
+    let layout = disk::Layout::new(disk::FIXED, 0, 16 * MIB);
     let entries = firmware::entries(&layout);
     let names: Vec<_> = entries.iter().map(|v| v.name.as_str()).collect();
     assert_eq!(
@@ -430,7 +450,7 @@ fn c09_our_three_keys_are_enrolled_and_no_others() {
     let dir = tempfile::tempdir().unwrap();
     let keys = Keys::in_dir(dir.path());
     keys.make(false).unwrap();
-    let layout = disk::Layout::new(disk::FIXED, 16 * MIB);
+    let layout = disk::Layout::new(disk::FIXED, 0, 16 * MIB);
     let (vars, plain) = (dir.path().join("vars"), dir.path().join("plain"));
     firmware::write_vars(&vars, &layout, Some(&keys)).unwrap();
     firmware::write_vars(&plain, &layout, None).unwrap();

@@ -1,10 +1,13 @@
-//! What an update is (A13): a slot with a signed head, on a disk with one partition that is called `update`.
+//! What an update is (A13): a slot with a signed head, and the images of rooms that go with it, on a disk with a partition that is called
+//! `update` and one that is called `rooms`.
 //!
 //! The head is the last 4096 bytes of a slot: text, so that a person can read it, and a signature, which openssl makes and bay0 has the
-//! kernel check. A slot has one whether it is signed or not: by its hash bay0 sees whether the slot is what it was.
+//! kernel check. A slot has one whether it is signed or not: by its hashes bay0 sees whether the slot, and the images beside it, are what
+//! they were.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -24,9 +27,11 @@ const SIGNED: usize = 3840;
 const HEAD: usize = 4096;
 const MIB: usize = 1 << 20;
 
-/// The content of a slot with a head of this version behind it, not signed.
-pub fn headed(mut content: Vec<u8>, version: u32) -> Vec<u8> {
-    let head = format!("bay0-slot 1\nversion {version}\nhash {}\n", hash(&content));
+/// The content of a slot with a head of this version behind it, not signed; `rooms`: of its [`images`].
+pub fn headed(mut content: Vec<u8>, version: u32, rooms: Option<&str>) -> Vec<u8> {
+    let hash = hash(&content);
+    let rooms = rooms.map_or(String::new(), |it| format!("rooms {it}\n"));
+    let head = format!("bay0-slot 1\nversion {version}\nhash {hash}\n{rooms}");
     content.resize(slot::BYTES as usize - HEAD, 0);
     content.extend(head.bytes());
     content.resize(slot::BYTES as usize, 0);
@@ -38,6 +43,32 @@ pub fn hash(slot: &[u8]) -> String {
     let all = slot::BYTES as usize / MIB;
     let digests = slot.chunks(MIB).take(all - 1).flat_map(Sha256::digest);
     stamp::sha256(&digests.collect::<Vec<_>>())
+}
+
+/// What a head says of the images that go with it, a file of whole MiB: how many bytes they have, and the hash over the hashes of each
+/// MiB.
+pub fn images(file: &Path) -> Result<String> {
+    let open = || format!("read {}", file.display());
+    let mut images = File::open(file).with_context(open)?;
+    let bytes = images.metadata()?.len();
+    ensure!(
+        bytes.is_multiple_of(MIB as u64),
+        "{} has {bytes} bytes, which are no whole MiB",
+        file.display()
+    );
+    let (mut digests, mut block) = (Vec::new(), vec![0; MIB]);
+    for _ in 0..bytes / MIB as u64 {
+        images.read_exact(&mut block).with_context(open)?;
+        digests.extend(Sha256::digest(&block));
+    }
+    Ok(format!("{bytes} {}", stamp::sha256(&digests)))
+}
+
+/// What the head of a slot says of its images, if it has any.
+pub fn rooms(slot: &[u8]) -> Option<&str> {
+    let head = slot.get(slot.len().checked_sub(HEAD)?..)?.get(..SIGNED)?;
+    let text = str::from_utf8(head).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("rooms "))
 }
 
 /// Signs the head of a slot.
@@ -69,16 +100,25 @@ pub fn stream(slot: &[u8]) -> Vec<u8> {
     stream
 }
 
-/// A disk that holds it.
-pub fn disk(to: &Path, slot: &[u8]) -> Result<()> {
+/// A disk that holds it, and the images that its head speaks of.
+pub fn disk(to: &Path, slot: &[u8], rooms: Option<&Path>) -> Result<()> {
     let bytes = slot.len() as u64;
-    let file = persist::blank(to, bytes + 2 * ALIGNED)?;
+    let rooms = rooms.filter(|_| self::rooms(slot).is_some());
+    let more = rooms.map_or(Ok(0), |it| fs::metadata(it).map(|it| it.len()))?;
+    let end = ALIGNED + bytes + more;
+    let mut file = &persist::blank(to, end + ALIGNED)?;
     file.write_all_at(slot, ALIGNED)?;
     let own = uuid!("5350494e-4500-4005-a001-757064617465");
-    let partition = roomdisk::partition("update", own, ALIGNED, bytes);
+    let mut partitions = BTreeMap::from([(1, roomdisk::partition("update", own, ALIGNED, bytes))]);
+    if let Some(rooms) = rooms {
+        file.seek(SeekFrom::Start(ALIGNED + bytes))?;
+        io::copy(&mut File::open(rooms)?, &mut file)?;
+        let own = uuid!("5350494e-4500-400b-a001-757064617465");
+        let partition = roomdisk::partition("rooms", own, ALIGNED + bytes, more);
+        partitions.insert(2, partition);
+    }
     let guid = uuid!("5350494e-4500-4006-a001-757064617465");
-    let partitions = BTreeMap::from([(1, partition)]);
-    roomdisk::tables(&file, bytes + 2 * ALIGNED, guid, partitions)
+    roomdisk::tables(file, end + ALIGNED, guid, partitions)
 }
 
 fn signed(head: &[u8], pair: &Pair) -> Result<Vec<u8>> {
@@ -109,7 +149,7 @@ mod tests {
         keys.make(false).unwrap();
         let mut content = vec![0; 39 * MIB];
         content[MIB] = 1;
-        let mut slot = headed(content.clone(), 7);
+        let mut slot = headed(content.clone(), 7, None);
         assert_eq!(slot.len(), 40 * MIB);
         assert!(slot.starts_with(&content));
         let mut digests = Sha256::digest(vec![0; MIB]).repeat(39);

@@ -111,7 +111,7 @@ fn wrecked(lab: &Lab) -> Result<Vec<u8>> {
     let mut programs = Programs::of(&lab.bench.fault)?;
     programs.spine.truncate(programs.spine.len() / 2);
     let to = lab.path("slot.img");
-    slot::write(&to, &programs, EPOCH)?;
+    slot::write(&to, &programs, EPOCH, None)?;
     std::fs::read(&to).context("read the slot")
 }
 
@@ -125,7 +125,7 @@ pub fn u05_boot_entries_that_are_lost_doubled_or_out_of_order_are_put_right(
     let (before, layout) = (ordered(&farm)?, disk::Layout::of(&farm.disk)?);
     let ours = firmware::entries(&layout.context("the disk")?);
     // Another disk of ours, which is in a drawer; another system's; the same entry again, switched off and by another name.
-    let other = disk::Layout::new(uuid::Uuid::new_v4(), 64 << 20);
+    let other = disk::Layout::new(uuid::Uuid::new_v4(), 0, 64 << 20);
     let other = firmware::entries(&other).swap_remove(0).data;
     let mut foreign = ours[0].data.clone();
     foreign.splice(6..22, wide("Debian"));

@@ -84,7 +84,13 @@ impl<'a> Rig<'a> {
     ) -> Result<MachineConfig> {
         let (image, vars) = (self.lab.path("disk.img"), self.lab.path("vars.fd"));
         let (a, b) = (self.slot(a)?, self.slot(b)?);
-        let layout = disk::make(&image, Uuid::new_v4(), &b, DISK_MIB << 20, ext4)?;
+        let contents = disk::Contents {
+            slot: &b,
+            rooms: None,
+            persist: DISK_MIB << 20,
+            ext4,
+        };
+        let layout = disk::make(&image, Uuid::new_v4(), &contents)?;
         let file = File::options().write(true).open(&image)?;
         file.write_all_at(&a, layout.partitions[disk::SLOT_A].at)?;
         firmware::write_vars(&vars, &layout, secure.then_some(&self.keys))?;
@@ -103,7 +109,7 @@ impl<'a> Rig<'a> {
             return Ok(vec![0; usize::try_from(slot::BYTES)?]);
         };
         let file = self.lab.path("slot.img");
-        slot::write(&file, programs, EPOCH)?;
+        slot::write(&file, programs, EPOCH, None)?;
         fs::read(&file).context("read the slot")
     }
 }
@@ -201,7 +207,7 @@ pub fn a02_the_register_that_moved_is_told_and_the_vault_sealed_again(lab: &Lab)
     // As an update would: the same disk with another Spine, signed with the same key.
     let other = Programs::of(&lab.bench.fault)?.signed(&rig.keys.pair("db"))?;
     let slot = rig.slot(&Content::Programs(&other))?;
-    disk::rewrite(&lab.path("disk.img"), &slot)?;
+    disk::rewrite(&lab.path("disk.img"), &slot, None)?;
     let mut guest = lab.start(&config)?;
     guest.expect(r"^vault: TPM: register 11 \(the Spine\) is not what it was$")?;
     vault::recover(&mut guest, &key)?;

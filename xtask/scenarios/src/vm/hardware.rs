@@ -30,6 +30,16 @@ struct Stick<'a> {
     vars: PathBuf,
 }
 
+/// All of a disk with this in both slots.
+fn contents(slot: &[u8]) -> disk::Contents<'_> {
+    disk::Contents {
+        slot,
+        rooms: None,
+        persist: DISK_BYTES - disk::Layout::new(Uuid::new_v4(), 0, 0).bytes,
+        ext4: Some(EPOCH),
+    }
+}
+
 impl<'a> Stick<'a> {
     /// With `words` behind the command line of the Spine in both slots.
     fn new(lab: &'a Lab, words: &str) -> Result<Stick<'a>> {
@@ -41,8 +51,7 @@ impl<'a> Stick<'a> {
         let kernel = ships.kernel.clone();
         let slot = content(lab, &Spine { kernel, initrd }, EPOCH)?;
         let (image, vars) = (lab.path("stick.img"), lab.path("stick.fd"));
-        let rest = DISK_BYTES - disk::Layout::new(Uuid::new_v4(), 0).bytes;
-        let layout = disk::make(&image, Uuid::new_v4(), &slot, rest, Some(EPOCH))?;
+        let layout = disk::make(&image, Uuid::new_v4(), &contents(&slot))?;
         firmware::write_vars(&vars, &layout, None)?;
         Ok(Stick { lab, image, vars })
     }
@@ -118,8 +127,7 @@ fn beside(lab: &Lab, pairs: &[[Bus; 2]]) -> Result<()> {
     let stick = Stick::new(lab, "")?;
     let stranger = lab.path("stranger.img");
     let empty = vec![0; usize::try_from(slot::BYTES)?];
-    let rest = DISK_BYTES - disk::Layout::new(Uuid::new_v4(), 0).bytes;
-    disk::make(&stranger, Uuid::new_v4(), &empty, rest, Some(EPOCH))?;
+    disk::make(&stranger, Uuid::new_v4(), &contents(&empty))?;
     let untouched = fs::read(&stranger)?;
     let orders = pairs.iter().flat_map(|pair| [(pair, true), (pair, false)]);
     for (boots, (pair, first)) in orders.enumerate() {

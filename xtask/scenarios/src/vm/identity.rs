@@ -97,7 +97,13 @@ pub fn u04_the_booted_disks_own_persist_is_taken_whatever_else_is_attached(
     let mut farm = Farm::new(lab)?;
     let other = lab.path("stranger.img");
     let slot = vec![0; usize::try_from(slot::BYTES)?];
-    slots::make(&other, Uuid::new_v4(), &slot, DISK_MIB << 20, Some(EPOCH))?;
+    let contents = slots::Contents {
+        slot: &slot,
+        rooms: None,
+        persist: DISK_MIB << 20,
+        ext4: Some(EPOCH),
+    };
+    slots::make(&other, Uuid::new_v4(), &contents)?;
     let untouched = fs::read(&other)?;
     let first = before("other", &other);
     let first = first.each_ref().map(String::as_str);
@@ -135,7 +141,7 @@ pub fn u04_a_byte_copy_of_the_booted_disk_is_refused_and_neither_is_written(
     let mut farm = Farm::new(lab)?;
     // So that the kernel says when it has seen a disk.
     let slot = farm.other("loglevel=6", EPOCH)?;
-    slots::rewrite(&farm.disk, &slot)?;
+    slots::rewrite(&farm.disk, &slot, None)?;
     let copy = lab.path("copy.img");
     fs::copy(&farm.disk, &copy)?;
     let untouched = fs::read(&copy)?;

@@ -29,7 +29,7 @@ use crate::uefi::{Programs, disk, firmware, slot, store, update};
 /// The time of the files in a slot; any will do.
 pub(super) const EPOCH: u32 = 1_700_000_000;
 /// A version that no Spine is newer than: the last time that FAT can write down is later.
-const NEWEST: u32 = i32::MAX as u32;
+pub(super) const NEWEST: u32 = i32::MAX as u32;
 /// Longest that the power stays on once an update has begun: it takes about as long.
 const CUT_MS: u64 = 6000;
 const ROUNDS: u64 = 3;
@@ -57,7 +57,13 @@ impl<'a> Farm<'a> {
     fn with(lab: &'a Lab, persist: Option<u32>) -> Result<Farm<'a>> {
         let (disk, vars) = (lab.path("disk.img"), lab.path("vars.fd"));
         let slot = content(lab, &lab.bench.fault, EPOCH)?;
-        let layout = disk::make(&disk, Uuid::new_v4(), &slot, DISK_MIB << 20, persist)?;
+        let contents = disk::Contents {
+            slot: &slot,
+            rooms: None,
+            persist: DISK_MIB << 20,
+            ext4: persist,
+        };
+        let layout = disk::make(&disk, Uuid::new_v4(), &contents)?;
         firmware::write_vars(&vars, &layout, None)?;
         Ok(Farm {
             lab,
@@ -89,7 +95,7 @@ impl<'a> Farm<'a> {
         self.made += 1;
         let to = self.lab.path(&format!("update-{}.img", self.made));
         update::sign(&mut slot, pair)?;
-        update::disk(&to, &slot)?;
+        update::disk(&to, &slot, None)?;
         Ok(to)
     }
 
@@ -139,14 +145,24 @@ impl<'a> Farm<'a> {
 
     /// Where a slot begins on the disk.
     pub(super) fn place(&self, slot: usize) -> u64 {
-        disk::Layout::new(disk::FIXED, DISK_MIB << 20).partitions[slot].at
+        disk::Layout::new(disk::FIXED, 0, DISK_MIB << 20).partitions[slot].at
     }
 }
 
 /// What a slot holds with this Spine in it. Without Secure Boot no signature is asked for.
 pub(super) fn content(lab: &Lab, spine: &Spine, version: u32) -> Result<Vec<u8>> {
+    content_with(lab, spine, version, None)
+}
+
+/// The same with these images beside it.
+pub(super) fn content_with(
+    lab: &Lab,
+    spine: &Spine,
+    version: u32,
+    rooms: Option<&Path>,
+) -> Result<Vec<u8>> {
     let to = lab.path("slot.img");
-    slot::write(&to, &Programs::of(spine)?, version)?;
+    slot::write(&to, &Programs::of(spine)?, version, rooms)?;
     fs::read(&to).context("read the slot")
 }
 
