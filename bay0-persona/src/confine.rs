@@ -50,8 +50,8 @@ const TOOLS: &[c_long] = calls! {
     SYS_sched_getaffinity SYS_getuid SYS_getgid SYS_getegid SYS_getppid SYS_mlock SYS_munlock SYS_fallocate SYS_fadvise64 SYS_ioctl
     SYS_mkdirat SYS_faccessat2 SYS_mknod SYS_mknodat SYS_chown SYS_fchownat SYS_chmod SYS_pipe2 SYS_dup2 SYS_dup3 SYS_capget SYS_capset SYS_seccomp
 };
-/// What a device tells of itself, and what protects a variable of the firmware's (`FS_IOC_SETFLAGS`).
-const DEVICE: &[c_long] = calls! { SYS_ioctl };
+/// What a device tells of itself, what the page cache has of it, and what protects a variable of the firmware's (`FS_IOC_SETFLAGS`).
+const DEVICE: &[c_long] = calls! { SYS_ioctl SYS_fadvise64 };
 /// The connection to PID 1's socket.
 const FEEL: &[c_long] = calls! { SYS_socket SYS_connect SYS_getsockopt SYS_setsockopt SYS_getuid };
 
@@ -66,6 +66,8 @@ pub enum Rights {
     Links,
     /// Who reads a disk's table or its content, or asks the TPM: files, and what a device tells of itself.
     Look,
+    /// Who has children look at all disks: CAP_SETPCAP for their walls.
+    List,
     /// Who opens an image, or finds a partition: CAP_SYS_ADMIN, and CAP_SETPCAP for its children's walls.
     Disks,
     /// Who loads modules: CAP_SYS_MODULE.
@@ -93,6 +95,7 @@ impl Rights {
             Self::Seed => Some(c"bay0-seed"),
             Self::Links => Some(c"bay0-links"),
             Self::Look => Some(c"bay0-look"),
+            Self::List => Some(c"bay0-list"),
             Self::Disks => Some(c"bay0-disks"),
             Self::Modules => Some(c"bay0-modules"),
             Self::Firmware => Some(c"bay0-firmware"),
@@ -117,6 +120,7 @@ impl Rights {
             Self::Seed => (admin, [SEED, &[]]),
             Self::Links => (admin | net.bitmask(), [LINKS, &[]]),
             Self::Look => (0, [FILES, DEVICE]),
+            Self::List => (walls.bitmask(), [FILES, DISKS]),
             Self::Disks => (admin | walls.bitmask(), [FILES, DISKS]),
             Self::Modules => (module, [FILES, &[libc::SYS_finit_module]]),
             Self::Firmware => (variables, [FILES, DEVICE]),

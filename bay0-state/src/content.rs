@@ -2,7 +2,7 @@
 //!
 //! Empty is: nothing but zeros in the first [`FRONT`] and the last [`END`] bytes, and in the first [`SAMPLE`] bytes at each of at most
 //! [`SAMPLES`] places in between, all of them whole MiB, which is where tools of the last fifteen years begin partitions. Whatever file system
-//! begins at such a place shows itself in these bytes. A disk of up to 1 GiB is looked at at every MiB; of a larger one a
+//! begins at such a place shows itself in these bytes. So is what the first sector says was emptied ([`EMPTIED`]). A disk of up to 1 GiB is looked at at every MiB; of a larger one a
 //! file that lies between two places, on a disk that has neither a table nor a file system, is not seen.
 
 use std::fmt;
@@ -51,6 +51,9 @@ const MARKS: [(&str, usize, &[u8]); 15] = [
 const EXT4: (usize, &[u8]) = (0x438, b"\x53\xef");
 /// Of a boot sector, or an old partition table.
 const BOOT: (usize, &[u8]) = (510, b"\x55\xaa");
+
+/// What the first sector of a partition has that was emptied to become a vault, before zeros: whatever is behind it was given up.
+pub(crate) const EMPTIED: &[u8] = b"bay0: emptied, to become a vault\n";
 
 /// What is on a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +124,14 @@ impl Kind {
 pub(crate) fn look(device: &str, search: bool) -> io::Result<Kind> {
     let mut disk = File::open(device)?;
     let end = disk.seek(SeekFrom::End(0))?;
+    let mut first = [0; SECTOR];
+    let emptied = disk.read_exact_at(&mut first, 0).is_ok()
+        && first
+            .strip_prefix(EMPTIED)
+            .is_some_and(|rest| rest.iter().all(|it| *it == 0));
+    if emptied {
+        return Ok(Kind::Blank);
+    }
     let mut piece = |at: u64, bytes: usize| -> io::Result<Option<What>> {
         let mut piece = Vec::with_capacity(bytes);
         disk.seek(SeekFrom::Start(at))?;

@@ -23,21 +23,21 @@ use std::fmt::{self, Display};
 use std::fs::{self, File};
 use std::io::{self, Read, Write, read_to_string};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
 use bay0_persona::confine::{Rights, confine};
 use bay0_persona::disks::Lost;
 use bay0_persona::{Child, CloneFlags, End, Ended, reap, spawn, spawn_teller};
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal::SIGKILL;
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, execve, pipe2};
 use nix::{errno::Errno, libc};
 
-use crate::content::{self, Kind, What};
+use crate::content::{self, EMPTIED, Kind, What};
 use crate::sha256::hex;
 use crate::tpm::Tpm;
 use crate::wire::{Access, Unlocked};
@@ -98,6 +98,10 @@ const SEALED: usize = 32;
 /// More than the answer of the TPM's child has, in bytes.
 const ANSWER: usize = 8192;
 const CONSOLE: &str = "/dev/console";
+/// More than a header takes with its key slots, which begins at the disk's first byte (LUKS2 On-Disk Format, 2).
+const HEADER: usize = 16 << 20;
+/// What a disk writes whole, of whatever size its sectors are.
+const SECTOR: usize = 4096;
 const RESEAL: &str = "type RESEAL to seal it to this Spine, anything else to go on> ";
 const ALONE: &str = "the passphrase alone opens it; next: go on, or see docs/VAULT.md";
 const OFF: &str = "the machine goes off; next: start it again";
@@ -133,11 +137,14 @@ impl Display for Unopened {
         let rest = match *verb {
             "seal" => "not sealed to this Spine",
             "look at" => "left as it is; booting dirty",
+            "reset" => "the keys may be there still",
             _ => "booting dirty",
         };
         write!(f, "{verb} {object}: {why}; {rest}; next: see docs/VAULT.md")
     }
 }
+
+impl std::error::Error for Unopened {}
 
 /// What was typed; it is overwritten before its memory is given back.
 #[derive(Default)]
@@ -316,6 +323,77 @@ pub fn reseal(device: &str) -> Result<String, Unopened> {
         .map_err(failed("seal", device))?;
     seal(&console, device, &recovery)?;
     Ok(format!("{device} is sealed to this Spine"))
+}
+
+/// Destroys the keys of the vault on this disk, if somebody at the console says so: its header, with every key slot and what the TPM has
+/// sealed. Nobody reads what it holds from the next boot on, which offers to make it anew.
+///
+/// # Errors
+/// Why its keys are as they were, or what could not be written.
+pub fn reset(device: &str) -> Result<String, Unopened> {
+    let console = terminal()?;
+    let text = format!("reset: all that {device} keeps, and every key to it, is lost for good\n");
+    say(&console, &text);
+    let prompt = "type RESET to destroy the keys, anything else to keep them> ";
+    let meant = ask(&console, prompt, true)?.0 == b"RESET";
+    meant
+        .then_some(())
+        .ok_or("not confirmed")
+        .map_err(failed("reset", device))?;
+    let disk = File::options().read(true).write(true).open(device);
+    let emptied = disk.and_then(|it| empty(&it, 0));
+    emptied.map_err(failed("reset", device))?;
+    Ok(format!(
+        "the keys of {device} are destroyed; the machine reboots, to make it anew"
+    ))
+}
+
+/// Overwrites what a vault's header may take of a disk from byte `at` on, and has it be taken for an empty one, which the first write says
+/// already; compares what the disk then has.
+///
+/// # Errors
+/// The disk's; `InvalidData` if it has something else.
+pub fn empty(disk: &File, at: u64) -> io::Result<()> {
+    let mut zeros = vec![0; HEADER];
+    if let Some(front) = zeros.get_mut(..EMPTIED.len()) {
+        front.copy_from_slice(EMPTIED);
+    }
+    for bytes in [SECTOR, HEADER] {
+        disk.write_all_at(zeros.get(..bytes).unwrap_or_default(), at)?;
+        disk.sync_all()?;
+    }
+    posix_fadvise(disk, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+    let mut there = vec![0; HEADER];
+    disk.read_exact_at(&mut there, at)?;
+    let same = there == zeros;
+    same.then_some(()).ok_or(io::ErrorKind::InvalidData.into())
+}
+
+/// What is on a disk without partitions, for people; none if there is nothing. A child reads it.
+pub fn describe(device: &str) -> Option<String> {
+    match look(device) {
+        Ok(Kind::Luks) => Some("a vault".to_owned()),
+        Ok(Kind::Ext4) => Some("ext4".to_owned()),
+        Ok(Kind::Blank) => None,
+        Ok(Kind::Other(what)) => Some(what.to_string()),
+        Err(_) => Some("what cannot be read".to_owned()),
+    }
+}
+
+/// Asks at the console and waits for a line, which is shown while it is typed.
+///
+/// # Errors
+/// There is no console.
+pub fn question(text: &str, prompt: &str) -> Result<String, Unopened> {
+    let console = terminal()?;
+    say(&console, text);
+    let answer = ask(&console, prompt, true)?;
+    Ok(String::from_utf8_lossy(&answer.0).into_owned())
+}
+
+/// Shows a text at the console, if there is one.
+pub fn tell(text: &str) {
+    let _ = terminal().map(|it| say(&it, text));
 }
 
 /// A vault that could not be sealed is open all the same.

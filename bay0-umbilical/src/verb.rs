@@ -15,12 +15,13 @@ use bay0_persona::wish::BadWish;
 use bay0_persona::{PersonaName, Wish};
 
 use crate::MAX_REQUEST;
-use Form::{Bare, Named};
+use Form::{Bare, Named, OnDisk};
 
 /// The lowest uid that belongs to a room (decision 10).
 pub const FIRST_ROOM_UID: u32 = 65_536;
 
-/// One request. The set is closed: there is no verb that runs a program or opens a file by name.
+/// One request. The set is closed: there is no verb that runs a program or opens a file by name; a disk is named at the operator line
+/// alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// Proves that bay0 answers.
@@ -53,12 +54,39 @@ pub enum Verb {
     Net(Report),
     /// Seals the vault to the Spine that runs.
     Reseal,
+    /// Lists the disks, and what is on them.
+    Disks,
+    /// Installs the Spine that runs on a disk.
+    Install(DiskName),
+    /// Destroys the keys of the vault.
+    Reset,
     /// Shuts down and switches off.
     Poweroff,
     /// Shuts down and starts again.
     Reboot,
     /// Shows [`help`].
     Help,
+}
+
+/// A disk as the kernel calls it, `nvme0n1`: lower-case letters and digits, at most [`Self::MOST`]. It is no path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskName(String);
+
+impl DiskName {
+    /// Longest name, in bytes: as in the kernel (`DISK_NAME_LEN`).
+    pub const MOST: usize = 31;
+
+    /// A name; none of text that is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=Self::MOST).contains(&text.len());
+        let is = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        (fits && text.bytes().all(is)).then(|| Self(text.to_owned()))
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Why a line is no request, or not one of this uid's.
@@ -70,6 +98,8 @@ pub enum BadVerb<'a> {
     Alone(&'a str, &'a str),
     /// The verb has no name.
     Nameless(&'a str),
+    /// What is behind the verb is no disk.
+    Disk(&'a str, &'a str),
     /// What is behind the verb is no name.
     Name(&'a str, BadName<'a>),
     /// It is neither a verb nor a wish.
@@ -90,6 +120,10 @@ impl fmt::Display for BadVerb<'_> {
                 "{verb} stands alone, and {rest:?} is behind it; next: type {verb}"
             ),
             Self::Nameless(verb) => write!(f, "{verb}: no name; next: add one, as in p://work"),
+            Self::Disk(verb, "") => write!(f, "{verb}: no disk; next: type disks"),
+            Self::Disk(verb, text) => {
+                write!(f, "{verb}: {text:?} is no disk's name; next: type disks")
+            }
             Self::Name(verb, why) => write!(f, "{verb}: {why}; next: correct the name"),
             Self::Wish(why) => write!(f, "{why}; next: type help"),
             Self::Net => f.write_str("net: no report; next: see docs/UMBILICAL.md"),
@@ -101,10 +135,11 @@ impl fmt::Display for BadVerb<'_> {
 enum Form {
     Bare(Verb),
     Named(fn(PersonaName) -> Verb),
+    OnDisk(fn(DiskName) -> Verb),
 }
 
 /// The whole grammar, but for what a room asks of the gate: word, form, what it does.
-static VERBS: [(&str, Form, &str); 16] = [
+static VERBS: [(&str, Form, &str); 19] = [
     ("help", Bare(Verb::Help), "show this table"),
     ("version", Bare(Verb::Version), "show which build runs"),
     ("status", Bare(Verb::Status), "show figures as key=value"),
@@ -119,6 +154,13 @@ static VERBS: [(&str, Form, &str); 16] = [
     ("hello", Bare(Verb::Hello), "prove that bay0 answers"),
     ("update", Bare(Verb::Update), "take an update"),
     ("reseal", Bare(Verb::Reseal), "seal the vault to this Spine"),
+    (
+        "disks",
+        Bare(Verb::Disks),
+        "list the disks, what is on each",
+    ),
+    ("install", OnDisk(Verb::Install), "install this Spine there"),
+    ("reset", Bare(Verb::Reset), "destroy the vault's keys"),
     ("poweroff", Bare(Verb::Poweroff), "shut down, switch off"),
     ("reboot", Bare(Verb::Reboot), "shut down, start again"),
 ];
@@ -140,6 +182,10 @@ impl Verb {
         match rows.find(|(known, ..)| *known == word || *known == line) {
             Some((known, Bare(verb), _)) if *known == line => Ok(verb.clone()),
             Some((_, Bare(_), _)) => Err(BadVerb::Alone(word, name)),
+            Some((_, OnDisk(verb), _)) => {
+                let disk = DiskName::parse(name).map(verb);
+                disk.ok_or(BadVerb::Disk(word, name))
+            }
             Some((_, Named(_), _)) if name.is_empty() => Err(BadVerb::Nameless(word)),
             Some((_, Named(verb), _)) => match PersonaName::parse(name) {
                 Ok(name) => Ok(verb(name)),
@@ -153,11 +199,11 @@ impl Verb {
     pub fn words() -> impl Iterator<Item = String> {
         VERBS.iter().map(|(word, form, _)| match form {
             Bare(_) => (*word).to_owned(),
-            Named(_) => format!("{word} "),
+            Named(_) | OnDisk(_) => format!("{word} "),
         })
     }
 
-    /// Whether a name follows this verb; none if there is no such verb.
+    /// Whether a room's name follows this verb; none if there is no such verb.
     pub fn form(word: &str) -> Option<bool> {
         let row = VERBS.iter().find(|row| row.0 == word)?;
         Some(matches!(row.1, Named(_)))
@@ -182,7 +228,11 @@ impl Verb {
 /// The table of verbs, one a line.
 pub fn help() -> String {
     let line = |(word, form, what): &(&str, Form, &str)| {
-        let name = if let Named(_) = form { "NAME" } else { "" };
+        let name = match form {
+            Bare(_) => "",
+            Named(_) => "NAME",
+            OnDisk(_) => "DISK",
+        };
         format!("{:<15}{what}\n", format!("{word:<8} {name}"))
     };
     VERBS.iter().map(line).collect()
@@ -194,6 +244,7 @@ pub fn usage(word: &str) -> Option<String> {
     Some(match form {
         Bare(_) => format!("{word}: {what}; it stands alone\n"),
         Named(_) => format!("{word} NAME: {what}, as in {word} p://work\n"),
+        OnDisk(_) => format!("{word} DISK: {what}, as in {word} nvme0n1; disks lists them\n"),
     })
 }
 

@@ -25,6 +25,9 @@ fn h18_every_verb_of_the_table_parses_and_the_table_is_the_help() {
                  hello          prove that bay0 answers\n\
                  update         take an update\n\
                  reseal         seal the vault to this Spine\n\
+                 disks          list the disks, what is on each\n\
+                 install  DISK  install this Spine there\n\
+                 reset          destroy the vault's keys\n\
                  poweroff       shut down, switch off\n\
                  reboot         shut down, start again\n";
     assert_eq!(help(), table);
@@ -44,6 +47,12 @@ fn h18_every_verb_of_the_table_parses_and_the_table_is_the_help() {
         ("hello", Verb::Hello),
         ("update", Verb::Update),
         ("reseal", Verb::Reseal),
+        ("disks", Verb::Disks),
+        (
+            "install nvme0n1",
+            Verb::Install(DiskName::parse("nvme0n1").unwrap()),
+        ),
+        ("reset", Verb::Reset),
         ("poweroff", Verb::Poweroff),
         ("reboot", Verb::Reboot),
     ];
@@ -80,6 +89,12 @@ fn h19_every_refusal_says_what_is_wrong_and_what_next() {
     for line in ["device", "device gpu", "device standin 2"] {
         let unknown = format!("unknown verb {line:?}; next: type help");
         assert_eq!(refusal(line), unknown);
+    }
+    let disk = |text: &str| refusal(&format!("install{text}"));
+    assert_eq!(disk(""), "install: no disk; next: type disks");
+    for text in ["/dev/sda", "Sda", "sda ", "../sda", &"a".repeat(32)] {
+        let said = format!("install: {text:?} is no disk's name; next: type disks");
+        assert_eq!(disk(&format!(" {text}")), said);
     }
     let long = "request not under 256 bytes; next: shorten it";
     assert_eq!(refusal(&"x".repeat(256)), long);
@@ -118,6 +133,9 @@ fn c02_rooms_may_look_at_themselves_the_spine_may_look_and_only_the_operator_may
         Verb::Focus(work.clone()),
         Verb::Enter(work),
         Verb::Log,
+        Verb::Disks,
+        Verb::Install(DiskName::parse("sda").unwrap()),
+        Verb::Reset,
         Verb::Poweroff,
         Verb::Reboot,
         Verb::Help,
@@ -160,6 +178,7 @@ proptest! {
                 Verb::Focus(name) => format!("focus {name}"),
                 Verb::Enter(name) => format!("enter {name}"),
                 Verb::Device => "device standin".to_owned(),
+                Verb::Install(disk) => format!("install {}", disk.as_str()),
                 Verb::Gate(wish) => wish.to_string(),
                 Verb::Net(report) => format!("net {report}"),
                 bare => format!("{bare:?}").to_lowercase(),
@@ -189,7 +208,9 @@ fn h14_each_verb_is_completed_and_explained_as_it_is_used() {
     assert_eq!(words.len(), help().lines().count());
     for word in &words {
         let bare = word.trim_end();
-        assert_eq!(Verb::form(bare), Some(word.ends_with(' ')));
+        // No room is offered where a disk is named.
+        let named = word.ends_with(' ') && bare != "install";
+        assert_eq!(Verb::form(bare), Some(named));
         assert!(usage(bare).unwrap().starts_with(bare));
     }
     let start = "start NAME: start a persona, as in start p://work\n";
@@ -197,6 +218,10 @@ fn h14_each_verb_is_completed_and_explained_as_it_is_used() {
     assert_eq!(
         usage("log").unwrap(),
         "log: show the last log lines; it stands alone\n"
+    );
+    assert_eq!(
+        usage("install").unwrap(),
+        "install DISK: install this Spine there, as in install nvme0n1; disks lists them\n"
     );
     assert_eq!((Verb::form("halt"), usage("halt")), (None, None));
 }

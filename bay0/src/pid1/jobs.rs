@@ -16,8 +16,12 @@ use crate::slot::answer::Answer;
 pub const PATIENCE: Duration = Duration::from_secs(2);
 /// Longest that a validation may take. A healthy one takes well under a second.
 const VALIDATION_DEADLINE: Duration = Duration::from_secs(8);
-/// Longest that work on the slots may take, and somebody at the console to seal the vault.
+/// Longest that a look at all disks may take, and somebody at the console to work on the vault.
 const DEADLINE: Duration = Duration::from_secs(600);
+/// Longest that work on the slots may take, with gigabytes of images on a slow disk.
+const SLOTS: Duration = Duration::from_secs(3600);
+/// Longest that a disk may take to be installed on, and somebody to confirm it.
+const INSTALL: Duration = Duration::from_secs(7200);
 /// Longest that the firmware may take to remember something.
 const FIRMWARE: Duration = Duration::from_secs(10);
 /// A child has died, has sent what is no report, or is late.
@@ -38,6 +42,12 @@ pub enum Job {
     Update,
     /// The vault's seal to this Spine.
     Reseal,
+    /// What is on each disk.
+    Disks,
+    /// This Spine on another disk.
+    Install,
+    /// The keys of the vault, which are to be no more.
+    Reset,
 }
 
 impl Job {
@@ -45,15 +55,21 @@ impl Job {
         match self {
             Self::Validate => VALIDATION_DEADLINE,
             Self::Commit | Self::Entries => FIRMWARE,
-            Self::Slots | Self::Update | Self::Reseal => DEADLINE,
+            Self::Slots | Self::Update => SLOTS,
+            Self::Reseal | Self::Disks | Self::Reset => DEADLINE,
+            Self::Install => INSTALL,
         }
     }
 
     /// What the child may; the validator gives up its rights by itself.
     fn rights(self) -> Option<Rights> {
         match self {
-            Self::Commit | Self::Entries | Self::Slots | Self::Update => Some(Rights::Finder),
+            Self::Commit | Self::Entries | Self::Slots | Self::Update | Self::Install => {
+                Some(Rights::Finder)
+            }
             Self::Reseal => Some(Rights::Reseal),
+            Self::Disks => Some(Rights::List),
+            Self::Reset => Some(Rights::Look),
             Self::Validate => None,
         }
     }
@@ -65,7 +81,15 @@ impl Job {
             Self::Commit | Self::Entries | Self::Slots => "slots",
             Self::Update => "update",
             Self::Reseal => "reseal",
+            Self::Disks => "disks",
+            Self::Install => "install",
+            Self::Reset => "reset",
         }
+    }
+
+    /// Whether a person types at the console for it, which is the child's meanwhile.
+    fn asks(self) -> bool {
+        matches!(self, Self::Reseal | Self::Install | Self::Reset)
     }
 
     /// How the work ended; `sent`: what the child has sent, or why there is nothing.
@@ -106,6 +130,11 @@ impl Jobs {
     /// Whether a child is at work on this.
     pub fn is_at(&self, job: Job) -> bool {
         self.0.iter().any(|it| it.job == job)
+    }
+
+    /// Whether the console is a child's.
+    pub fn ask(&self) -> bool {
+        self.0.iter().any(|it| it.job.asks())
     }
 
     /// Has a child, which keeps these descriptors and the rights of the job, do something and send what became of it.
@@ -212,6 +241,9 @@ mod tests {
             Job::Slots,
             Job::Update,
             Job::Reseal,
+            Job::Disks,
+            Job::Install,
+            Job::Reset,
         ];
         for lost in [
             Err(none()),

@@ -44,8 +44,8 @@ use bay0_persona::PersonaName;
 use bay0_persona::link::set_lease;
 use bay0_persona::net::{Card, Lease};
 use bay0_persona::policy::SLOT;
-use bay0_state::{Access, Opened, Request, State, Unlocked, reseal};
-use bay0_umbilical::verb::{Verb, help, usage};
+use bay0_state::{Access, Opened, Request, State, Unlocked, reseal, reset};
+use bay0_umbilical::verb::{DiskName, Verb, help, usage};
 use bay0_umbilical::{SOCKET, Server};
 use nix::libc;
 
@@ -62,6 +62,7 @@ use self::{facts::Facts, health::Health, reaper::Reaper, slots::Slots, stage::St
 use crate::advice::advised;
 use crate::slot::answer::Answer;
 use crate::slot::running::Next;
+use crate::slot::setup::{install_on, list};
 use crate::sys::{boot_ms, raise_clock, text_of};
 
 /// How long PID 1 sleeps at most.
@@ -319,7 +320,7 @@ impl Bay0 {
     fn tend(&mut self) {
         // Not while a passphrase is typed there.
         let booted = self.stage.up_ms().is_some() && !self.facts.is_release();
-        if booted && !self.console.is_open() && !self.jobs.is_at(Job::Reseal) {
+        if booted && !self.console.is_open() && !self.jobs.ask() {
             // A machine without a console has no place for the failure either.
             let _ = self.console.open(&mut self.poll, &mut self.log);
         }
@@ -487,21 +488,56 @@ impl Bay0 {
         }
     }
 
-    /// Has a child seal the vault to this Spine (A02), with somebody at the console, which is the child's until it has ended.
-    fn reseal(&mut self) {
+    /// Has a child work on the vault (A02, U07), with somebody at the console.
+    fn at_vault(&mut self, job: Job, work: impl FnOnce(&str) -> Result<String>) {
         if !self.keeper.is_vault() {
             let text = "/persist is no vault; next: see docs/VAULT.md";
-            self.log.say(format!("reseal: FAIL: {text}"));
-        } else if !self.stage.is_ending() && !self.jobs.is_at(Job::Reseal) {
-            self.console.close();
-            let disk = self.keeper.disk();
-            let disk = disk.map_or(String::new(), |it| it.device.clone());
-            self.dispatch(Job::Reseal, &[], || {
-                let sealed = reseal(&disk);
-                let failed = |error: bay0_state::Unopened| Answer::Failed(error.to_string());
-                sealed.map_or_else(failed, Answer::Done).encode()
-            });
+            return self.log.say(format!("{}: FAIL: {text}", job.name()));
         }
+        let disk = self.keeper.disk();
+        let disk = disk.map_or(String::new(), |it| it.device.clone());
+        self.at_console(job, || Answer::of(work(&disk).map(Answer::Done)));
+    }
+
+    /// Has the vault sealed to this Spine.
+    fn reseal(&mut self) {
+        self.at_vault(Job::Reseal, |disk| Ok(reseal(disk)?));
+    }
+
+    /// Has the keys of the vault destroyed.
+    fn reset(&mut self) {
+        self.at_vault(Job::Reset, |disk| Ok(reset(disk)?));
+    }
+
+    /// Has a child look at all disks.
+    fn list_disks(&mut self) {
+        if !self.jobs.is_at(Job::Disks) {
+            self.work(Job::Disks, || Answer::of(list()));
+        }
+    }
+
+    /// Has this Spine installed on another disk.
+    fn install(&mut self, disk: &DiskName) {
+        let ready = self.is_ready() && self.health.validated_ms().is_some();
+        match self.slots.may_update(&self.jobs, ready) {
+            Ok(()) => {
+                self.at_console(Job::Install, || Answer::of(install_on(disk.as_str())));
+            }
+            Err(why) => self.log.say(format!("install: FAIL: {why}")),
+        }
+    }
+
+    /// Has a child do what a person confirms at the console, which is the child's until it has ended.
+    fn at_console(&mut self, job: Job, work: impl FnOnce() -> Answer) {
+        if !self.stage.is_ending() && !self.jobs.ask() {
+            self.console.close();
+            self.work(job, work);
+        }
+    }
+
+    /// Has a child do something and answer.
+    fn work(&mut self, job: Job, work: impl FnOnce() -> Answer) {
+        self.dispatch(job, &[], || work().encode());
     }
 
     // Health, as it is found and asked for.
@@ -539,9 +575,11 @@ impl Bay0 {
                 if let Some((hash, why)) = self.slots.answered(job, &mut answer) {
                     self.keeper.refuse_spine(hash, why);
                 }
-                if answer != Answer::Done(String::new()) {
-                    self.log
-                        .say(format!("{}: {}", job.name(), answer.rendered()));
+                for line in answer.rendered().lines() {
+                    self.log.say(format!("{}: {line}", job.name()));
+                }
+                if job == Job::Reset && matches!(answer, Answer::Done(_)) {
+                    self.shut_down(Way::Reboot, "reset");
                 }
                 // An update may have been cut off while it was written.
                 let failed = matches!(answer, Answer::Failed(_));
@@ -779,6 +817,9 @@ impl Bay0 {
                 }
             }
             Verb::Reseal => self.reseal(),
+            Verb::Reset => self.reset(),
+            Verb::Disks => self.list_disks(),
+            Verb::Install(disk) => self.install(&disk),
             Verb::Poweroff => self.shut_down(Way::PowerOff, "operator"),
             Verb::Reboot => self.shut_down(Way::Reboot, "operator"),
             Verb::Start(name) => {

@@ -176,7 +176,8 @@ impl Slots {
 }
 
 fn is_busy(jobs: &Jobs) -> bool {
-    let work = [Job::Commit, Job::Entries, Job::Slots, Job::Update];
+    use Job::{Commit, Entries, Install, Slots, Update};
+    let work = [Commit, Entries, Slots, Update, Install];
     work.into_iter().any(|job| jobs.is_at(job))
 }
 

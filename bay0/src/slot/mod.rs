@@ -8,4 +8,5 @@ pub mod entry;
 pub mod firmware;
 pub mod install;
 pub mod running;
+pub mod setup;
 pub mod starts;

@@ -39,6 +39,7 @@ mod rights;
 mod roomends;
 mod rooms;
 mod root;
+mod setup;
 mod siege;
 mod slow;
 mod state;
@@ -182,6 +183,14 @@ scenarios! {
     updates::c10_a_power_cut_during_an_update_leaves_a_machine_that_boots: "at random instants of it, and of the repair after it: a slot boots GREEN, and the machine takes the update afterwards",
     updates::c10_a_power_cut_at_each_step_of_an_update_leaves_a_machine_that_boots: "after the head is erased, the order is changed, the next boot is chosen, the head is written",
     updates::t06_a_slot_that_is_not_what_it_was_is_replaced: "a changed byte of the slot that does not run is answered by a copy of the other",
+    setup::u07_a_power_cut_during_an_installation_leaves_a_whole_spine_or_none: "after a fifth and nine tenths of it: on a new disk nothing starts, and where state is kept a whole Spine does",
+    setup::u07_what_a_disk_keeps_stays_if_somebody_says_so_and_no_other_word_does_anything: "the disk that was booted, one that is not there, a wrong number or word: refused, and not a byte is written; KEEP replaces both Spines alone",
+    setup::u07_a_stick_installs_its_spine_on_a_disk_which_starts_without_it: "disks, install, the serial number; then a vault, slots A and B, and rooms from its own images, with the stick and without it",
+    setup::u07_an_installed_disk_starts_on_a_machine_that_has_never_seen_it: "on another bus, without a boot entry; what was there before is asked about twice and gone",
+    setup::u08_a_disk_of_4096_byte_sectors_is_installed_on_and_starts: "from the firmware to a room",
+    setup::t06_images_that_are_not_what_they_were_are_replaced_by_the_other_slots: "either slot's, at the boot that finds it; a room starts all the same",
+    setup::u07_an_update_brings_its_images_and_is_refused_without_them: "images that were changed or are missing: nothing is written; then they are in the other slot's place, and this one's are as they were",
+    setup::c07_a_reset_destroys_the_keys_and_the_next_boot_makes_a_vault_anew: "in so many letters; then nothing opens what was there",
     boots::h05_first_boot_on_an_empty_disk_then_the_second_knows_it: "first boot, clean end, second boot",
     boots::h20_clean_boot_is_green: "every phase in order, no FAIL, GREEN, power-off",
     faults::h09_the_memory_killer_takes_the_keeper_and_never_pid1: "with no memory left the kernel kills the keeper, and after it nothing: the machine reboots",
