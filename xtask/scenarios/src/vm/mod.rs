@@ -316,13 +316,14 @@ scenarios! {
 }
 
 /// Those that take minutes and repeat what shorter ones show once, or wait for a clock: `cargo xtask test` leaves them to `--full`.
-const LONG: [&str; 15] = [
+const LONG: [&str; 17] = [
     "a02_a_power_cut_while_it_is_sealed_again_leaves_the_recovery_key",
     "a02_the_register_that_moved_is_told_and_the_vault_sealed_again",
     "a13_a_room_sends_an_update_where_its_policy_says_so",
     "a13_an_update_is_tried_once_and_then_first_five_times_over",
     "c09_a_first_slot_that_comes_to_no_end_is_left_for_the_other_and_that_for_off",
     "c09_power_cuts_burn_no_slot",
+    "c10_a_power_cut_during_an_update_leaves_a_machine_that_boots",
     "c11_a_new_spine_that_hangs_or_is_not_well_is_back_at_the_old_one_too",
     "h06_an_update_on_a_slow_disk_is_taken_and_loses_nothing",
     "h06_seconds_for_each_block_and_a_room_starts_and_saves_all_the_same",
@@ -332,6 +333,7 @@ const LONG: [&str; 15] = [
     "t07_a_room_with_every_right_on_its_network_gets_no_further",
     "u05_a_new_spine_that_never_starts_is_tried_three_times",
     "u05_a_power_cut_between_any_two_boot_entries_leaves_a_machine_that_boots",
+    "u07_a_power_cut_during_an_installation_leaves_a_whole_spine_or_none",
 ];
 
 /// What `cargo xtask vm` takes.
