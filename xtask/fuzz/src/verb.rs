@@ -34,6 +34,7 @@ fn spelling(verb: &Verb) -> String {
         Verb::Log => "log".into(),
         Verb::Update => "update".into(),
         Verb::Gate(wish) => wish.to_string(),
+        Verb::Net(report) => format!("net {report}"),
         Verb::Reseal => "reseal".into(),
         Verb::Disks => "disks".into(),
         Verb::Install(disk) => format!("install {}", disk.as_str()),
