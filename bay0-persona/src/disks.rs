@@ -369,11 +369,8 @@ fn absent(disks: &[Disk], name: &str) -> Lost {
 
 fn parts(disks: &[Disk]) -> impl Iterator<Item = (&str, &Part)> {
     disks.iter().flat_map(|disk| {
-        let parts = match &disk.content {
-            Content::Parts(parts) => parts.as_slice(),
-            _ => &[],
-        };
-        parts.iter().map(|part| (disk.name.as_str(), part))
+        let parts = disk.parts().iter();
+        parts.map(|part| (disk.name.as_str(), part))
     })
 }
 

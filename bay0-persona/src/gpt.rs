@@ -215,32 +215,21 @@ fn long(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes))
 }
 
-/// A partition that is to be.
-#[derive(Clone, Copy, Debug)]
-pub struct New {
-    /// Its place in the table, from 1, at most [`COUNT`].
-    pub number: usize,
-    /// What kind it is.
-    pub kind: Guid,
-    /// Its own GUID.
-    pub guid: Guid,
-    /// First byte on the disk, and how many: whole sectors.
-    pub start: u64,
-    /// How many.
-    pub bytes: u64,
-    /// Its name, of at most 36 ASCII letters.
-    pub name: &'static str,
-}
-
 /// Partitions of a table that is made here.
 const COUNT: usize = 128;
 
-/// Both copies of the table of a disk with so many sectors of so many bytes: what it begins with, the protective MBR first, and what it
-/// ends with. None where there is no room for them.
-pub fn make(disk: Guid, parts: &[New], sector: u64, sectors: u64) -> Option<[Vec<u8>; 2]> {
+/// Both copies of the table of a disk with so many sectors of so many bytes, each partition behind its type: what the disk begins with,
+/// the protective MBR first, and what it ends with. None where there is no room for them.
+pub fn make(
+    disk: Guid,
+    parts: &[(Guid, &Part)],
+    sector: u64,
+    sectors: u64,
+) -> Option<[Vec<u8>; 2]> {
     let mut entries = vec![0; COUNT.checked_mul(ENTRY)?];
-    for part in parts {
-        let at = part.number.checked_sub(1)?.checked_mul(ENTRY)?;
+    for (kind, part) in parts {
+        let number = usize::try_from(part.number).ok()?;
+        let at = number.checked_sub(1)?.checked_mul(ENTRY)?;
         let entry = entries.get_mut(at..at.checked_add(ENTRY)?)?;
         let first = part.start.checked_div(sector)?;
         let last = first
@@ -248,7 +237,7 @@ pub fn make(disk: Guid, parts: &[New], sector: u64, sectors: u64) -> Option<[Vec
             .checked_sub(1)?;
         let name = part.name.encode_utf16().flat_map(u16::to_le_bytes);
         let place = [first, last, 0].map(u64::to_le_bytes);
-        let head = [part.kind, part.guid].concat();
+        let head = [*kind, part.guid].concat();
         let bytes = head.into_iter().chain(place.concat()).chain(name);
         entry
             .iter_mut()

@@ -60,6 +60,14 @@ impl Disk {
     pub fn path(&self) -> String {
         format!("/dev/{}", self.name)
     }
+
+    /// Its partitions; none where it has no table that can be read.
+    pub fn parts(&self) -> &[Part] {
+        match &self.content {
+            Content::Parts(parts) => parts,
+            _ => &[],
+        }
+    }
 }
 
 /// Disks that there are, with something in them.

@@ -45,7 +45,7 @@ const MIB: usize = 1 << 20;
 pub const SLOT_MIB: u64 = 40;
 const HASHED_MIB: u64 = SLOT_MIB - 1;
 /// Where the head is.
-const HEAD_AT: u64 = 40 * MIB as u64 - HEAD as u64;
+const HEAD_AT: u64 = SLOT_MIB * MIB as u64 - HEAD as u64;
 const UNSOUND: &str =
     "this slot is not what its head says, or its images are not; next: take an update";
 const REPLACE: &str = "next: get another, or replace the disk";

@@ -20,7 +20,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use anyhow::{Context, Result, anyhow, ensure};
 use bay0_persona::confine::{Rights, confine};
 use bay0_persona::disks::{self, About, Booted, Content, Disk, about, booted};
-use bay0_persona::gpt::{self, Found, Guid, New, Part};
+use bay0_persona::gpt::{self, Found, Guid, Part};
 use bay0_state::{describe, empty, question, tell};
 use nix::libc;
 
@@ -44,8 +44,6 @@ const LEAST: u64 = 128;
 const STARTED: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
 const KEPT: &str = "5350494e-4500-4009-a001-747970657273";
 const IMAGES: &str = "5350494e-4500-400a-a001-74797065726d";
-/// What is on a disk that may be written to without a second question.
-const NOTHING: &str = "nothing";
 const UNTOUCHED: &str = "nothing is written; next: type disks";
 
 /// What there is for a person to choose from: each disk, a line each.
@@ -57,11 +55,8 @@ pub fn list() -> Result<Answer> {
     let line = |disk: &Disk| {
         let own = started.as_ref().is_some_and(|it| it.disk() == disk.name);
         let booted = if own { "was booted; " } else { "" };
-        format!(
-            "{}: {booted}{}",
-            named(&disk.name, &about(&disk.name)),
-            found(disk)
-        )
+        let named = named(&disk.name, &about(&disk.name));
+        format!("{named}: {booted}{}", shown(found(disk).as_deref()))
     };
     let lines: Vec<_> = disks::all().iter().map(line).collect();
     ensure!(!lines.is_empty(), "there is none; next: attach one");
@@ -80,16 +75,20 @@ fn named(name: &str, about: &About) -> String {
     text
 }
 
-/// What is on a disk.
-fn found(disk: &Disk) -> String {
+/// What is on a disk, for people; none if there is nothing, so that it may be written to without a second question.
+fn found(disk: &Disk) -> Option<String> {
     let part = |it: &Part| format!("{} {} MiB", it.name, it.bytes / MIB);
     match &disk.content {
-        Content::Parts(parts) if parts.is_empty() => "no partition".to_owned(),
-        Content::Parts(parts) => parts.iter().map(part).collect::<Vec<_>>().join(", "),
-        Content::Broken => "a damaged partition table".to_owned(),
-        Content::Silent => "does not answer".to_owned(),
-        Content::Whole => describe(&disk.path()).unwrap_or_else(|| NOTHING.to_owned()),
+        Content::Parts(parts) if parts.is_empty() => Some("no partition".to_owned()),
+        Content::Parts(parts) => Some(parts.iter().map(part).collect::<Vec<_>>().join(", ")),
+        Content::Broken => Some("a damaged partition table".to_owned()),
+        Content::Silent => Some("does not answer".to_owned()),
+        Content::Whole => describe(&disk.path()),
     }
+}
+
+fn shown(on_it: Option<&str>) -> &str {
+    on_it.unwrap_or("nothing")
 }
 
 /// Installs the Spine that runs, and its images, on the disk of this name, as a person at the console confirms.
@@ -110,7 +109,8 @@ pub fn install_on(name: &str) -> Result<Answer> {
         fresh = Ok(fresh?);
     }
     source.is_sound()?;
-    let text = format!("install: {}\ninstall: on it: {on_it}\n", named(name, &it));
+    let (named, shown) = (named(name, &it), shown(on_it.as_deref()));
+    let text = format!("install: {named}\ninstall: on it: {shown}\n");
     let (number, word) = match it.serial.as_str() {
         "" => (name, "name"),
         serial => (serial, "serial number"),
@@ -120,7 +120,7 @@ pub fn install_on(name: &str) -> Result<Answer> {
         question(&text, &prompt)? == number,
         "not confirmed; {UNTOUCHED}"
     );
-    let keeps = on_it != NOTHING && decide(kept.is_some())?;
+    let keeps = on_it.is_some() && decide(kept.is_some())?;
     let target = Target {
         disk,
         parts: kept.filter(|_| keeps).map_or(fresh, Ok)?,
@@ -129,7 +129,7 @@ pub fn install_on(name: &str) -> Result<Answer> {
     };
     let made = target.write(&source, !keeps);
     made.with_context(|| format!("{name} is not installed; next: install it again"))?;
-    let gone = if keeps { &[] } else { parts(&seen) };
+    let gone = if keeps { &[] } else { seen.parts() };
     let slots = |it: &Part| Some((Slot::of(&it.name)?, Place::of(it, target.sector)));
     let gone: Vec<_> = gone.iter().filter_map(slots).map(|it| it.1).collect();
     let entered = Pair::enter(target.parts.iter().filter_map(slots).collect(), &gone);
@@ -161,12 +161,12 @@ struct Ready {
     disk: File,
     about: About,
     seen: Disk,
-    /// What is on it, for people.
-    on_it: String,
+    /// What is on it, if anything is.
+    on_it: Option<String>,
 }
 
-/// Finds what runs and the disk of this name, and opens both, that one for this alone; then gives up the rights that took. Of either
-/// disk no more than tables has been read by then, and that by others.
+/// Finds what runs and the disk of this name, and opens both, that one for this alone; then gives up the rights that took. Until then
+/// this process has read nothing of either disk: children without a right have.
 fn prepare(name: &str) -> Result<Ready> {
     let (booted, slot, rooms) = find(name)?;
     let mut options = File::options();
@@ -291,7 +291,7 @@ impl Source {
     /// The partitions of a disk that has been installed before, if this Spine fits.
     fn kept(&self, disk: &Disk) -> Option<Vec<Part>> {
         let one = |name: &str| {
-            let mut found = parts(disk).iter().filter(|it| it.name == name);
+            let mut found = disk.parts().iter().filter(|it| it.name == name);
             found.next().filter(|_| found.next().is_none()).cloned()
         };
         let rooms = Images::of(&self.head).filter(|_| self.rooms.is_some());
@@ -304,13 +304,6 @@ impl Source {
         found
             .collect::<Option<Vec<_>>>()
             .filter(|_| disk.damage.is_none())
-    }
-}
-
-fn parts(disk: &Disk) -> &[Part] {
-    match &disk.content {
-        Content::Parts(parts) => parts,
-        _ => &[],
     }
 }
 
@@ -470,25 +463,13 @@ impl Target {
     /// Writes both copies of the table, that at the end first and the very first sector last; then it is what was meant.
     fn name(&self) -> Result<()> {
         let sectors = self.bytes.checked_div(self.sector).unwrap_or(0);
-        let names = ["slot-a", "slot-b", "persist", "rooms-a", "rooms-b"];
-        let new = |it: &Part| {
-            let name = names.into_iter().find(|name| *name == it.name)?;
-            let kind = match name {
-                "slot-a" | "slot-b" => STARTED,
-                "persist" => KEPT,
-                _ => IMAGES,
-            };
-            let (number, kind) = (usize::try_from(it.number).ok()?, gpt::guid(kind)?);
-            Some(New {
-                number,
-                kind,
-                guid: it.guid,
-                start: it.start,
-                bytes: it.bytes,
-                name,
-            })
+        let kind = |it: &Part| match it.name.as_str() {
+            "slot-a" | "slot-b" => STARTED,
+            "persist" => KEPT,
+            _ => IMAGES,
         };
-        let parts: Option<Vec<_>> = self.parts.iter().map(new).collect();
+        let of = |it| Some((gpt::guid(kind(it))?, it));
+        let parts: Option<Vec<_>> = self.parts.iter().map(of).collect();
         let own = random()?[0];
         let made = parts.and_then(|it| gpt::make(own, &it, self.sector, sectors));
         let [front, back] = made.context("it has no room for one")?;

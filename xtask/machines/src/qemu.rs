@@ -81,7 +81,7 @@ pub fn with_firmware(
     cfg.drives = vec![virtio_drive(&disk, "disk", "")];
     // Its Spines' images are on it, beside them; a disk of an older tree has none.
     let made = uefi::disk::Layout::of(&disk)?;
-    if made.is_some_and(|it| it.partitions.len() > uefi::disk::ROOMS_A) {
+    if made.is_some_and(|it| !it.rooms().is_empty()) {
         cfg.rooms = None;
     }
     cfg.firmware = Some(Firmware {

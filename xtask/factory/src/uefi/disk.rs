@@ -1,5 +1,6 @@
 //! The disk a person copies to a stick: slots A and B, the images of rooms that each one's Spine has baked in (U07), and `/persist`, nothing
-//! else (A01, C09). Places and names are fixed; `/persist` is last, so that a larger disk has a larger one. GUIDs are each disk's own, made of the one of the disk, which is random: boot entries name partitions by them, and so does the running Spine (decision
+//! else (A01, C09). Places and names are fixed; `/persist` is last, so that a larger disk has a larger one. GUIDs are each disk's own,
+//! made of the one of the disk, which is random: boot entries name partitions by them, and so does the running Spine (decision
 //! 21). A disk that is to have the same bytes each time has fixed ones, and two such disks cannot be told apart.
 
 use std::collections::BTreeMap;
@@ -93,6 +94,11 @@ impl Layout {
             bytes: at + ALIGNED,
             guid: disk,
         }
+    }
+
+    /// Where the images of each Spine are; none on a disk that has none.
+    pub fn rooms(&self) -> &[Place] {
+        self.partitions.get(ROOMS_A..).unwrap_or_default()
     }
 
     /// The layout of a disk that this program has made; none of any other.
@@ -192,7 +198,7 @@ fn put(mut disk: &File, layout: &Layout, slot: &[u8], rooms: Option<&Path>) -> R
         disk.write_all_at(slot, place.at)
             .with_context(|| format!("write {}", place.name))?;
     }
-    for place in &layout.partitions[ROOMS_A.min(layout.partitions.len())..] {
+    for place in layout.rooms() {
         let rooms =
             rooms.context("this disk has room for images; next: say which, as --rooms busybox")?;
         let mut images = File::open(rooms).with_context(|| format!("open {}", rooms.display()))?;
@@ -219,7 +225,7 @@ fn tables(disk: &File, layout: &Layout) -> Result<()> {
         let mut part = roomdisk::partition(place.name, place.guid, place.at, place.bytes);
         part.part_type_guid = match number {
             SLOT_A | SLOT_B => partition_types::EFI,
-            PERSIST if layout.partitions.len() > ROOMS_A => own(KEPT),
+            PERSIST if !layout.rooms().is_empty() => own(KEPT),
             // As it was before there were images on these disks, which keep what they have.
             PERSIST => partition_types::LINUX_FS,
             _ => own(IMAGES),

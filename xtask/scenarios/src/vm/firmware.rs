@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE, drive};
+use super::lab::{Build, Guest, Lab, PATIENCE, drive};
+use super::updates::contents;
 use super::vault;
 use crate::machine::{Firmware, MachineConfig};
 use crate::uefi::keys::Keys;
@@ -84,13 +85,7 @@ impl<'a> Rig<'a> {
     ) -> Result<MachineConfig> {
         let (image, vars) = (self.lab.path("disk.img"), self.lab.path("vars.fd"));
         let (a, b) = (self.slot(a)?, self.slot(b)?);
-        let contents = disk::Contents {
-            slot: &b,
-            rooms: None,
-            persist: DISK_MIB << 20,
-            ext4,
-        };
-        let layout = disk::make(&image, Uuid::new_v4(), &contents)?;
+        let layout = disk::make(&image, Uuid::new_v4(), &contents(&b, ext4))?;
         let file = File::options().write(true).open(&image)?;
         file.write_all_at(&a, layout.partitions[disk::SLOT_A].at)?;
         firmware::write_vars(&vars, &layout, secure.then_some(&self.keys))?;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::bus::{Bus, plug};
 use super::disk::Disk;
 use super::lab::{Build, DISK_MIB, Guest, Lab};
-use super::updates::{EPOCH, content, settled};
+use super::updates::{self, EPOCH, content, settled};
 use super::vault;
 use crate::layout::Spine;
 use crate::machine::{Firmware, MachineConfig};
@@ -33,10 +33,8 @@ struct Stick<'a> {
 /// All of a disk with this in both slots.
 fn contents(slot: &[u8]) -> disk::Contents<'_> {
     disk::Contents {
-        slot,
-        rooms: None,
         persist: DISK_BYTES - disk::Layout::new(Uuid::new_v4(), 0, 0).bytes,
-        ext4: Some(EPOCH),
+        ..updates::contents(slot, Some(EPOCH))
     }
 }
 

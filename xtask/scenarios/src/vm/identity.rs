@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::bus::{Bus, plug};
 use super::disk::Disk;
 use super::lab::{Build, DISK_MIB, Guest, Lab};
-use super::updates::{EPOCH, Farm, settled, takes};
+use super::updates::{EPOCH, Farm, contents, settled, takes};
 use crate::persist;
 use crate::roomdisk::{self, ALIGNED};
 use crate::soil::Target;
@@ -97,13 +97,7 @@ pub fn u04_the_booted_disks_own_persist_is_taken_whatever_else_is_attached(
     let mut farm = Farm::new(lab)?;
     let other = lab.path("stranger.img");
     let slot = vec![0; usize::try_from(slot::BYTES)?];
-    let contents = slots::Contents {
-        slot: &slot,
-        rooms: None,
-        persist: DISK_MIB << 20,
-        ext4: Some(EPOCH),
-    };
-    slots::make(&other, Uuid::new_v4(), &contents)?;
+    slots::make(&other, Uuid::new_v4(), &contents(&slot, Some(EPOCH)))?;
     let untouched = fs::read(&other)?;
     let first = before("other", &other);
     let first = first.each_ref().map(String::as_str);

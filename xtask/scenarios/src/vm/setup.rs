@@ -9,7 +9,9 @@ use uuid::Uuid;
 
 use super::bus::{Bus, plug};
 use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE};
-use super::updates::{EPOCH, NEWEST, content_with, mended, proves_itself, settled, takes};
+use super::updates::{
+    EPOCH, NEWEST, content_with, contents, mended, proves_itself, settled, takes,
+};
 use super::vault;
 use crate::machine::{Firmware, MachineConfig};
 use crate::uefi::{disk, firmware, update};
@@ -77,10 +79,8 @@ fn rooms(lab: &Lab) -> Result<&Path> {
 fn make(lab: &Lab, to: &Path, rooms: &Path) -> Result<disk::Layout> {
     let slot = content_with(lab, &lab.bench.fault, EPOCH, Some(rooms))?;
     let contents = disk::Contents {
-        slot: &slot,
         rooms: Some((rooms, ROOMS)),
-        persist: DISK_MIB << 20,
-        ext4: Some(EPOCH),
+        ..contents(&slot, Some(EPOCH))
     };
     disk::make(to, Uuid::new_v4(), &contents)
 }

@@ -57,13 +57,7 @@ impl<'a> Farm<'a> {
     fn with(lab: &'a Lab, persist: Option<u32>) -> Result<Farm<'a>> {
         let (disk, vars) = (lab.path("disk.img"), lab.path("vars.fd"));
         let slot = content(lab, &lab.bench.fault, EPOCH)?;
-        let contents = disk::Contents {
-            slot: &slot,
-            rooms: None,
-            persist: DISK_MIB << 20,
-            ext4: persist,
-        };
-        let layout = disk::make(&disk, Uuid::new_v4(), &contents)?;
+        let layout = disk::make(&disk, Uuid::new_v4(), &contents(&slot, persist))?;
         firmware::write_vars(&vars, &layout, None)?;
         Ok(Farm {
             lab,
@@ -146,6 +140,16 @@ impl<'a> Farm<'a> {
     /// Where a slot begins on the disk.
     pub(super) fn place(&self, slot: usize) -> u64 {
         disk::Layout::new(disk::FIXED, 0, DISK_MIB << 20).partitions[slot].at
+    }
+}
+
+/// A disk of a scenario with this in both slots, no images, and a small `/persist`.
+pub(super) fn contents(slot: &[u8], ext4: Option<u32>) -> disk::Contents<'_> {
+    disk::Contents {
+        slot,
+        rooms: None,
+        persist: DISK_MIB << 20,
+        ext4,
     }
 }
 
