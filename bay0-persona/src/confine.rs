@@ -7,8 +7,9 @@ use caps::errors::CapsError;
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::libc::{self, c_long};
 use nix::sys::prctl::set_name;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
+use crate::machine;
 use crate::spawn::CLONE3;
 
 /// System calls by their names.
@@ -20,13 +21,12 @@ macro_rules! calls {
 /// program started, nothing mounted, nobody traced.
 const FILES: &[c_long] = calls! {
     SYS_read SYS_write SYS_writev SYS_pread64 SYS_pwrite64 SYS_lseek SYS_openat SYS_close SYS_fcntl SYS_flock
-    SYS_stat SYS_lstat SYS_fstat SYS_newfstatat SYS_statx SYS_statfs SYS_fstatfs SYS_access SYS_readlink SYS_getcwd SYS_getdents64
-    SYS_mkdir SYS_rmdir SYS_rename SYS_link SYS_linkat SYS_unlink SYS_unlinkat SYS_fchown SYS_ftruncate
+    SYS_fstat SYS_newfstatat SYS_statx SYS_statfs SYS_fstatfs SYS_getcwd SYS_getdents64 SYS_linkat SYS_unlinkat SYS_fchown SYS_ftruncate
     SYS_fsync SYS_fdatasync SYS_syncfs SYS_sync_file_range
     SYS_mmap SYS_munmap SYS_mremap SYS_mprotect SYS_madvise SYS_brk SYS_getrandom
     SYS_clock_gettime SYS_gettimeofday SYS_clock_nanosleep SYS_futex
     SYS_socketpair SYS_sendmsg SYS_recvmsg SYS_sendto SYS_recvfrom SYS_shutdown
-    SYS_poll SYS_ppoll SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_wait SYS_epoll_pwait
+    SYS_ppoll SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_pwait
     SYS_landlock_create_ruleset SYS_landlock_add_rule SYS_landlock_restrict_self
     CLONE3 SYS_close_range SYS_setsid SYS_prctl SYS_wait4 SYS_waitid SYS_pidfd_send_signal SYS_getpid SYS_gettid SYS_geteuid
     SYS_rt_sigprocmask SYS_rt_sigaction SYS_rt_sigreturn SYS_sigaltstack SYS_restart_syscall SYS_tgkill SYS_exit SYS_exit_group
@@ -46,9 +46,9 @@ const SLOTS: &[c_long] = calls! {
 };
 /// What `cryptsetup`, `mke2fs` and their libraries call, and who starts them; no socket is among it, and nothing is mounted.
 const TOOLS: &[c_long] = calls! {
-    SYS_execve SYS_arch_prctl SYS_set_tid_address SYS_set_robust_list SYS_rseq SYS_prlimit64 SYS_uname SYS_sysinfo SYS_umask
+    SYS_execve SYS_set_tid_address SYS_set_robust_list SYS_rseq SYS_prlimit64 SYS_uname SYS_sysinfo SYS_umask
     SYS_sched_getaffinity SYS_getuid SYS_getgid SYS_getegid SYS_getppid SYS_mlock SYS_munlock SYS_fallocate SYS_fadvise64 SYS_ioctl
-    SYS_mkdirat SYS_faccessat2 SYS_mknod SYS_mknodat SYS_chown SYS_fchownat SYS_chmod SYS_pipe2 SYS_dup2 SYS_dup3 SYS_capget SYS_capset SYS_seccomp
+    SYS_mkdirat SYS_faccessat2 SYS_mknodat SYS_fchownat SYS_pipe2 SYS_dup3 SYS_capget SYS_capset SYS_seccomp
 };
 /// What a device tells of itself, what the page cache has of it, and what protects a variable of the firmware's (`FS_IOC_SETFLAGS`).
 const DEVICE: &[c_long] = calls! { SYS_ioctl SYS_fadvise64 };
@@ -108,7 +108,7 @@ impl Rights {
     }
 
     /// The capabilities that stay, as bits, and the system calls.
-    fn kept(self) -> (u64, [&'static [c_long]; 2]) {
+    fn kept(self) -> (u64, &'static [&'static [c_long]]) {
         let admin = Capability::CAP_SYS_ADMIN.bitmask();
         let (net, walls) = (Capability::CAP_NET_ADMIN, Capability::CAP_SETPCAP);
         let node = Capability::CAP_MKNOD.bitmask() | Capability::CAP_CHOWN.bitmask();
@@ -116,19 +116,28 @@ impl Rights {
         let files = Capability::CAP_DAC_OVERRIDE.bitmask();
         let variables = Capability::CAP_LINUX_IMMUTABLE.bitmask();
         match self {
-            Self::Files => (0, [FILES, &[]]),
-            Self::Seed => (admin, [SEED, &[]]),
-            Self::Links => (admin | net.bitmask(), [LINKS, &[]]),
-            Self::Look => (0, [FILES, DEVICE]),
-            Self::List => (walls.bitmask(), [FILES, DISKS]),
-            Self::Disks => (admin | walls.bitmask(), [FILES, DISKS]),
-            Self::Modules => (module, [FILES, &[libc::SYS_finit_module]]),
-            Self::Firmware => (variables, [FILES, DEVICE]),
-            Self::Finder => (admin | walls.bitmask() | variables, [FILES, SLOTS]),
-            Self::Slots => (variables, [FILES, SLOTS]),
-            Self::Reseal => (walls.bitmask(), [FILES, TOOLS]),
-            Self::Tool => (admin | node, [FILES, TOOLS]),
-            Self::Feel => (files, [FILES, FEEL]),
+            Self::Files => (0, &[FILES, machine::FILES]),
+            Self::Seed => (admin, &[SEED]),
+            Self::Links => (admin | net.bitmask(), &[LINKS]),
+            Self::Look => (0, &[FILES, machine::FILES, DEVICE]),
+            Self::List => (walls.bitmask(), &[FILES, machine::FILES, DISKS]),
+            Self::Disks => (admin | walls.bitmask(), &[FILES, machine::FILES, DISKS]),
+            Self::Modules => (module, &[FILES, machine::FILES, &[libc::SYS_finit_module]]),
+            Self::Firmware => (variables, &[FILES, machine::FILES, DEVICE]),
+            Self::Finder => (
+                admin | walls.bitmask() | variables,
+                &[FILES, machine::FILES, SLOTS],
+            ),
+            Self::Slots => (variables, &[FILES, machine::FILES, SLOTS]),
+            Self::Reseal => (
+                walls.bitmask(),
+                &[FILES, machine::FILES, TOOLS, machine::TOOLS],
+            ),
+            Self::Tool => (
+                admin | node,
+                &[FILES, machine::FILES, TOOLS, machine::TOOLS],
+            ),
+            Self::Feel => (files, &[FILES, machine::FILES, FEEL]),
         }
     }
 }
@@ -155,13 +164,13 @@ pub(crate) fn capabilities(kept: u64) -> Result<(), CapsError> {
 pub fn confine(rights: Rights) -> io::Result<()> {
     let (kept, calls) = rights.kept();
     capabilities(kept).map_err(io::Error::other)?;
-    let calls = calls.into_iter().flatten().map(|call| (*call, vec![]));
+    let calls = calls.iter().copied().flatten().map(|call| (*call, vec![]));
     let refused = SeccompAction::Errno(libc::EPERM.cast_unsigned());
     let filter = SeccompFilter::new(
         calls.collect(),
         refused,
         SeccompAction::Allow,
-        TargetArch::x86_64,
+        machine::ARCH,
     );
     let program = filter.and_then(BpfProgram::try_from);
     let program = program.map_err(io::Error::other)?;

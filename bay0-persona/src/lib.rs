@@ -15,6 +15,7 @@ pub mod gpt;
 pub mod image;
 pub mod landlock;
 pub mod link;
+mod machine;
 pub mod name;
 pub mod net;
 mod netlink;

@@ -8,6 +8,7 @@
 
 use bay0_persona::gpt::{Guid, Part};
 
+use crate::slot::machine;
 use crate::slot::running::Slot;
 
 /// What the nodes begin with: media, and of these a partition and its length, a file; the end of a path.
@@ -42,7 +43,7 @@ impl Program {
 
     fn file(self) -> &'static str {
         match self {
-            Self::Spine => r"\EFI\BOOT\BOOTX64.EFI",
+            Self::Spine => machine::SPINE,
             Self::Off => r"\OFF.EFI",
         }
     }

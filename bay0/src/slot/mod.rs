@@ -7,6 +7,7 @@ pub mod entries;
 pub mod entry;
 pub mod firmware;
 pub mod install;
+mod machine;
 pub mod running;
 pub mod setup;
 pub mod starts;
