@@ -20,14 +20,15 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use factory::{
-    contained, host, layout, persist, pins, policy, repin, reproduce, room, roomdisk, soil, spine,
-    stage, uefi,
+    arch, contained, host, layout, persist, pins, policy, repin, reproduce, room, roomdisk, soil,
+    spine, stage, uefi,
 };
 use house::{budget, suite, tidy};
 use machines::{accel, machine, qemu, smoke, vault};
 use scenarios::{fuzz, soak, vm};
 
 use crate::accel::Choice;
+use crate::arch::Arch;
 use crate::layout::Layout;
 use crate::roomdisk::{Rooms, Set};
 use crate::soil::{Soil, Target, Which};
@@ -40,6 +41,9 @@ struct Cli {
     /// Take what the locks pin and nothing else: a package that the archive has dropped is an error (docs/BUILD.md)
     #[arg(long, global = true)]
     locked: bool,
+    /// Build for this processor, and boot machines that have it
+    #[arg(long, global = true, value_enum, default_value_t)]
+    arch: Arch,
     #[command(subcommand)]
     command: Task,
 }
@@ -222,6 +226,7 @@ fn main() -> ExitCode {
             if cli.locked {
                 pins::lock();
             }
+            cli.arch.choose();
             run(cli.command).unwrap_or_else(|error| {
                 eprintln!("xtask: {error:#}");
                 NOT_DONE
@@ -238,7 +243,25 @@ fn shown(error: &clap::Error) -> u8 {
     if error.use_stderr() { NOT_DONE } else { 0 }
 }
 
+/// What is for one processor alone is not done for another one.
+fn refuse(task: &Task, arch: Arch) -> Result<()> {
+    let alone = match task {
+        Task::Stage { .. } | Task::Assemble { .. } | Task::Contained => "the container",
+        Task::Reproduce { .. } => "the second build",
+        Task::Soak(_) | Task::Fuzz(_) => "what runs for long",
+        Task::Bench(_) => "what is measured",
+        _ => return Ok(()),
+    };
+    ensure!(
+        arch == Arch::default(),
+        "{alone} is for {} alone; next: the same without --arch",
+        Arch::default()
+    );
+    Ok(())
+}
+
 fn run(task: Task) -> Result<u8> {
+    refuse(&task, Arch::chosen())?;
     let layout = Layout::find();
     match task {
         Task::Spine {
@@ -378,7 +401,7 @@ fn boot(layout: &Layout, args: &QemuArgs) -> Result<u8> {
 fn programs(args: &QemuArgs, rooms: &Set) -> Vec<host::Tool> {
     let mut tools = qemu::tools(args.kernel.soil(), rooms);
     if args.uefi {
-        tools.extend(uefi::TOOLS);
+        tools.extend(uefi::tools());
     }
     if args.tpm {
         tools.push(host::TOOL_SWTPM);

@@ -19,6 +19,7 @@ use cpio::newc::{Builder, ModeFileType};
 use regex::Regex;
 
 use crate::accel::{self, Choice};
+use crate::arch;
 use crate::layout::{Layout, Spine};
 use crate::machine::{Accel, Machine, MachineConfig, PATIENCE, virtio_drive};
 use crate::soil::Soil;
@@ -66,7 +67,7 @@ pub struct Boot {
 impl Guests {
     /// Builds the Spine and the peers; boots the Spine once, so that no measured boot is the first on its disk.
     pub fn prepare(layout: &Layout, choice: Choice) -> Result<Guests> {
-        host::need(&[host::TOOL_QEMU, host::TOOL_MKE2FS, host::TOOL_CC])?;
+        host::need(&[arch::facts().qemu, host::TOOL_MKE2FS, host::TOOL_CC])?;
         let rooms = roomdisk::choose(layout, None, roomdisk::SMALL)?;
         let spine = spine::build(layout, Soil::default(), false, &rooms)?;
         let (accel, _) = accel::choose(layout, choice, &spine)?;

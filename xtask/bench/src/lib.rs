@@ -34,7 +34,7 @@ use crate::layout::Layout;
 use crate::lock::Lock;
 use factory::help;
 // By these names the modules know them.
-use factory::{host, layout, lock, persist, roomdisk, seccomp, soil, spine, tools, uefi};
+use factory::{arch, host, layout, lock, persist, roomdisk, seccomp, soil, spine, tools, uefi};
 use guests::{Boot, Guests};
 use machines::{accel, machine, smoke};
 use report::{Figure, Target};
@@ -319,7 +319,9 @@ fn conditions(guests: Option<&Guests>, begun: &str) -> Result<String> {
         load()?
     );
     if let Some(guests) = guests {
-        let qemu = host::command(host::QEMU)?.arg("--version").output()?;
+        let qemu = host::command(arch::facts().qemu.program)?
+            .arg("--version")
+            .output()?;
         let qemu = String::from_utf8_lossy(&qemu.stdout);
         let qemu = qemu.lines().next().unwrap_or_default();
         text += &format!(", {qemu}, {}", guests.accel.as_str());

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use cpio::newc::{Builder, ModeFileType};
 
+use crate::arch::Arch;
 use crate::image;
 use crate::modules::{FIRST, WANTED};
 use crate::rootimg::Root;
@@ -100,7 +101,7 @@ pub fn spine_img(parts: &Parts) -> Result<(Vec<u8>, String)> {
             parts.bay0.display()
         )
     })?;
-    image::check_bay0(&bay0, parts.fault)?;
+    image::check_bay0(&bay0, Arch::chosen(), parts.fault)?;
     let common = [skeleton(), vec![Entry::file("bay0", 0o755, bay0)]].concat();
     let mut own = vec![facts(&parts.facts), policy(&parts.policy)?];
     if let Some(file) = &parts.maker {

@@ -7,9 +7,6 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// The emulator.
-pub const QEMU: &str = "qemu-system-x86_64";
-
 /// Programs, and for each package manager the packages that bring them.
 const PACKAGES: &str = include_str!("host.toml");
 
@@ -20,7 +17,8 @@ pub struct Tool {
     pub program: &'static str,
 }
 
-const fn tool(program: &'static str) -> Tool {
+/// One of them by its name.
+pub const fn tool(program: &'static str) -> Tool {
     Tool { program }
 }
 
@@ -33,8 +31,6 @@ impl Tool {
 
 // What brings each stands in the list.
 
-/// Boots the Spine.
-pub const TOOL_QEMU: Tool = tool(QEMU);
 /// Makes `/persist`.
 pub const TOOL_MKE2FS: Tool = tool("mke2fs");
 /// Writes `modules.dep`.
@@ -110,16 +106,14 @@ pub const TOOL_GPG: Tool = tool("gpg");
 /// Makes packages there.
 #[cfg(test)]
 pub const TOOL_DPKG: Tool = tool("dpkg-deb");
+/// What a Spine for this kind of processor is put behind for the firmware to start it.
+pub const TOOL_STUB: Tool = tool("/usr/lib/systemd/boot/efi/linuxx64.efi.stub");
 /// Makes keys.
 pub const TOOL_OPENSSL: Tool = tool("openssl");
 /// Signs what the firmware verifies, and brings `sbverify`.
 pub const TOOL_SBSIGN: Tool = tool("sbsign");
 /// Writes the FAT of a slot.
 pub const TOOL_MTOOLS: Tool = tool("mformat");
-/// What a Spine is put behind for the firmware to start it.
-pub const TOOL_STUB: Tool = tool("/usr/lib/systemd/boot/efi/linuxx64.efi.stub");
-/// UEFI for QEMU. Other distributions than Debian have it elsewhere.
-pub const TOOL_OVMF: Tool = tool("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd");
 
 const MANAGERS: [(&str, &[&str]); 4] = [
     ("apt-get", &["install", "-y", "--no-install-recommends"]),
@@ -258,6 +252,12 @@ fn plan(
     let known: BTreeMap<String, BTreeMap<String, String>> =
         toml::from_str(PACKAGES).context("parse xtask/factory/src/host.toml")?;
     let brings = |tool: &str| known.get(tool).and_then(|by| by.get(program));
+    if names.iter().any(|tool| brings(tool).is_none()) {
+        bail!(
+            "host tools missing ({}): no package of {program} is known for all of them; next: install them, then run this again",
+            names.join(" ")
+        );
+    }
     let packages = names
         .iter()
         .filter_map(|tool| brings(tool))
@@ -296,10 +296,11 @@ fn is_executable(file: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch;
 
     #[test]
     fn root_updates_the_index_and_installs_in_one_go() {
-        let commands = plan(&[TOOL_QEMU, TOOL_CC], Some(0), Privilege::Root).unwrap();
+        let commands = plan(&[arch::facts().qemu, TOOL_CC], Some(0), Privilege::Root).unwrap();
         assert_eq!(
             paste(&commands),
             "apt-get update && apt-get install -y --no-install-recommends qemu-system-x86 gcc libc6-dev"
@@ -327,7 +328,7 @@ mod tests {
     #[test]
     fn an_unknown_distribution_is_said_plainly() {
         assert_eq!(
-            plan(&[TOOL_QEMU], None, Privilege::Root)
+            plan(&[arch::facts().qemu], None, Privilege::Root)
                 .unwrap_err()
                 .to_string(),
             "host tools missing (qemu-system-x86_64): no known package manager; next: install them, then run this again"
@@ -337,18 +338,29 @@ mod tests {
     #[test]
     fn every_tool_is_brought_by_something_on_each_distribution() {
         let known: BTreeMap<String, BTreeMap<String, String>> = toml::from_str(PACKAGES).unwrap();
-        for by in known.values() {
+        // Who compiles for another processor may have to find out where its compiler is.
+        let cross = |tool: &str| {
+            let all = arch::Arch::Aarch64.facts().compilers;
+            all.iter().any(|it| it.program == tool)
+        };
+        for (tool, by) in &known {
+            let mut managers = MANAGERS.iter();
             assert!(
-                MANAGERS
-                    .iter()
-                    .all(|(manager, _)| by.contains_key(*manager))
+                cross(tool) || managers.all(|(manager, _)| by.contains_key(*manager)),
+                "{tool}"
             );
         }
         let tools = include_str!("host.rs").lines();
         let tools =
             tools.filter_map(|line| line.strip_prefix("pub const TOOL_")?.split('"').nth(1));
-        for tool in tools.chain([QEMU]) {
+        for tool in tools {
             assert!(known.contains_key(tool), "{tool}");
+        }
+        for facts in [arch::Arch::X86_64, arch::Arch::Aarch64].map(arch::Arch::facts) {
+            let files = facts.firmware.iter().chain(facts.compilers);
+            for tool in files.chain([&facts.qemu]) {
+                assert!(known.contains_key(tool.program), "{tool:?}");
+            }
         }
     }
 

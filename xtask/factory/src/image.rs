@@ -4,16 +4,13 @@ use anyhow::{Result, bail};
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{Endianness, elf};
 
+use crate::arch::Arch;
+
 /// What bay0 contains when it was built with fault injection, and never otherwise.
 pub const FAULT_MARKER: &[u8] = b"FAULT-INJECTION-BUILD";
-/// The one machine the Spine is built for today (A17 keeps this in one place).
-pub const MACHINE: (elf::Machine, &str) = (elf::EM_X86_64, "x86_64");
-/// Where a bzImage says that it is one: offset and magic of the boot protocol's setup header.
-const BOOT_HEADER: (usize, &[u8]) = (0x202, b"HdrS");
-
 /// Refuses a bay0 that is not one static executable for this machine (H03), or that is a test build where a release is wanted.
-pub fn check_bay0(bytes: &[u8], fault: bool) -> Result<()> {
-    check_static(bytes)?;
+pub fn check_bay0(bytes: &[u8], arch: Arch, fault: bool) -> Result<()> {
+    check_static(bytes, arch)?;
     let marked = bytes.windows(FAULT_MARKER.len()).any(|w| w == FAULT_MARKER);
     match (marked, fault) {
         (true, false) => bail!(
@@ -26,27 +23,29 @@ pub fn check_bay0(bytes: &[u8], fault: bool) -> Result<()> {
     }
 }
 
-/// Refuses a file without the boot protocol's header.
-pub fn check_kernel(bytes: &[u8]) -> Result<()> {
-    let (at, magic) = BOOT_HEADER;
+/// Refuses a file that does not say where it must that it is a kernel for this kind of processor.
+pub fn check_kernel(bytes: &[u8], arch: Arch) -> Result<()> {
+    let (at, magic, called) = arch.facts().magic;
     if bytes.get(at..at + magic.len()) != Some(magic) {
-        bail!("not a Linux bzImage (no setup header)");
+        bail!("not a Linux {called}");
     }
     Ok(())
 }
 
-fn check_static(bytes: &[u8]) -> Result<()> {
-    let next = "next: rustup target add x86_64-unknown-linux-musl, or build with -Ctarget-feature=+crt-static";
+fn check_static(bytes: &[u8], arch: Arch) -> Result<()> {
+    let [musl, _] = arch.facts().targets;
+    let next =
+        format!("next: rustup target add {musl}, or build with -Ctarget-feature=+crt-static");
     let Ok(file) = ElfFile64::<Endianness>::parse(bytes) else {
         bail!("bay0 is not a 64-bit ELF file; {next}");
     };
     let (header, endian) = (file.elf_header(), file.endian());
-    if header.e_machine(endian) != MACHINE.0 {
+    let wanted = arch.facts().elf;
+    if header.e_machine(endian) != wanted {
         bail!(
-            "bay0 is for another machine (ELF machine {}, wanted {} for {}); {next}",
+            "bay0 is for another machine (ELF machine {}, wanted {} for {arch}); {next}",
             header.e_machine(endian).0,
-            MACHINE.0.0,
-            MACHINE.1
+            wanted.0
         );
     }
     if !matches!(header.e_type(endian), elf::ET_EXEC | elf::ET_DYN) {
@@ -102,14 +101,16 @@ mod tests {
     const NEXT: &str = "next: rustup target add x86_64-unknown-linux-musl, or build with -Ctarget-feature=+crt-static";
 
     fn refused(bytes: &[u8], fault: bool) -> String {
-        check_bay0(bytes, fault).unwrap_err().to_string()
+        check_bay0(bytes, Arch::X86_64, fault)
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
     fn h03_a_static_file_for_this_machine_is_taken_as_exec_and_as_static_pie() {
         for kind in [elf::ET_EXEC, elf::ET_DYN] {
             let file = elf_file(elf::EM_X86_64, kind, &[elf::PT_LOAD]);
-            check_bay0(&file, false).unwrap();
+            check_bay0(&file, Arch::X86_64, false).unwrap();
         }
     }
 
@@ -128,6 +129,9 @@ mod tests {
         let file = elf_file(elf::EM_AARCH64, elf::ET_EXEC, &[elf::PT_LOAD]);
         let why = "bay0 is for another machine (ELF machine 183, wanted 62 for x86_64)";
         assert_eq!(refused(&file, false), format!("{why}; {NEXT}"));
+        check_bay0(&file, Arch::Aarch64, false).unwrap();
+        let ours = elf_file(elf::EM_X86_64, elf::ET_EXEC, &[elf::PT_LOAD]);
+        assert!(check_bay0(&ours, Arch::Aarch64, false).is_err());
     }
 
     #[test]
@@ -145,7 +149,7 @@ mod tests {
     fn c03_a_release_spine_refuses_fault_injection_and_a_test_spine_refuses_its_absence() {
         let plain = elf_file(elf::EM_X86_64, elf::ET_EXEC, &[elf::PT_LOAD]);
         let marked = [&plain[..], FAULT_MARKER].concat();
-        check_bay0(&marked, true).unwrap();
+        check_bay0(&marked, Arch::X86_64, true).unwrap();
         let why = "bay0 has fault injection: refused for a release Spine; next: build it without --features fault";
         assert_eq!(refused(&marked, false), why);
         let why = "bay0 has no fault injection: refused for a test Spine; next: build it with --features fault";
@@ -156,10 +160,16 @@ mod tests {
     fn a_kernel_is_known_by_its_setup_header() {
         let mut kernel = vec![0u8; 0x202];
         assert_eq!(
-            check_kernel(&kernel).unwrap_err().to_string(),
+            check_kernel(&kernel, Arch::X86_64).unwrap_err().to_string(),
             "not a Linux bzImage (no setup header)"
         );
         kernel.extend(b"HdrS");
-        check_kernel(&kernel).unwrap();
+        check_kernel(&kernel, Arch::X86_64).unwrap();
+        let refused = check_kernel(&kernel, Arch::Aarch64)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(refused, "not a Linux Image for arm64 (no magic number)");
+        kernel[0x38..0x3c].copy_from_slice(b"ARM\x64");
+        check_kernel(&kernel, Arch::Aarch64).unwrap();
     }
 }

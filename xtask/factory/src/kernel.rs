@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
+use crate::arch;
 use crate::host;
 use crate::layout::Layout;
 use crate::lock::Lock;
@@ -30,7 +31,7 @@ const RECIPE: [&[u8]; 2] = [
     include_bytes!("kernel/source.rs"),
 ];
 /// Programs of the host that it is built with.
-pub const TOOLS: [host::Tool; 8] = [
+const TOOLS: [host::Tool; 8] = [
     host::TOOL_MAKE,
     host::TOOL_GCC,
     host::TOOL_FLEX,
@@ -40,6 +41,11 @@ pub const TOOLS: [host::Tool; 8] = [
     host::TOOL_ZSTD,
     host::TOOL_LIBELF,
 ];
+/// With those that compile for the chosen kind of processor.
+pub fn tools() -> Vec<host::Tool> {
+    [&TOOLS, arch::facts().compilers].concat()
+}
+
 /// The file in the soil's folder with the configuration as Kconfig resolved it.
 const CONFIG: &str = "config";
 /// The file with the names of the system calls that the kernel has.
@@ -47,10 +53,15 @@ const SYSCALLS: &str = "syscalls";
 
 /// Everything that decides what the kernel is; a change of it is another soil.
 pub fn inputs(lock: &Lock, target: Target) -> Result<String> {
-    host::need(&TOOLS)?;
+    host::need(&tools())?;
+    let arch = target.arch();
     let fragments = target.fragments();
     let recipe = RECIPE.map(stamp::sha256);
-    let tools = [build::version("gcc")?, build::version("ld")?];
+    let cross = arch.facts().cross;
+    let tools = [
+        build::version(&format!("{cross}gcc"))?,
+        build::version(&format!("{cross}ld"))?,
+    ];
     let (source, epoch) = (&lock.source.sha256, lock.source_date_epoch);
     Ok(format!(
         "{fragments:?} {recipe:?} {tools:?} {source} {epoch}"
@@ -75,16 +86,18 @@ pub fn build(
         epoch: lock.source_date_epoch,
         log: &layout.kernel_log(),
     };
+    let arch = target.arch();
     // Of a symbol that stands there twice Kconfig takes the last line: the target's own.
     kernel.configure(&target.fragments().concat(), work_there)?;
     let resolved = read(&tree.join(".config"))?;
     target.asked()?.check(&Config::parse(&resolved))?;
     kernel.compile()?;
     fs::write(made.join(CONFIG), resolved).context("keep the configuration")?;
-    let calls = measure::syscalls(&read(&tree.join("System.map"))?)?;
+    let calls = measure::syscalls(&read(&tree.join("System.map"))?, arch)?;
     fs::write(made.join(SYSCALLS), calls.join("\n") + "\n").context("keep the system calls")?;
-    let built = work.join("bzImage");
-    fs::copy(tree.join("arch/x86/boot/bzImage"), &built).context("take the kernel")?;
+    let [_, image] = arch.facts().kernel;
+    let built = work.join("vmlinuz");
+    fs::copy(tree.join(image), &built).context("take the kernel")?;
     Ok(built)
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use crate::arch::Arch;
 use crate::soil::Soil;
 
 /// The repository this xtask belongs to.
@@ -49,14 +50,18 @@ impl Layout {
         }
     }
 
-    /// Everything made and not committed, except `vmlinuz` and cargo's own `target`.
+    /// Everything made and not committed, except `vmlinuz` and cargo's own `target`; what is for another kind of processor stands by itself.
     pub fn build(&self) -> PathBuf {
-        self.root.join("build")
+        let build = self.root.join("build");
+        match Arch::chosen() {
+            Arch::X86_64 => build,
+            other => build.join(other.to_string()),
+        }
     }
 
     /// Fetched inputs, named as upstream names them, and soils unpacked from them.
     pub fn cache(&self) -> PathBuf {
-        self.build().join("cache")
+        self.root.join("build/cache")
     }
 
     /// The root of the servers that scenarios put beside a machine; `stamp` names what is in it.
@@ -122,7 +127,7 @@ impl Layout {
             (false, false) => self.build().join(soil.to_string()),
             (false, true) => self.build().join(format!("fault-{soil}")),
         };
-        let product = dir == self.build();
+        let product = dir == self.root.join("build");
         Spine {
             kernel: if product { &self.root } else { &dir }.join("vmlinuz"),
             initrd: dir.join("spine.img"),
@@ -185,7 +190,7 @@ impl Layout {
 
     /// Keys for development.
     pub fn keys(&self) -> PathBuf {
-        self.build().join("keys")
+        self.root.join("build/keys")
     }
 
     /// The variables of the firmware that boots the disk.

@@ -10,8 +10,10 @@
     reason = "a tool on a developer's machine: its panic ends a command, not a machine, and its output is its purpose"
 )]
 
+pub mod arch;
 mod assemble;
 pub mod contained;
+pub mod cross;
 mod fetch;
 pub mod help;
 pub mod host;

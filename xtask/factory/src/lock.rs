@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::arch::Arch;
 use crate::stamp;
 
 /// The whole lock file.
@@ -15,6 +16,9 @@ pub struct Lock {
     pub source_date_epoch: u32,
     /// The Debian kernel package.
     pub debian: Debian,
+    /// The same for aarch64.
+    #[serde(rename = "debian-aarch64")]
+    pub debian_aarch64: Debian,
     /// The Debian package with the kernel's source.
     pub source: Debian,
     /// Alpine's netboot files.
@@ -57,9 +61,15 @@ impl Debian {
         )
     }
 
-    /// Source is for every machine.
+    /// Source is for every machine, and a kernel's name says for which it is.
     pub fn arch(&self) -> &'static str {
-        if self.is_source() { "all" } else { "amd64" }
+        let all = [Arch::X86_64, Arch::Aarch64].map(|arch| arch.facts().debian);
+        let named = all.into_iter().find(|it| self.package.ends_with(it));
+        if self.is_source() {
+            "all"
+        } else {
+            named.unwrap_or("all")
+        }
     }
 
     /// What makes another version the pin.
@@ -141,6 +151,14 @@ pub struct Builder {
 }
 
 impl Lock {
+    /// The kernel package for a kind of processor.
+    pub fn kernel(&self, arch: Arch) -> &Debian {
+        match arch {
+            Arch::X86_64 => &self.debian,
+            Arch::Aarch64 => &self.debian_aarch64,
+        }
+    }
+
     /// Reads the lock file; an unknown or missing field is an error.
     pub fn read(path: &Path) -> Result<Lock> {
         let text =
@@ -159,6 +177,7 @@ mod tests {
         let lock = Lock::read(&Layout::find().lock()).unwrap();
         let hashes = [
             &lock.debian.sha256,
+            &lock.debian_aarch64.sha256,
             &lock.source.sha256,
             &lock.alpine.vmlinuz.sha256,
             &lock.alpine.modloop.sha256,

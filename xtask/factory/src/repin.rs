@@ -9,8 +9,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use crate::arch::{self, Arch};
+use crate::cross;
 use crate::fetch::fresh_dir;
-use crate::host;
 use crate::layout::Layout;
 use crate::lock::{Debian, Lock};
 use crate::pins::Apt;
@@ -30,6 +31,8 @@ pub enum Which {
     Source,
     /// The packages of the vault's tools, in the versions that this host's archive has; rewrites xtask/tools.lock
     Tools,
+    /// The compiler and the stub for another kind of processor, in the versions that this host's archive has; rewrites xtask/cross*.lock
+    Cross,
     /// vmlinuz-virt and modloop-virt of one netboot folder
     Alpine {
         /// Address of a versioned folder (…/netboot-3.24.2), or a local folder with both files
@@ -58,6 +61,7 @@ pub fn command(layout: &Layout, which: &Which) -> Result<()> {
         Which::Debian => debian(layout)?,
         Which::Source => source(layout)?,
         Which::Tools => tools::repin(layout)?,
+        Which::Cross => cross::repin(layout)?,
         Which::Alpine { source, version } => alpine::pin(layout, source, version.as_deref())?,
         Which::Builder {
             source,
@@ -71,30 +75,36 @@ pub fn command(layout: &Layout, which: &Which) -> Result<()> {
 
 /// Finds, fetches and pins the newest kernel.
 fn debian(layout: &Layout) -> Result<()> {
-    Apt::default().update().context("repin")?;
-    let names = apt_cache(&["pkgnames", &format!("linux-image-{SERIES}")])?;
-    let Some(package) = newest(&names) else {
+    let (arch, end) = (Arch::chosen(), arch::facts().kernels);
+    let apt = Apt::of(layout, arch)?;
+    apt.update().context("repin")?;
+    let names = apt_cache(&apt, &["pkgnames", &format!("linux-image-{SERIES}")])?;
+    let Some(package) = newest(&names, end) else {
         bail!(
-            "repin debian: no linux-image-{SERIES}…-cloud-amd64 in this host's archive; next: repin on Debian bookworm"
+            "repin debian: no linux-image-{SERIES}…{end} in this host's archive; next: repin on Debian bookworm"
         );
     };
-    pin(layout, "debian", package)
+    let table = match arch {
+        Arch::X86_64 => "debian",
+        Arch::Aarch64 => "debian-aarch64",
+    };
+    pin(layout, &apt, table, package)
 }
 
 /// Fetches and pins the source of the series.
 fn source(layout: &Layout) -> Result<()> {
-    Apt::default().update().context("repin")?;
-    pin(layout, "source", format!("linux-source-{SERIES}"))
+    let apt = Apt::default();
+    apt.update().context("repin")?;
+    pin(layout, &apt, "source", format!("linux-source-{SERIES}"))
 }
 
 /// Fetches a package in the version that apt would install, and writes it into a table of the lock.
-fn pin(layout: &Layout, table: &str, package: String) -> Result<()> {
-    let version = candidate(&apt_cache(&["policy", &package])?)
+fn pin(layout: &Layout, apt: &Apt, table: &str, package: String) -> Result<()> {
+    let version = candidate(&apt_cache(apt, &["policy", &package])?)
         .with_context(|| format!("repin {table}: apt knows no version of {package}"))?;
     let part = fresh_dir(&layout.cache().join("part"))?;
     let wanted = [format!("{package}={version}")];
-    Apt::default()
-        .download(&wanted, &wanted[0], 0, &part)
+    apt.download(&wanted, &wanted[0], 0, &part)
         .with_context(|| {
             format!(
                 "repin {table}: fetch {}; next: check the network",
@@ -155,21 +165,19 @@ fn write(layout: &Layout, tables: &[(&str, &Values)]) -> Result<()> {
     fs::write(&path, text).with_context(|| format!("write {}", path.display()))
 }
 
-fn apt_cache(args: &[&str]) -> Result<String> {
-    let output = host::command("apt-cache")?
+fn apt_cache(apt: &Apt, args: &[&str]) -> Result<String> {
+    let output = apt
+        .command("apt-cache")?
         .args(args)
-        .env("LC_ALL", "C")
         .output()
         .context("run apt-cache")?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Compares versions by their numbers: 6.12.117 is after 6.12.99.
-fn newest(names: &str) -> Option<String> {
+fn newest(names: &str, end: &str) -> Option<String> {
     let numbered = names.lines().filter_map(|name| {
-        let abi = name
-            .strip_prefix("linux-image-")?
-            .strip_suffix("-cloud-amd64")?;
+        let abi = name.strip_prefix("linux-image-")?.strip_suffix(end)?;
         let (version, _flavour) = abi.split_once('+')?;
         let numbers: Option<Vec<u32>> = version.split('.').map(|n| n.parse().ok()).collect();
         Some((numbers?, name.to_owned()))
@@ -213,10 +221,13 @@ mod tests {
                      linux-image-6.12.117+deb12-cloud-amd64\nlinux-image-6.12.120+deb12-amd64\n\
                      linux-image-6.12.118+deb12-cloud-amd64-unsigned\n";
         assert_eq!(
-            newest(names).as_deref(),
+            newest(names, "-cloud-amd64").as_deref(),
             Some("linux-image-6.12.117+deb12-cloud-amd64")
         );
-        assert_eq!(newest("linux-image-6.12-cloud-amd64\n"), None);
+        assert_eq!(
+            newest("linux-image-6.12-cloud-amd64\n", "-cloud-amd64"),
+            None
+        );
     }
 
     #[test]

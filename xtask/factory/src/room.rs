@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
 
+use crate::arch::Arch;
 use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::pins::{self, Apt};
@@ -29,7 +30,7 @@ use crate::turn;
 pub use debian::{control, member};
 use layer::LeftOut;
 pub use recipe::{
-    Kind as RecipeKind, Package, Recipe, lock_lines, lock_text, parse_lock, read_lock,
+    Kind as RecipeKind, Package, Recipe, lock_lines, lock_path, lock_text, parse_lock, read_lock,
     repin_command,
 };
 pub use shelf::check_name;
@@ -169,7 +170,7 @@ pub fn sources<'a>(
 
 /// File names of a recipe's packages in the cache of rooms.
 pub fn packages(layout: &Layout, name: &str) -> Result<Vec<String>> {
-    let packages = recipe::read_lock(&layout.recipes(), name)?;
+    let packages = recipe::read_lock(&layout.recipes(), &Arch::chosen().lock(name))?;
     Ok(packages.iter().map(|package| package.pin().name).collect())
 }
 
@@ -235,8 +236,16 @@ fn build(places: &Places, shelf: &Shelf, name: &str) -> Result<Row> {
             shelf.image(name).display()
         );
     }
+    let arch = Arch::chosen();
+    ensure!(
+        arch == Arch::default() || recipe.kind != RecipeKind::Debian,
+        "room {name}: a recipe of kind debian runs its packages' own scripts, and is made for {} alone; next: an image that was made on \
+         {arch}, by cargo xtask room import",
+        Arch::default()
+    );
     eprintln!("room: {name}: {}", recipe.about);
-    let packages = pins::take(&pins_of(places, name)?, &Apt::default(), pins::locked())?;
+    let apt = Apt::of(&places.layout, arch)?;
+    let packages = pins::take(&pins_of(places, name)?, &apt, pins::locked())?;
     let (mut tree, mut spool) = (Tree::default(), Spool::new(shelf.dir())?);
     let left_out = match (recipe.kind, &packages[..]) {
         (recipe::Kind::Debian, _) => debian::debian(
@@ -419,16 +428,19 @@ fn list(layout: &Layout, shelf: &Shelf) -> Result<u8> {
 
 fn repin(places: &Places, name: &str) -> Result<()> {
     let recipe = Recipe::read(&places.recipes, name)?;
-    let apt = Apt::default();
+    let apt = Apt::of(&places.layout, Arch::chosen())?;
     apt.update().with_context(|| format!("repin {name}"))?;
     let essential = recipe.kind == RecipeKind::Debian;
     let packages = pins::resolve(&apt, &recipe.release, &recipe.packages, essential)
         .with_context(|| format!("repin {name}"))?;
     let path = recipe::lock_path(&places.recipes, name);
     let part = path.with_extension("lock.part");
-    fs::write(&part, recipe::lock_text(name, &packages))
-        .and_then(|()| fs::rename(&part, &path))
-        .with_context(|| format!("write {}", path.display()))?;
+    fs::write(
+        &part,
+        recipe::lock_text(&Arch::chosen().lock(name), &packages),
+    )
+    .and_then(|()| fs::rename(&part, &path))
+    .with_context(|| format!("write {}", path.display()))?;
     println!(
         "room: {} packages in {}; next: cargo xtask room build {name}, then commit the lock",
         packages.len(),

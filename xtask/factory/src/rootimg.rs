@@ -9,13 +9,16 @@ use backhand::compression::{CompressionOptions, Compressor, Zstd};
 use backhand::{FilesystemCompressor, FilesystemWriter, NodeHeader};
 use sha2::{Digest, Sha256};
 
+use crate::arch;
 use crate::assemble::{Entry, Kind};
 use crate::stamp;
 use crate::verity::{BLOCK, Tree};
 
 /// Kernel arguments every boot of a Spine has. `panic=1`: a machine whose PID 1 died reboots after one second.
-pub const BASE_APPEND: &str =
-    "console=ttyS0,115200 rdinit=/sbin/init panic=1 loglevel=4 printk.devkmsg=on";
+pub fn base_append() -> String {
+    let serial = arch::facts().serial;
+    format!("console={serial} rdinit=/sbin/init panic=1 loglevel=4 printk.devkmsg=on")
+}
 
 /// Mode bits that a file of the Spine may have: nothing is set-uid or set-gid (C01).
 const PERMISSIONS: u32 = 0o777;
@@ -41,7 +44,8 @@ impl Root {
         let (hash, salt) = (stamp::hex(&tree.roothash), stamp::hex(&salt));
         let blocks = tree.data_blocks;
         bytes.extend(&tree.blocks);
-        let command_line = format!("{BASE_APPEND} spine.root={blocks},{hash},{salt}");
+        let base = base_append();
+        let command_line = format!("{base} spine.root={blocks},{hash},{salt}");
         Ok(Root {
             bytes,
             command_line,
@@ -49,13 +53,10 @@ impl Root {
     }
 }
 
-/// The line that was made for an initramfs; [`BASE_APPEND`] for one that is no Spine's.
+/// The line that was made for an initramfs; [`base_append`] for one that is no Spine's.
 pub fn command_line(initrd: &Path) -> String {
     let made = std::fs::read_to_string(initrd.with_extension("cmdline"));
-    made.map_or_else(
-        |_| BASE_APPEND.to_owned(),
-        |line| line.trim_end().to_owned(),
-    )
+    made.map_or_else(|_| base_append(), |line| line.trim_end().to_owned())
 }
 
 /// One file system in one order, with one owner and one time.

@@ -21,6 +21,7 @@ use seccompiler::{
     SeccompRule, TargetArch, sock_filter,
 };
 
+use crate::arch::Arch;
 use data::{But, Errno, Lists};
 pub use document::text as document;
 
@@ -35,21 +36,12 @@ const X32: u32 = 0x4000_0000;
 /// No call at all: what a tracer writes to skip one, and a usual way to ask whether a filter answers.
 const NO_CALL: u32 = u32::MAX;
 
-/// A kind of processor (A17): the numbers of calls differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Machine {
-    /// What the Spine runs on.
-    X86_64,
-    /// Checked all the same: nothing in the lists may stand in its way.
-    Aarch64,
-}
-
 /// For each profile its programs in the order in which they are installed; instructions are `struct sock_filter`, little-endian.
 pub fn programs() -> Result<[Vec<Vec<u8>>; 3]> {
-    compiled(&Lists::read()?, Machine::X86_64)
+    compiled(&Lists::read()?, Arch::chosen())
 }
 
-fn compiled(lists: &Lists, machine: Machine) -> Result<[Vec<Vec<u8>>; 3]> {
+fn compiled(lists: &Lists, machine: Arch) -> Result<[Vec<Vec<u8>>; 3]> {
     let of = |profile| {
         let programs = filters(lists, machine, profile)?;
         programs
@@ -60,7 +52,7 @@ fn compiled(lists: &Lists, machine: Machine) -> Result<[Vec<Vec<u8>>; 3]> {
     Ok([of(0)?, of(1)?, of(2)?])
 }
 
-fn filters(lists: &Lists, machine: Machine, profile: usize) -> Result<Vec<BpfProgram>> {
+fn filters(lists: &Lists, machine: Arch, profile: usize) -> Result<Vec<BpfProgram>> {
     let errno = |errno: Errno| SeccompAction::Errno(errno.number());
     let missing = SeccompAction::Errno(nix::libc::ENOSYS.cast_unsigned());
     let allowed = lists.allowed(profile);
@@ -124,7 +116,7 @@ fn rule(but: &But) -> Result<SeccompRule> {
 
 /// By number; what this machine does not have is left out.
 fn rules<'a>(
-    machine: Machine,
+    machine: Arch,
     calls: impl IntoIterator<Item = (&'a str, Vec<SeccompRule>)>,
 ) -> Result<BTreeMap<i64, Vec<SeccompRule>>> {
     let numbered = calls
@@ -138,15 +130,15 @@ fn rules<'a>(
 /// A call is found by halving, because the kernel asks a filter about every number when it is installed: along a chain of all
 /// calls that was half of a room's start. Only a call with rules goes on to the chain that `seccompiler` makes.
 fn program(
-    machine: Machine,
+    machine: Arch,
     rules: BTreeMap<i64, Vec<SeccompRule>>,
     otherwise: SeccompAction,
     here: SeccompAction,
 ) -> Result<BpfProgram> {
     use nix::libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
     let (arch, mark) = match machine {
-        Machine::X86_64 => (TargetArch::x86_64, 0xC000_003E),
-        Machine::Aarch64 => (TargetArch::aarch64, 0xC000_00B7),
+        Arch::X86_64 => (TargetArch::x86_64, 0xC000_003E),
+        Arch::Aarch64 => (TargetArch::aarch64, 0xC000_00B7),
     };
     let mut edges: Vec<(i64, Option<u32>)> = Vec::new();
     for call in 0..=rules.keys().max().map_or(0, |last| last + 1) {
@@ -200,22 +192,22 @@ fn step(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
 }
 
 /// The number of a call, if this machine has it.
-fn number(machine: Machine, call: &str) -> Option<i64> {
+fn number(machine: Arch, call: &str) -> Option<i64> {
     let number = match machine {
-        Machine::X86_64 => syscalls::x86_64::Sysno::from_str(call).ok()?.id(),
+        Arch::X86_64 => syscalls::x86_64::Sysno::from_str(call).ok()?.id(),
         // The crate calls it otherwise there than the kernel does (findings/syscalls-crate-names-no-newfstatat.sh).
-        Machine::Aarch64 if call == "newfstatat" => syscalls::aarch64::Sysno::fstatat.id(),
-        Machine::Aarch64 => syscalls::aarch64::Sysno::from_str(call).ok()?.id(),
+        Arch::Aarch64 if call == "newfstatat" => syscalls::aarch64::Sysno::fstatat.id(),
+        Arch::Aarch64 => syscalls::aarch64::Sysno::from_str(call).ok()?.id(),
     };
     Some(number.into())
 }
 
 /// x32 shares the architecture's mark with x86-64 and has numbers of its own, which the crate does not know: four instructions.
-fn own_numbers(machine: Machine) -> BpfProgram {
+fn own_numbers(machine: Arch) -> BpfProgram {
     use nix::libc::{BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
     match machine {
-        Machine::Aarch64 => Vec::new(),
-        Machine::X86_64 => vec![
+        Arch::Aarch64 => Vec::new(),
+        Arch::X86_64 => vec![
             step(BPF_LD | BPF_W | BPF_ABS, 0, 0, 0),
             step(BPF_JMP | BPF_JGE | BPF_K, 0, 2, X32),
             step(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, NO_CALL),

@@ -6,9 +6,10 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 
+use crate::arch::Arch;
 use crate::fetch::{self, fresh_dir};
 use crate::host;
 use crate::kernel;
@@ -44,7 +45,7 @@ impl Soil {
     pub fn target(self) -> Option<Target> {
         match self {
             Soil::Debian | Soil::Alpine => None,
-            Soil::Hardened => Some(Target::Vm),
+            Soil::Hardened => Some(hardened()),
             Soil::HardenedPc => Some(Target::Pc),
         }
     }
@@ -65,7 +66,7 @@ impl Which {
     /// The soil that both options name.
     pub fn soil(self) -> Soil {
         match self.target {
-            Target::Vm => self.soil,
+            Target::Vm | Target::Aarch64 => self.soil,
             Target::Pc => Soil::HardenedPc,
         }
     }
@@ -82,17 +83,30 @@ impl fmt::Display for Soil {
     }
 }
 
+/// What the hardened kernel is made for, unless told.
+fn hardened() -> Target {
+    match Arch::chosen() {
+        Arch::X86_64 => Target::Vm,
+        Arch::Aarch64 => Target::Aarch64,
+    }
+}
+
 /// Programs of the host that it is made with.
 pub fn tools(soil: Soil) -> Vec<host::Tool> {
     match soil {
         Soil::Debian => vec![host::TOOL_DEPMOD],
         Soil::Alpine => vec![host::TOOL_CURL],
-        Soil::Hardened | Soil::HardenedPc => kernel::TOOLS.to_vec(),
+        Soil::Hardened | Soil::HardenedPc => kernel::tools(),
     }
 }
 
 /// Fetches, checks and unpacks or builds a soil unless that was done before; returns its folder.
 pub fn prepare(layout: &Layout, lock: &Lock, soil: Soil) -> Result<PathBuf> {
+    let arch = Arch::chosen();
+    ensure!(
+        arch == Arch::default() || matches!(soil, Soil::Debian | Soil::Hardened),
+        "soil {soil}: there is none for {arch}; next: --soil hardened or --soil debian"
+    );
     let _turn = turn::take(layout)?;
     let set = pins::soil(layout, lock, soil);
     let known = set.as_ref().map(|set| pins::known(set, pins::locked()));
@@ -100,7 +114,8 @@ pub fn prepare(layout: &Layout, lock: &Lock, soil: Soil) -> Result<PathBuf> {
     if !dir.exists() {
         fs::create_dir_all(layout.cache())
             .with_context(|| format!("create {}", layout.cache().display()))?;
-        let taken = set.map(|set| pins::take(&set, &Apt::default(), pins::locked()));
+        let apt = Apt::of(layout, Arch::chosen())?;
+        let taken = set.map(|set| pins::take(&set, &apt, pins::locked()));
         let lock = with(lock, soil, taken.transpose()?);
         dir = place(layout, &lock, soil)?;
         if !dir.exists() {
@@ -119,6 +134,7 @@ fn with(lock: &Lock, soil: Soil, taken: Option<Vec<Package>>) -> Lock {
     let mut lock = lock.clone();
     if let Some([package]) = taken.as_deref() {
         let pinned = match soil {
+            Soil::Debian if Arch::chosen() == Arch::Aarch64 => &mut lock.debian_aarch64,
             Soil::Debian => &mut lock.debian,
             _ => &mut lock.source,
         };
@@ -133,16 +149,17 @@ fn with(lock: &Lock, soil: Soil, taken: Option<Vec<Package>>) -> Lock {
 /// Where a soil of these inputs is kept.
 fn place(layout: &Layout, lock: &Lock, soil: Soil) -> Result<PathBuf> {
     let pins = match soil {
-        Soil::Debian => format!("{:?}", [&lock.debian.sha256]),
+        Soil::Debian => format!("{:?}", [&lock.kernel(Arch::chosen()).sha256]),
         Soil::Alpine => format!(
             "{:?}",
             [&lock.alpine.vmlinuz.sha256, &lock.alpine.modloop.sha256]
         ),
-        Soil::Hardened => kernel::inputs(lock, Target::Vm)?,
+        Soil::Hardened => kernel::inputs(lock, hardened())?,
         Soil::HardenedPc => kernel::inputs(lock, Target::Pc)?,
     };
     let key = stamp::sha256(format!("{SHAPE} {WANTED:?} {pins}").as_bytes());
-    Ok(layout.cache().join(format!("soil-{soil}-{}", &key[..16])))
+    let name = Arch::chosen().lock(&format!("soil-{soil}"));
+    Ok(layout.cache().join(format!("{name}-{}", &key[..16])))
 }
 
 /// Makes a soil in its place, from inputs that are there.
@@ -160,9 +177,10 @@ fn make(layout: &Layout, lock: &Lock, soil: Soil, work: &Path, made: &Path) -> R
     match soil {
         Soil::Debian => {
             host::need(&[host::TOOL_DEPMOD])?;
-            let package = layout.cache().join(lock.debian.file_name());
-            eprintln!("soil: unpacking {}", lock.debian.file_name());
-            let (kernel, modules) = unpack_deb(&package, &lock.debian, work)?;
+            let pinned = lock.kernel(Arch::chosen());
+            let package = layout.cache().join(pinned.file_name());
+            eprintln!("soil: unpacking {}", pinned.file_name());
+            let (kernel, modules) = unpack_deb(&package, pinned, work)?;
             write_soil(&kernel, &modules, made)
         }
         Soil::Alpine => {
@@ -170,7 +188,7 @@ fn make(layout: &Layout, lock: &Lock, soil: Soil, work: &Path, made: &Path) -> R
             eprintln!("soil: unpacking {}", lock.alpine.modloop.name);
             write_soil(&kernel, &unpack_modloop(&modloop, work)?, made)
         }
-        Soil::Hardened => monolith(layout, lock, Target::Vm, work, made),
+        Soil::Hardened => monolith(layout, lock, hardened(), work, made),
         Soil::HardenedPc => monolith(layout, lock, Target::Pc, work, made),
     }
 }
@@ -230,7 +248,8 @@ pub fn write_monolith(kernel: &Path, to: &Path) -> Result<()> {
 
 fn write_kernel(kernel: &Path, to: &Path) -> Result<()> {
     let bytes = fs::read(kernel).with_context(|| format!("read {}", kernel.display()))?;
-    crate::image::check_kernel(&bytes).with_context(|| kernel.display().to_string())?;
+    crate::image::check_kernel(&bytes, Arch::chosen())
+        .with_context(|| kernel.display().to_string())?;
     fs::write(to.join("vmlinuz"), bytes)?;
     fs::create_dir(to.join("modules"))?;
     Ok(())

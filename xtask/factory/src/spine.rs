@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 
 use crate::assemble::{self, Parts};
+use crate::cross;
 use crate::host;
 use crate::kernel;
 use crate::layout::{Layout, Spine};
@@ -17,16 +18,12 @@ use crate::pins;
 use crate::policy;
 use crate::room;
 use crate::roomdisk::{self, Set};
-use crate::rootimg::BASE_APPEND;
+use crate::rootimg::base_append;
 use crate::soil::{self, Soil};
 use crate::stamp::{self, Inputs};
 use crate::tools;
 use crate::turn;
 
-/// Static everywhere, where rustup has it.
-const MUSL: &str = "x86_64-unknown-linux-musl";
-/// Static through `+crt-static` (decision 14).
-const GNU: &str = "x86_64-unknown-linux-gnu";
 /// What `/etc/spine` says where everything is what the locks pin.
 pub const NO_DRIFT: &str = "none";
 /// What is baked into the image (decision 5): what it lets happen.
@@ -192,7 +189,7 @@ pub fn facts(
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("soil", soil.to_string()),
         ("profile", format!("{profile:?}").to_lowercase()),
-        ("cmdline", BASE_APPEND.to_owned()),
+        ("cmdline", base_append()),
         ("epoch", lock.source_date_epoch.to_string()),
         ("drifted", drifted.to_owned()),
     ]
@@ -201,7 +198,8 @@ pub fn facts(
 /// Builds one static program without network and with no path of this machine inside; returns the file.
 pub fn compile(layout: &Layout, lock: &Lock, package: &str, fault: bool) -> Result<PathBuf> {
     host::need(&[host::TOOL_CC])?;
-    let target = if musl_installed()? { MUSL } else { GNU };
+    let compiler = cross::compiler(layout)?;
+    let target = compiler.target.as_str();
     // All that needs the network happens here; the build proper is told to go without (H01).
     cargo(
         layout,
@@ -248,13 +246,14 @@ pub fn compile(layout: &Layout, lock: &Lock, package: &str, fault: bool) -> Resu
         // A user's flags for C do not show either; SQLite is compiled by relative names.
         command
             .env("CFLAGS", "")
+            .envs(compiler.variables.iter().map(|(name, value)| (name, value)))
             .env("CARGO_TARGET_DIR", &target_dir);
         command
             .env("SOURCE_DATE_EPOCH", lock.source_date_epoch.to_string())
             .env("LC_ALL", "C")
             .env("TZ", "UTC");
     })?;
-    let file = target_dir.join(target).join(folder).join(package);
+    let file = target_dir.join(&compiler.target).join(folder).join(package);
     if !file.is_file() {
         bail!(
             "{package} is missing ({}): cargo reported success and made no such file",
@@ -302,18 +301,6 @@ fn remapped(layout: &Layout, target_dir: &Path) -> Result<Vec<(String, &'static 
         .into_iter()
         .map(|(from, to)| (from.display().to_string(), to))
         .collect())
-}
-
-fn musl_installed() -> Result<bool> {
-    let output = Command::new("rustc")
-        .args(["--print", "sysroot"])
-        .output()
-        .context("run rustc --print sysroot")?;
-    let sysroot = String::from_utf8(output.stdout).context("rustc --print sysroot")?;
-    Ok(Path::new(sysroot.trim())
-        .join("lib/rustlib")
-        .join(MUSL)
-        .is_dir())
 }
 
 #[cfg(test)]

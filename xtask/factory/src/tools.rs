@@ -10,6 +10,8 @@ use anyhow::{Context, Result, ensure};
 use object::read::elf::{Dyn, ElfFile64, ProgramHeader};
 use object::{Endianness, elf};
 
+use crate::arch::{self, Arch};
+use crate::cross;
 use crate::fetch::fresh_dir;
 use crate::layout::Layout;
 use crate::pins::{self, Apt};
@@ -45,8 +47,8 @@ const PACKAGES: [&str; 17] = [
 ];
 /// The programs, and the one library that is loaded by name: threads of Argon2 end with it.
 const WANTED: [&str; 3] = ["cryptsetup", "mke2fs", "libgcc_s.so.1"];
-/// The loader as programs name it, and as it is named here.
-const LOADER: (&str, &str) = ("ld-linux-x86-64.so.2", "ld.so");
+/// The loader as it is named here.
+const LOADER: &str = "ld.so";
 /// Mode bits that would be set-uid, set-gid or sticky.
 const SPECIAL: u32 = 0o7000;
 
@@ -64,7 +66,7 @@ pub fn prepare(layout: &Layout) -> Result<PathBuf> {
     if dir.exists() {
         return Ok(dir);
     }
-    let packages = pins::take(&set, &Apt::default(), pins::locked())?;
+    let packages = pins::take(&set, &Apt::of(layout, Arch::chosen())?, pins::locked())?;
     let dir = place(layout, &packages);
     if !dir.exists() {
         let files = packages
@@ -100,22 +102,13 @@ pub fn files(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
 
 /// The file names of their packages in the cache.
 pub fn packages(layout: &Layout) -> Result<Vec<String>> {
-    let packages = room::read_lock(&layout.tools_lock(), LOCK)?;
+    let packages = room::read_lock(&layout.tools_lock(), &Arch::chosen().lock(LOCK))?;
     Ok(packages.iter().map(|package| package.pin().name).collect())
 }
 
 /// Pins the packages as they are in this host's archive.
 pub fn repin(layout: &Layout) -> Result<()> {
-    let apt = Apt::default();
-    apt.update().context("repin tools")?;
-    let asked = PACKAGES.map(str::to_owned);
-    let mut packages = pins::resolve(&apt, RELEASE, &asked, false).context("repin tools")?;
-    packages.retain(|package| PACKAGES.contains(&package.name.as_str()));
-    let path = layout.tools_lock().join(format!("{LOCK}.lock"));
-    fs::write(&path, room::lock_text(LOCK, &packages))
-        .with_context(|| format!("write {}", path.display()))?;
-    println!("repin: {} packages in {}", packages.len(), path.display());
-    Ok(())
+    cross::pin(layout, Arch::chosen(), LOCK, RELEASE, &PACKAGES)
 }
 
 /// What a package has in its folders of programs and libraries, by the last part of its name.
@@ -131,7 +124,8 @@ fn contents(deb: &Path) -> Result<BTreeMap<String, Found>> {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            let here = ["sbin", "x86_64-linux-gnu"].iter().any(|it| folder == *it);
+            let [libraries, _] = arch::facts().libraries;
+            let here = folder == "sbin" || folder == libraries;
             let header = entry.header();
             if here && header.entry_type().is_file() {
                 let mode = header.mode()?;
@@ -161,7 +155,8 @@ fn closure(packages: &[BTreeMap<String, Found>]) -> Result<BTreeMap<String, Vec<
     let (mut taken, mut used) = (BTreeMap::new(), BTreeSet::new());
     let mut wanted: Vec<String> = WANTED.map(str::to_owned).into();
     while let Some(name) = wanted.pop() {
-        let place = if name == LOADER.0 { LOADER.1 } else { &name };
+        let [_, loader] = arch::facts().libraries;
+        let place = if name == loader { LOADER } else { &name };
         if taken.contains_key(place) {
             continue;
         }

@@ -16,4 +16,4 @@ pub mod suite;
 pub mod tidy;
 
 // By these names the modules know them.
-use factory::{host, image, layout, soil};
+use factory::{arch, host, layout, soil};

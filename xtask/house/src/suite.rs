@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::arch::{self, Arch};
 use crate::budget::sources;
 use crate::host;
 use crate::layout::Layout;
@@ -28,7 +29,7 @@ const NOT_ROOT: &str = "not root; next: sudo env PATH=\"$PATH\" cargo xtask test
 /// Runs every step, or those of the kernel of a PC; 0 when nothing failed. Only a `full` run has the scenarios that take minutes each.
 pub fn command(layout: &Layout, target: Target, full: bool) -> Result<u8> {
     host::need(&[
-        host::TOOL_QEMU,
+        arch::facts().qemu,
         host::TOOL_MKE2FS,
         host::TOOL_DEPMOD,
         host::TOOL_CC,
@@ -48,9 +49,10 @@ pub fn command(layout: &Layout, target: Target, full: bool) -> Result<u8> {
         ])?;
     }
     let mut results = Vec::new();
-    let steps = match target {
-        Target::Vm => steps(layout, full),
-        Target::Pc => hardware(),
+    let steps = match (Arch::chosen(), target) {
+        (Arch::Aarch64, _) => other_processor(),
+        (Arch::X86_64, Target::Pc) => hardware(),
+        (Arch::X86_64, _) => steps(layout, full),
     };
     for step in steps {
         println!("\n== {}: {}", step.name, step.shown());
@@ -117,6 +119,10 @@ fn steps(layout: &Layout, full: bool) -> Vec<Step> {
         "boots of Debian's kernel",
         &["vm", "--soil", "debian", "h20"],
     ));
+    steps.push(Step::own(
+        "a boot of another processor",
+        &["qemu", "--smoke", "--soil", "debian", "--arch", "aarch64"],
+    ));
     steps
 }
 
@@ -132,6 +138,23 @@ fn hardware() -> Vec<Step> {
         vm("boots of a PC's kernel", "h20_"),
         vm("disks by identity", "u04_"),
         vm("cards", "u02_every_model"),
+    ]
+}
+
+/// What is another thing on another processor: a job of its own, since it takes another kernel and every program to be compiled.
+fn other_processor() -> Vec<Step> {
+    let arch = Arch::Aarch64.to_string();
+    let own = |name, words: &[&str]| Step::own(name, &[words, &["--arch", &arch]].concat());
+    vec![
+        own("a boot of that processor to GREEN", &["qemu", "--smoke"]),
+        own(
+            "VM scenarios on that processor",
+            &["vm", "--jobs", "3", "--short", "--cuts", SHORT_CUTS],
+        ),
+        own(
+            "boots of Debian's kernel",
+            &["vm", "--soil", "debian", "h20"],
+        ),
     ]
 }
 
@@ -186,7 +209,7 @@ fn nobody(layout: &Layout) -> Step {
     }
     let target = format!(
         "{}_UNKNOWN_LINUX_GNU",
-        crate::image::MACHINE.1.to_uppercase()
+        Arch::default().to_string().to_uppercase()
     );
     let mut step = tests(name, false);
     // The tests of the host's side ask cargo, which may be installed where nobody cannot go.
@@ -242,6 +265,20 @@ mod tests {
         let (every, own) = (of(steps(&Layout::find(), false)), of(hardware()));
         assert!(!every.iter().any(|it| it.contains("--target")), "{every:?}");
         assert!(own.iter().all(|it| it.contains("--target pc")), "{own:?}");
+    }
+
+    #[test]
+    fn u10_another_processors_kernel_is_compiled_by_its_own_job_and_every_run_has_a_boot_of_it() {
+        let of = |steps: Vec<Step>| steps.iter().map(Step::shown).collect::<Vec<_>>();
+        let (every, own) = (of(steps(&Layout::find(), false)), of(other_processor()));
+        let (sample, option) = ("qemu --smoke --soil debian", "--arch aarch64");
+        let sampled = |it: &&String| it.contains(option);
+        let sampled: Vec<_> = every.iter().filter(sampled).collect();
+        assert!(
+            sampled.iter().all(|it| it.contains(sample)) && sampled.len() == 1,
+            "{every:?}"
+        );
+        assert!(own.iter().all(|it| it.contains(option)), "{own:?}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use regex::Regex;
 
+use crate::arch::Arch;
 use crate::layout::{Layout, Spine};
 use crate::machine::{Accel, Machine, MachineConfig};
 
@@ -29,6 +30,10 @@ pub enum Choice {
 
 /// The accelerator and, for `auto`, why. The probe's answer is kept until the host reboots or the kernel image changes.
 pub fn choose(layout: &Layout, choice: Choice, spine: &Spine) -> Result<(Accel, String)> {
+    let arch = Arch::chosen();
+    if arch != Arch::default() && choice != Choice::Kvm {
+        return Ok((Accel::Tcg, format!("{arch} is not this host's processor")));
+    }
     match choice {
         Choice::Kvm => return Ok((Accel::Kvm, "as asked".into())),
         Choice::Tcg => return Ok((Accel::Tcg, "as asked".into())),

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use regex::Regex;
 
+use crate::arch;
 use crate::host;
 use crate::layout::Layout;
 use crate::machine::{MachineConfig, PATIENCE};
@@ -64,7 +65,7 @@ impl Card {
 
     /// Whether this host's QEMU has it.
     pub fn exists(self) -> Result<bool> {
-        let list = host::run(host::command(host::QEMU)?.args(["-device", "help"]))?;
+        let list = host::run(host::command(arch::facts().qemu.program)?.args(["-device", "help"]))?;
         let name = format!("name \"{}\"", self.as_str());
         Ok(String::from_utf8_lossy(&list.stdout).contains(&name))
     }

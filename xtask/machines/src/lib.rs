@@ -21,4 +21,4 @@ pub mod tpm;
 pub mod vault;
 
 // By these names the modules know them.
-use factory::{host, layout, persist, roomdisk, rootimg, soil, spine, uefi};
+use factory::{arch, host, layout, persist, roomdisk, rootimg, soil, spine, uefi};

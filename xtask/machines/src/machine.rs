@@ -228,14 +228,14 @@ impl Drop for Machine {
 /// QEMU, or `nsenter` (nsenter(1)) that becomes QEMU inside the namespaces of `within`: one process either way.
 fn qemu(within: Option<u32>) -> Result<Command> {
     let Some(process) = within else {
-        return Ok(Command::new(crate::host::QEMU));
+        return Ok(Command::new(crate::arch::facts().qemu.program));
     };
     let mut command = crate::host::command("nsenter")?;
     command.args(["--mount", "--net", "--target", &process.to_string()]);
     if !nix::unistd::geteuid().is_root() {
         command.args(["--user", "--preserve-credentials"]);
     }
-    command.args(["--", crate::host::QEMU]);
+    command.args(["--", crate::arch::facts().qemu.program]);
     Ok(command)
 }
 
@@ -259,7 +259,7 @@ fn spawn_qemu(args: &[String], within: Option<u32>) -> Result<Child> {
         Ok(child) => Ok(child),
         Err(e) => bail!(
             "start {} ({e}); next: cargo xtask qemu installs what is missing",
-            crate::host::QEMU
+            crate::arch::facts().qemu.program
         ),
     }
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Result, anyhow};
 
 use crate::accel::{self, Choice};
+use crate::arch;
 use crate::host;
 use crate::layout::{Layout, Spine};
 use crate::machine::{CARD, Firmware, MachineConfig, virtio_drive};
@@ -26,7 +27,7 @@ const MEMORY_MIB: u32 = 2048;
 
 /// Programs of the host that a machine with this soil and these images is made and run with.
 pub fn tools(soil: Soil, rooms: &Set) -> Vec<host::Tool> {
-    let mut tools = vec![host::TOOL_QEMU, host::TOOL_MKE2FS, host::TOOL_CC];
+    let mut tools = vec![arch::facts().qemu, host::TOOL_MKE2FS, host::TOOL_CC];
     tools.extend(soil::tools(soil));
     if rooms.names().next().is_some() {
         tools.push(host::TOOL_SQFSTAR);
@@ -100,8 +101,10 @@ pub fn interactive(cfg: &MachineConfig) -> Result<u8> {
     if let Some(dir) = &cfg.tpm {
         tpm::start(dir)?;
     }
-    let error = Command::new(host::QEMU).args(on_terminal(cfg)).exec();
-    Err(anyhow!("start {}: {error}", host::QEMU))
+    let error = Command::new(arch::facts().qemu.program)
+        .args(on_terminal(cfg))
+        .exec();
+    Err(anyhow!("start {}: {error}", arch::facts().qemu.program))
 }
 
 /// The machine with its serial console, and QEMU's monitor behind Ctrl-A, on this terminal.

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::arch;
 use crate::host;
 
 /// Who built it, and where: the same everywhere.
@@ -44,7 +45,7 @@ impl Build<'_> {
     pub fn compile(&self) -> Result<()> {
         let jobs = std::thread::available_parallelism().map_or(1, usize::from);
         let mut make = self.make()?;
-        make.args(["-j", &jobs.to_string(), "bzImage"]);
+        make.args(["-j", &jobs.to_string(), arch::facts().kernel[0]]);
         eprintln!(
             "kernel: compiling with {jobs} jobs, some minutes; log in {}",
             self.log.display()
@@ -61,6 +62,8 @@ impl Build<'_> {
         let mut make = host::command("make")?;
         make.current_dir(self.tree).env_clear();
         let path = std::env::var_os("PATH").unwrap_or_default();
+        let (linux, cross) = (arch::facts().linux, arch::facts().cross);
+        make.env("ARCH", linux).env("CROSS_COMPILE", cross);
         make.env("PATH", path)
             .env("LC_ALL", "C")
             .env("TZ", "UTC")

@@ -92,8 +92,6 @@ fn assignment(line: &str) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum;
-
     use super::*;
     use crate::kernel::Target;
 
@@ -161,7 +159,7 @@ mod tests {
     fn t08_a07_the_fragments_in_the_tree_are_in_order_and_ask_for_no_modules() {
         let never = "MODULES BPF_SYSCALL BPF_JIT IO_URING KEXEC KEXEC_FILE HIBERNATION DEVMEM KPROBES FTRACE DEBUG_FS MAGIC_SYSRQ VT FB";
         let on = "DM_VERITY BLK_DEV_LOOP SQUASHFS_ZSTD LOCK_DOWN_KERNEL_FORCE_INTEGRITY WATCHDOG_NOWAYOUT";
-        for target in Target::value_variants() {
+        for target in Target::ALL {
             let ours = target.asked().unwrap();
             for symbol in never.split(' ') {
                 let asked = ours.0.get(symbol).map(String::as_str);

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::Target;
 use super::config::Config;
+use crate::arch::Arch;
 
 const LIST: &str = include_str!("../../../kernel/hardening.toml");
 
@@ -17,6 +18,11 @@ const LIST: &str = include_str!("../../../kernel/hardening.toml");
 pub struct List {
     /// Theme → symbol → value, `n` for off.
     wanted: BTreeMap<String, BTreeMap<String, String>>,
+    /// Symbol → value, of one kind of processor.
+    #[serde(default)]
+    x86_64: BTreeMap<String, String>,
+    #[serde(default)]
+    aarch64: BTreeMap<String, String>,
     /// Symbol → why it is otherwise here, whatever the target.
     unmet: BTreeMap<String, String>,
     /// Target → the same for this one alone.
@@ -30,8 +36,12 @@ impl List {
         toml::from_str(LIST).context("parse xtask/kernel/hardening.toml")
     }
 
-    fn all(&self) -> impl Iterator<Item = (&String, &String)> {
-        self.wanted.values().flatten()
+    fn all(&self, target: Target) -> impl Iterator<Item = (&String, &String)> {
+        let own = match target.arch() {
+            Arch::X86_64 => &self.x86_64,
+            Arch::Aarch64 => &self.aarch64,
+        };
+        self.wanted.values().chain([own]).flatten()
     }
 
     /// What remains for a target, and why.
@@ -44,7 +54,7 @@ impl List {
     pub fn check(&self, config: &Config, target: Target) -> Result<()> {
         let unmet = self.unmet(target);
         let mut wrong = Vec::new();
-        for (symbol, wanted) in self.all() {
+        for (symbol, wanted) in self.all(target) {
             let found = config.value(symbol);
             match (found == wanted, unmet.contains_key(symbol)) {
                 (true, false) | (false, true) => {}
@@ -57,7 +67,7 @@ impl List {
             }
         }
         for symbol in unmet.into_keys() {
-            if self.all().all(|(wanted, _)| wanted != symbol) {
+            if self.all(target).all(|(wanted, _)| wanted != symbol) {
                 wrong.push(format!(
                     "CONFIG_{symbol} is justified, and nobody expects it"
                 ));
@@ -76,8 +86,6 @@ impl List {
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum;
-
     use super::*;
     use crate::layout::Layout;
 
@@ -116,9 +124,9 @@ mod tests {
     #[test]
     fn t08_what_the_fragments_ask_for_is_never_against_an_expectation_that_is_not_justified() {
         let list = List::read().unwrap();
-        for target in Target::value_variants() {
-            let (ours, unmet) = (target.asked().unwrap(), list.unmet(*target));
-            for (symbol, wanted) in list.all().filter(|(_, wanted)| *wanted == "n") {
+        for target in Target::ALL {
+            let (ours, unmet) = (target.asked().unwrap(), list.unmet(target));
+            for (symbol, wanted) in list.all(target).filter(|(_, wanted)| *wanted == "n") {
                 let found = ours.value(symbol);
                 assert!(
                     found == wanted || unmet.contains_key(symbol),
@@ -133,13 +141,13 @@ mod tests {
         let path = Layout::find().root.join("docs/KERNEL-HARDENING.md");
         let text = std::fs::read_to_string(path).unwrap();
         let list = List::read().unwrap();
-        let known = |name: &String| Target::from_str(name, false).is_ok();
+        let known = |name: &String| Target::ALL.iter().any(|it| it.to_string() == *name);
         assert!(list.of.keys().all(known), "{:?}", list.of.keys());
         let rows: Vec<&str> = text
             .lines()
             .filter(|line| line.starts_with("| `CONFIG_"))
             .collect();
-        let wanted: BTreeMap<_, _> = list.all().collect();
+        let wanted: BTreeMap<_, _> = Target::ALL.iter().flat_map(|it| list.all(*it)).collect();
         let every = list.unmet.iter().map(|it| (it, "all"));
         let own = list.of.iter().flat_map(|(target, unmet)| {
             let target = target.as_str();
@@ -155,8 +163,8 @@ mod tests {
             })
             .collect();
         assert_eq!(rows, expected);
-        for target in Target::value_variants() {
-            let (all, unmet) = (wanted.len(), list.unmet(*target).len());
+        for target in Target::ALL {
+            let (all, unmet) = (list.all(target).count(), list.unmet(target).len());
             let sentence = format!("| `{target}` | {all} | {} | {unmet} |", all - unmet);
             assert!(text.contains(&sentence), "{sentence}");
         }

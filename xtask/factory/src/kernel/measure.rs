@@ -3,6 +3,7 @@
 use anyhow::{Result, bail, ensure};
 
 use super::Target;
+use crate::arch::Arch;
 
 /// What the kernel of a target, and its Spine, may be.
 struct Limits {
@@ -32,8 +33,13 @@ const PC: Limits = Limits {
     brought: &["kcmp"],
     together: 24_000_000,
 };
-/// What a system call is called in the kernel's table of symbols.
-const PREFIX: &str = "__x64_sys_";
+const AARCH64: Limits = Limits {
+    bytes: 14_000_000,
+    symbols: 950,
+    calls: 320,
+    brought: &[],
+    together: 24_000_000,
+};
 /// What stands in for all calls that are left out.
 const NONE: &str = "ni_syscall";
 /// System calls that no configuration of ours may bring back: each loads, replaces or traces code, or is a large interface that
@@ -63,17 +69,18 @@ const NEVER: [&str; 21] = [
 ];
 
 /// The system calls that this kernel has, sorted, by `System.map`: one that was left out is a weak symbol there.
-pub fn syscalls(map: &str) -> Result<Vec<String>> {
+pub fn syscalls(map: &str, arch: Arch) -> Result<Vec<String>> {
+    let prefix = arch.facts().calls;
     let mut calls: Vec<String> = map
         .lines()
-        .filter_map(|line| line.split_once(" T ")?.1.strip_prefix(PREFIX))
+        .filter_map(|line| line.split_once(" T ")?.1.strip_prefix(prefix))
         .filter(|name| *name != NONE)
         .map(str::to_owned)
         .collect();
     calls.sort();
     ensure!(
         calls.iter().any(|name| name == "read"),
-        "measure the kernel: no {PREFIX}read in System.map; next: see how this series names system calls"
+        "measure the kernel: no {prefix}read in System.map; next: see how this series names system calls"
     );
     Ok(calls)
 }
@@ -82,6 +89,7 @@ fn limits(target: Target) -> &'static Limits {
     match target {
         Target::Vm => &VM,
         Target::Pc => &PC,
+        Target::Aarch64 => &AARCH64,
     }
 }
 
@@ -137,9 +145,9 @@ mod tests {
 
     #[test]
     fn t08_the_calls_of_a_kernel_are_those_that_are_not_left_out() {
-        assert_eq!(syscalls(MAP).unwrap(), ["read", "write"]);
+        assert_eq!(syscalls(MAP, Arch::X86_64).unwrap(), ["read", "write"]);
         assert_eq!(
-            syscalls("").unwrap_err().to_string(),
+            syscalls("", Arch::X86_64).unwrap_err().to_string(),
             "measure the kernel: no __x64_sys_read in System.map; next: see how this series names system calls"
         );
     }
@@ -177,7 +185,11 @@ mod tests {
 
     #[test]
     fn t10_kernel_and_spine_together_have_a_limit_for_each_target() {
-        for (target, most) in [(Target::Vm, 14_000_000), (Target::Pc, 24_000_000)] {
+        for (target, most) in [
+            (Target::Vm, 14_000_000),
+            (Target::Pc, 24_000_000),
+            (Target::Aarch64, 24_000_000),
+        ] {
             together(target, most - 1, 1).unwrap();
             let said = together(target, most, 1).unwrap_err().to_string();
             let start = format!(
@@ -192,24 +204,28 @@ mod tests {
     fn t10_the_document_has_the_limits_that_are_checked() {
         let path = Layout::find().root.join("docs/ATTACK-SURFACE-BUDGET.md");
         let text = std::fs::read_to_string(path).unwrap();
-        for (what, vm, pc) in [
-            ("bytes of `vmlinuz`", VM.bytes, PC.bytes),
+        for (what, vm, pc, other) in [
+            ("bytes of `vmlinuz`", VM.bytes, PC.bytes, AARCH64.bytes),
             (
                 "symbols that are on or have a value",
                 VM.symbols,
                 PC.symbols,
+                AARCH64.symbols,
             ),
-            ("system calls", VM.calls, PC.calls),
+            ("system calls", VM.calls, PC.calls, AARCH64.calls),
             (
                 "bytes of `vmlinuz` and `spine.img`",
                 VM.together,
                 PC.together,
+                AARCH64.together,
             ),
         ] {
             let start = format!("| {what} | {} | ", grouped(vm));
             let row = text.lines().find(|line| line.starts_with(&start));
             let row = row.unwrap_or_else(|| panic!("no row {start}"));
-            assert_eq!(row.split(" | ").nth(3), Some(grouped(pc).as_str()), "{row}");
+            let cell = |at| row.split(" | ").nth(at);
+            assert_eq!(cell(3), Some(grouped(pc).as_str()), "{row}");
+            assert_eq!(cell(5), Some(grouped(other).as_str()), "{row}");
         }
         for name in NEVER {
             assert!(text.contains(&format!("`{name}`")), "no {name}");

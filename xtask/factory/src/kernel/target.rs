@@ -1,4 +1,5 @@
-//! What the hardened kernel is for: a virtual machine, or an ordinary PC. One configuration, and a fragment for each target (U08).
+//! What the hardened kernel is for: a virtual machine, an ordinary PC, or machines with another processor. One configuration, with fragments
+//! for each kind of processor and for each target (U08, U10).
 
 use std::fmt;
 
@@ -6,6 +7,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use super::config::Config;
+use crate::arch::Arch;
 
 /// A machine that the hardened kernel is made for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -15,12 +17,24 @@ pub enum Target {
     Vm,
     /// An ordinary PC: more disks, USB keyboards, a display
     Pc,
+    /// A machine with that processor, as QEMU's virt: what `--arch aarch64` stands for
+    #[value(skip)]
+    Aarch64,
 }
 
-/// What every target has; the needs first, then the measures, which no target changes.
+/// What every target has: the needs, then the measures, which no target changes.
 const COMMON: [&str; 2] = [
     include_str!("../../../kernel/spine.config"),
     include_str!("../../../kernel/hardening.config"),
+];
+/// The same of a kind of processor.
+const X86_64: [&str; 2] = [
+    include_str!("../../../kernel/x86_64.config"),
+    include_str!("../../../kernel/x86_64-hardening.config"),
+];
+const AARCH64: [&str; 2] = [
+    include_str!("../../../kernel/aarch64.config"),
+    include_str!("../../../kernel/aarch64-hardening.config"),
 ];
 
 impl fmt::Display for Target {
@@ -28,14 +42,37 @@ impl fmt::Display for Target {
         f.write_str(match self {
             Target::Vm => "vm",
             Target::Pc => "pc",
+            Target::Aarch64 => "aarch64",
         })
     }
 }
 
 impl Target {
+    /// All of them.
+    pub const ALL: [Target; 3] = [Target::Vm, Target::Pc, Target::Aarch64];
+
+    /// Its processor.
+    pub fn arch(self) -> Arch {
+        match self {
+            Target::Vm | Target::Pc => Arch::X86_64,
+            Target::Aarch64 => Arch::Aarch64,
+        }
+    }
+
+    /// Needs and measures without what is this target's alone.
+    fn shared(self) -> [&'static str; 4] {
+        let [needs, measures] = COMMON;
+        let [own_needs, own_measures] = match self.arch() {
+            Arch::X86_64 => X86_64,
+            Arch::Aarch64 => AARCH64,
+        };
+        [needs, own_needs, measures, own_measures]
+    }
+
     /// What this target has beyond the others.
     fn own(self) -> &'static str {
         match self {
+            Target::Aarch64 => "",
             Target::Vm => include_str!("../../../kernel/vm.config"),
             Target::Pc => include_str!("../../../kernel/pc.config"),
         }
@@ -45,7 +82,7 @@ impl Target {
     /// is another one only if its configuration is.
     pub fn fragments(self) -> Vec<&'static str> {
         let asks = |text: &&str| text.lines().any(|line| line.starts_with("CONFIG_"));
-        COMMON
+        self.shared()
             .into_iter()
             .chain([self.own()])
             .filter(asks)
@@ -57,9 +94,10 @@ impl Target {
     /// # Errors
     /// A line is none, stands there twice, or takes a measure back.
     pub fn asked(self) -> Result<Config> {
-        let [needs, measures] = COMMON;
-        let common = Config::fragments(&[needs, measures])?;
-        common.with(self.own(), &Config::fragments(&[measures])?)
+        let shared = self.shared();
+        let [_, _, measures, own] = shared;
+        let common = Config::fragments(&shared)?;
+        common.with(self.own(), &Config::fragments(&[measures, own])?)
     }
 }
 
@@ -69,9 +107,13 @@ mod tests {
 
     #[test]
     fn u08_a_fragment_that_asks_for_nothing_changes_no_kernel() {
-        assert_eq!(Target::Vm.fragments(), COMMON);
-        assert_eq!(Target::Pc.fragments()[..2], COMMON);
-        assert_eq!(Target::Pc.fragments().len(), 3);
+        let shared = Target::Vm.shared();
+        assert_eq!(Target::Vm.fragments(), shared);
+        assert_eq!(Target::Pc.fragments()[..4], shared);
+        assert_eq!(Target::Pc.fragments().len(), 5);
+        let other = Target::Aarch64.fragments();
+        assert_eq!((other[0], other[2]), (shared[0], shared[2]));
+        assert_ne!(other[1], shared[1]);
     }
 
     #[test]

@@ -9,8 +9,10 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::archive::Archive;
+use crate::arch::Arch;
 use crate::fetch;
 use crate::host::{self, Privilege};
+use crate::layout::Layout;
 
 /// Unpacks a list however apt keeps it.
 const HELPER: &str = "/usr/lib/apt/apt-helper";
@@ -30,6 +32,10 @@ static ONE: Mutex<()> = Mutex::new(());
 #[derive(Clone, Debug, Default)]
 pub struct Apt {
     config: Option<PathBuf>,
+    /// Whose packages are asked for.
+    arch: Arch,
+    /// A configuration with sources that are not the host's.
+    apart: bool,
 }
 
 /// One list of packages that the client has.
@@ -44,12 +50,41 @@ impl Apt {
     pub fn with(config: PathBuf) -> Apt {
         Apt {
             config: Some(config),
+            arch: Arch::default(),
+            apart: true,
         }
     }
 
-    /// True without a configuration of its own.
+    /// For packages of another kind of processor: the host's sources and keys, with lists of their own in the cache, so that the host's
+    /// own client is neither asked for them nor changed.
+    pub fn of(layout: &Layout, arch: Arch) -> Result<Apt> {
+        if arch == Arch::default() {
+            return Ok(Apt::default());
+        }
+        let name = arch.facts().debian;
+        let dir = layout.cache().join(format!("apt-{name}"));
+        for folder in ["lists/partial", "archives/partial"] {
+            fs::create_dir_all(dir.join(folder)).context("make folders for apt")?;
+        }
+        let status = dir.join("status");
+        fs::write(&status, "").context("write an empty list of packages")?;
+        let config = dir.join("apt.conf");
+        let at = dir.display();
+        let text = format!(
+            "Dir::State::lists \"{at}/lists\";\nDir::State::status \"{at}/status\";\nDir::Cache \"{at}\";\n\
+             APT::Architecture \"{name}\";\nAPT::Architectures {{ \"{name}\"; }};\nAPT::Sandbox::User \"root\";\n"
+        );
+        fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
+        Ok(Apt {
+            config: Some(config),
+            arch,
+            apart: false,
+        })
+    }
+
+    /// True with the host's sources.
     pub fn is_the_hosts(&self) -> bool {
-        self.config.is_none()
+        !self.apart
     }
 
     /// One of its programs.
@@ -93,7 +128,7 @@ impl Apt {
 
     /// What the archive's lists have of these names and of names with one of these beginnings; only lists of this release.
     pub fn archive(&self, release: &str, names: &[String]) -> Result<Archive> {
-        let mut archive = Archive::default();
+        let mut archive = Archive::of_arch(self.arch);
         for list in self.lists(release)? {
             let mut helper = Command::new(HELPER);
             self.set(&mut helper);

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 
 use super::depends::Relations;
 use super::version;
+use crate::arch::Arch;
 use crate::room::Package;
-
-/// The architecture everything here is for.
-const MACHINE: [&str; 2] = ["amd64", "all"];
 
 /// One version of a package that the archive has.
 #[derive(Clone, Debug)]
@@ -27,9 +25,19 @@ pub struct Archive {
     lists: usize,
     /// By the package's name.
     offers: BTreeMap<String, Vec<Offer>>,
+    /// Whose packages count, beside those for all.
+    arch: Arch,
 }
 
 impl Archive {
+    /// An empty one of packages for this kind of processor.
+    pub fn of_arch(arch: Arch) -> Archive {
+        Archive {
+            arch,
+            ..Archive::default()
+        }
+    }
+
     /// Adds a list's paragraphs of these names; one that ends in `*` is a beginning.
     pub fn read(&mut self, text: &str, signed: bool, names: &[String]) {
         self.lists += 1;
@@ -42,7 +50,7 @@ impl Archive {
                 None => it == name,
             };
             if names.iter().any(wanted)
-                && let Some(offer) = offer(name, paragraph, signed)
+                && let Some(offer) = offer(name, paragraph, signed, self.arch)
             {
                 self.offers.entry(name.to_owned()).or_default().push(offer);
             }
@@ -77,9 +85,9 @@ impl Archive {
     }
 }
 
-fn offer(name: &str, paragraph: &str, signed: bool) -> Option<Offer> {
+fn offer(name: &str, paragraph: &str, signed: bool, of: Arch) -> Option<Offer> {
     let arch = field(paragraph, "Architecture")?;
-    MACHINE.contains(&arch).then_some(())?;
+    [of.facts().debian, "all"].contains(&arch).then_some(())?;
     Some(Offer {
         package: Package {
             name: name.to_owned(),

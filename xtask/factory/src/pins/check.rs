@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 
 use super::archive::Archive;
 use super::{Apt, Set, sets};
+use crate::arch::Arch;
 use crate::fetch;
 use crate::layout::Layout;
 use crate::lock::{Alpine, Lock};
@@ -13,7 +14,7 @@ const GONE: u8 = 1;
 
 /// Prints a line for each lock and one for each package that is gone. An error is that the archive could not be asked.
 pub fn command(layout: &Layout) -> Result<u8> {
-    let apt = Apt::default();
+    let apt = Apt::of(layout, Arch::chosen())?;
     apt.update().context("repin --check")?;
     let (text, gone) = report(&sets::all(layout)?, &apt)?;
     print!("{text}");

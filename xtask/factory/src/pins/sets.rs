@@ -3,6 +3,8 @@
 use anyhow::{Context, Result};
 
 use super::{Set, Successor};
+use crate::arch::{self, Arch};
+use crate::cross;
 use crate::layout::Layout;
 use crate::lock::{Debian, Lock};
 use crate::room::{self, Package, Recipe};
@@ -12,7 +14,7 @@ use crate::tools;
 /// The packages that a soil is made of; `None` where it is made of none.
 pub fn soil(layout: &Layout, lock: &Lock, soil: Soil) -> Option<Set> {
     let (name, pinned) = match soil {
-        Soil::Debian => ("debian", &lock.debian),
+        Soil::Debian => ("debian", lock.kernel(Arch::chosen())),
         Soil::Hardened | Soil::HardenedPc => ("source", &lock.source),
         Soil::Alpine => return None,
     };
@@ -24,7 +26,7 @@ pub fn soil(layout: &Layout, lock: &Lock, soil: Soil) -> Option<Set> {
         cache: layout.cache(),
         repin: pinned.repin().to_owned(),
         successor: match soil {
-            Soil::Debian => Successor::Series("linux-image-6.12", "-cloud-amd64"),
+            Soil::Debian => Successor::Series("linux-image-6.12", arch::facts().kernels),
             _ => Successor::Name,
         },
     })
@@ -42,10 +44,11 @@ fn package(pinned: &Debian) -> Package {
 
 /// The packages of the vault's tools.
 pub fn tools(layout: &Layout) -> Result<Set> {
+    let name = Arch::chosen().lock(tools::LOCK);
     Ok(Set {
-        name: tools::LOCK.to_owned(),
-        lock: "xtask/tools.lock".to_owned(),
-        packages: room::read_lock(&layout.tools_lock(), tools::LOCK)?,
+        lock: format!("xtask/{name}.lock"),
+        packages: room::read_lock(&layout.tools_lock(), &name)?,
+        name,
         release: tools::RELEASE.to_owned(),
         cache: layout.cache().join(tools::LOCK),
         repin: room::repin_command(tools::LOCK),
@@ -56,10 +59,11 @@ pub fn tools(layout: &Layout) -> Result<Set> {
 /// The packages of a recipe.
 pub fn room(recipes: &std::path::Path, cache: &std::path::Path, name: &str) -> Result<Set> {
     let recipe = Recipe::read(recipes, name)?;
+    let lock = Arch::chosen().lock(name);
     Ok(Set {
         name: name.to_owned(),
-        lock: format!("xtask/rooms/{name}.lock"),
-        packages: room::read_lock(recipes, name)?,
+        lock: format!("xtask/rooms/{lock}.lock"),
+        packages: room::read_lock(recipes, &lock)?,
         release: recipe.release.clone(),
         cache: cache.to_owned(),
         repin: room::repin_command(name),
@@ -78,7 +82,14 @@ pub fn all(layout: &Layout) -> Result<Vec<Set>> {
         .filter_map(|it| soil(layout, &lock, it))
         .collect();
     sets.push(tools(layout)?);
+    let arch = Arch::chosen();
+    for (of, set) in cross::sets(layout, Arch::Aarch64)? {
+        sets.extend((of == arch).then_some(set));
+    }
     for name in room::recipe_names(layout)? {
+        if !room::lock_path(&layout.recipes(), &name).exists() {
+            continue;
+        }
         let set = room(&layout.recipes(), &layout.cache().join("rooms"), &name);
         sets.push(set.with_context(|| format!("room {name}"))?);
     }

@@ -14,6 +14,7 @@ use super::layer::{self, LeftOut};
 use super::recipe::{Package, Recipe};
 use super::spool::{Spool, unpacked};
 use super::tree::{Kind, Meta, Place, Tree};
+use crate::arch::{self, Arch};
 use crate::host;
 
 /// What mmdebstrap copies from the host, or writes for its own use.
@@ -43,9 +44,21 @@ pub fn busybox(package: &Package, cache: &Path, tree: &mut Tree, spool: &mut Spo
     fs::set_permissions(program.path(), fs::Permissions::from_mode(0o755))?;
     // Closed, or the kernel says "text file busy".
     let program = program.into_temp_path();
-    let output = Command::new(&program)
+    let mut listed = match Arch::chosen() {
         // It goes by its name.
-        .arg0("busybox")
+        Arch::X86_64 => {
+            let mut command = Command::new(&program);
+            command.arg0("busybox");
+            command
+        }
+        Arch::Aarch64 => {
+            host::need(arch::facts().compilers)?;
+            let mut command = host::command("qemu-aarch64-static")?;
+            command.args(["-0", "busybox"]).arg(&program);
+            command
+        }
+    };
+    let output = listed
         .arg("--list-full")
         .output()
         .context("run busybox --list-full")?;

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::arch;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
@@ -59,6 +60,7 @@ impl Platform {
         let arch = match word("architecture").as_str() {
             // As containerd takes them for the same.
             "x86_64" | "x86-64" => "amd64".to_owned(),
+            "aarch64" => "arm64".to_owned(),
             other => other.to_owned(),
         };
         Platform {
@@ -70,7 +72,8 @@ impl Platform {
 
     /// Whether nothing that it says is against this machine.
     pub fn fits(&self) -> bool {
-        matches!(self.os.as_str(), "" | "linux") && matches!(self.arch.as_str(), "" | "amd64")
+        matches!(self.os.as_str(), "" | "linux")
+            && ["", arch::facts().debian].contains(&self.arch.as_str())
     }
 }
 
@@ -83,7 +86,12 @@ impl fmt::Display for Platform {
                 text.to_owned()
             }
         };
-        write!(f, "{}/{}", or(&self.os, "linux"), or(&self.arch, "amd64"))
+        write!(
+            f,
+            "{}/{}",
+            or(&self.os, "linux"),
+            or(&self.arch, arch::facts().debian)
+        )
     }
 }
 

@@ -12,6 +12,7 @@ use super::new::Meant;
 use super::source::Source;
 use super::spool::{Hashed, Passed, Spool, unpacked};
 use super::tree::Tree;
+use crate::arch;
 
 /// Lists in lists, as some exporters make them.
 const MAX_NESTING: u32 = 4;
@@ -179,7 +180,10 @@ fn chosen(source: &Source, form: Form, mut found: Vec<Candidate>) -> Result<Imag
     }
     let candidate = match &found[..] {
         [one] => one,
-        [] => bail!("no image for linux/amd64 inside; next: export that platform"),
+        [] => bail!(
+            "no image for linux/{} inside; next: export that platform",
+            arch::facts().debian
+        ),
         more => bail!(
             "{} images inside{}; next: export one alone",
             more.len(),
@@ -253,7 +257,8 @@ fn image(id: String, config: &Value, layers: Vec<Part>) -> Result<Image> {
     let platform = Platform::of(config);
     ensure!(
         platform.fits(),
-        "the image is for {platform}, this machine is linux/amd64; next: export that platform"
+        "the image is for {platform}, this machine is linux/{}; next: export that platform",
+        arch::facts().debian
     );
     let rootfs = field(config, "rootfs").unwrap_or(&Value::Null);
     let plain = strings(rootfs, "diff_ids");

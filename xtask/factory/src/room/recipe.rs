@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use crate::arch::Arch;
 use crate::lock::Pin;
 
 /// How an image is made of its packages.
@@ -50,7 +51,7 @@ pub struct Package {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// `amd64` or `all`.
+    /// `amd64`, `arm64` or `all`.
     pub arch: String,
     /// Size of the file.
     pub bytes: u64,
@@ -86,7 +87,7 @@ impl Recipe {
 
 /// The lock of a recipe.
 pub fn lock_path(dir: &Path, name: &str) -> PathBuf {
-    dir.join(format!("{name}.lock"))
+    dir.join(format!("{}.lock", Arch::chosen().lock(name)))
 }
 
 /// The files of a recipe: itself and its lock.
@@ -96,7 +97,7 @@ pub fn paths(dir: &Path, name: &str) -> [PathBuf; 2] {
 
 /// Reads a lock.
 pub fn read_lock(dir: &Path, name: &str) -> Result<Vec<Package>> {
-    let path = lock_path(dir, name);
+    let path = dir.join(format!("{name}.lock"));
     let text = fs::read_to_string(&path)
         .with_context(|| format!("read {}; next: {}", path.display(), repin_command(name)))?;
     let lines = text.lines().filter(|line| !line.starts_with('#'));
@@ -135,12 +136,16 @@ pub fn lock_lines(packages: &[Package]) -> String {
 /// What a person types when a pin does not hold any more.
 pub fn repin_command(name: &str) -> String {
     // Not of a room, but pinned in the same way.
-    let room = if name == crate::tools::LOCK {
-        ""
-    } else {
-        "room "
+    let (name, arch) = name.split_once('.').unwrap_or((name, ""));
+    let room = match name {
+        crate::tools::LOCK | crate::cross::LOCK => "",
+        _ => "room ",
     };
-    format!("cargo xtask {room}repin {name}")
+    let arch = match arch {
+        "" => String::new(),
+        _ => format!(" --arch {arch}"),
+    };
+    format!("cargo xtask {room}repin {name}{arch}")
 }
 
 impl Package {

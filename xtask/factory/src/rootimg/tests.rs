@@ -90,7 +90,7 @@ fn c01_the_command_line_has_what_dm_verity_must_find() {
     let noise = (0..200_u8).flat_map(|n| Sha256::digest([n]));
     let noise = [file("noise", 0o444, &noise.collect::<Vec<_>>())];
     let root = Root::pack(&noise, 7).unwrap();
-    let said = root.command_line.strip_prefix(BASE_APPEND).unwrap();
+    let said = root.command_line.strip_prefix(&base_append()).unwrap();
     let said: Vec<_> = said.split(' ').collect();
     assert_eq!(said.len(), 2);
     let words: Vec<_> = said[1]

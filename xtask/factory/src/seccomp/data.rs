@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Machine, number};
+use super::number;
+use crate::arch::Arch;
 
 /// Where the files are, as findings name them.
 const FOLDER: &str = "bay0-persona/policies/seccomp";
@@ -197,7 +198,7 @@ impl Lists {
 
 fn check_call(call: &str, why: &str) -> Result<()> {
     ensure!(
-        number(Machine::X86_64, call).is_some(),
+        number(Arch::X86_64, call).is_some(),
         "{FOLDER}: there is no call {call}; next: correct it"
     );
     ensure!(

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use anyhow::Result;
 
 use super::data::{But, Lists, Reasons, When};
-use super::{INSTRUCTION, Machine, compiled, number, programs};
+use super::{INSTRUCTION, compiled, number, programs};
+use crate::arch::Arch;
 
 const HEAD: &str = "# System calls
 
@@ -52,7 +53,7 @@ pub fn text() -> Result<String> {
 }
 
 fn figures(text: &mut String, lists: &Lists) -> Result<()> {
-    let (here, there) = (programs()?, compiled(lists, Machine::Aarch64)?);
+    let (here, there) = (programs()?, compiled(lists, Arch::Aarch64)?);
     let sizes = |programs: &[Vec<u8>]| {
         let sizes = programs.iter().map(|p| (p.len() / INSTRUCTION).to_string());
         sizes.collect::<Vec<_>>().join(" + ")
@@ -85,7 +86,7 @@ fn allowed(text: &mut String, lists: &Lists) {
         "\n## Allowed\n\nA call with an asterisk is not there on aarch64.\n\n| call | from | why |\n| --- | --- | --- |"
     );
     for (call, (name, why)) in rows {
-        let mark = number(Machine::Aarch64, call).map_or("*", |_| "");
+        let mark = number(Arch::Aarch64, call).map_or("*", |_| "");
         let _ = writeln!(text, "| `{call}`{mark} | `{name}` | {why} |");
     }
 }

@@ -22,7 +22,7 @@ const EPERM: u32 = nix::libc::SECCOMP_RET_ERRNO | nix::libc::EPERM.cast_unsigned
 const EAFNOSUPPORT: u32 = nix::libc::SECCOMP_RET_ERRNO | nix::libc::EAFNOSUPPORT.cast_unsigned();
 /// `AUDIT_ARCH_X86_64`, `_AARCH64`, `_I386`.
 const ARCH: [u32; 3] = [0xC000_003E, 0xC000_00B7, 0x4000_0003];
-const MACHINES: [Machine; 2] = [Machine::X86_64, Machine::Aarch64];
+const MACHINES: [Arch; 2] = [Arch::X86_64, Arch::Aarch64];
 
 /// Runs one program over `struct seccomp_data`, as `Documentation/networking/filter.rst` says.
 fn run(steps: &[Step], data: &[u32; 16]) -> u32 {
@@ -74,7 +74,7 @@ fn answer(programs: &[Vec<Step>], arch: u32, call: i64, arguments: &[u64]) -> u3
 
 /// What a profile answers to a call by name, on x86-64.
 fn asked(profile: usize, call: &str, arguments: &[u64]) -> u32 {
-    let call = number(Machine::X86_64, call).unwrap();
+    let call = number(Arch::X86_64, call).unwrap();
     answer(
         &steps(&programs().unwrap()[profile]),
         ARCH[0],
@@ -112,7 +112,7 @@ fn c05_every_call_of_every_list_gets_the_answer_that_the_list_says_on_both_proce
 fn a17_a_file_can_be_looked_at_on_aarch64() {
     // `__NR_newfstatat` of asm-generic/unistd.h, by which its C libraries do stat() and fstat().
     const NEWFSTATAT: i64 = 79;
-    for programs in compiled(&Lists::read().unwrap(), Machine::Aarch64).unwrap() {
+    for programs in compiled(&Lists::read().unwrap(), Arch::Aarch64).unwrap() {
         assert_eq!(answer(&steps(&programs), ARCH[1], NEWFSTATAT, &[]), ALLOW);
     }
 }

@@ -1,6 +1,7 @@
 //! OVMF with our boot entries and, for Secure Boot, our keys and no others (C09).
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -9,20 +10,17 @@ use super::disk::{Layout as Partitions, SLOT_A, SLOT_B};
 use super::keys::Keys;
 use super::slot;
 use super::store::{self, Variable, wide};
+use crate::arch::{self, Arch};
 use crate::host;
 use crate::roomdisk::SECTOR;
 
-/// What the distribution's package brings.
-const CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-const CODE_SECURE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
-const VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
-/// The partition and the program of each boot entry, in the order the firmware tries them: the last two are the end of the law
+/// The partition of each boot entry and whether it starts the Spine, in the order the firmware tries them: the last two are the end of the law
 /// A, B, power off, and two because a wrecked slot has no program that powers off either.
-const ENTRIES: [(&str, usize, &str); 4] = [
-    ("Spine A", SLOT_A, slot::SPINE),
-    ("Spine B", SLOT_B, slot::SPINE),
-    ("Off A", SLOT_A, slot::OFF),
-    ("Off B", SLOT_B, slot::OFF),
+const ENTRIES: [(&str, usize, bool); 4] = [
+    ("Spine A", SLOT_A, true),
+    ("Spine B", SLOT_B, true),
+    ("Off A", SLOT_A, false),
+    ("Off B", SLOT_B, false),
 ];
 /// `LOAD_OPTION_ACTIVE`.
 const ACTIVE: u32 = 1;
@@ -35,19 +33,37 @@ const GPT_GUID: [u8; 2] = [2, 2];
 
 /// The firmware's program.
 pub fn code(secure: bool) -> &'static Path {
-    Path::new(if secure { CODE_SECURE } else { CODE })
+    let [plain, secured, _] = &arch::facts().firmware;
+    Path::new(if secure { secured } else { plain }.program)
 }
 
 /// Writes the store of variables of a machine that has not booted yet; with keys it has Secure Boot on.
 pub fn write_vars(to: &Path, disk: &Partitions, keys: Option<&Keys>) -> Result<()> {
-    host::need(&[host::TOOL_OVMF])?;
-    let empty = fs::read(VARS).with_context(|| format!("read {VARS}"))?;
+    let arch = Arch::chosen();
+    let [.., package] = arch.facts().firmware;
+    host::need(&[package])?;
+    let from = package.program;
+    let empty = fs::read(from).with_context(|| format!("read {from}"))?;
+    let empty = match arch {
+        Arch::X86_64 => empty,
+        // What the distribution brings for this one has variables, or no store at all.
+        Arch::Aarch64 => store::erased(empty).with_context(|| format!("empty {from}"))?,
+    };
     let mut variables = entries(disk);
     if let Some(keys) = keys {
         variables.extend(enrolled(keys)?);
     }
-    let vars = store::write(&empty, &variables).with_context(|| format!("fill {VARS}"))?;
-    fs::write(to, vars).with_context(|| format!("write {}", to.display()))
+    let vars = store::write(&empty, &variables).with_context(|| format!("fill {from}"))?;
+    // Most of a flash may never have been written to, and is a hole in the file.
+    let written = vars
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |at| at + 1);
+    let file = File::create(to).and_then(|mut file| {
+        file.write_all(&vars[..written])?;
+        file.set_len(vars.len() as u64)
+    });
+    file.with_context(|| format!("write {}", to.display()))
 }
 
 /// The boot entries and their order.
@@ -61,8 +77,13 @@ pub fn entries(disk: &Partitions) -> Vec<Variable> {
     let numbered = (1u16..).zip(ENTRIES);
     let mut variables: Vec<_> = numbered
         .clone()
-        .map(|(n, (text, partition, file))| {
-            global(format!("Boot{n:04X}"), entry(text, disk, partition, file))
+        .map(|(n, (text, partition, spine))| {
+            let file = if spine {
+                slot::spine()
+            } else {
+                slot::OFF.to_owned()
+            };
+            global(format!("Boot{n:04X}"), entry(text, disk, partition, &file))
         })
         .collect();
     let order = numbered.flat_map(|(n, _)| n.to_le_bytes()).collect();

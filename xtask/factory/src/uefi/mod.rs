@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use uuid::Uuid;
 
+use crate::arch::{self, Arch};
 use crate::host;
 use crate::layout::{Layout, Spine};
 use crate::lock::Lock;
@@ -31,13 +32,14 @@ use crate::turn;
 use keys::{Keys, Pair};
 
 /// Programs and files of the host that a signed disk is made and booted with.
-pub const TOOLS: [host::Tool; 5] = [
-    host::TOOL_OPENSSL,
-    host::TOOL_SBSIGN,
-    host::TOOL_MTOOLS,
-    host::TOOL_STUB,
-    host::TOOL_OVMF,
-];
+pub fn tools() -> Vec<host::Tool> {
+    let mut tools = vec![host::TOOL_OPENSSL, host::TOOL_SBSIGN, host::TOOL_MTOOLS];
+    if Arch::chosen() == Arch::default() {
+        tools.push(host::TOOL_STUB);
+    }
+    tools.extend(arch::facts().firmware);
+    tools
+}
 /// Size of `/persist` on a disk that nobody chose one for.
 pub const PERSIST_BYTES: u64 = 1 << 30;
 /// Names of both programs in a folder that is carried to the key and back.
@@ -119,10 +121,9 @@ pub struct Programs {
 impl Programs {
     /// Without signatures; the same Spine makes the same bytes.
     pub fn of(spine: &Spine) -> Result<Programs> {
-        host::need(&[host::TOOL_STUB])?;
         Ok(Programs {
             spine: uki::make(spine)?,
-            off: off::make()?,
+            off: off::make(Arch::chosen())?,
         })
     }
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Programs;
 use super::update;
+use crate::arch;
 use crate::host::{self, run};
 
 /// A slot's size: what T10 allows kernel and Spine (40 MB), the stub, the power-off program, and FAT's own tables.
@@ -15,7 +16,9 @@ pub const BYTES: u64 = 40 << 20;
 /// What of it is the file system; its head is at the end of the rest.
 const FAT_BYTES: u64 = BYTES - (1 << 20);
 /// Where the firmware looks when nobody told it where: in a slot's boot entry it is named.
-pub const SPINE: &str = "/EFI/BOOT/BOOTX64.EFI";
+pub fn spine() -> String {
+    format!("/EFI/BOOT/{}", arch::facts().boot)
+}
 /// Where the entries that power off point.
 pub const OFF: &str = "/OFF.EFI";
 /// FAT's volume id, "SPNE"; the disk is told by its partition's name.
@@ -40,7 +43,7 @@ pub fn write(to: &Path, programs: &Programs, epoch: u32, rooms: Option<&Path>) -
     let steps: [(&str, &[&str]); 4] = [
         ("mformat", &format),
         ("mmd", &["::/EFI", "::/EFI/BOOT"]),
-        ("mcopy", &[&uki, &format!("::{SPINE}")]),
+        ("mcopy", &[&uki, &format!("::{}", spine())]),
         ("mcopy", &[&program, &format!("::{OFF}")]),
     ];
     for (tool, args) in steps {

@@ -52,6 +52,14 @@ pub struct Variable {
     pub data: Vec<u8>,
 }
 
+/// The store without the variables that it has.
+pub fn erased(mut store: Vec<u8>) -> Result<Vec<u8>> {
+    let begin = begin(&store)?;
+    let all = begin + STORE_HEADER..begin + size(&store, begin + STORE_SIZE);
+    store.get_mut(all).context("it is cut off")?.fill(ERASED);
+    Ok(store)
+}
+
 /// A copy of `empty`, which must be a store without variables, that has these.
 pub fn write(empty: &[u8], variables: &[Variable]) -> Result<Vec<u8>> {
     let begin = begin(empty)?;

@@ -6,7 +6,7 @@ use bay0_persona::gpt;
 
 use super::keys::{self, Keys};
 use super::*;
-use crate::rootimg::{BASE_APPEND, command_line};
+use crate::rootimg::{base_append, command_line};
 
 const EPOCH: u32 = 1_700_000_000;
 const MIB: u64 = 1 << 20;
@@ -38,7 +38,7 @@ fn is_there(tool: &str) -> bool {
 fn programs() -> Programs {
     Programs {
         spine: vec![1; 3000],
-        off: off::make().unwrap(),
+        off: off::make(Arch::X86_64).unwrap(),
     }
 }
 
@@ -63,7 +63,10 @@ fn a01_the_unsigned_uki_has_the_same_bytes_each_time_and_holds_its_parts() {
         "{names:?}"
     );
     let section = |name| file.section_by_name(name).unwrap();
-    assert_eq!(section(".cmdline").data().unwrap(), BASE_APPEND.as_bytes());
+    assert_eq!(
+        section(".cmdline").data().unwrap(),
+        base_append().as_bytes()
+    );
     assert_eq!(section(".initrd").data().unwrap(), b"an initramfs");
     assert_eq!(section(".linux").data().unwrap(), b"a kernel");
     for name in [".osrel", ".cmdline", ".initrd", ".linux"] {
@@ -85,7 +88,7 @@ fn a01_the_unsigned_uki_has_the_same_bytes_each_time_and_holds_its_parts() {
 fn a01_the_command_line_is_the_one_made_with_the_spine() {
     let dir = tempfile::tempdir().unwrap();
     let spine = spine(dir.path());
-    assert_eq!(command_line(&spine.initrd), BASE_APPEND);
+    assert_eq!(command_line(&spine.initrd), base_append());
     fs::write(dir.path().join("spine.cmdline"), "root=x roothash=y\n").unwrap();
     assert_eq!(command_line(&spine.initrd), "root=x roothash=y");
 }
@@ -121,7 +124,7 @@ fn t10_a_slot_has_room_for_all_that_the_limit_allows() {
 
 #[test]
 fn a01_sections_are_refused_where_a_header_has_no_room() {
-    let off = off::make().unwrap();
+    let off = off::make(Arch::X86_64).unwrap();
     let added: [(&[u8; 8], &[u8]); 4] = [(b".a\0\0\0\0\0\0", b"x"); 4];
     assert_eq!(
         pe::with_sections(&off, &added, 4096)
@@ -139,7 +142,7 @@ fn a01_sections_are_refused_where_a_header_has_no_room() {
 
 #[test]
 fn c09_the_program_that_powers_off_is_these_bytes() {
-    let off = off::make().unwrap();
+    let off = off::make(Arch::X86_64).unwrap();
     assert_eq!(off.len(), 1024);
     assert_eq!(
         stamp::sha256(&off),
@@ -310,7 +313,7 @@ fn u04_what_is_for_a_new_disk_is_refused_for_one_that_is_there() {
 fn a13_a_disk_that_is_there_is_booted_as_it_is_unless_its_slots_are_asked_for() {
     let tools = [
         host::TOOL_STUB.program,
-        host::TOOL_OVMF.program,
+        crate::arch::facts().firmware[1].program,
         "mke2fs",
         "mformat",
         "sbsign",
@@ -380,8 +383,8 @@ fn a01_what_comes_back_from_the_key_is_what_was_carried_to_it() {
     others.make(false).unwrap();
     // Two programs of the same shape.
     let programs = Programs {
-        spine: off::make().unwrap(),
-        off: off::make().unwrap(),
+        spine: off::make(Arch::X86_64).unwrap(),
+        off: off::make(Arch::X86_64).unwrap(),
     };
     let carry = dir.path().join("carry");
     let cert = ours.pair("db").certificate;
@@ -444,7 +447,7 @@ fn c09_the_firmware_has_four_entries_in_this_order_and_names_partitions() {
 
 #[test]
 fn c09_our_three_keys_are_enrolled_and_no_others() {
-    if !have(&["openssl", host::TOOL_OVMF.program]) {
+    if !have(&["openssl", crate::arch::facts().firmware[1].program]) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::pe;
-use crate::host;
-use crate::layout::Spine;
+use crate::cross;
+use crate::layout::{Layout, Spine};
 use crate::rootimg::command_line;
 
 /// Kernel and Spine together, in bytes (T10).
@@ -44,8 +44,9 @@ pub fn make(spine: &Spine) -> Result<Vec<u8>> {
         spine.kernel.display(),
         spine.initrd.display()
     );
-    let stub = host::TOOL_STUB.program;
-    join(&read(Path::new(stub))?, &parts).with_context(|| format!("put a Spine behind {stub}"))
+    let stub = cross::stub(&Layout::find())?;
+    let whole = join(&read(&stub)?, &parts);
+    whole.with_context(|| format!("put a Spine behind {}", stub.display()))
 }
 
 /// The kernel is the last, since newer stubs unpack it where it lies.

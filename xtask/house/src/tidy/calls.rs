@@ -5,7 +5,12 @@ use super::{RULES, Tree};
 
 const FOLDER: &str = "bay0-persona/policies/seccomp/";
 const PROFILES: [&str; 3] = ["strict.toml", "standard.toml", "workshop.toml"];
-const KERNEL: [&str; 2] = ["xtask/kernel/spine.config", "xtask/kernel/hardening.config"];
+const KERNEL: [&str; 4] = [
+    "xtask/kernel/spine.config",
+    "xtask/kernel/x86_64.config",
+    "xtask/kernel/hardening.config",
+    "xtask/kernel/x86_64-hardening.config",
+];
 
 /// Every call that a profile allows and the kernel does not have.
 pub fn configured(tree: &Tree) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::arch::{self, Arch};
 use crate::rootimg::command_line;
 use crate::tpm;
 
@@ -80,10 +81,6 @@ pub struct MachineConfig {
     pub within: Option<u32>,
 }
 
-/// All that can be emulated but `cmpxchg16b`, which the kernel's allocator uses where it is: QEMU 7.2 was seen to come back from an
-/// interrupt after it with the flags of another register, and the kernel to die of the trap that was set in them.
-const CPU: &str = "max,cx16=off,erms=off,fsrm=off";
-
 impl MachineConfig {
     /// 256 MiB, no disk, watchdog, TCG, no QMP.
     pub fn new(kernel: &Path, initrd: &Path, log: &Path) -> Self {
@@ -101,7 +98,10 @@ impl MachineConfig {
             log_append: false,
             firmware: None,
             tpm: None,
-            tpm_device: "tpm-tis",
+            tpm_device: match Arch::chosen() {
+                Arch::X86_64 => "tpm-tis",
+                Arch::Aarch64 => "tpm-tis-device",
+            },
             accel: Accel::Tcg,
             within: None,
         }
@@ -109,8 +109,8 @@ impl MachineConfig {
 
     /// The arguments shared by every way of booting; the console and QMP are added by who boots.
     pub fn qemu_args(&self) -> Vec<String> {
-        let mut args = words("-nodefaults -M q35 -display none -nic none -cpu");
-        args.push(CPU.into());
+        let machine = arch::facts().machine;
+        let mut args = words(&format!("-nodefaults -display none -nic none -M {machine}"));
         args.extend(words(&format!(
             "-accel {} -m {}",
             self.accel.as_str(),
@@ -166,7 +166,8 @@ impl Firmware {
             flash(1, &self.vars, ""),
         );
         let mut args = vec!["-drive".into(), code, "-drive".into(), vars];
-        if self.secure {
+        // Where there is no such mode the firmware keeps its variables without it.
+        if self.secure && Arch::chosen() == Arch::X86_64 {
             let secure = "-machine smm=on -global driver=cfi.pflash01,property=secure,value=on";
             args.extend(words(secure));
         }

@@ -16,7 +16,10 @@ pub fn h20_clean_boot_is_green(lab: &Lab) -> Result<()> {
     let mut guest = lab.start(&lab.config_with(Build::Release, &disk))?;
     guest.expect_all(&[
         r"^bay0 \d+\.\d{3} bay0: version \S+ is PID 1 \(kernel ",
-        r"watchdog: armed (?i:i6300esb).*, time-out 20 s read back \(\d+ ms\)",
+        &format!(
+            r"watchdog: armed (?i:{}).*, time-out 20 s read back \(\d+ ms\)",
+            lab.watchdog()
+        ),
         r"mounts: .*/proc .*/sys .*/dev .*/run .*\(\d+ ms\)",
         r"oom: -1000 read back \(\d+ ms\)",
     ])?;

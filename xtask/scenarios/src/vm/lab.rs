@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use super::chain;
 use super::disk::Disk;
+use crate::arch::Arch;
 use crate::lan::{self, Lan};
 use crate::layout::{Layout, Spine};
 pub use crate::machine::PATIENCE;
@@ -139,6 +140,14 @@ impl Lab {
     /// The kernel of these machines has no interface for debugging, and can load nothing.
     pub fn hardened(&self) -> bool {
         self.bench.soil.target().is_some()
+    }
+
+    /// The watchdog that the kernel drives: Debian's for another processor has only the kernel's own.
+    pub fn watchdog(&self) -> &'static str {
+        match (self.hardened(), Arch::chosen()) {
+            (false, Arch::Aarch64) => "software",
+            _ => "i6300esb",
+        }
     }
 
     /// What bay0 says of modules on this soil.

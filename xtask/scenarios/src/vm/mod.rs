@@ -53,6 +53,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 
 use crate::accel::{self, Choice};
+use crate::arch::{self, Arch};
 use crate::host;
 use crate::layout::Layout;
 use crate::roomdisk::{self, SMALL, Set, TESTED};
@@ -107,7 +108,7 @@ scenarios! {
     state::h16_seed_never_serves_twice: "no two boots are given the same entropy seed, cuts and resets included",
     faults::c03_hung_loop_is_reset_by_the_watchdog: "a stuck event loop is a reset by i6300esb, and the next boot says so",
     faults::a12_without_hardware_softdog_resets_a_hung_loop: "the same with softdog where there is no hardware watchdog",
-    faults::a12_the_watchdog_of_the_chipset_counts_and_resets_a_hung_loop: "that of a PC: its driver tells what is left, and it bites",
+    faults::a12_the_watchdog_of_the_chipset_counts_and_resets_a_hung_loop {Vm, Pc}: "that of a PC: its driver tells what is left, and it bites",
     faults::h07_ten_thousand_orphans_are_reaped_while_the_line_answers: "10,000 orphans end at once, status answers meanwhile, none is left, PID 1 has not grown",
     faults::h06_keeper_that_dies_is_restarted_a_bounded_number_of_times: "three restarts, then dirty, and the machine goes on",
     faults::c03_panic_of_bay0_reboots_and_is_named: "a panic reboots, and the next boot names its place",
@@ -316,24 +317,35 @@ scenarios! {
 }
 
 /// Those that take minutes and repeat what shorter ones show once, or wait for a clock: `cargo xtask test` leaves them to `--full`.
-const LONG: [&str; 17] = [
+const LONG: [&str; 28] = [
     "a02_a_power_cut_while_it_is_sealed_again_leaves_the_recovery_key",
+    "a02_another_tpm_is_refused_until_reseal",
     "a02_the_register_that_moved_is_told_and_the_vault_sealed_again",
     "a13_a_room_sends_an_update_where_its_policy_says_so",
     "a13_an_update_is_tried_once_and_then_first_five_times_over",
     "c09_a_first_slot_that_comes_to_no_end_is_left_for_the_other_and_that_for_off",
+    "c09_load_options_in_a_boot_entry_cost_that_entry_and_no_more",
     "c09_power_cuts_burn_no_slot",
+    "c10_a_power_cut_at_each_step_of_an_update_leaves_a_machine_that_boots",
     "c10_a_power_cut_during_an_update_leaves_a_machine_that_boots",
+    "c10_what_is_no_good_update_is_refused_before_anything_is_written",
     "c11_a_new_spine_that_hangs_or_is_not_well_is_back_at_the_old_one_too",
+    "c11_a_vault_without_a_tpm_is_no_fault_of_the_new_spine",
     "h06_an_update_on_a_slow_disk_is_taken_and_loses_nothing",
     "h06_seconds_for_each_block_and_a_room_starts_and_saves_all_the_same",
     "h07_ten_thousand_orphans_are_reaped_while_the_line_answers",
     "h16_floor_is_written_every_minute",
     "s04_power_cuts_lose_nothing_acknowledged_second_chain",
+    "s04_power_cuts_while_four_rooms_write_lose_nothing_they_were_told",
     "t07_a_room_with_every_right_on_its_network_gets_no_further",
     "u05_a_new_spine_that_never_starts_is_tried_three_times",
     "u05_a_power_cut_between_any_two_boot_entries_leaves_a_machine_that_boots",
+    "u05_a_power_cut_in_its_trial_burns_no_spine",
+    "u05_an_update_whose_boot_entry_is_gone_is_tried_all_the_same",
     "u07_a_power_cut_during_an_installation_leaves_a_whole_spine_or_none",
+    "u07_what_a_disk_keeps_stays_if_somebody_says_so_and_no_other_word_does_anything",
+    "u08_a_vault_is_sealed_to_a_tpm_by_either_interface",
+    "u08_of_two_disks_in_both_orders_the_booted_one_is_used",
 ];
 
 /// What `cargo xtask vm` takes.
@@ -396,7 +408,7 @@ pub fn command(layout: &Layout, args: &VmArgs) -> Result<u8> {
 /// Brings both Spines up to date and says how machines will run.
 pub fn built(layout: &Layout, soil: Soil, accel: Choice, rooms: Option<&Set>) -> Result<Bench> {
     host::need(&[
-        host::TOOL_QEMU,
+        arch::facts().qemu,
         host::TOOL_MKE2FS,
         host::TOOL_CC,
         host::TOOL_SWTPM,
@@ -500,6 +512,9 @@ impl Scenario {
         let name = self.name;
         if !bench.images.has(self.images) {
             let more = self.images.join(",");
+            if Arch::chosen() != Arch::default() {
+                return Some(format!("no image {more} is made for {}", Arch::chosen()));
+            }
             return Some(format!(
                 "no image; next: cargo xtask vm --rooms {SMALL},{more} {name}"
             ));
@@ -510,6 +525,9 @@ impl Scenario {
             return None;
         }
         let (soil, other) = (bench.soil, self.only[0]);
+        if Arch::chosen() != other.arch() {
+            return Some(format!("it is about {} alone", other.arch()));
+        }
         Some(format!(
             "the {soil} kernel does not drive what it takes; next: cargo xtask vm --target {other} {name}"
         ))

@@ -106,7 +106,7 @@ fn wait_for_the_end() -> ! {
     let die = libc::PR_SET_PDEATHSIG.into();
     let _ = call(libc::SYS_prctl, &[die, libc::SIGKILL.into()]);
     loop {
-        let _ = call(libc::SYS_pause, &[]);
+        let _ = call(libc::SYS_ppoll, &[0, 0, 0, 0]);
     }
 }
 

@@ -151,8 +151,13 @@ pub fn devices() -> Told {
             let path = format!("{folder}/hostile-{name}");
             let number = libc::makedev(major, minor) as c_long;
             let made = call(
-                libc::SYS_mknod,
-                &[text(&path), (kind | 0o600).into(), number],
+                libc::SYS_mknodat,
+                &[
+                    libc::AT_FDCWD.into(),
+                    text(&path),
+                    (kind | 0o600).into(),
+                    number,
+                ],
             );
             let opened = made.and_then(|_| fs::File::open(&path));
             let _ = fs::remove_file(&path);
