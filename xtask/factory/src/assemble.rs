@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use cpio::newc::{Builder, ModeFileType};
 
 use crate::arch::Arch;
+use crate::font;
 use crate::image;
 use crate::modules::{FIRST, WANTED};
 use crate::rootimg::Root;
@@ -108,6 +109,7 @@ pub fn spine_img(parts: &Parts) -> Result<(Vec<u8>, String)> {
         let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
         own.push(Entry::file("lib/bay0/update.der", 0o444, bytes));
     }
+    own.push(Entry::file("lib/bay0/font", 0o444, font::glyphs()?));
     own.extend(tools(&parts.tools)?);
     let loaded = modules(&parts.soil_dir, &WANTED.map(|wanted| wanted.list))?;
     let files = [&common[..], &own, &loaded].concat();

@@ -15,6 +15,7 @@ mod assemble;
 pub mod contained;
 pub mod cross;
 mod fetch;
+pub mod font;
 pub mod help;
 pub mod host;
 pub mod image;

@@ -10,6 +10,7 @@ use clap::ValueEnum;
 
 use crate::assemble::{self, Parts};
 use crate::cross;
+use crate::font;
 use crate::host;
 use crate::kernel;
 use crate::layout::{Layout, Spine};
@@ -81,6 +82,7 @@ fn write(parts: &Parts, spine: Spine) -> Result<Spine> {
     let inputs = Inputs::default()
         .add("assembly", &stamp::sha256(include_bytes!("assemble.rs")))
         .add("root", &stamp::sha256(include_bytes!("rootimg.rs")))
+        .add("font", &stamp::sha256(&font::glyphs()?))
         .add("soil", &parts.soil_dir.display().to_string())
         .add("tools", &parts.tools.display().to_string())
         .add("bay0", &stamp::sha256_file(&parts.bay0)?)
