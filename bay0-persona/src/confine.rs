@@ -37,6 +37,11 @@ const SEED: &[c_long] = calls! { SYS_read SYS_ioctl SYS_close SYS_prctl SYS_exit
 const LINKS: &[c_long] = calls! {
     SYS_setns SYS_socket SYS_sendto SYS_recvfrom SYS_openat SYS_write SYS_close SYS_prctl SYS_brk SYS_mmap SYS_munmap SYS_mremap SYS_exit SYS_exit_group
 };
+/// Displays and keyboards, which come on a socket, a picture in memory, and a terminal: nothing can be opened or made.
+const SCREEN: &[c_long] = calls! {
+    SYS_read SYS_write SYS_ioctl SYS_poll SYS_ppoll SYS_recvmsg SYS_close SYS_fcntl SYS_brk SYS_mmap SYS_munmap SYS_mremap SYS_madvise
+    SYS_prctl SYS_restart_syscall SYS_exit SYS_exit_group
+};
 
 /// Device mapper, mounts, partitions; and walls of their own for children.
 const DISKS: &[c_long] = calls! { SYS_ioctl SYS_mount SYS_pipe2 SYS_capget SYS_capset SYS_seccomp };
@@ -64,6 +69,8 @@ pub enum Rights {
     Seed,
     /// Who makes a room's network: netlink sockets in rooms' namespaces, which takes CAP_SYS_ADMIN and CAP_NET_ADMIN.
     Links,
+    /// Who draws on the display and reads keyboards.
+    Screen,
     /// Who reads a disk's table or its content, or asks the TPM: files, and what a device tells of itself.
     Look,
     /// Who has children look at all disks: CAP_SETPCAP for their walls.
@@ -94,6 +101,7 @@ impl Rights {
             Self::Files => None,
             Self::Seed => Some(c"bay0-seed"),
             Self::Links => Some(c"bay0-links"),
+            Self::Screen => Some(c"bay0-screen"),
             Self::Look => Some(c"bay0-look"),
             Self::List => Some(c"bay0-list"),
             Self::Disks => Some(c"bay0-disks"),
@@ -119,6 +127,7 @@ impl Rights {
             Self::Files => (0, &[FILES, machine::FILES]),
             Self::Seed => (admin, &[SEED]),
             Self::Links => (admin | net.bitmask(), &[LINKS]),
+            Self::Screen => (0, &[SCREEN]),
             Self::Look => (0, &[FILES, machine::FILES, DEVICE]),
             Self::List => (walls.bitmask(), &[FILES, machine::FILES, DISKS]),
             Self::Disks => (admin | walls.bitmask(), &[FILES, machine::FILES, DISKS]),

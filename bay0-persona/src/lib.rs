@@ -35,6 +35,6 @@ pub use name::PersonaName;
 pub use nix::sched::CloneFlags;
 pub use plan::{Plan, UIDS};
 pub use policy::{Grant, Policy};
-pub use room::{BpfProgram, Room, bpf_program};
+pub use room::{BpfProgram, Room, bpf_program, terminal};
 pub use spawn::{Child, Teller, errno, spawn, spawn_teller};
 pub use wish::Wish;

@@ -174,8 +174,11 @@ impl Room {
     }
 }
 
-/// A terminal and what its other end is called, which is to be the room root's.
-fn terminal(uid: u32) -> io::Result<(File, String)> {
+/// A terminal, non-blocking, and what its other end is called, which is to be this user's.
+///
+/// # Errors
+/// The kernel has no more of them, or no `/dev/pts`.
+pub fn terminal(uid: u32) -> io::Result<(File, String)> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let terminal = posix_openpt(flags)?;
     unlockpt(&terminal)?;

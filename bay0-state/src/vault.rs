@@ -31,6 +31,7 @@ use bay0_persona::confine::{Rights, confine};
 use bay0_persona::disks::Lost;
 use bay0_persona::{Child, CloneFlags, End, Ended, reap, spawn, spawn_teller};
 use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal::SIGKILL;
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
@@ -98,6 +99,8 @@ const SEALED: usize = 32;
 /// More than the answer of the TPM's child has, in bytes.
 const ANSWER: usize = 8192;
 const CONSOLE: &str = "/dev/console";
+/// The terminal of the screen, where there is one.
+pub const SCREEN: &str = "/run/screen";
 /// More than a header takes with its key slots, which begins at the disk's first byte (LUKS2 On-Disk Format, 2).
 const HEADER: usize = 16 << 20;
 /// What a disk writes whole, of whatever size its sectors are.
@@ -254,7 +257,7 @@ fn opens(device: &str, key: &Secret) -> Result<bool, Unopened> {
 }
 
 /// Has a vault that its recovery key has opened sealed again, if somebody says so in so many letters; whether it is.
-fn offer(console: &File, device: &str, recovery: &Secret) -> Access {
+fn offer(console: &[File], device: &str, recovery: &Secret) -> Access {
     if ask(console, RESEAL, true).is_ok_and(|it| it.0 == b"RESEAL") {
         return bound(console, seal(console, device, recovery));
     }
@@ -263,7 +266,7 @@ fn offer(console: &File, device: &str, recovery: &Secret) -> Access {
 
 /// Makes an empty disk a vault, and opens it; whether it is sealed. The TPM comes first: one that seals nothing is refused before a key
 /// depends on it.
-fn make(console: &File, device: &str) -> Result<Access, Unopened> {
+fn make(console: &[File], device: &str) -> Result<Access, Unopened> {
     // The kernel counts sectors of half a KiB, whatever the disk's are.
     let sectors = fs::read_to_string(device.replace("dev", "sys/class/block") + "/size");
     let sectors: u64 = sectors
@@ -397,12 +400,12 @@ pub fn tell(text: &str) {
 }
 
 /// A vault that could not be sealed is open all the same.
-fn bound(console: &File, sealed: Result<(), Unopened>) -> Access {
+fn bound(console: &[File], sealed: Result<(), Unopened>) -> Access {
     let shown = sealed.map_err(|why| say(console, &format!("vault: FAIL: {why}\n")));
     shown.map_or(Access::Recovered, |()| Access::Sealed)
 }
 
-fn seal(console: &File, device: &str, recovery: &Secret) -> Result<(), Unopened> {
+fn seal(console: &[File], device: &str, recovery: &Secret) -> Result<(), Unopened> {
     let sealed = Sealed::new().map_err(failed("seal", device))?;
     sealed.bind(device, recovery, &choose(console, "seal", device)?)
 }
@@ -525,7 +528,7 @@ fn look(device: &str) -> Result<Kind, Unopened> {
 }
 
 /// Goes on only if somebody says so in so many letters.
-fn confirm(console: &File, device: &str) -> Result<(), Unopened> {
+fn confirm(console: &[File], device: &str) -> Result<(), Unopened> {
     let prompt = "type FORMAT to make it anew, anything else to leave it> ";
     let meant = ask(console, prompt, true)?.0 == b"FORMAT";
     meant
@@ -535,7 +538,7 @@ fn confirm(console: &File, device: &str) -> Result<(), Unopened> {
 }
 
 /// A new passphrase, typed twice.
-fn choose(console: &File, verb: &'static str, device: &str) -> Result<Secret, Unopened> {
+fn choose(console: &[File], verb: &'static str, device: &str) -> Result<Secret, Unopened> {
     for _ in 0..TRIES {
         let new = ask(console, "new passphrase, 8 characters or more> ", false)?;
         let again = ask(console, "the same once more> ", false)?;
@@ -549,23 +552,49 @@ fn choose(console: &File, verb: &'static str, device: &str) -> Result<Secret, Un
     Err(failed(verb, device)("no passphrase"))
 }
 
-fn terminal() -> Result<File, Unopened> {
-    let mut options = File::options();
-    options.read(true).write(true).custom_flags(libc::O_NOCTTY);
-    options.open(CONSOLE).map_err(failed("open", CONSOLE))
+/// The serial console and the screen: each where there is one.
+fn terminal() -> Result<Vec<File>, Unopened> {
+    let at = |path: &str, more: i32| {
+        let mut options = File::options();
+        options.read(true).write(true);
+        let opened = options.custom_flags(libc::O_NOCTTY | more).open(path)?;
+        // A port that is not there can be opened.
+        tcgetattr(&opened)?;
+        Ok::<_, io::Error>(opened)
+    };
+    // A screen that stands still holds nobody up.
+    let screen = at(SCREEN, libc::O_NONBLOCK).ok();
+    match at(CONSOLE, 0) {
+        Err(why) if screen.is_none() => Err(failed("open", CONSOLE)(why)),
+        serial => Ok(serial.into_iter().chain(screen).collect()),
+    }
 }
 
-/// Asks until something is typed; control-D is an empty answer. What was typed before the question answers nothing.
-fn ask(console: &File, prompt: &str, echo: bool) -> Result<Secret, Unopened> {
-    let mut terminal = tcgetattr(console).map_err(failed("read", CONSOLE))?;
-    // The operator line takes each key by itself.
-    terminal.local_flags.insert(LocalFlags::ICANON);
-    terminal.local_flags.set(LocalFlags::ECHO, echo);
-    tcsetattr(console, SetArg::TCSAFLUSH, &terminal).map_err(failed("set", CONSOLE))?;
+/// Asks at all of them until something is typed at one; control-D is an empty answer. What was typed before the question answers nothing.
+fn ask(console: &[File], prompt: &str, echo: bool) -> Result<Secret, Unopened> {
+    for it in console {
+        let mut terminal = tcgetattr(it).map_err(failed("read", CONSOLE))?;
+        // The operator line takes each key by itself.
+        terminal.local_flags.insert(LocalFlags::ICANON);
+        terminal.local_flags.set(LocalFlags::ECHO, echo);
+        tcsetattr(it, SetArg::TCSAFLUSH, &terminal).map_err(failed("set", CONSOLE))?;
+    }
     loop {
         say(console, prompt);
         let mut line = Secret(vec![0; LINE_BYTES]);
-        let count = (&mut &*console)
+        let typed = console
+            .iter()
+            .map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN));
+        let mut typed: Vec<_> = typed.collect();
+        poll(&mut typed, PollTimeout::NONE).map_err(failed("read", CONSOLE))?;
+        let mut typed = console
+            .iter()
+            .zip(typed)
+            .filter(|(_, it)| it.any() == Some(true));
+        let Some((mut terminal, _)) = typed.next() else {
+            continue;
+        };
+        let count = terminal
             .read(&mut line.0)
             .map_err(failed("read", CONSOLE))?;
         line.0.truncate(count);
@@ -578,9 +607,11 @@ fn ask(console: &File, prompt: &str, echo: bool) -> Result<Secret, Unopened> {
     }
 }
 
-/// What the console does not take is lost.
-fn say(mut console: &File, text: &str) {
-    let _ = console.write_all(text.as_bytes());
+/// What a terminal does not take is lost.
+fn say(console: &[File], text: &str) {
+    for mut it in console {
+        let _ = it.write_all(text.as_bytes());
+    }
 }
 
 /// Runs a tool of the vault's on a disk. False if the passphrase was wrong.

@@ -10,6 +10,7 @@ mod client;
 #[path = "../host/mod.rs"]
 mod host;
 mod pid1;
+mod screen;
 mod slot;
 mod stage1;
 mod sys;

@@ -1,5 +1,6 @@
 //! The seam to the kernel: small files of it, its clocks, its devices, its modules. No state, and nothing of PID 1.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirEntry, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -14,6 +15,8 @@ use nix::time::{ClockId, clock_gettime, clock_settime};
 
 /// The serial console, or whatever else the kernel's command line names.
 pub const CONSOLE: &str = "/dev/console";
+/// The device that stands in for hardware that rooms are lent (T05), by the name that its driver gives it.
+pub const LENT: &str = "QEMU Virtio Keyboard";
 /// Milliseconds since the kernel started, suspended time included (`clock_gettime(2)`).
 pub fn boot_ms() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
@@ -80,10 +83,40 @@ pub fn load_list(list: &str) -> Result<()> {
 
 /// The input devices of this name, which their driver gave them.
 pub fn inputs(name: &str) -> Vec<String> {
-    let all = fs::read_dir("/sys/class/input").into_iter().flatten();
-    let named = |it: &DirEntry| text_of(it.path().join("device/name")).trim_end() == name;
-    let node = |it: DirEntry| format!("/dev/input/{}", it.file_name().display());
-    all.flatten().filter(named).map(node).collect()
+    let named = |it: &Path| text_of(it.join("device/name")).trim_end() == name;
+    nodes("input", "input", named)
+}
+
+/// The keyboards: input devices that have both Enter and the letter A (`input-event-codes.h`), but for the one that rooms are lent.
+pub fn keyboards() -> Vec<String> {
+    const BOTH: u64 = 1 << 28 | 1 << 30;
+    let lent = inputs(LENT);
+    let has_both = |it: &Path| {
+        let keys = text_of(it.join("device/capabilities/key"));
+        let lowest = keys.split_whitespace().next_back().unwrap_or_default();
+        u64::from_str_radix(lowest, 16).is_ok_and(|keys| keys & BOTH == BOTH)
+    };
+    let mut all = nodes("input", "input", has_both);
+    all.retain(|it| !lent.contains(it));
+    all
+}
+
+/// The displays' cards. A connector of one is in the same folder, and has no device.
+pub fn displays() -> Vec<String> {
+    let is_card = |it: &Path| {
+        let name = it.file_name().and_then(OsStr::to_str);
+        name.is_some_and(|it| it.starts_with("card")) && it.join("dev").exists()
+    };
+    nodes("drm", "dri", is_card)
+}
+
+/// The devices of a class that are wanted, as files below `/dev`.
+fn nodes(class: &str, folder: &str, is_wanted: impl Fn(&Path) -> bool) -> Vec<String> {
+    let all = fs::read_dir(format!("/sys/class/{class}"));
+    let all = all.into_iter().flatten().flatten();
+    let wanted = all.filter(|it| is_wanted(&it.path()));
+    let node = |it: DirEntry| format!("/dev/{folder}/{}", it.file_name().display());
+    wanted.map(node).collect()
 }
 
 #[cfg(test)]

@@ -7,8 +7,10 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result};
+use bay0_state::SCREEN;
 use bay0_umbilical::verb::Verb;
 use nix::libc;
 use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
@@ -18,6 +20,7 @@ use super::line::{Act, Keys, Line};
 use super::poll::{Poll, Source};
 use super::rooms::room::Running;
 use super::say::Log;
+use crate::screen::winsize;
 use crate::sys::{CONSOLE, boot_ms, open_device};
 
 /// Control and `]`: leaves the room.
@@ -33,19 +36,29 @@ const ANSWER_MS: u64 = 5000;
 /// Most bytes taken from the console in one turn.
 const TYPED_BYTES: usize = 4096;
 
-/// The console: the terminal of whoever sits at the machine, and what is typed there.
+nix::ioctl_read_bad!(get_size, libc::TIOCGWINSZ, libc::winsize);
+
+/// The console: the terminals of whoever sits at the machine, and what is typed there. Serial console and screen have one line together:
+/// both show the same, and either takes keys.
 #[derive(Default)]
 pub struct Console {
     /// None while there is none, or while a child has it.
-    device: Option<File>,
+    terminals: Vec<Terminal>,
+    /// The size of the one where something was typed last, if it has one.
+    size: Option<libc::winsize>,
     line: Line,
     inside: Option<Inside>,
+}
+
+/// A terminal, and its settings for the operator line.
+struct Terminal {
+    device: File,
+    cooked: Termios,
 }
 
 /// The operator is inside a room.
 struct Inside {
     id: RoomId,
-    cooked: Termios,
     /// The line for when he leaves.
     last: String,
     /// The console was asked for its size: when, and what of the answer has come.
@@ -63,37 +76,56 @@ pub struct Typed {
 }
 
 impl Console {
-    /// Offers the operator line. The terminal hands over each key as it is typed: `line` edits. A machine without a serial port is
-    /// one that nobody types at, and well: it has no console, or one whose port answers [`libc::EIO`].
+    /// Offers the operator line. The terminals hand over each key as it is typed: `line` edits. A machine without a serial port is
+    /// one that nobody types at but at its screen, and well: it has no console, or one whose port answers [`libc::EIO`].
     ///
     /// # Errors
     /// There is a console, and it cannot be read.
     pub fn open(&mut self, poll: &mut Poll, log: &mut Log) -> Result<String> {
-        let opened =
-            open_device(CONSOLE).and_then(|it| Ok((tcgetattr(&it).map_err(io::Error::from)?, it)));
         let errno = |error: &anyhow::Error| error.downcast_ref::<io::Error>()?.raw_os_error();
-        if let Some(libc::EIO | libc::ENODEV) = opened.as_ref().err().and_then(errno) {
-            log.set_console(None);
-            return Ok("none, this machine has no console".to_owned());
+        for path in [SCREEN, CONSOLE] {
+            let terminal = match Terminal::open(path) {
+                Ok(terminal) => terminal,
+                Err(_) if path == SCREEN => continue,
+                Err(error) if matches!(errno(&error), Some(libc::EIO | libc::ENODEV)) => {
+                    log.set_serial(None);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            poll.watch(&terminal.device, Source::Operator)?;
+            if path == CONSOLE {
+                log.set_serial(terminal.device.try_clone().ok());
+            }
+            self.terminals.push(terminal);
         }
-        let (mut terminal, device) = opened?;
-        let cooked = LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG | LocalFlags::IEXTEN;
-        terminal.local_flags.remove(cooked);
-        tcsetattr(&device, SetArg::TCSANOW, &terminal)?;
-        poll.watch(&device, Source::Operator)?;
-        log.set_console(device.try_clone().ok());
-        self.device = Some(device);
-        Ok("ready, type help; Ctrl-] leaves a room".to_owned())
+        self.set(self.inside.is_some())?;
+        Ok(match self.is_open() {
+            true => "ready, type help; Ctrl-] leaves a room".to_owned(),
+            false => "none, this machine has no console".to_owned(),
+        })
+    }
+
+    /// Has the terminals hand over each key, in a room also those with a meaning of their own.
+    fn set(&self, is_inside: bool) -> nix::Result<()> {
+        self.terminals.iter().try_for_each(|it| {
+            let mut settings = it.cooked.clone();
+            if is_inside {
+                cfmakeraw(&mut settings);
+                settings.output_flags = it.cooked.output_flags;
+            }
+            tcsetattr(&it.device, SetArg::TCSANOW, &settings)
+        })
     }
 
     /// Nobody is listened to any more: a hang-up, or a child needs the console.
     pub fn close(&mut self) {
-        self.device = None;
+        self.terminals.clear();
     }
 
     /// Whether somebody is listened to.
     pub fn is_open(&self) -> bool {
-        self.device.is_some()
+        !self.terminals.is_empty()
     }
 
     /// The room whose terminal the console is.
@@ -111,11 +143,19 @@ impl Console {
     /// Takes what was typed. After a hang-up or an error that is nothing, and the console is closed, so that neither can make the loop
     /// spin.
     pub fn read(&mut self, log: &mut Log) -> Vec<u8> {
-        let mut typed = [0; TYPED_BYTES];
-        let count = self.device.as_mut().map(|it| it.read(&mut typed));
-        let typed = typed.get(..count.and_then(Result::ok).unwrap_or(0));
-        let typed = typed.unwrap_or_default().to_vec();
-        if typed.is_empty() {
+        let (mut typed, mut is_well) = (Vec::new(), !self.terminals.is_empty());
+        for terminal in &mut self.terminals {
+            let mut bytes = [0; TYPED_BYTES];
+            match terminal.device.read(&mut bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) | Ok(0) => is_well = false,
+                Ok(count) => {
+                    typed.extend(bytes.get(..count).unwrap_or_default());
+                    self.size = terminal.size();
+                }
+            }
+        }
+        if !is_well {
             self.leave(log);
             self.close();
         }
@@ -166,18 +206,13 @@ impl Console {
     /// Connects the console with a room's terminal until [`LEAVE`] is typed, and draws what the room had written before.
     ///
     /// # Errors
-    /// There is no console, or it cannot be set.
+    /// The console cannot be set.
     pub fn enter(&mut self, id: RoomId, room: &mut Running, log: &mut Log) -> Result<()> {
         let mut random = [0; 2];
         File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random))?;
         let mark = format!("{:04x}", u16::from_ne_bytes(random));
-        let device = self.device.as_ref().context("no console")?;
-        let cooked = tcgetattr(device).context("read the console's settings")?;
-        let mut raw = cooked.clone();
-        cfmakeraw(&mut raw);
-        raw.output_flags = cooked.output_flags;
         // The last step that can fail: after it the console is the room's.
-        tcsetattr(device, SetArg::TCSANOW, &raw).context("set the console")?;
+        self.set(true).context("set the console")?;
         let name = &room.policy.name;
         log.say(format!("terminal: inside {name} until Ctrl-]; mark {mark}"));
         let last = format!("terminal: left {name}; mark {mark}");
@@ -185,19 +220,20 @@ impl Console {
         log.set_inside(true);
         self.inside = Some(Inside {
             id,
-            cooked,
             last,
             asked: None,
         });
-        self.ask_size(log);
+        room.input(&[], self.ask_size(log));
         Ok(())
     }
 
-    fn ask_size(&mut self, log: &mut Log) {
-        if let Some(inside) = self.inside.as_mut() {
+    /// The size of the terminal where something was typed last, if it is known; else it is asked for.
+    fn ask_size(&mut self, log: &mut Log) -> Option<libc::winsize> {
+        if let Some(inside) = self.inside.as_mut().filter(|_| self.size.is_none()) {
             inside.asked = Some((boot_ms(), Keys::default()));
             log.draw(ASK);
         }
+        self.size
     }
 
     /// Takes the console's answer about its size out of what was typed.
@@ -220,11 +256,11 @@ impl Console {
 
     /// Takes what is typed inside a room: what of it is the room's.
     pub fn typed(&mut self, bytes: &[u8], log: &mut Log) -> Typed {
-        let Typed { keys, size } = self.take_size(bytes);
+        let Typed { keys, mut size } = self.take_size(bytes);
         let mut parts = keys.split(|byte| *byte == LEAVE);
         let keys = parts.next().unwrap_or_default().to_vec();
         if keys.contains(&DRAW) {
-            self.ask_size(log);
+            size = self.ask_size(log).or(size);
         }
         // The key was typed if it parts anything, even nothing from nothing.
         if parts.next().is_some() {
@@ -236,12 +272,28 @@ impl Console {
     /// Gives the console back to the operator line.
     pub fn leave(&mut self, log: &mut Log) {
         if let Some(inside) = self.inside.take() {
-            if let Some(device) = &self.device {
-                let _ = tcsetattr(device, SetArg::TCSANOW, &inside.cooked);
-            }
+            let _ = self.set(false);
             log.say(inside.last);
             log.set_inside(false);
         }
+    }
+}
+
+impl Terminal {
+    fn open(path: &str) -> Result<Self> {
+        let device = open_device(path)?;
+        let mut cooked = tcgetattr(&device).map_err(io::Error::from)?;
+        let line = LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG | LocalFlags::IEXTEN;
+        cooked.local_flags.remove(line);
+        Ok(Self { device, cooked })
+    }
+
+    /// Its size, if it knows one; a serial line does not.
+    fn size(&self) -> Option<libc::winsize> {
+        let mut size = winsize(0, 0);
+        // SAFETY: the kernel writes a size there, which outlives the call.
+        let _ = unsafe { get_size(self.device.as_raw_fd(), &raw mut size) };
+        (size.ws_row > 0).then_some(size)
     }
 }
 
@@ -265,12 +317,7 @@ fn part(begun: &mut Keys, bytes: &[u8]) -> Typed {
 fn size(answer: &[u8]) -> Option<libc::winsize> {
     let text = str::from_utf8(answer).ok()?.strip_prefix("\x1b[")?;
     let (rows, columns) = text.strip_suffix('R')?.split_once(';')?;
-    Some(libc::winsize {
-        ws_row: rows.parse().ok()?,
-        ws_col: columns.parse().ok()?,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    })
+    Some(winsize(rows.parse().ok()?, columns.parse().ok()?))
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ mod proof;
 mod reaper;
 pub mod rooms;
 pub mod say;
+mod screen;
 mod slots;
 pub mod stage;
 mod status;
@@ -55,6 +56,7 @@ use self::keeper::{Event, Keeping, Loss, Probed};
 use self::poll::{Poll, Source};
 use self::rooms::{Effect, Rooms};
 use self::say::{CONSOLE_RETRY, Log};
+use self::screen::Screen;
 use self::uplink::Uplink;
 use self::watchdog::Watchdog;
 use self::{buttons::Buttons, console::Console, ending::Way};
@@ -83,6 +85,7 @@ pub struct Bay0 {
     /// The Spine's own umbilical; nobody may ask before the answers are true.
     umbilical: Option<Server>,
     console: Console,
+    screen: Screen,
     buttons: Buttons,
     reaper: Reaper,
     rooms: Rooms,
@@ -109,6 +112,7 @@ impl Bay0 {
             health: Health::default(),
             umbilical: None,
             console: Console::default(),
+            screen: Screen::default(),
             buttons: Buttons::default(),
             reaper: Reaper::default(),
             rooms: Rooms::default(),
@@ -225,6 +229,8 @@ impl Bay0 {
             proven
         });
         self.step("time", boot::UNTIMED, |bay| boot::time(&bay.facts));
+        // Before anybody is asked for a passphrase.
+        self.screen.tend(&mut self.log);
     }
 
     /// What follows once the disk is unlocked, or given up: once, even where there is no keeper.
@@ -316,8 +322,11 @@ impl Bay0 {
         }
     }
 
-    /// Each second: opens a console that was closed, looks after the keeper and the rooms, and lets those ask again that are awake.
+    /// Each second: looks after the screen, opens a console that was closed, looks after the keeper and the rooms, and lets those ask again that are awake.
     fn tend(&mut self) {
+        if self.screen.tend(&mut self.log) {
+            self.console.close();
+        }
         // Not while a passphrase is typed there.
         let booted = self.stage.up_ms().is_some() && !self.facts.is_release();
         if booted && !self.console.is_open() && !self.jobs.ask() {

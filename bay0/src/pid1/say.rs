@@ -1,4 +1,4 @@
-//! Every line bay0 says, to everyone who may need it: the serial console first, the kernel ring, a bounded ring in memory
+//! Every line bay0 says, to everyone who may need it: the serial console and the screen first, the kernel ring, a bounded ring in memory
 //! (operator verb `log`), and through the keeper the genesis log (H04, H19).
 
 use crate::sys::boot_ms;
@@ -25,8 +25,8 @@ const PROMPT: &str = "bay0> ";
 /// The log. Lines are numbered from 0 and no number repeats within a boot.
 #[derive(Default)]
 pub struct Log {
-    /// The console, which must not block.
-    console: Option<File>,
+    serial: Line,
+    screen: Line,
     /// The kernel ring.
     kmsg: Option<File>,
     ring: VecDeque<String>,
@@ -36,8 +36,6 @@ pub struct Log {
     taken: usize,
     /// What [`Log::taken`] is once the keeper has taken what it was handed.
     handed: usize,
-    /// Written, but not yet taken by the console.
-    backlog: Vec<u8>,
     /// Writes that found no room in the backlog.
     lost: u64,
     /// The console is a room's terminal: a line of ours begins anew, wherever the room's own has come to.
@@ -46,19 +44,72 @@ pub struct Log {
     prompt: bool,
 }
 
+/// Where people read: the serial console, or the screen.
+#[derive(Default)]
+struct Line {
+    /// Must not block.
+    file: Option<File>,
+    /// Written, but not yet taken by it.
+    backlog: Vec<u8>,
+    /// How many times it was asked about since it took anything.
+    idle: u32,
+}
+
+impl Line {
+    /// Adds a text; whether there was room for it.
+    fn hold(&mut self, text: &[u8]) -> bool {
+        let fits = self.backlog.len().saturating_add(text.len()) <= BACKLOG_BYTES;
+        if fits {
+            self.backlog.extend(text);
+        }
+        fits
+    }
+
+    /// It has yet to take something.
+    fn is_behind(&self) -> bool {
+        self.file.is_some() && !self.backlog.is_empty()
+    }
+
+    /// Gives it what it takes now.
+    fn flush(&mut self) {
+        let file = self.file.as_mut().filter(|_| !self.backlog.is_empty());
+        if let Some(Ok(count)) = file.map(|file| file.write(&self.backlog)) {
+            self.backlog.drain(..count);
+            self.idle = 0;
+        }
+    }
+}
+
 impl Log {
     /// With a console and a kernel ring that do not block, where there are such.
     pub fn new(console: Option<File>, kmsg: Option<File>) -> Self {
+        let serial = Line {
+            file: console,
+            ..Line::default()
+        };
         Self {
-            console,
+            serial,
             kmsg,
             ..Self::default()
         }
     }
 
-    /// Draws to another console from now on, or to none.
-    pub fn set_console(&mut self, console: Option<File>) {
-        self.console = console;
+    /// Draws to another serial console from now on, or to none.
+    pub fn set_serial(&mut self, console: Option<File>) {
+        self.serial.file = console;
+    }
+
+    /// Draws to a screen as well from now on, which is blank and gets the lines still in memory, or to none.
+    pub fn set_screen(&mut self, file: Option<File>) {
+        let backlog = file.is_some().then(|| self.text().into_bytes());
+        let backlog = backlog.unwrap_or_default();
+        self.screen = Line {
+            file,
+            backlog,
+            idle: 0,
+        };
+        // The prompt, which is there already, is drawn anew on both.
+        self.draw("");
     }
 
     /// The console becomes a room's terminal, or the operator line again.
@@ -90,13 +141,14 @@ impl Log {
         self.ring.push_back(line);
     }
 
-    /// Writes to the console alone: what the operator asked for, and the prompt; over the prompt, if it is shown.
+    /// Writes to serial console and screen alone: what the operator asked for, and the prompt; over the prompt, if it is shown.
     pub fn draw(&mut self, text: impl AsRef<[u8]>) {
         let over = std::mem::take(&mut self.prompt).then_some("\r\x1b[K");
         let text = [over.unwrap_or_default().as_bytes(), text.as_ref()].concat();
-        match self.backlog.len().saturating_add(text.len()) {
-            0..=BACKLOG_BYTES => self.backlog.extend(text),
-            _ => self.lost = self.lost.saturating_add(1),
+        let fits = self.serial.hold(&text);
+        let is_seen = self.screen.file.is_none() || self.screen.hold(&text);
+        if !fits || !is_seen {
+            self.lost = self.lost.saturating_add(1);
         }
         self.flush();
     }
@@ -115,17 +167,22 @@ impl Log {
         self.draw(text);
     }
 
-    /// Gives the console what it takes now.
+    /// Gives serial console and screen what they take now.
     pub fn flush(&mut self) {
-        let console = self.console.as_mut().filter(|_| !self.backlog.is_empty());
-        if let Some(Ok(count)) = console.map(|console| console.write(&self.backlog)) {
-            self.backlog.drain(..count);
-        }
+        self.serial.flush();
+        self.screen.flush();
     }
 
-    /// The console has yet to take something.
+    /// One of them has yet to take something.
     pub fn is_behind(&self) -> bool {
-        self.console.is_some() && !self.backlog.is_empty()
+        self.serial.is_behind() || self.screen.is_behind()
+    }
+
+    /// How many times this was asked since the screen has taken anything of what it has yet to take.
+    pub fn screen_idle(&mut self) -> u32 {
+        let more = u32::from(self.screen.is_behind());
+        self.screen.idle = self.screen.idle.saturating_add(more);
+        self.screen.idle
     }
 
     /// The lines still in memory, oldest first, after a word on how many were dropped.
@@ -235,10 +292,34 @@ mod tests {
             log.say("x".repeat(LINE_BYTES));
         }
         // A console that takes nothing now: all of it has to wait.
-        log.console = File::options().write(true).open("/dev/full").ok();
+        log.serial.file = File::options().write(true).open("/dev/full").ok();
         let text = log.text();
         log.draw(&text);
-        assert_eq!((log.lost, log.backlog.len()), (0, text.len()));
+        assert_eq!((log.lost, log.serial.backlog.len()), (0, text.len()));
+    }
+
+    #[test]
+    fn u08_a_screen_shows_what_was_said_before_and_holds_no_serial_console_up() {
+        let (mut log, serial) = log();
+        log.say("before");
+        log.invite(b"sta");
+        let screen = tempfile::tempfile().unwrap();
+        log.set_screen(screen.try_clone().ok());
+        log.invite(b"sta");
+        log.say("after");
+        let text = shown(screen);
+        assert!(
+            text.contains(" before\n\r\x1b[Kbay0> sta\r\x1b[Kbay0 ") && text.ends_with(" after\n"),
+            "{text:?}"
+        );
+        log.set_screen(File::options().write(true).open("/dev/full").ok());
+        for count in 1..=3 {
+            assert_eq!((log.is_behind(), log.screen_idle()), (true, count));
+        }
+        log.say("on");
+        assert!(shown(serial).ends_with(" on\n"));
+        log.set_screen(None);
+        assert_eq!((log.is_behind(), log.lost()), (false, 0));
     }
 
     #[test]

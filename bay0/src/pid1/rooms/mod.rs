@@ -40,7 +40,7 @@ use super::id::RoomId;
 use super::jobs::answer_of_child;
 use super::poll::Poll;
 use crate::advice::advised;
-use crate::sys::{boot_ms, inputs, text_of};
+use crate::sys::{LENT, boot_ms, inputs, text_of};
 
 /// Where the rooms' umbilicals are.
 const SOCKETS: &str = "/run/bay0/rooms";
@@ -57,8 +57,6 @@ const UNDO_DEADLINE: Duration = Duration::from_millis(500);
 /// Longest that the packet filter may take to tell what it has stopped; it takes a millisecond.
 const LOOK: Duration = Duration::from_millis(500);
 const LATE: &str = "no answer of the packet filter";
-/// The device that stands in for hardware (T05), by the name that its driver gives it.
-const KEYS: &str = "QEMU Virtio Keyboard";
 
 /// What follows for others from what has become of a room.
 #[must_use]
@@ -431,7 +429,7 @@ impl Rooms {
         let in_front = self.focus.front == Some(self.granted(id, STANDIN)?);
         ensure!(in_front, "this room is not in front; next: ask when it is");
         let none = "this machine has no such device; next: attach one";
-        let node = inputs(KEYS).pop().context(none)?;
+        let node = inputs(LENT).pop().context(none)?;
         // For reading only: what is written to it, the whole machine would take for typed.
         let device = File::open(node).context(none)?;
         let given = device.try_clone()?;

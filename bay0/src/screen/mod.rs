@@ -1,0 +1,233 @@
+//! The screen (U08): a process that draws what is written to a terminal on a display, and types there what is pressed on keyboards.
+//!
+//! PID 1 opens displays and keyboards and sends each over a socket; the process opens nothing. What it draws may be a room's, so that it
+//! has no right left when it reads the first byte: it can forge what the display shows, and type at the operator line, and nothing else.
+
+mod glyph;
+mod keys;
+mod kms;
+mod terminal;
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use bay0_persona::confine::{Rights, confine};
+use bay0_persona::packet::receive;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::MsgFlags;
+use nix::unistd::close;
+
+use self::glyph::{Font, Grid};
+use self::keys::{Held, RECORD};
+use self::kms::Buffer;
+use self::terminal::Terminal;
+
+/// What PID 1 sends beside a descriptor: what it is.
+pub const DISPLAY: &[u8] = b"d";
+/// The other kind.
+pub const KEYBOARD: &[u8] = b"k";
+/// Rows and columns while there is no display.
+const SIZE: (usize, usize) = (25, 80);
+/// How soon a display that could not be used is tried again, in milliseconds.
+const AGAIN_MS: u16 = 2000;
+/// Bytes read from the terminal at a time, and how often before they are drawn.
+const READ: usize = 4096;
+const READS: usize = 16;
+/// Records read from a keyboard at a time.
+const RECORDS: usize = 64;
+/// Most displays and keyboards; the oldest goes first.
+const MOST: usize = 16;
+
+/// Runs until PID 1 or the terminal is gone.
+pub fn run(terminal: &File, given: &OwnedFd, font: Vec<u8>) -> i32 {
+    // PID 1's console among them.
+    for fd in 0..=2 {
+        let _ = close(fd);
+    }
+    let mut screen = Screen {
+        terminal,
+        given,
+        text: Terminal::new(SIZE.0, SIZE.1),
+        font: Font(font),
+        displays: Vec::new(),
+        picture: None,
+        keyboards: Vec::new(),
+    };
+    let Err(error) = confine(Rights::Screen).and_then(|()| screen.serve());
+    error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+struct Screen<'a> {
+    /// The other end of what PID 1 writes to and reads from.
+    terminal: &'a File,
+    given: &'a OwnedFd,
+    text: Terminal,
+    font: Font,
+    displays: Vec<OwnedFd>,
+    /// On the first display that could be used.
+    picture: Option<Picture>,
+    keyboards: Vec<(File, Held)>,
+}
+
+/// A display in use, and the cells that it shows.
+struct Picture {
+    buffer: Buffer,
+    grid: Grid,
+    cells: Vec<Vec<u8>>,
+}
+
+impl Screen<'_> {
+    fn serve(&mut self) -> io::Result<Infallible> {
+        // The first is a display, and nothing is laid out before its size is known.
+        self.be_given()?;
+        self.draw();
+        loop {
+            self.turn()?;
+        }
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        let fds = [self.given.as_fd(), self.terminal.as_fd()].into_iter();
+        let fds = fds.chain(self.keyboards.iter().map(|it| it.0.as_fd()));
+        let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let idle = self.picture.is_some() || self.displays.is_empty();
+        let limit = if idle {
+            PollTimeout::NONE
+        } else {
+            AGAIN_MS.into()
+        };
+        poll(&mut fds, limit)?;
+        let ready: Vec<_> = fds.iter().map(|it| it.any().unwrap_or(false)).collect();
+        let (ours, keyboards) = ready.split_at_checked(2).unwrap_or_default();
+        self.type_in(keyboards)?;
+        if ours.first() == Some(&true) {
+            self.be_given()?;
+        }
+        if ours.last() == Some(&true) {
+            self.read()?;
+        }
+        self.draw();
+        Ok(())
+    }
+
+    /// Takes a display or a keyboard.
+    fn be_given(&mut self) -> io::Result<()> {
+        let mut kind = [0; 1];
+        let (_, device) = receive(self.given, &mut kind, MsgFlags::empty())?;
+        let device = device.ok_or(ErrorKind::UnexpectedEof)?;
+        match kind.as_slice() {
+            DISPLAY => self.displays.insert(0, device),
+            _ => self.keyboards.insert(0, (device.into(), Held::default())),
+        }
+        self.displays.truncate(MOST);
+        self.keyboards.truncate(MOST);
+        Ok(())
+    }
+
+    /// Types what was pressed. A keyboard that is gone is forgotten; what the line has no room for is lost.
+    fn type_in(&mut self, ready: &[bool]) -> io::Result<()> {
+        let (mut ready, mut typed) = (ready.iter(), Vec::new());
+        self.keyboards.retain_mut(|(keyboard, held)| {
+            let mut records = [0; RECORD * RECORDS];
+            if ready.next() != Some(&true) {
+                return true;
+            }
+            let count = now(keyboard.read(&mut records));
+            let read = records.get(..*count.as_ref().unwrap_or(&0));
+            typed.extend(held.take(read.unwrap_or_default()));
+            count.is_ok()
+        });
+        now(self.terminal.write(&typed)).map(drop)
+    }
+
+    /// Takes what was written to the terminal.
+    fn read(&mut self) -> io::Result<()> {
+        let mut bytes = [0; READ];
+        for _ in 0..READS {
+            match now(self.terminal.read(&mut bytes))? {
+                0 => break,
+                count => self.text.take(bytes.get(..count).unwrap_or_default()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows on the display what is not there yet. One that cannot be used is tried again.
+    fn draw(&mut self) {
+        if self.picture.is_none() {
+            let shown = self.displays.iter().find_map(|it| Buffer::show(it).ok());
+            self.picture = shown.map(Picture::new);
+            if let Some(picture) = &self.picture {
+                self.text.resize(picture.grid.rows, picture.grid.columns);
+                set_size(self.terminal, &picture.grid);
+            }
+        }
+        let shown = self.text.shown();
+        let drawn = self.picture.as_mut().map(|it| it.draw(&self.font, shown));
+        if let Some(Err(_)) = drawn {
+            self.picture = None;
+        }
+    }
+}
+
+impl Picture {
+    fn new(buffer: Buffer) -> Self {
+        Self {
+            grid: Grid::new(buffer.width, buffer.height, buffer.stride),
+            buffer,
+            cells: Vec::new(),
+        }
+    }
+
+    /// Draws the cells that are others than those it shows.
+    fn draw(&mut self, font: &Font, cells: Vec<Vec<u8>>) -> nix::Result<()> {
+        let mut changed = None;
+        for (row, new) in cells.iter().enumerate() {
+            let old = self.cells.get(row).map_or(&[][..], Vec::as_slice);
+            if new == old {
+                continue;
+            }
+            for (column, cell) in new.iter().enumerate() {
+                if old.get(column) != Some(cell) {
+                    let pixels = self.buffer.pixels();
+                    self.grid.draw(pixels, font, row, column, *cell);
+                }
+            }
+            let (first, _) = changed.unwrap_or((row, row));
+            changed = Some((first, row.saturating_add(1)));
+        }
+        self.cells = cells;
+        changed.map_or(Ok(()), |(first, end)| {
+            self.buffer.flush(self.grid.top(first), self.grid.top(end))
+        })
+    }
+}
+
+/// What was read or written now; nothing, if that has to wait.
+fn now(count: io::Result<usize>) -> io::Result<usize> {
+    match count {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+        count => count,
+    }
+}
+
+/// A terminal's size as the kernel has it.
+pub fn winsize(ws_row: u16, ws_col: u16) -> libc::winsize {
+    libc::winsize {
+        ws_row,
+        ws_col,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    }
+}
+
+/// Has the terminal answer, to whoever asks for its size, with that of the display.
+fn set_size(terminal: &File, grid: &Grid) {
+    let [rows, columns] = [grid.rows, grid.columns].map(|it| it.try_into().unwrap_or(u16::MAX));
+    let (fd, size) = (terminal.as_raw_fd(), winsize(rows, columns));
+    // SAFETY: the kernel reads the size, which outlives the call.
+    let _ = unsafe { libc::ioctl(fd, libc::TIOCSWINSZ, &raw const size) };
+}
