@@ -15,5 +15,7 @@ pub mod soak;
 pub mod vm;
 
 // By these names the modules know them.
-use factory::{arch, host, layout, persist, roomdisk, rootimg, soil, spine, stamp, uefi, verity};
+use factory::{
+    arch, font, host, layout, persist, roomdisk, rootimg, soil, spine, stamp, uefi, verity,
+};
 use machines::{accel, lan, machine, smoke, tpm, vault};

@@ -5,7 +5,6 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
 use uuid::Uuid;
 
 use super::bus::{Bus, plug};
@@ -21,10 +20,10 @@ use crate::uefi::{disk, firmware, slot};
 /// A disk of this size fits on a card, whose size is a power of two.
 const DISK_BYTES: u64 = 256 << 20;
 /// What the kernel says of a device that it drives is shown from here on.
-const TALKATIVE: &str = "loglevel=7";
+pub(super) const TALKATIVE: &str = "loglevel=7";
 
 /// A disk with the Spine that ships, and the memory of the firmware that boots it.
-struct Stick<'a> {
+pub(super) struct Stick<'a> {
     lab: &'a Lab,
     image: PathBuf,
     vars: PathBuf,
@@ -40,7 +39,7 @@ fn contents(slot: &[u8]) -> disk::Contents<'_> {
 
 impl<'a> Stick<'a> {
     /// With `words` behind the command line of the Spine in both slots.
-    fn new(lab: &'a Lab, words: &str) -> Result<Stick<'a>> {
+    pub(super) fn new(lab: &'a Lab, words: &str) -> Result<Stick<'a>> {
         let ships = &lab.bench.release;
         let initrd = lab.path("stick-spine.img");
         fs::copy(&ships.initrd, &initrd).context("copy the Spine")?;
@@ -66,7 +65,7 @@ impl<'a> Stick<'a> {
     }
 
     /// The same with this disk.
-    fn on(&self, bus: Bus) -> MachineConfig {
+    pub(super) fn on(&self, bus: Bus) -> MachineConfig {
         let mut config = self.machine();
         plug(&mut config, bus, "stick", &self.image);
         config
@@ -186,39 +185,6 @@ pub fn u08_one_processor_and_eight_one_gigabyte_and_eight(lab: &Lab) -> Result<(
         guest.expect(&format!("Memory: .*{memory} available"))?;
         guest.verdict("GREEN")?;
         guest.power_off()?;
-    }
-    Ok(())
-}
-
-/// The display that the firmware has set up, and those of virtual machines: the kernel drives it, nobody draws on it, and the console, the
-/// keys and the power button are what they were.
-pub fn u08_a_display_and_usb_keys_are_driven_and_change_nothing(lab: &Lab) -> Result<()> {
-    let stick = Stick::new(lab, TALKATIVE)?;
-    let displays = [
-        ("ramfb", "simpledrm"),
-        ("bochs-display", "bochs-drm"),
-        ("virtio-gpu-pci", "virtio_gpu"),
-    ];
-    for (device, driver) in displays {
-        let mut config = stick.on(Bus::Nvme);
-        let more = ["-device", device, "-device", "qemu-xhci"];
-        let keys = ["-device", "usb-kbd", "-device", "usb-mouse"];
-        let more = more.iter().chain(&keys).map(|it| (*it).to_owned());
-        config.extra_args.extend(more);
-        let mut guest = lab.start(&config)?;
-        guest.verdict("GREEN")?;
-        for said in [
-            format!(r"\[drm\] Initialized {driver} "),
-            "input: QEMU QEMU USB Keyboard as ".to_owned(),
-            "input: QEMU QEMU USB Mouse as ".to_owned(),
-            "input: AT Translated Set 2 keyboard as ".to_owned(),
-        ] {
-            guest.said(&said).with_context(|| device.to_owned())?;
-        }
-        guest.never(r"^bay0 .* FAIL: |fbcon|fb0: ")?;
-        guest.machine.qmp("system_powerdown", json!({}))?;
-        guest.says("shutdown: power off requested by power button")?;
-        guest.ended()?;
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ use crate::uefi::keys::Keys;
 pub const DISK_MIB: u64 = 64;
 const PROMPT: &str = "bay0> ";
 /// How often a wait for a reply looks at the clock.
-const LOOK: Duration = Duration::from_millis(500);
+pub(super) const LOOK: Duration = Duration::from_millis(500);
 /// How long a prompt is waited for before the next line is typed without it.
 const SOON: Duration = Duration::from_secs(4);
 /// A line of the boot before, shown again at this one; it is no news.

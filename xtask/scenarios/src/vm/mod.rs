@@ -39,6 +39,7 @@ mod rights;
 mod roomends;
 mod rooms;
 mod root;
+mod screen;
 mod setup;
 mod siege;
 mod slow;
@@ -217,7 +218,12 @@ scenarios! {
     hardware::u08_of_two_disks_on_a_pcs_other_buses_the_booted_one_is_used {Pc}: "the same with virtio-scsi, and with a card in the slot",
     hardware::u08_a_vault_is_sealed_to_a_tpm_by_either_interface {Vm, Pc}: "TIS and CRB: sealed at the first boot, opened at the second",
     hardware::u08_one_processor_and_eight_one_gigabyte_and_eight {Pc}: "GREEN, and the kernel counts them",
-    hardware::u08_a_display_and_usb_keys_are_driven_and_change_nothing {Pc}: "the firmware's framebuffer, bochs and virtio, a keyboard and a mouse on USB: driven; the console and the power button work as before",
+    screen::u08_screen_and_keyboard_are_a_console_beside_the_serial_line {Pc}: "the firmware's framebuffer, bochs and virtio; keys on a PC's own port and on USB: the log so far, a prompt, an answer to what is typed, and the power button",
+    screen::u08_a_machine_without_a_serial_port_is_used_by_its_screen_and_keyboard {Pc}: "started, a room entered whose terminal has the size of the display, powered off",
+    screen::u08_a_screen_whose_process_dies_comes_back_and_costs_nothing {Pc}: "three times, with what was said; after that the machine goes on without it, GREEN",
+    screen::u08_a_keyboard_that_is_plugged_in_later_types {Pc}: "and again, once it was pulled out",
+    screen::u07_a_person_installs_by_screen_and_keyboard_alone {Pc}: "from a stick, and the first start of the disk, whose vault is made with what is typed",
+    rights::a09_the_screen_has_the_rights_it_is_declared_with {Pc}: "no capability, no call but what drawing and reading take, nothing open but its devices",
     root::c01_a_changed_bit_of_the_root_is_noticed_before_anything_of_it_runs: "in its first block, in the middle, in its hash tree: the boot ends, and says why",
     root::c01_a_spine_boots_only_with_the_line_made_for_it: "without the root hash, and with another one, there is no root",
     root::c01_a_root_that_goes_bad_restarts_the_machine: "memory changes under a running Spine: the next read of it is a restart, and the next boot is well",

@@ -254,6 +254,16 @@ pub fn a09_every_process_of_the_vault_has_the_rights_it_is_declared_with(lab: &L
     guest.power_off()
 }
 
+pub fn a09_the_screen_has_the_rights_it_is_declared_with(lab: &Lab) -> Result<()> {
+    let mut config = lab.config_with(Build::Fault, &lab.disk()?);
+    let display = ["-device", "virtio-gpu-pci"].map(String::from);
+    config.extra_args.extend(display);
+    let mut guest = lab.start(&config)?;
+    guest.verdict("GREEN")?;
+    seen_at(&mut guest, &["bay0", "bay0-screen"], |_| Ok(()))?;
+    guest.power_off()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,14 +29,14 @@ const DONE: &str = "install: [a-z0-9]+ has this Spine in both slots; ";
 const NOTHING: &str = r#"starting Boot.... "EFI Internal Shell" "#;
 
 /// A machine with firmware, and a stick with images on it.
-struct Bare<'a> {
+pub(super) struct Bare<'a> {
     lab: &'a Lab,
-    stick: PathBuf,
+    pub(super) stick: PathBuf,
     vars: PathBuf,
 }
 
 impl<'a> Bare<'a> {
-    fn new(lab: &'a Lab) -> Result<Self> {
+    pub(super) fn new(lab: &'a Lab) -> Result<Self> {
         let (stick, vars) = (lab.path("stick.img"), lab.path("vars.fd"));
         let layout = make(lab, &stick, rooms(lab)?)?;
         firmware::write_vars(&vars, &layout, None)?;
@@ -48,7 +48,7 @@ impl<'a> Bare<'a> {
         self.lab.start(&self.machine(disks))
     }
 
-    fn machine(&self, disks: &[(Bus, &Path)]) -> MachineConfig {
+    pub(super) fn machine(&self, disks: &[(Bus, &Path)]) -> MachineConfig {
         let mut config = self.lab.config(Build::Fault);
         config.rooms = None;
         config.firmware = Some(Firmware {
@@ -64,7 +64,7 @@ impl<'a> Bare<'a> {
     }
 
     /// A blank disk.
-    fn blank(&self, name: &str) -> Result<PathBuf> {
+    pub(super) fn blank(&self, name: &str) -> Result<PathBuf> {
         let path = self.lab.path(name);
         File::create(&path)?.set_len(TARGET)?;
         Ok(path)
