@@ -57,6 +57,9 @@ const TOOLS: &[c_long] = calls! {
 };
 /// What a device tells of itself, what the page cache has of it, and what protects a variable of the firmware's (`FS_IOC_SETFLAGS`).
 const DEVICE: &[c_long] = calls! { SYS_ioctl SYS_fadvise64 };
+/// One descriptor is read, another written to.
+const CHECK: &[c_long] =
+    calls! { SYS_read SYS_write SYS_close SYS_prctl SYS_brk SYS_exit SYS_exit_group };
 /// The connection to PID 1's socket.
 const FEEL: &[c_long] = calls! { SYS_socket SYS_connect SYS_getsockopt SYS_setsockopt SYS_getuid };
 
@@ -90,6 +93,8 @@ pub enum Rights {
     /// A tool of the vault's. One that opens it makes a mapped device (CAP_SYS_ADMIN), its node (CAP_MKNOD) and that one's owners
     /// (CAP_CHOWN); started by who has none of these, a tool has none either.
     Tool,
+    /// Who reads all of the root once, from one descriptor.
+    Check,
     /// The validator: PID 1's socket, and a group, which nobody makes in the kernel's root of them without CAP_DAC_OVERRIDE.
     Feel,
 }
@@ -111,6 +116,7 @@ impl Rights {
             Self::Slots => Some(c"bay0-slots"),
             Self::Reseal => Some(c"bay0-reseal"),
             Self::Tool => Some(c"ld.so"),
+            Self::Check => Some(c"bay0-check"),
             Self::Feel => Some(c"bay0-validate"),
         }
     }
@@ -146,6 +152,7 @@ impl Rights {
                 admin | node,
                 &[FILES, machine::FILES, TOOLS, machine::TOOLS],
             ),
+            Self::Check => (0, &[CHECK]),
             Self::Feel => (files, &[FILES, machine::FILES, FEEL]),
         }
     }

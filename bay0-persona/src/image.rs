@@ -25,6 +25,8 @@ const NAME: usize = 48;
 const MAX_CALL: usize = 4096;
 /// `DM_READONLY_FLAG`, as it stands in the header.
 const READ_ONLY: u32 = 1;
+/// `DM_DEFERRED_REMOVE`: a device that is open is removed when it is closed.
+const DEFERRED: u32 = 1 << 17;
 
 /// An image that the factory has baked in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +143,17 @@ impl Image {
         let (kind, sectors) = (b"verity\0\0\0\0\0\0\0\0\0\0", blocks.saturating_mul(8));
         map(&self.name, kind, sectors, &format!("1 {tree} {extra}"))
     }
+
+    /// Opens a verified device of its own over `disk`, which answers EIO for what does not match, and goes when it is closed.
+    ///
+    /// # Errors
+    /// What the device mapper answers.
+    pub fn aside(&self, disk: &str) -> nix::Result<File> {
+        let mut it = self.clone();
+        it.name += "-check";
+        let file = File::open(it.verity(disk, "")?).map_err(errno_of)?;
+        call(&control()?, 4, &it.name, &[]).map(|_| file)
+    }
 }
 
 /// Makes a mapped device of this name, in the place of one that an earlier attempt has left behind, which nobody uses: one target of so
@@ -188,9 +201,14 @@ pub fn squashfs(device: &str, at: &Path, flags: MsFlags) -> nix::Result<()> {
 /// One call of the device mapper: 3 makes the device `name`, 4 removes it, 9 loads its table, 6 starts it, 12 asks for its
 /// status. The answer, of the same form.
 fn call(control: &File, number: u8, name: &str, target: &[u8]) -> nix::Result<Vec<u8>> {
+    let flags = if number == 4 {
+        READ_ONLY | DEFERRED
+    } else {
+        READ_ONLY
+    };
     let (size, start) = (MAX_CALL as u32, HEADER as u32);
     let targets = u32::from(!target.is_empty());
-    let words = [4, 0, 0, size, start, targets, 0, READ_ONLY].map(u32::to_ne_bytes);
+    let words = [4, 0, 0, size, start, targets, 0, flags].map(u32::to_ne_bytes);
     let mut packet = words.concat();
     packet.resize(NAME, 0);
     packet.extend(name.bytes());

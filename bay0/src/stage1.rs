@@ -1,8 +1,8 @@
 //! The way into the root (C01, T01): one verified SquashFS, out of the initramfs, of which nothing is left behind.
 //!
-//! The hash over all of it stands on the kernel's command line, which is signed together with it (decision 11). What does not match
-//! is noticed before anything of it runs, and the machine reboots: to the other slot, if this one is on trial. A block that goes bad
-//! later restarts the machine at once.
+//! The hash over all of it stands on the kernel's command line, which is signed together with it (decision 11). Each block is compared
+//! whenever it is read, and one that does not match restarts the machine. All of it is read once in each boot: of a Spine on trial here,
+//! before anything of it runs; then, while the machine comes up, by a child ([`crate::pid1`]), without which there is no verdict.
 //!
 //! Source: the kernel's `filesystems/ramfs-rootfs-initramfs`, `loop(4)` and `admin-guide/device-mapper/verity`.
 
@@ -48,12 +48,14 @@ const LEFT: [&str; 3] = ["/bay0", "/lib", "/sbin"];
 pub const NAME: &str = "spine";
 /// How the command line says what matches: `spine.root=BLOCKS,ROOTHASH,SALT`.
 pub const WORD: &str = "spine.root=";
+/// The first loop device of all, which the root is.
+pub const DISK: &str = "/dev/loop0";
 const UNSAID: &str = "none on the command line; next: boot it with the line that was made for it";
 
 const GET_FREE: libc::c_ulong = 0x4c82;
 const CONFIGURE: libc::c_ulong = 0x4c0a;
 
-/// Verifies the root, mounts it, empties the initramfs and goes on as the bay0 that is in there. Its arguments are when this one began, and
+/// Opens the root, mounts it, empties the initramfs and goes on as the bay0 that is in there. Its arguments are when this one began, and
 /// which descriptor the watchdog is.
 ///
 /// # Errors
@@ -69,22 +71,20 @@ pub fn enter() -> Result<Infallible> {
     }
     let loaded = load_list("root");
     // Counted before anything that this Spine may lack.
-    if let Err(error) = count() {
+    let on_trial = count().unwrap_or_else(|error| {
         let next = "a slot that does not come up is started again and again; next: see the firmware's boot entries";
         let _ = writeln!(stderr(), "bay0: FAIL: starts: {error:#}; {next}");
-    }
+        true
+    });
     loaded?;
-    let line = fs::read_to_string("/proc/cmdline").context("read the command line")?;
-    let image = line
-        .split_whitespace()
-        .find_map(described)
-        .context(UNSAID)?;
+    let image = described()?;
     let packed = File::open(PACKED).context("open it")?;
-    let disk = attach(&packed).context("make a loop device of it")?;
-    let device = image.verity(&disk, "").context("dm-verity")?;
-    // Every block of it, now: EIO says that one does not match.
-    copy(&mut File::open(&device)?, &mut sink()).context("verify it")?;
-    let strict = image.verity(&disk, "1 restart_on_corruption");
+    attach(&packed).context("make a loop device of it")?;
+    // What has not proven itself is read before anything of it runs: that it failed is remembered then, whichever block it is.
+    if on_trial {
+        copy(&mut image.aside(DISK).context("dm-verity")?, &mut sink()).context("verify it")?;
+    }
+    let strict = image.verity(DISK, "1 restart_on_corruption");
     let device = strict.context("dm-verity")?;
     squashfs(&device, Path::new(NEW), MsFlags::empty()).context("mount it")?;
     #[cfg(feature = "fault")]
@@ -107,34 +107,41 @@ pub fn enter() -> Result<Infallible> {
     Ok(execv(c"/bay0", &words)?)
 }
 
-/// Counts this start where the firmware remembers it.
-fn count() -> Result<()> {
+/// Counts this start where the firmware remembers it; whether this Spine is on trial.
+fn count() -> Result<bool> {
     if !Path::new(VARS).exists() {
-        return Ok(());
+        return Ok(false);
     }
     let (kind, none) = (Some("efivarfs"), None::<&str>);
     mount(kind, VARS, kind, SEALED, none).context("mount efivarfs")?;
-    disks::booted().map_or(Ok(()), |booted| starts::begin(Path::new(VARS), booted))
+    disks::booted().map_or(Ok(false), |booted| starts::begin(Path::new(VARS), booted))
 }
 
-/// The image that a word of the command line describes.
-fn described(word: &str) -> Option<Image> {
-    let columns = word.strip_prefix(WORD)?.split(',');
-    Image::parse(&[NAME].into_iter().chain(columns).collect::<Vec<_>>())
+/// The image that the command line describes.
+///
+/// # Errors
+/// It describes none.
+pub fn described() -> Result<Image> {
+    let line = fs::read_to_string("/proc/cmdline").context("read the command line")?;
+    let described = |word: &str| {
+        let columns = word.strip_prefix(WORD)?.split(',');
+        Image::parse(&[NAME].into_iter().chain(columns).collect::<Vec<_>>())
+    };
+    line.split_whitespace().find_map(described).context(UNSAID)
 }
 
 /// Makes a file a block device, read-only because it is opened for reading.
-fn attach(file: &File) -> Result<String> {
+fn attach(file: &File) -> Result<()> {
     let control = File::open("/dev/loop-control")?;
+    // The kernel makes one if there is none.
     // SAFETY: the call takes no memory of ours, and the descriptor is open.
-    let number = Errno::result(unsafe { libc::ioctl(control.as_raw_fd(), GET_FREE) })?;
-    let path = format!("/dev/loop{number}");
-    let device = File::open(&path)?;
+    Errno::result(unsafe { libc::ioctl(control.as_raw_fd(), GET_FREE) })?;
+    let device = File::open(DISK)?;
     let fd = u32::try_from(file.as_raw_fd())?;
     // struct loop_config: the file, then 300 bytes that may all be zero.
     let config: [u32; 76] = array::from_fn(|at| if at == 0 { fd } else { 0 });
     // SAFETY: the kernel reads one loop_config, whose size this is, and the frame owns it.
     let done = unsafe { libc::ioctl(device.as_raw_fd(), CONFIGURE, &raw const config) };
     Errno::result(done)?;
-    Ok(path)
+    Ok(())
 }

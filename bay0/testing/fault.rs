@@ -35,6 +35,8 @@ const LATENCY: &str = "/run/bay0/latency";
 /// How often PID 1 is asked, and how long it is waited for.
 const EACH: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(60);
+/// How much later the root is read than it could be.
+const LATE: Duration = Duration::from_secs(3);
 /// How much memory is taken at a time.
 const BITE: usize = 1 << 20;
 
@@ -55,6 +57,17 @@ pub fn holds_starts() -> bool {
 /// Whether `autostart=` on the command line names this room.
 pub fn begins(name: &PersonaName) -> bool {
     text_of("/proc/cmdline").contains(&format!("autostart={name}"))
+}
+
+/// The child that is to read the root does what `check=` on the command line says instead, or before.
+pub fn check() {
+    let line = text_of("/proc/cmdline");
+    match line.split_once("check=").map(|(_, what)| what.trim_end()) {
+        Some("die") => std::process::abort(),
+        Some("hang") => sleep(Duration::MAX),
+        Some("late") => sleep(LATE),
+        _ => {}
+    }
 }
 
 /// Does the damage that `line` names after the word `fault`; answers what was done.

@@ -22,14 +22,21 @@ const DEADLINE: Duration = Duration::from_secs(600);
 const SLOTS: Duration = Duration::from_secs(3600);
 /// Longest that a disk may take to be installed on, and somebody to confirm it.
 const INSTALL: Duration = Duration::from_secs(7200);
+/// Longest that reading all of the root may take, beside all else that runs.
+const CHECK: Duration = Duration::from_secs(60);
 /// Longest that the firmware may take to remember something.
 const FIRMWARE: Duration = Duration::from_secs(10);
 /// A child has died, has sent what is no report, or is late.
 const NO_REPORT: &str = "no report; next: try again, then reboot";
 
+/// As much of the child that reads the root.
+const UNREAD: &str = "no word of the child that reads it, which has ended or takes too long";
+
 /// What a child is at work on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Job {
+    /// All of the root, which is read once.
+    Check,
     /// The machine's health.
     Validate,
     /// The slot that runs, which is well, and the boot entries.
@@ -53,6 +60,7 @@ pub enum Job {
 impl Job {
     fn limit(self) -> Duration {
         match self {
+            Self::Check => CHECK,
             Self::Validate => VALIDATION_DEADLINE,
             Self::Commit | Self::Entries => FIRMWARE,
             Self::Slots | Self::Update => SLOTS,
@@ -61,7 +69,7 @@ impl Job {
         }
     }
 
-    /// What the child may; the validator gives up its rights by itself.
+    /// What the child may; who validates and who reads the root give up their rights by themselves.
     fn rights(self) -> Option<Rights> {
         match self {
             Self::Commit | Self::Entries | Self::Slots | Self::Update | Self::Install => {
@@ -70,13 +78,14 @@ impl Job {
             Self::Reseal => Some(Rights::Reseal),
             Self::Disks => Some(Rights::List),
             Self::Reset => Some(Rights::Look),
-            Self::Validate => None,
+            Self::Check | Self::Validate => None,
         }
     }
 
     /// Before what is said of it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Check => "root",
             Self::Validate => "validate",
             Self::Commit | Self::Entries | Self::Slots => "slots",
             Self::Update => "update",
@@ -160,11 +169,14 @@ impl Jobs {
             let late = (it.begun.elapsed() > it.job.limit()).then(String::new);
             hear(&it.teller, Duration::ZERO).or(late)
         };
-        let mut all = self.0.iter().enumerate();
+        // There is no verdict before all of the root has been read.
+        let waits = |it: &AtWork| it.job == Job::Validate && self.is_at(Job::Check);
+        let mut all = self.0.iter().enumerate().filter(|it| !waits(it.1));
         let (at, sent) = all.find_map(|(at, it)| Some((at, sent(it)?)))?;
         let sent = Some(sent).filter(|sent| !sent.is_empty());
         let job = self.0.remove(at).job;
-        Some(job.outcome(sent.ok_or(NO_REPORT.to_owned())))
+        let lost = if job == Job::Check { UNREAD } else { NO_REPORT };
+        Some(job.outcome(sent.ok_or(lost.to_owned())))
     }
 
     /// Ends them all.
@@ -234,8 +246,8 @@ mod tests {
 
     #[test]
     fn h15_each_job_ends_in_an_outcome_of_its_own_kind_whatever_its_child_sends() {
-        let none = || NO_REPORT.to_owned();
         let jobs = [
+            Job::Check,
             Job::Commit,
             Job::Entries,
             Job::Slots,
@@ -246,10 +258,11 @@ mod tests {
             Job::Reset,
         ];
         for lost in [
-            Err(none()),
+            Err(NO_REPORT.to_owned()),
             Ok("it is well".to_owned()),
             Ok("!x".to_owned()),
         ] {
+            let none = || NO_REPORT.to_owned();
             let unknown = Outcome::Validated(Err(none()));
             assert_eq!(Job::Validate.outcome(lost.clone()), unknown);
             for job in jobs {
@@ -292,6 +305,27 @@ mod tests {
         let none = Outcome::Validated(Err(NO_REPORT.to_owned()));
         assert_eq!(jobs.ended(), Some(none));
         assert!(!jobs.is_at(Job::Validate));
+    }
+
+    #[test]
+    fn c01_a_verdict_waits_until_all_of_the_root_has_been_read_and_its_end_is_told_first() {
+        let mut jobs = Jobs::default();
+        let forever = || {
+            loop {
+                nix::unistd::pause();
+            }
+        };
+        assert_eq!(jobs.begin(Job::Validate, &[], String::new), Ok(()));
+        assert_eq!(jobs.begin(Job::Check, &[], forever), Ok(()));
+        let long = Duration::from_secs(5);
+        assert!(jobs.0[0].teller.child.wait_exit(long));
+        assert_eq!((jobs.ended(), jobs.is_at(Job::Validate)), (None, true));
+        let check = &jobs.0[1].teller.child;
+        check.kill().unwrap();
+        assert!(check.wait_exit(long));
+        let unread = Outcome::Worked(Job::Check, Answer::Failed(UNREAD.to_owned()));
+        let none = Outcome::Validated(Err(NO_REPORT.to_owned()));
+        assert_eq!([jobs.ended(), jobs.ended()], [Some(unread), Some(none)]);
     }
 
     #[test]

@@ -37,11 +37,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::rc::Rc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use bay0_persona::PersonaName;
+use bay0_persona::disks::VARS;
 use bay0_persona::link::set_lease;
 use bay0_persona::net::{Card, Lease};
 use bay0_persona::policy::SLOT;
@@ -65,6 +68,7 @@ use crate::advice::advised;
 use crate::slot::answer::Answer;
 use crate::slot::running::Next;
 use crate::slot::setup::{install_on, list};
+use crate::slot::starts;
 use crate::sys::{boot_ms, raise_clock, text_of};
 
 /// How long PID 1 sleeps at most.
@@ -168,7 +172,7 @@ impl Bay0 {
         }
         self.reap();
         self.carry_out();
-        if let Some(outcome) = self.jobs.ended() {
+        while let Some(outcome) = self.jobs.ended() {
             self.done(outcome);
         }
         let events = self.keeper.pump(self.health.is_asked(), &mut self.log);
@@ -219,6 +223,7 @@ impl Bay0 {
         self.step("mounts", boot::UNMOUNTED, |_| boot::mounts());
         self.step("switches", boot::UNSWITCHED, |_| boot::switches());
         self.step("oom", boot::MORTAL, |_| boot::oom());
+        self.start_check(true);
         self.step("modules", boot::UNSEALED, |_| boot::modules());
         self.step("firmware", boot::UNNAMED, |_| boot::firmware());
         self.step("root", boot::WRITABLE, |bay| {
@@ -263,6 +268,7 @@ impl Bay0 {
             bay.console.open(&mut bay.poll, &mut bay.log)
         });
         self.stage.open(boot_ms());
+        self.start_check(false);
         self.start_validator();
     }
 
@@ -551,6 +557,13 @@ impl Bay0 {
 
     // Health, as it is found and asked for.
 
+    /// Has all of the root read: early on a machine with more than one processor, where that holds up nobody, else not.
+    fn start_check(&mut self, early: bool) {
+        if available_parallelism().is_ok_and(|it| it.get() > 1) == early {
+            self.dispatch(Job::Check, &[], proof::whole);
+        }
+    }
+
     /// Starts a validation, unless one is under way.
     fn start_validator(&mut self) {
         if !self.jobs.is_at(Job::Validate) {
@@ -580,6 +593,7 @@ impl Bay0 {
                     self.judge(well);
                 }
             }
+            Outcome::Worked(Job::Check, Answer::Failed(why)) => self.forsake(&why),
             Outcome::Worked(job, mut answer) => {
                 if let Some((hash, why)) = self.slots.answered(job, &mut answer) {
                     self.keeper.refuse_spine(hash, why);
@@ -600,6 +614,19 @@ impl Bay0 {
                 }
             }
         }
+    }
+
+    /// The root is not what its hash says, or nobody knows (C12): this start ends without an end, as if nothing of it had run. The firmware
+    /// counts it, and a Spine on trial has failed.
+    fn forsake(&mut self, why: &str) -> ! {
+        let text = format!("root: FAIL: {why}; the machine reboots");
+        self.log.say(&text);
+        self.log.flush();
+        if let Some(keeper) = self.keeper.client() {
+            bay0_state::last_words(&keeper.socket, &text);
+        }
+        let _ = starts::fail(Path::new(VARS));
+        std::process::exit(1)
     }
 
     /// Carries out what follows from the first validation for the slot that runs.

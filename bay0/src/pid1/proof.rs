@@ -1,13 +1,18 @@
-//! The proof that root and kernel are as they must be (C01): by the validator, and once in the boot by a child of the same kind.
+//! The proof that root and kernel are as they must be (C01): by the validator, and once in the boot by a child of the same kind; and all
+//! of the root read once, by another.
 
-use anyhow::Result;
-use bay0_persona::confine::Rights;
+use std::io::{copy, sink};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use bay0_persona::confine::{Rights, confine};
 use bay0_persona::disks::VARS;
 use bay0_validate::Root;
 
 use super::boot::MOUNTS;
 use super::jobs::{PATIENCE, answer_of_child};
-use crate::stage1::{NAME, WORD};
+use crate::slot::answer::Answer;
+use crate::stage1::{DISK, NAME, WORD, described};
 
 const HUNG: &str = "the verified device hangs";
 
@@ -26,6 +31,22 @@ pub fn with<T>(act: impl FnOnce(&Root<'_>) -> T) -> T {
     let own: Vec<_> = kernels.chain([("efivarfs", VARS)]).collect();
     let (device, word, own) = (NAME, WORD, own.as_slice());
     act(&Root { device, word, own })
+}
+
+/// In a child, which has no right left when it begins to: reads all of the root.
+pub fn whole() -> String {
+    let begun = Instant::now();
+    let read = |mut root| {
+        #[cfg(feature = "fault")]
+        crate::fault::check();
+        confine(Rights::Check).context("confine the child")?;
+        let bytes = copy(&mut root, &mut sink()).context("verify it")?;
+        let ms = begun.elapsed().as_millis();
+        let text = format!("whole, {bytes} bytes match the root hash ({ms} ms)");
+        Ok(Answer::Done(text))
+    };
+    let root = described().and_then(|it| it.aside(DISK).context("dm-verity"));
+    Answer::of(root.and_then(read)).encode()
 }
 
 /// In the child. PID 1's own exemption from the kernel's memory killer is not for it.

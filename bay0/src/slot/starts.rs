@@ -126,11 +126,11 @@ pub fn change(vars: &Path, change: impl FnOnce(&mut Starts)) -> Result<()> {
     }
 }
 
-/// Counts this start, of the partition that was `booted`.
+/// Counts this start, of the partition that was `booted`; whether that is on trial.
 ///
 /// # Errors
 /// The firmware did not take it, or what it had was damaged.
-pub fn begin(vars: &Path, booted: Guid) -> Result<()> {
+pub fn begin(vars: &Path, booted: Guid) -> Result<bool> {
     let (old, mut count) = (Starts::read(vars), 0);
     change(vars, |starts| match &mut starts.trial {
         Some(trial) if trial.part == booted => trial.started = trial.started.saturating_add(1),
@@ -144,7 +144,7 @@ pub fn begin(vars: &Path, booted: Guid) -> Result<()> {
     if let Some(next) = rest.nth(1).filter(|_| count >= MOST) {
         put(vars, &format!("{NEXT}{GUID}"), &next.to_le_bytes())?;
     }
-    old.map(drop)
+    old.map(|_| count == 0)
 }
 
 /// This start has come to an end, whatever end it is.
@@ -275,8 +275,7 @@ mod tests {
             ..Trial::default()
         };
         change(dir.path(), |it| it.trial = Some(trial)).unwrap();
-        begin(dir.path(), A).unwrap();
-        begin(dir.path(), B).unwrap();
+        assert!(!begin(dir.path(), A).unwrap() && begin(dir.path(), B).unwrap());
         let starts = Starts::read(dir.path()).unwrap();
         assert_eq!((starts.unfinished, starts.trial.unwrap().started), (1, 1));
         finish(dir.path()).unwrap();
