@@ -47,6 +47,8 @@ pub struct Guests {
     pub layout: Layout,
     /// Where images, consoles and the picture are.
     pub dir: PathBuf,
+    /// The kernel of another build, whose Spine is `other.img`.
+    pub other: Option<PathBuf>,
     guest: Vec<u8>,
 }
 
@@ -87,13 +89,43 @@ impl Guests {
             accel,
             layout: layout.clone(),
             dir,
+            other: None,
             guest,
         })
     }
 
+    /// Takes another build beside this one: the folder with its `vmlinuz`, `spine.img` and `spine.cmdline`.
+    pub fn beside(&mut self, other: &Path) -> Result<()> {
+        let read = |name: &str| {
+            let path = other.join(name);
+            fs::read(&path).with_context(|| format!("read {}", path.display()))
+        };
+        let mut image = archive(&[("guest", PROGRAM, &self.guest)])?;
+        image.extend(read("spine.img")?);
+        fs::write(self.dir.join("other.img"), image).context("write other.img")?;
+        fs::write(self.dir.join("other.cmdline"), read("spine.cmdline")?)
+            .context("write other.cmdline")?;
+        persist::make(&self.dir.join("other.persist.img"), DISK_BYTES, true)?;
+        self.other = Some(other.join("vmlinuz"));
+        Ok(())
+    }
+
     /// Boots the Spine, asks for its figures, ends it cleanly.
     pub fn bay0(&self) -> Result<Boot> {
-        let mut machine = self.start("bay0", "/guest -- time /sbin/init", 256)?;
+        self.boot("bay0", &self.spine.kernel, "persist.img")
+    }
+
+    /// The same of the other build, if there is one.
+    pub fn other(&self) -> Result<Option<Boot>> {
+        let boot = |kernel: &PathBuf| self.boot("other", kernel, "other.persist.img");
+        self.other.as_ref().map(boot).transpose()
+    }
+
+    fn boot(&self, name: &str, kernel: &Path, disk: &str) -> Result<Boot> {
+        let drive = virtio_drive(&self.dir.join(disk), "persist", "");
+        let mut config = self.config(name, "/guest -- time /sbin/init", 256, &drive);
+        config.kernel = kernel.to_owned();
+        let mut machine = Machine::boot(&config)?;
         let exec_ms = number(&mut machine, "launch_us", PATIENCE)? / 1000.0;
         let verdict = machine.expect(&smoke::summary_line(), PATIENCE)?;
         ensure!(

@@ -47,11 +47,14 @@ const SPINE_BYTES: f64 = 12e6;
 /// What `cargo xtask bench` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Only the groups whose name contains this: boot, orphans, umbilical, log, store, net, size, rooms, root, uefi, vault
+    /// Only the groups whose name contains this: boot, builds, orphans, umbilical, log, store, net, size, rooms, root, uefi, vault
     pub filter: Option<String>,
     /// Times each machine is booted
     #[arg(long, default_value_t = 5)]
     pub runs: usize,
+    /// Another build, which `builds` boots by turns with this one: a folder with its vmlinuz, spine.img and spine.cmdline
+    #[arg(long, value_name = "FOLDER")]
+    pub beside: Option<PathBuf>,
     /// Print JSON with every sample instead of the table
     #[arg(long)]
     pub json: bool,
@@ -82,7 +85,7 @@ enum Group {
     Host(fn(&Layout, &BenchArgs) -> Result<Vec<Figure>>),
 }
 
-const GROUPS: [(&str, Group); 11] = [
+const GROUPS: [(&str, Group); 12] = [
     ("size", Group::Spine(size)),
     ("store", Group::Host(store::store)),
     ("net", Group::Host(net::net)),
@@ -90,6 +93,7 @@ const GROUPS: [(&str, Group); 11] = [
     ("log", Group::Spine(log)),
     ("rooms", Group::Spine(rooms::rooms)),
     ("boot", Group::Spine(boot)),
+    ("builds", Group::Spine(builds)),
     ("root", Group::Spine(root::root)),
     ("uefi", Group::Spine(root::uefi)),
     ("vault", Group::Spine(vault::vault)),
@@ -101,10 +105,13 @@ pub fn command(layout: &Layout, args: &BenchArgs) -> Result<u8> {
     ensure!(args.runs > 0, "--runs 0 measures nothing");
     let groups = help::matching("group", args.filter.as_deref(), &GROUPS)?;
     let booted = |group: &&(&str, Group)| matches!(group.1, Group::Spine(_));
-    let guests = match groups.iter().copied().find(booted) {
+    let mut guests = match groups.iter().copied().find(booted) {
         Some(_) => Some(Guests::prepare(layout, args.accel)?),
         None => None,
     };
+    if let (Some(guests), Some(other)) = (&mut guests, &args.beside) {
+        guests.beside(other)?;
+    }
     let begun = load()?;
     let mut figures = Vec::new();
     for (name, group) in groups {
@@ -164,6 +171,37 @@ fn boot(guests: &Guests, runs: usize) -> Result<Vec<Figure>> {
         memory("PID 1, proportional", of(|b| b.memory_kb[0]), 0, 1500.0),
         memory("PID 1, anonymous", of(|b| b.memory_kb[1]), 1, 200.0),
         memory("keeper, proportional", of(|b| b.memory_kb[2]), 0, 6000.0),
+    ])
+}
+
+/// Boots this build and the other one by turns; nothing without another one.
+fn builds(guests: &Guests, runs: usize) -> Result<Vec<Figure>> {
+    let (mut ours, mut others) = (Vec::new(), Vec::new());
+    // The first boot on a disk makes what the others find.
+    if guests.other()?.is_none() {
+        eprintln!("bench: no other build is named; next: --beside FOLDER");
+        return Ok(Vec::new());
+    }
+    guests.bay0()?;
+    for run in 1..=runs {
+        eprintln!("bench: builds {run} of {runs}");
+        ours.push(guests.bay0()?);
+        others.extend(guests.other()?);
+    }
+    let figure = |name, unit, pick: fn(&Boot) -> f64, target| Figure {
+        name,
+        unit,
+        ours: ours.iter().map(pick).collect(),
+        beside: "the other build",
+        peer: others.iter().map(pick).collect(),
+        target,
+    };
+    let (faster, no_more) = (Target::Times(0.4), Target::Times(1.0));
+    Ok(vec![
+        figure("exec to operator line", "ms", |it| it.operator_ms, faster),
+        figure("exec to validated", "ms", |it| it.validated_ms, faster),
+        figure("PID 1, proportional", "kB", |it| it.memory_kb[0], no_more),
+        figure("keeper, proportional", "kB", |it| it.memory_kb[2], no_more),
     ])
 }
 
