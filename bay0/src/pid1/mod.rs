@@ -172,7 +172,7 @@ impl Bay0 {
         }
         self.reap();
         self.carry_out();
-        while let Some(outcome) = self.jobs.ended() {
+        if let Some(outcome) = self.jobs.ended() {
             self.done(outcome);
         }
         let events = self.keeper.pump(self.health.is_asked(), &mut self.log);
@@ -564,9 +564,10 @@ impl Bay0 {
         }
     }
 
-    /// Starts a validation, unless one is under way.
+    /// Starts a validation, unless one is under way. There is none before all of the root has been read: it measures the machine, which
+    /// that keeps busy, and then begins by itself.
     fn start_validator(&mut self) {
-        if !self.jobs.is_at(Job::Validate) {
+        if !self.jobs.is_at(Job::Validate) && !self.jobs.is_at(Job::Check) {
             self.dispatch(Job::Validate, &[], proof::validate);
         }
     }
@@ -600,6 +601,9 @@ impl Bay0 {
                 }
                 for line in answer.rendered().lines() {
                     self.log.say(format!("{}: {line}", job.name()));
+                }
+                if job == Job::Check && self.stage.is_up() {
+                    self.start_validator();
                 }
                 if job == Job::Reset && matches!(answer, Answer::Done(_)) {
                     self.shut_down(Way::Reboot, "reset");
