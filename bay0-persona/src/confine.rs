@@ -9,13 +9,8 @@ use nix::libc::{self, c_long};
 use nix::sys::prctl::set_name;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
-use crate::machine;
+use crate::machine::{ARCH, HERE, POLL, TOOLS_HERE, calls};
 use crate::spawn::CLONE3;
-
-/// System calls by their names.
-macro_rules! calls {
-    ($($name:ident)*) => {{ use libc::*; &[$($name),*] }};
-}
 
 /// Files, the database's memory maps, packets with descriptors, and the processes of the gate. No socket can be made but pairs, no
 /// program started, nothing mounted, nobody traced.
@@ -39,7 +34,7 @@ const LINKS: &[c_long] = calls! {
 };
 /// Displays and keyboards, which come on a socket, a picture in memory, and a terminal: nothing can be opened or made.
 const SCREEN: &[c_long] = calls! {
-    SYS_read SYS_write SYS_ioctl SYS_poll SYS_ppoll SYS_recvmsg SYS_close SYS_fcntl SYS_brk SYS_mmap SYS_munmap SYS_mremap SYS_madvise
+    SYS_read SYS_write SYS_ioctl SYS_ppoll SYS_recvmsg SYS_close SYS_fcntl SYS_brk SYS_mmap SYS_munmap SYS_mremap SYS_madvise
     SYS_prctl SYS_restart_syscall SYS_exit SYS_exit_group
 };
 
@@ -130,30 +125,21 @@ impl Rights {
         let files = Capability::CAP_DAC_OVERRIDE.bitmask();
         let variables = Capability::CAP_LINUX_IMMUTABLE.bitmask();
         match self {
-            Self::Files => (0, &[FILES, machine::FILES]),
+            Self::Files => (0, &[FILES, HERE]),
             Self::Seed => (admin, &[SEED]),
             Self::Links => (admin | net.bitmask(), &[LINKS]),
-            Self::Screen => (0, &[SCREEN]),
-            Self::Look => (0, &[FILES, machine::FILES, DEVICE]),
-            Self::List => (walls.bitmask(), &[FILES, machine::FILES, DISKS]),
-            Self::Disks => (admin | walls.bitmask(), &[FILES, machine::FILES, DISKS]),
-            Self::Modules => (module, &[FILES, machine::FILES, &[libc::SYS_finit_module]]),
-            Self::Firmware => (variables, &[FILES, machine::FILES, DEVICE]),
-            Self::Finder => (
-                admin | walls.bitmask() | variables,
-                &[FILES, machine::FILES, SLOTS],
-            ),
-            Self::Slots => (variables, &[FILES, machine::FILES, SLOTS]),
-            Self::Reseal => (
-                walls.bitmask(),
-                &[FILES, machine::FILES, TOOLS, machine::TOOLS],
-            ),
-            Self::Tool => (
-                admin | node,
-                &[FILES, machine::FILES, TOOLS, machine::TOOLS],
-            ),
+            Self::Screen => (0, &[SCREEN, POLL]),
+            Self::Look => (0, &[FILES, HERE, DEVICE]),
+            Self::List => (walls.bitmask(), &[FILES, HERE, DISKS]),
+            Self::Disks => (admin | walls.bitmask(), &[FILES, HERE, DISKS]),
+            Self::Modules => (module, &[FILES, HERE, &[libc::SYS_finit_module]]),
+            Self::Firmware => (variables, &[FILES, HERE, DEVICE]),
+            Self::Finder => (admin | walls.bitmask() | variables, &[FILES, HERE, SLOTS]),
+            Self::Slots => (variables, &[FILES, HERE, SLOTS]),
+            Self::Reseal => (walls.bitmask(), &[FILES, HERE, TOOLS, TOOLS_HERE]),
+            Self::Tool => (admin | node, &[FILES, HERE, TOOLS, TOOLS_HERE]),
             Self::Check => (0, &[CHECK]),
-            Self::Feel => (files, &[FILES, machine::FILES, FEEL]),
+            Self::Feel => (files, &[FILES, HERE, FEEL]),
         }
     }
 }
@@ -182,12 +168,7 @@ pub fn confine(rights: Rights) -> io::Result<()> {
     capabilities(kept).map_err(io::Error::other)?;
     let calls = calls.iter().copied().flatten().map(|call| (*call, vec![]));
     let refused = SeccompAction::Errno(libc::EPERM.cast_unsigned());
-    let filter = SeccompFilter::new(
-        calls.collect(),
-        refused,
-        SeccompAction::Allow,
-        machine::ARCH,
-    );
+    let filter = SeccompFilter::new(calls.collect(), refused, SeccompAction::Allow, ARCH);
     let program = filter.and_then(BpfProgram::try_from);
     let program = program.map_err(io::Error::other)?;
     apply_filter(&program).map_err(io::Error::other)?;
