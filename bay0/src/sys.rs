@@ -81,6 +81,13 @@ pub fn load_list(list: &str) -> Result<()> {
     paths.lines().map(load).fold(Ok(()), Result::and)
 }
 
+/// Whether a partition, `/dev/sda3`, is on a stick: the kernel's path of its device leads over USB (sysfs).
+pub fn is_on_usb(device: &str) -> bool {
+    let name = device.rsplit('/').next().unwrap_or_default();
+    let path = fs::read_link(Path::new("/sys/class/block").join(name));
+    path.is_ok_and(|it| it.to_string_lossy().contains("/usb"))
+}
+
 /// The input devices of this name, which their driver gave them.
 pub fn inputs(name: &str) -> Vec<String> {
     let named = |it: &Path| text_of(it.join("device/name")).trim_end() == name;

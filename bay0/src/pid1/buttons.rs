@@ -1,4 +1,4 @@
-//! The power buttons (H08): found by the name that their ACPI driver gives them.
+//! The power buttons (H08): found by the name that their driver gives them.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,6 +12,9 @@ const RECORD: usize = 24;
 /// The end of the record of a press (`input-event-codes.h`): EV_KEY, KEY_POWER, 1.
 const PRESSED: [u8; 8] = [1, 0, 116, 0, 1, 0, 0, 0];
 
+/// What drivers call their device: that of ACPI, and that of a key on a pin which a device tree names.
+const NAMES: [&str; 2] = ["Power Button", "gpio-keys"];
+
 /// Every power button that could be opened.
 #[derive(Default)]
 pub struct Buttons(Vec<File>);
@@ -20,7 +23,7 @@ impl Buttons {
     /// Opens and watches all of them.
     pub fn open(poll: &mut Poll, log: &mut Log) -> Self {
         let mut buttons = Self::default();
-        let nodes = inputs("Power Button").into_iter();
+        let nodes = NAMES.into_iter().flat_map(inputs);
         for button in nodes.filter_map(|it| open_device(&it).ok()) {
             if let Err(errno) = poll.watch(&button, Source::Button(buttons.0.len())) {
                 let text = format!("watch Button: {errno:?}; it goes unheard; next: reboot");

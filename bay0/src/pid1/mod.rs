@@ -76,6 +76,10 @@ const TICK: Duration = Duration::from_secs(1);
 /// What `help` says after the table of verbs.
 const HELP: &str = "help VERB shows how one is used; Tab completes; in a room, Ctrl-] leaves it\n";
 
+/// What the line of a stick of the release profile answers to all other verbs.
+const REFUSED: &str =
+    "not on a stick of the release profile; next: disks, install DISK, log, status, poweroff";
+
 /// The parts of PID 1, and what is nobody's.
 pub struct Bay0 {
     poll: Poll,
@@ -262,7 +266,9 @@ impl Bay0 {
             opened
         });
         self.step("operator", boot::UNHEARD, |bay| {
-            if bay.facts.is_release() {
+            bay.facts
+                .started_from(bay.keeper.disk().map_or("", |it| &it.device));
+            if !bay.facts.has_line() {
                 return Ok("none in the release profile".to_owned());
             }
             bay.console.open(&mut bay.poll, &mut bay.log)
@@ -334,8 +340,8 @@ impl Bay0 {
             self.console.close();
         }
         // Not while a passphrase is typed there.
-        let booted = self.stage.up_ms().is_some() && !self.facts.is_release();
-        if booted && !self.console.is_open() && !self.jobs.ask() {
+        let booted = self.stage.up_ms().is_some();
+        if booted && self.facts.has_line() && !self.console.is_open() && !self.jobs.ask() {
             // A machine without a console has no place for the failure either.
             let _ = self.console.open(&mut self.poll, &mut self.log);
         }
@@ -831,6 +837,7 @@ impl Bay0 {
     /// The answer to a line, once what it asks for is done or begun.
     fn answer(&mut self, line: &str) -> String {
         match Verb::parse(line) {
+            Ok(verb) if !self.facts.allows(&verb) => format!("{REFUSED}\n"),
             Ok(verb) => {
                 let shown = self.show(&verb, None);
                 shown.unwrap_or_else(|| self.obey(verb))

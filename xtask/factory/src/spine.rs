@@ -50,6 +50,14 @@ pub fn build(layout: &Layout, soil: Soil, fault: bool, rooms: &Set) -> Result<Sp
     Ok(spine)
 }
 
+/// The Spine of a profile.
+pub fn build_as(layout: &Layout, soil: Soil, profile: Profile, rooms: &Set) -> Result<Spine> {
+    match profile {
+        Profile::Dev => build(layout, soil, false, rooms),
+        Profile::Release => build_release(layout, soil, rooms),
+    }
+}
+
 /// The Spine that ships, in its own place: no other build has its profile.
 pub fn build_release(layout: &Layout, soil: Soil, rooms: &Set) -> Result<Spine> {
     pins::lock();

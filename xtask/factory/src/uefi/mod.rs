@@ -26,7 +26,7 @@ use crate::lock::Lock;
 use crate::persist;
 use crate::roomdisk::{self, Rooms};
 use crate::soil::Which;
-use crate::spine;
+use crate::spine::{self, Profile};
 use crate::stamp::{self, Inputs};
 use crate::turn;
 use keys::{Keys, Pair};
@@ -60,6 +60,9 @@ pub struct DiskArgs {
     /// Leave the persist of a new disk blank: the first boot offers to make it a vault
     #[arg(long)]
     vault: bool,
+    /// What its Spine lets happen; with release the persist of a new disk is blank, as with --vault
+    #[arg(long, value_enum, default_value_t)]
+    profile: Profile,
     /// Give a new disk fixed GUIDs, so that it has the same bytes each time; two such disks are refused in one machine
     #[arg(long)]
     reproducible: bool,
@@ -90,6 +93,9 @@ pub struct UpdateArgs {
     /// No disk, but the stream that a room sends: bay0 update <FILE
     #[arg(long)]
     stream: bool,
+    /// What its Spine lets happen
+    #[arg(long, value_enum, default_value_t)]
+    profile: Profile,
     #[command(flatten)]
     kernel: Which,
     #[command(flatten)]
@@ -214,7 +220,7 @@ pub fn make_disk(layout: &Layout, args: &DiskArgs) -> Result<()> {
     let _turn = turn::take(layout)?;
     keys(layout).ensure()?;
     let rooms = args.rooms.choose(layout, roomdisk::SMALL)?;
-    let spine = spine::build(layout, args.kernel.soil(), false, &rooms)?;
+    let spine = spine::build_as(layout, args.kernel.soil(), args.profile, &rooms)?;
     let programs = Programs::of(&spine)?;
     if let Some(dir) = &args.unsigned {
         return programs.write(dir);
@@ -233,7 +239,9 @@ pub fn make_disk(layout: &Layout, args: &DiskArgs) -> Result<()> {
         None => sign_slot(layout, &programs, epoch)?,
     }
     println!("{}  {}", stamp::sha256_file(&slot)?, slot.display());
-    let ext4 = (!args.vault).then_some(epoch);
+    // Nothing else than a vault would be taken by a release.
+    let vault = args.vault || args.profile == Profile::Release;
+    let ext4 = (!vault).then_some(epoch);
     let anew = fresh.then(|| Anew {
         guid: if args.reproducible {
             disk::FIXED
@@ -244,7 +252,7 @@ pub fn make_disk(layout: &Layout, args: &DiskArgs) -> Result<()> {
         ext4,
     });
     write_disk(layout, &out, anew)?;
-    let persist = match (fresh, args.vault) {
+    let persist = match (fresh, vault) {
         (false, _) => "kept",
         (true, false) => "empty",
         (true, true) => "blank, to become a vault",
@@ -261,7 +269,7 @@ pub fn make_update(layout: &Layout, args: &UpdateArgs) -> Result<()> {
         None => {
             keys(layout).ensure()?;
             let rooms = args.rooms.choose(layout, roomdisk::SMALL)?;
-            let spine = spine::build(layout, args.kernel.soil(), false, &rooms)?;
+            let spine = spine::build_as(layout, args.kernel.soil(), args.profile, &rooms)?;
             let epoch = Lock::read(&layout.lock())?.source_date_epoch;
             sign_slot(layout, &Programs::of(&spine)?, epoch)?;
             layout.slot()

@@ -9,9 +9,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::bus::{Bus, plug};
 use super::lab::{Build, Guest, Lab, PATIENCE, drive};
-use super::updates::contents;
-use super::vault;
+use super::updates::{contents, mended};
+use super::{setup, vault};
 use crate::machine::{Firmware, MachineConfig};
 use crate::uefi::keys::Keys;
 use crate::uefi::{Programs, disk, firmware, off, slot};
@@ -187,6 +188,51 @@ pub fn c07_the_release_profile_takes_a_vault_and_nothing_else(lab: &Lab) -> Resu
     guest.says("vault: /dev/vda3 unlocked, N wrong passphrases before")?;
     guest.verdict("GREEN")?;
     guest.machine.kill()
+}
+
+pub fn u07_a_stick_of_the_release_profile_is_installed_from_and_serves_no_other_verb(
+    lab: &Lab,
+) -> Result<()> {
+    let keys = Keys::in_dir(&lab.path("keys"));
+    keys.make(false)?;
+    let good = Programs::of(&lab.bench.strict)?.signed(&keys.pair("db"))?;
+    let rig = Rig { lab, keys, good };
+    let good = Content::Programs(&rig.good);
+    let mut config = rig.machine_with(true, &good, &good, None)?;
+    let target = lab.path("target.img");
+    File::create(&target)?.set_len(setup::TARGET)?;
+    config.drives.clear();
+    let installed = config.clone();
+    plug(&mut config, Bus::Usb, "stick", &lab.path("disk.img"));
+    plug(&mut config, Bus::Nvme, "nvme", &target);
+    let mut guest = lab.start(&config)?;
+    guest.expect("^vault: /dev/sda3 is empty, 64 MiB$")?;
+    vault::confirm(&mut guest)?;
+    guest.expect("operator: ready, ")?;
+    guest.verdict("GREEN")?;
+    for line in ["start p://dev", "enter p://dev", "reset"] {
+        let said = guest.ask(line)?;
+        ensure!(
+            said.contains("not on a stick of the release profile; next: disks, "),
+            "{line}: {said:?}"
+        );
+    }
+    mended(&mut guest)?;
+    setup::confirm(&mut guest, "nvme0n1", "nvme", None)?;
+    guest.expect(setup::DONE)?;
+    guest.power_off()?;
+    // What was installed has no such line, with the stick beside it or without.
+    let mut config = installed;
+    plug(&mut config, Bus::Nvme, "nvme", &target);
+    let mut guest = lab.start(&config)?;
+    guest.expect("^vault: /dev/nvme0n1p3 is empty, ")?;
+    vault::confirm(&mut guest)?;
+    guest.says("operator: none in the release profile (N ms)")?;
+    guest.verdict("GREEN")?;
+    let event = serde_json::json!({});
+    guest.machine.qmp("system_powerdown", event)?;
+    guest.says("shutdown: power off")?;
+    guest.ended().map(drop)
 }
 
 pub fn a02_the_register_that_moved_is_told_and_the_vault_sealed_again(lab: &Lab) -> Result<()> {

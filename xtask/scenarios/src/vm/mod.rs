@@ -188,6 +188,7 @@ scenarios! {
     setup::u07_a_power_cut_during_an_installation_leaves_a_whole_spine_or_none: "after a fifth and nine tenths of it: on a new disk nothing starts, and where state is kept a whole Spine does",
     setup::u07_what_a_disk_keeps_stays_if_somebody_says_so_and_no_other_word_does_anything: "the disk that was booted, one that is not there, a wrong number or word: refused, and not a byte is written; KEEP replaces both Spines alone",
     setup::u07_a_stick_installs_its_spine_on_a_disk_which_starts_without_it: "disks, install, the serial number; then a vault, slots A and B, and rooms from its own images, with the stick and without it",
+    firmware::u07_a_stick_of_the_release_profile_is_installed_from_and_serves_no_other_verb: "under Secure Boot: disks and install, every other verb refused; what is installed has no operator line",
     setup::u07_an_installed_disk_starts_on_a_machine_that_has_never_seen_it: "on another bus, without a boot entry; what was there before is asked about twice and gone",
     setup::u08_a_disk_of_4096_byte_sectors_is_installed_on_and_starts: "from the firmware to a room",
     setup::t06_images_that_are_not_what_they_were_are_replaced_by_the_other_slots: "either slot's, at the boot that finds it; a room starts all the same",

@@ -18,13 +18,13 @@ use crate::uefi::{disk, firmware, update};
 
 /// Bytes for either Spine's images on the disks of these scenarios, and of a disk that is installed on.
 const ROOMS: u64 = 64 << 20;
-const TARGET: u64 = 400 << 20;
+pub(super) const TARGET: u64 = 400 << 20;
 /// What `install` asks first, and the second time of a disk with anything on it.
 const NUMBER: &str = "^type its serial number to install on it, anything else to leave it> ";
 const ERASE: &str = "^type ERASE to lose all of it, anything else to leave it> ";
 const KEEP: &str = "^type KEEP to replace its Spines and leave what it keeps, ERASE to lose all of it, anything else to leave it> ";
 /// What it ends with.
-const DONE: &str = "install: [a-z0-9]+ has this Spine in both slots; ";
+pub(super) const DONE: &str = "install: [a-z0-9]+ has this Spine in both slots; ";
 /// A firmware that has found nothing to start.
 const NOTHING: &str = r#"starting Boot.... "EFI Internal Shell" "#;
 
@@ -86,7 +86,7 @@ fn make(lab: &Lab, to: &Path, rooms: &Path) -> Result<disk::Layout> {
 }
 
 /// Types the disk's number, and whatever the second question is to be answered with.
-fn confirm(
+pub(super) fn confirm(
     guest: &mut Guest,
     disk: &str,
     number: &str,
