@@ -72,16 +72,8 @@ impl Debian {
         }
     }
 
-    /// What makes another version the pin.
-    pub fn repin(&self) -> &'static str {
-        if self.is_source() {
-            "cargo xtask repin source"
-        } else {
-            "cargo xtask repin debian"
-        }
-    }
-
-    fn is_source(&self) -> bool {
+    /// Whether it is source.
+    pub fn is_source(&self) -> bool {
         self.package.starts_with("linux-source-")
     }
 }

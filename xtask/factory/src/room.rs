@@ -213,7 +213,8 @@ fn made_of(
     for path in recipe::paths(&places.recipes, name) {
         text += &fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     }
-    text += &pins::instead(&places.packages, name, || pins_of(places, name))?;
+    let lock = Arch::chosen().lock(name);
+    text += &pins::instead(&places.packages, &lock, || pins_of(places, name))?;
     for name in &Recipe::read(&places.recipes, name)?.programs {
         text += &crate::stamp::sha256(&program(name)?);
     }

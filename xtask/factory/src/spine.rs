@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 
+use crate::arch::Arch;
 use crate::assemble::{self, Parts};
 use crate::cross;
 use crate::font;
@@ -174,6 +175,8 @@ fn beside<A: Send, B>(
 fn drifted(layout: &Layout, lock: &Lock, soil: Soil, rooms: &Set) -> Result<String> {
     let mut sets = vec![pins::tools(layout)?];
     sets.extend(pins::soil(layout, lock, soil));
+    let compiler = cross::sets(layout, Arch::chosen())?;
+    sets.extend(compiler.into_iter().map(|(_, set)| set));
     let recipes = room::recipe_names(layout)?;
     for name in rooms
         .names()

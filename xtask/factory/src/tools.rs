@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use object::read::elf::{Dyn, ElfFile64, ProgramHeader};
+use object::read::elf::{Dyn, ElfFile64, FileHeader, ProgramHeader};
 use object::{Endianness, elf};
 
 use crate::arch::{self, Arch};
@@ -173,6 +173,15 @@ fn closure(packages: &[BTreeMap<String, Found>]) -> Result<BTreeMap<String, Vec<
     let idle: Vec<usize> = (0..packages.len())
         .filter(|at| !used.contains(at))
         .collect();
+    let wanted = arch::facts().elf;
+    for (name, bytes) in &taken {
+        let file = ElfFile64::<Endianness>::parse(&bytes[..])?;
+        let of = file.elf_header().e_machine(file.endian());
+        ensure!(
+            of == wanted,
+            "tools: {name} is for another processor; next: cargo xtask repin tools"
+        );
+    }
     ensure!(
         idle.is_empty(),
         "tools: nothing is needed of the packages {idle:?}; next: cargo xtask repin tools without them"
@@ -253,9 +262,12 @@ mod tests {
 
     #[test]
     fn h01_the_lock_of_the_tools_pins_each_package_once_by_sha256() {
-        let lock = room::read_lock(&Layout::find().tools_lock(), LOCK).unwrap();
-        let names: Vec<&str> = lock.iter().map(|package| package.name.as_str()).collect();
-        assert_eq!(names, PACKAGES);
-        assert!(lock.iter().all(|package| package.sha256.len() == 64));
+        for arch in [Arch::X86_64, Arch::Aarch64] {
+            let lock = room::read_lock(&Layout::find().tools_lock(), &arch.lock(LOCK)).unwrap();
+            let names: Vec<&str> = lock.iter().map(|package| package.name.as_str()).collect();
+            assert_eq!(names, PACKAGES);
+            let of = arch.facts().debian;
+            assert!(lock.iter().all(|it| it.sha256.len() == 64 && it.arch == of));
+        }
     }
 }

@@ -22,21 +22,22 @@ pub struct Turn(#[expect(dead_code, reason = "held, not read")] Arc<Flock<File>>
 
 /// Waits, with a word, until no other process builds in `layout`'s folder.
 pub fn take(layout: &Layout) -> Result<Turn> {
-    let path = layout.build().join(FILE);
+    // One turn for all kinds of processors: they share the cache.
+    let build = layout.root.join("build");
+    let path = build.join(FILE);
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
     held.retain(|(_, lock)| lock.strong_count() > 0);
     let ours = held.iter().find(|(of, _)| *of == path);
     if let Some(lock) = ours.and_then(|(_, lock)| lock.upgrade()) {
         return Ok(Turn(lock));
     }
-    fs::create_dir_all(layout.build())
-        .with_context(|| format!("create {}", layout.build().display()))?;
+    fs::create_dir_all(&build).with_context(|| format!("create {}", build.display()))?;
     let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
     let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Err((file, Errno::EWOULDBLOCK)) => {
             eprintln!(
                 "build: waiting for another cargo xtask that builds in {}",
-                layout.build().display()
+                build.display()
             );
             Flock::lock(file, FlockArg::LockExclusive)
         }

@@ -19,12 +19,18 @@ pub fn soil(layout: &Layout, lock: &Lock, soil: Soil) -> Option<Set> {
         Soil::Alpine => return None,
     };
     Some(Set {
-        name: name.to_owned(),
+        name: match soil {
+            Soil::Debian => Arch::chosen().lock(name),
+            _ => name.to_owned(),
+        },
         lock: "xtask/soil.lock".to_owned(),
         packages: vec![package(pinned)],
         release: pinned.release.clone(),
         cache: layout.cache(),
-        repin: pinned.repin().to_owned(),
+        repin: match pinned.is_source() {
+            true => room::repin_command("source"),
+            false => room::repin_command(&Arch::chosen().lock("debian")),
+        },
         successor: match soil {
             Soil::Debian => Successor::Series("linux-image-6.12", arch::facts().kernels),
             _ => Successor::Name,
@@ -51,7 +57,7 @@ pub fn tools(layout: &Layout) -> Result<Set> {
         name,
         release: tools::RELEASE.to_owned(),
         cache: layout.cache().join(tools::LOCK),
-        repin: room::repin_command(tools::LOCK),
+        repin: room::repin_command(&Arch::chosen().lock(tools::LOCK)),
         successor: Successor::Name,
     })
 }
@@ -61,12 +67,12 @@ pub fn room(recipes: &std::path::Path, cache: &std::path::Path, name: &str) -> R
     let recipe = Recipe::read(recipes, name)?;
     let lock = Arch::chosen().lock(name);
     Ok(Set {
-        name: name.to_owned(),
         lock: format!("xtask/rooms/{lock}.lock"),
         packages: room::read_lock(recipes, &lock)?,
         release: recipe.release.clone(),
         cache: cache.to_owned(),
-        repin: room::repin_command(name),
+        repin: room::repin_command(&lock),
+        name: lock,
         successor: Successor::Recipe {
             essential: recipe.kind == room::RecipeKind::Debian,
             asked: recipe.packages,

@@ -138,7 +138,7 @@ pub fn repin_command(name: &str) -> String {
     // Not of a room, but pinned in the same way.
     let (name, arch) = name.split_once('.').unwrap_or((name, ""));
     let room = match name {
-        crate::tools::LOCK | crate::cross::LOCK => "",
+        crate::tools::LOCK | crate::cross::LOCK | "source" | "debian" => "",
         _ => "room ",
     };
     let arch = match arch {
