@@ -27,6 +27,8 @@ pub struct Health {
     worn: Vec<String>,
     /// Why the firmware may not go on from this slot as it should, if so.
     unsettled: Option<String>,
+    /// All of the root has been read.
+    is_whole: bool,
     /// The disk of /persist.
     disk: Disk,
     /// The last validation's verdict.
@@ -160,6 +162,16 @@ impl Health {
                 server.reply(id, Ok(&report), None);
             }
         }
+    }
+
+    /// All of the root has been read, and is what it must be: a verdict may be found from now on.
+    pub fn whole(&mut self) {
+        self.is_whole = true;
+    }
+
+    /// Whether that is so.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// A validation ended: says each finding and the summary, or why there is no report, then how the disk is protected. Whether the

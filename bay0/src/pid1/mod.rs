@@ -565,7 +565,8 @@ impl Bay0 {
 
     /// Has all of the root read: early on a machine with more than one processor, where that holds up nobody, else not.
     fn start_check(&mut self, early: bool) {
-        if available_parallelism().is_ok_and(|it| it.get() > 1) == early {
+        let holds_up = early && !available_parallelism().is_ok_and(|it| it.get() > 1);
+        if !holds_up && !self.health.is_whole() && !self.jobs.is_at(Job::Check) {
             self.dispatch(Job::Check, &[], proof::whole);
         }
     }
@@ -573,7 +574,7 @@ impl Bay0 {
     /// Starts a validation, unless one is under way. There is none before all of the root has been read: it measures the machine, which
     /// that keeps busy, and then begins by itself.
     fn start_validator(&mut self) {
-        if !self.jobs.is_at(Job::Validate) && !self.jobs.is_at(Job::Check) {
+        if self.health.is_whole() && !self.jobs.is_at(Job::Validate) {
             self.dispatch(Job::Validate, &[], proof::validate);
         }
     }
@@ -608,8 +609,11 @@ impl Bay0 {
                 for line in answer.rendered().lines() {
                     self.log.say(format!("{}: {line}", job.name()));
                 }
-                if job == Job::Check && self.stage.is_up() {
-                    self.start_validator();
+                if job == Job::Check {
+                    self.health.whole();
+                    if self.stage.is_up() {
+                        self.start_validator();
+                    }
                 }
                 if job == Job::Reset && matches!(answer, Answer::Done(_)) {
                     self.shut_down(Way::Reboot, "reset");

@@ -167,6 +167,7 @@ scenarios! {
     updates::a13_a_room_sends_an_update_where_its_policy_says_so: "a stream through sys://net: refused by its head, cut off, changed, and taken; a room without the right is told so",
     updates::c11_a_new_spine_that_fails_is_back_at_the_old_one_and_refused: "it crashes: the old slot runs again by itself, remembers the hash, and makes the other its copy",
     updates::c11_a_new_spine_that_hangs_or_is_not_well_is_back_at_the_old_one_too: "the same of these",
+    updates::c01_a_spine_on_trial_is_read_whole_before_anything_of_it_runs: "a changed bit that nothing else reads: it is back at the old one, and refused",
     updates::c11_a_vault_without_a_tpm_is_no_fault_of_the_new_spine: "it asks for the passphrase, is GREEN, and is first from then on",
     updates::u05_a_new_spine_that_never_starts_is_tried_three_times: "it panics before bay0: the old slot runs again by itself, and only after the third time it is refused, as one that never started",
     updates::u05_a_power_cut_in_its_trial_burns_no_spine: "it is tried again and kept",

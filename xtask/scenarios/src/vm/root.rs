@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 
 use super::lab::{Build, Guest, Lab, PATIENCE};
+use crate::layout::Spine;
 use crate::verity::BLOCK;
 
 /// How a SquashFS begins.
@@ -23,9 +24,13 @@ const TRIED: [&str; 9] = [
     "mount /run/images/busybox squashfs Err(ReadOnlyFilesystem)",
 ];
 
-/// The release Spine's initramfs with one bit of its root changed, in the block that `choose` says of the root's own number of blocks.
-fn damaged(lab: &Lab, name: &str, choose: fn(usize) -> usize) -> Result<PathBuf> {
-    let spine = &lab.bench.release;
+/// A Spine's initramfs with one bit of its root changed, in the block that `choose` says of the root's own number of blocks.
+pub(super) fn damaged(
+    lab: &Lab,
+    spine: &Spine,
+    name: &str,
+    choose: fn(usize) -> usize,
+) -> Result<PathBuf> {
     let packed = fs::read(&spine.initrd).context("read spine.img")?;
     let mut image = zstd::decode_all(&packed[..]).context("unpack spine.img")?;
     let line = fs::read_to_string(spine.cmdline()).context("read spine.cmdline")?;
@@ -69,7 +74,7 @@ pub fn c01_a_changed_bit_of_the_root_is_noticed_before_any_verdict(lab: &Lab) ->
         ("last.img", |blocks| blocks - 1, kernels, false),
         ("tree.img", |blocks| blocks, kernels, false),
     ] {
-        let initrd = damaged(lab, name, choose)?;
+        let initrd = damaged(lab, &lab.bench.release, name, choose)?;
         let (_, mut guest) = refused(lab, initrd, why).context(name)?;
         if !runs {
             guest.never("is PID 1").context(name)?;

@@ -18,6 +18,7 @@ use super::lab::{Build, DISK_MIB, Guest, Lab, PATIENCE, drive};
 use super::net::{HOST, serve};
 use super::online::leased;
 use super::rng::Rng;
+use super::root;
 use super::vault;
 use crate::layout::Spine;
 use crate::machine::{CARD, Firmware};
@@ -351,6 +352,29 @@ pub fn c11_a_new_spine_that_hangs_or_is_not_well_is_back_at_the_old_one_too(
         ),
     ];
     failing(lab, &kinds)
+}
+
+pub fn c01_a_spine_on_trial_is_read_whole_before_anything_of_it_runs(lab: &Lab) -> Result<()> {
+    let mut farm = Farm::new(lab)?;
+    let initrd = root::damaged(lab, &lab.bench.fault, "middle.img", |blocks| blocks / 2)?;
+    let kernel = lab.bench.fault.kernel.clone();
+    let slot = content(lab, &Spine { kernel, initrd }, NEWEST)?;
+    let update = farm.pack(slot, &lab.bench.keys.pair("db"))?;
+    let mut guest = farm.start(Some(&update))?;
+    settled(&mut guest, "A")?;
+    let hash = takes(&mut guest)?;
+    guest.expect(r#"starting Boot0002 "Spine B" "#)?;
+    guest.expect("root: FAIL: verify it: Input/output error ")?;
+    guest.expect(r#"starting Boot0001 "Spine A" "#)?;
+    guest.verdict("GREEN")?;
+    guest.expect(&format!(
+        "slots: FAIL: {hash} is refused from now on: it was tried and failed, "
+    ))?;
+    ensure!(
+        guest.count(r" is PID 1 \(")? == 2,
+        "a root that is not what it must be has run"
+    );
+    guest.power_off()
 }
 
 /// Updates with these words on their command line, and what each says when it fails.
