@@ -290,6 +290,68 @@ pub fn make(
     (first <= end).then_some([front, padded])
 }
 
+/// What is to be written, and from which byte of the disk on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Its first byte.
+    pub at: u64,
+    /// What is to be there.
+    pub bytes: Vec<u8>,
+}
+
+/// What puts the second copy at the end of a disk that is larger than its table was made for: to be written in this order, each on the disk
+/// before the next. Between any two sectors of it the table is whole: the first copy names one whole second copy or the other. Its entries
+/// stay byte for byte. None where the second copy is there, or its places overlap; where a copy is damaged, or the partitions are not `ours`.
+pub fn to_end(mut disk: &File, sector: u64, ours: impl Fn(&[Part]) -> bool) -> Option<Vec<Write>> {
+    let Ok(Found::Table(parts, None)) = read(disk, sector) else {
+        return None;
+    };
+    let end = disk.seek(SeekFrom::End(0)).ok()?;
+    let last = end.checked_div(sector)?.checked_sub(1)?;
+    let size = usize::try_from(sector).ok()?;
+    let mut front = vec![0; size.checked_mul(2)?];
+    disk.read_exact_at(&mut front, 0).ok()?;
+    let (mbr, first) = front.split_at_mut_checked(size)?;
+    let (old, entries) = (long(first, 32)?, long(first, 72)?);
+    let bytes = u64::from(word(first, 80)?).checked_mul(word(first, 84)?.into())?;
+    let held = bytes.div_ceil(sector);
+    let at = last.checked_sub(held)?;
+    let place = at.checked_mul(sector)?;
+    let mut ends = parts.iter().map(|it| it.start.saturating_add(it.bytes));
+    if old >= at || ends.any(|it| it > place) || !ours(&parts) {
+        return None;
+    }
+    let header = |own: u64, other: u64, entries: u64| {
+        let mut made = first.to_vec();
+        let usable = at.checked_sub(1)?;
+        for (field, value) in [(24, own), (32, other), (48, usable), (72, entries)] {
+            *made.get_mut(field..)?.first_chunk_mut()? = value.to_le_bytes();
+        }
+        made.get_mut(16..20)?.fill(0);
+        let length = usize::try_from(word(first, 12)?).ok()?;
+        let sum = crc32(made.get(..length)?).to_le_bytes();
+        made.get_mut(16..20)?.copy_from_slice(&sum);
+        Some(made)
+    };
+    let mut back = vec![0; usize::try_from(held.checked_mul(sector)?).ok()?];
+    disk.read_exact_at(&mut back, entries.checked_mul(sector)?)
+        .ok()?;
+    back.extend(header(last, 1, at)?);
+    let mut writes = vec![(place, back)];
+    // What protects the table says how large the disk is; what says something else is nobody's to change.
+    let [before, now] = [old, last].map(|it| u32::try_from(it).unwrap_or(u32::MAX).to_le_bytes());
+    let table = mbr.get_mut(MBR_ENTRIES..)?.chunks_exact_mut(MBR_ENTRY);
+    let mut fields = table.filter(|it| it.get(4) == Some(&PROTECTIVE));
+    let field = fields.next()?.get_mut(12..)?;
+    if *field == before && before != now {
+        field.copy_from_slice(&now);
+        writes.push((0, mbr.to_vec()));
+    }
+    writes.push((sector, header(1, last, entries)?));
+    let writes = writes.into_iter();
+    Some(writes.map(|(at, bytes)| Write { at, bytes }).collect())
+}
+
 /// CRC-32 of IEEE 802.3, which UEFI uses.
 fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & 0u32.wrapping_sub(crc & 1));

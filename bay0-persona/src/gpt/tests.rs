@@ -138,6 +138,80 @@ fn u04_a_partition_survives_being_told() {
     }
 }
 
+/// The same on a larger disk, with what protects it as a tool makes it.
+fn larger(sector: u64, bytes: u64) -> File {
+    let file = disk(sector);
+    let last = u32::try_from(4 * MIB / sector - 1).unwrap();
+    file.write_all_at(&last.to_le_bytes(), 458).unwrap();
+    file.set_len(bytes).unwrap();
+    file
+}
+
+fn bytes(file: &File, at: u64, count: usize) -> Vec<u8> {
+    let mut bytes = vec![0; count];
+    file.read_exact_at(&mut bytes, at).unwrap();
+    bytes
+}
+
+#[test]
+fn u07_a_table_on_a_larger_disk_is_whole_at_every_sector_until_its_second_copy_is_at_the_end() {
+    for (sector, end) in [(512, 9 * MIB + 512), (4096, 5 * MIB)] {
+        let (file, size) = (larger(sector, end), sector as usize);
+        let (whole, entries) = (parts(sector), bytes(&file, 2 * sector, 16384));
+        let writes = to_end(&file, sector, |it| it == whole).unwrap();
+        let places: Vec<_> = writes.iter().map(|it| (it.at, it.bytes.len())).collect();
+        let second = end - sector - 16384;
+        assert_eq!(places, [(second, 16384 + size), (0, size), (sector, size)]);
+        // The power may go after any of them, and the table is the same by the next boot.
+        for write in &writes {
+            for (at, bytes) in (write.at..).step_by(size).zip(write.bytes.chunks(size)) {
+                assert!(to_end(&file, sector, |it| it == whole).is_some());
+                file.write_all_at(bytes, at).unwrap();
+                let found = read(&file, sector).unwrap();
+                assert_eq!(found, Found::Table(whole.clone(), None), "{at}");
+            }
+        }
+        assert_eq!(to_end(&file, sector, |it| it == whole), None);
+        assert_eq!(bytes(&file, 2 * sector, 16384), entries);
+        assert_eq!(bytes(&file, second, 16384), entries);
+        let last = u32::try_from(end / sector - 1).unwrap();
+        assert_eq!(bytes(&file, 458, 4), last.to_le_bytes());
+        for header in [sector, end - sector] {
+            assert_eq!(
+                bytes(&file, header + 48, 8),
+                (second / sector - 1).to_le_bytes()
+            );
+        }
+        // And what looks at the end finds it.
+        flip(&file, sector + 20, 0);
+        let found = read(&file, sector).unwrap();
+        assert_eq!(found, Found::Table(whole, Some(Damage::First)));
+    }
+}
+
+#[test]
+fn u07_what_is_right_foreign_damaged_or_in_the_way_is_left_as_it_is() {
+    let plan = |file: &File| to_end(file, 512, |_| true);
+    assert!(plan(&larger(512, 9 * MIB)).is_some());
+    assert_eq!(plan(&disk(512)), None);
+    assert_eq!(to_end(&larger(512, 9 * MIB), 512, |_| false), None);
+    assert_eq!(plan(&larger(4096, 9 * MIB)), None);
+    // Sector 0, the first copy and its entries, the second and its entries.
+    for at in [511, 512 + 20, 1024 + 60, 4 * MIB - 500, 4 * MIB - 16384] {
+        let file = larger(512, 9 * MIB);
+        flip(&file, at, 0);
+        assert_eq!(plan(&file), None, "{at}");
+    }
+    // The old copy must be whole until the first names the new one.
+    assert_eq!(plan(&larger(512, 4 * MIB + 32 * 512)), None);
+    assert!(plan(&larger(512, 4 * MIB + 33 * 512)).is_some());
+    // It protects something else as well.
+    let file = larger(512, 9 * MIB);
+    flip(&file, 458, 3);
+    let places: Vec<_> = plan(&file).unwrap().iter().map(|it| it.at).collect();
+    assert_eq!(places, [9 * MIB - 33 * 512, 512]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]

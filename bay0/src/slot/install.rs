@@ -19,7 +19,7 @@
 
 use std::ffi::CStr;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write, copy, sink};
+use std::io::{Read, Seek, SeekFrom, Write, copy, sink};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::ptr;
@@ -29,12 +29,12 @@ use bay0_persona::confine::{Rights, confine};
 use bay0_persona::disks::{self, Booted};
 use bay0_state::{hex, sha256};
 use nix::errno::Errno;
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::libc;
 
 use crate::slot::answer::Answer;
 use crate::slot::firmware::{Pair, told};
 use crate::slot::running::Slot;
+use crate::slot::table::{self, settle};
 
 /// The certificate of the key that signs updates, in the verified root.
 const MAKER: &str = "/lib/bay0/update.der";
@@ -58,6 +58,8 @@ struct Opened {
     other: File,
     source: Option<File>,
     rooms: [Option<File>; 3],
+    /// The disk itself with the bytes of its sectors, where no update is wanted.
+    whole: Option<(File, u64)>,
 }
 
 /// What a head says of its images.
@@ -124,6 +126,12 @@ fn find(wanted: bool) -> Result<Opened> {
         .map(File::open)
         .transpose()
         .context("open its images")?;
+    let whole = || {
+        let path = format!("/dev/{}", disk.disk());
+        let file = File::options().read(true).write(true).open(&path);
+        Ok::<_, anyhow::Error>((file.with_context(|| format!("open {path}"))?, disk.sector))
+    };
+    let whole = (!wanted).then(whole).transpose()?;
     let rooms = [images(slots.here)?, images(slots.here.other())?, sent];
     confine(Rights::Slots).map_err(|error| anyhow!("confine the child: {error}"))?;
     Ok(Opened {
@@ -132,6 +140,7 @@ fn find(wanted: bool) -> Result<Opened> {
         other,
         source,
         rooms,
+        whole,
     })
 }
 
@@ -147,6 +156,7 @@ pub fn install(floor: u64, refused: &[String], sent: Option<&UnixStream>) -> Res
         other: mut slot,
         source,
         rooms: [_, mut room, mut images],
+        ..
     } = find(sent.is_none())?;
     slots.is_entered()?;
     let runs = head_of(&good).context("read this slot's head")?;
@@ -248,7 +258,7 @@ fn arm(slots: &Pair, slot: &mut File, hash: &str, head: &[u8]) -> Result<Answer>
     Ok(Answer::Done(text))
 }
 
-/// Looks at the slot that does not run, and at the images of the one that runs: what was found or done.
+/// Looks at the slot that does not run, at the images of the one that runs, and at the disk's table: what was found or done.
 ///
 /// # Errors
 /// What could not be read or written.
@@ -257,9 +267,23 @@ pub fn mend(refused: &[String], fired: bool) -> Result<Answer> {
     if opened.slots.is_entered().is_err() {
         return Ok(Answer::Done(String::new()));
     }
+    // First and closed again: what reads a slot can write to no other place of the disk.
+    let whole = opened.whole.take();
+    let said = whole.map_or(String::new(), |(disk, sector)| {
+        table::settled(&disk, sector)
+    });
+    match Answer::of(look_after(&mut opened, refused, fired)) {
+        // A refusal is for the database before it is for people.
+        answer if said.is_empty() || matches!(answer, Answer::Refused { .. }) => Ok(answer),
+        answer => Ok(Answer::Done(format!("{}\n{said}", answer.rendered()))),
+    }
+}
+
+/// The same of slots and images.
+fn look_after(opened: &mut Opened, refused: &[String], fired: bool) -> Result<Answer> {
     // First, since what is made a copy has to be whole.
-    let images = mend_images(&mut opened);
-    let mut answer = mend_slot(&mut opened, refused, fired)?;
+    let images = mend_images(opened);
+    let mut answer = mend_slot(opened, refused, fired)?;
     if let Answer::Done(text) = &mut answer {
         text.push_str(images?);
     }
@@ -345,20 +369,6 @@ fn replace(slots: &Pair, slot: &mut File, from: impl Read, hash: &str) -> Result
     let (same, there) = (fingerprint(slot)? == hash, slots.here.other());
     ensure!(same, "slot {there} reads back differently; {REPLACE}");
     Ok(())
-}
-
-/// What is read back comes from the disk: the kernel forgets what it has of it, which is written.
-///
-/// # Errors
-/// It could not be written.
-pub fn settle(file: &File) -> io::Result<()> {
-    file.sync_all()?;
-    Ok(posix_fadvise(
-        file,
-        0,
-        0,
-        PosixFadviseAdvice::POSIX_FADV_DONTNEED,
-    )?)
 }
 
 /// Writes the head, which makes a slot whole.

@@ -11,3 +11,4 @@ mod machine;
 pub mod running;
 pub mod setup;
 pub mod starts;
+mod table;

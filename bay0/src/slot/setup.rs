@@ -27,8 +27,9 @@ use nix::libc;
 use crate::slot::answer::Answer;
 use crate::slot::entry::Place;
 use crate::slot::firmware::{Pair, told};
-use crate::slot::install::{Images, SLOT_MIB, digest, fingerprint, hash_of, head_of, settle};
+use crate::slot::install::{Images, SLOT_MIB, digest, fingerprint, hash_of, head_of};
 use crate::slot::running::Slot;
+use crate::slot::table::settle;
 
 nix::ioctl_write_ptr_bad!(
     /// Tells a disk that nobody needs these bytes any more: the first, and how many (`BLKDISCARD`).

@@ -267,6 +267,42 @@ fn u04_every_disk_has_guids_of_its_own_and_the_running_spine_reads_its_table() {
     assert_eq!(all.len(), 9, "two partitions have the same GUID");
 }
 
+#[test]
+fn u07_a_disk_that_was_copied_to_a_larger_one_is_a_table_at_its_end_for_others_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk");
+    let slot = vec![1; slot::BYTES as usize];
+    let contents = disk::Contents {
+        slot: &slot,
+        rooms: None,
+        persist: 16 * MIB,
+        ext4: None,
+    };
+    disk::make(&path, Uuid::new_v4(), &contents).unwrap();
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let end = fs::metadata(&path).unwrap().len() + 77 * 512;
+    file.set_len(end).unwrap();
+    let opened = || ::gpt::GptConfig::new().open(&path).unwrap();
+    assert!(opened().backup_header().is_err());
+    let (before, last) = (opened(), end / 512 - 1);
+    for write in gpt::to_end(&file, 512, |it| it.len() == 3).unwrap() {
+        file.write_all_at(&write.bytes, write.at).unwrap();
+    }
+    let (after, mbr) = (opened(), fs::read(&path).unwrap());
+    let [first, second] = [after.primary_header(), after.backup_header()].map(Result::unwrap);
+    assert_eq!((first.current_lba, first.backup_lba), (1, last));
+    assert_eq!((second.current_lba, second.backup_lba), (last, 1));
+    assert_eq!(
+        (second.part_start, second.last_usable),
+        (last - 32, last - 33)
+    );
+    assert_eq!(first.last_usable, last - 33);
+    assert_eq!(first.crc32_parts, second.crc32_parts);
+    assert_eq!(after.partitions(), before.partitions());
+    assert_eq!(after.guid(), before.guid());
+    assert_eq!(mbr[458..462], u32::try_from(last).unwrap().to_le_bytes());
+}
+
 /// A tree of its own with nothing built in it.
 fn tree(dir: &Path) -> Layout {
     let layout = Layout {

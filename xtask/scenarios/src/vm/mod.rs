@@ -191,6 +191,7 @@ scenarios! {
     setup::u07_a_stick_installs_its_spine_on_a_disk_which_starts_without_it: "disks, install, the serial number; then a vault, slots A and B, and rooms from its own images, with the stick and without it",
     firmware::u07_a_stick_of_the_release_profile_is_installed_from_and_serves_no_other_verb: "under Secure Boot: disks and install, every other verb refused; what is installed has no operator line",
     setup::u07_an_installed_disk_starts_on_a_machine_that_has_never_seen_it: "on another bus, without a boot entry; what was there before is asked about twice and gone",
+    setup::u07_a_stick_that_is_larger_than_its_image_has_its_table_put_right_once: "the second copy of its partition table is at its end, as another program reads it; the next boot writes nothing",
     setup::u08_a_disk_of_4096_byte_sectors_is_installed_on_and_starts: "from the firmware to a room",
     setup::t06_images_that_are_not_what_they_were_are_replaced_by_the_other_slots: "either slot's, at the boot that finds it; a room starts all the same",
     setup::u07_an_update_brings_its_images_and_is_refused_without_them: "images that were changed or are missing: nothing is written; then they are in the other slot's place, and this one's are as they were",

@@ -313,6 +313,47 @@ fn stick_first(bare: &Bare<'_>, disks: &[(Bus, &Path)]) -> Result<Guest> {
     Ok(guest)
 }
 
+pub fn u07_a_stick_that_is_larger_than_its_image_has_its_table_put_right_once(
+    lab: &Lab,
+) -> Result<()> {
+    let bare = Bare::new(lab)?;
+    // As `dd` leaves it.
+    let bytes = fs::metadata(&bare.stick)?.len() + (100 << 20) + 512;
+    let file = File::options().read(true).write(true).open(&bare.stick)?;
+    file.set_len(bytes)?;
+    let table = || gpt::GptConfig::new().open(&bare.stick);
+    let (before, last) = (table()?, bytes / 512 - 1);
+    ensure!(before.backup_header().is_err(), "there is one at its end");
+    let done =
+        "slots: the second copy of the partition table is at the end of the disk from now on, ";
+    let mut guest = bare.start(&[(Bus::Usb, &bare.stick)])?;
+    settled(&mut guest, "A")?;
+    guest.expect(done)?;
+    guest.power_off()?;
+    let after = table()?;
+    let places = [after.primary_header()?, after.backup_header()?]
+        .map(|it| [it.current_lba, it.backup_lba, it.last_usable]);
+    ensure!(
+        places == [[1, last, last - 33], [last, 1, last - 33]],
+        "{places:?}"
+    );
+    ensure!(after.partitions() == before.partitions());
+    let ends = || -> Result<[Vec<u8>; 2]> {
+        let mut ends = [vec![0; 34 * 512], vec![0; 33 * 512]];
+        file.read_exact_at(&mut ends[0], 0)?;
+        file.read_exact_at(&mut ends[1], bytes - 33 * 512)?;
+        Ok(ends)
+    };
+    let once = ends()?;
+    let mut guest = bare.start(&[(Bus::Usb, &bare.stick)])?;
+    settled(&mut guest, "A")?;
+    guest.never(done)?;
+    guest.never("^bay0 .* FAIL: ")?;
+    guest.power_off()?;
+    ensure!(ends()? == once, "a boot that was well wrote");
+    Ok(())
+}
+
 pub fn u08_a_disk_of_4096_byte_sectors_is_installed_on_and_starts(lab: &Lab) -> Result<()> {
     let bare = Bare::new(lab)?;
     let target = bare.blank("nvme.img")?;
