@@ -364,7 +364,7 @@ pub fn c01_a_spine_on_trial_is_read_whole_before_anything_of_it_runs(lab: &Lab) 
     settled(&mut guest, "A")?;
     let hash = takes(&mut guest)?;
     guest.expect(r#"starting Boot0002 "Spine B" "#)?;
-    guest.expect("root: FAIL: verify it: Input/output error ")?;
+    guest.expect("bay0: FAIL: root: verify it: Input/output error ")?;
     guest.expect(r#"starting Boot0001 "Spine A" "#)?;
     guest.verdict("GREEN")?;
     guest.expect(&format!(
