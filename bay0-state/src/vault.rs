@@ -34,7 +34,7 @@ use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal::SIGKILL;
-use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
+use nix::sys::termios::{FlushArg, InputFlags, LocalFlags, SetArg, tcflush, tcgetattr, tcsetattr};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, execve, pipe2};
 use nix::{errno::Errno, libc};
 
@@ -51,6 +51,10 @@ const TRIES: usize = 3;
 const CHARACTERS: usize = 8;
 /// Longest line that a terminal hands over (`termios(3)`).
 const LINE_BYTES: usize = 4096;
+/// How long a terminal may take nothing of what is written to it, in milliseconds.
+const WRITE_MS: u16 = 2000;
+/// Takes the recovery key off the terminals (`console_codes(4)`), and out of what they remember.
+const ERASE: &str = "\x1b[H\x1b[2J\x1b[3J\n";
 /// Longest look at the first and last bytes of a disk.
 const LOOK: Duration = Duration::from_secs(2);
 /// Longest that `cryptsetup` may take to work the key out.
@@ -296,6 +300,7 @@ fn make(console: &[File], device: &str) -> Result<Access, Unopened> {
         while ask(console, "the recovery key> ", false)?.0 != recovery.0 {
             say(console, "vault: not the same\n");
         }
+        say(console, ERASE);
     }
     let first = sealed.as_ref().map_or(&passphrase, |it| &it.recovery);
     run("format", FORMAT, device, &first.0, UNLOCK)?;
@@ -554,17 +559,18 @@ fn choose(console: &[File], verb: &'static str, device: &str) -> Result<Secret, 
 
 /// The serial console and the screen: each where there is one.
 fn terminal() -> Result<Vec<File>, Unopened> {
-    let at = |path: &str, more: i32| {
+    let at = |path: &str| {
         let mut options = File::options();
         options.read(true).write(true);
-        let opened = options.custom_flags(libc::O_NOCTTY | more).open(path)?;
+        // One that stands still does not hold the other up.
+        let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
+        let opened = options.custom_flags(flags).open(path)?;
         // A port that is not there can be opened.
         tcgetattr(&opened)?;
         Ok::<_, io::Error>(opened)
     };
-    // A screen that stands still holds nobody up.
-    let screen = at(SCREEN, libc::O_NONBLOCK).ok();
-    match at(CONSOLE, 0) {
+    let screen = at(SCREEN).ok();
+    match at(CONSOLE) {
         Err(why) if screen.is_none() => Err(failed("open", CONSOLE)(why)),
         serial => Ok(serial.into_iter().chain(screen).collect()),
     }
@@ -572,45 +578,91 @@ fn terminal() -> Result<Vec<File>, Unopened> {
 
 /// Asks at all of them until something is typed at one; control-D is an empty answer. What was typed before the question answers nothing.
 fn ask(console: &[File], prompt: &str, echo: bool) -> Result<Secret, Unopened> {
-    for it in console {
-        let mut terminal = tcgetattr(it).map_err(failed("read", CONSOLE))?;
-        // The operator line takes each key by itself.
-        terminal.local_flags.insert(LocalFlags::ICANON);
-        terminal.local_flags.set(LocalFlags::ECHO, echo);
-        tcsetattr(it, SetArg::TCSAFLUSH, &terminal).map_err(failed("set", CONSOLE))?;
+    // What is to be written is not waited for.
+    let ready = |it: &&File| set(it, echo).and_then(|()| tcflush(it, FlushArg::TCIFLUSH));
+    // Those that have not hung up.
+    let mut console: Vec<_> = console.iter().filter(|it| ready(it).is_ok()).collect();
+    let mut line = Secret(vec![]);
+    while line.0.is_empty() {
+        console.iter().for_each(|it| write(it, prompt));
+        line = typed(&mut console)?;
+        if !echo {
+            console.iter().for_each(|it| write(it, "\n"));
+        }
+        if line.0.is_empty() {
+            break;
+        }
+        line.0.pop_if(|last| *last == b'\n');
     }
-    loop {
-        say(console, prompt);
-        let mut line = Secret(vec![0; LINE_BYTES]);
-        let typed = console
+    if echo {
+        for it in console {
+            let _ = set(it, false);
+        }
+    }
+    Ok(line)
+}
+
+/// Has a terminal gather a line. The operator line takes each key by itself.
+fn set(terminal: &File, echo: bool) -> nix::Result<()> {
+    let mut settings = tcgetattr(terminal)?;
+    settings.local_flags.insert(LocalFlags::ICANON);
+    settings.local_flags.set(LocalFlags::ECHO, echo);
+    // Control-S would stop the screen's process.
+    let flow = InputFlags::IXON | InputFlags::IXOFF;
+    settings.input_flags.remove(flow);
+    tcsetattr(terminal, SetArg::TCSANOW, &settings)
+}
+
+/// Waits until a line is typed at one of them, which is read with its end; those that have hung up are left out from then on.
+fn typed(console: &mut Vec<&File>) -> Result<Secret, Unopened> {
+    while !console.is_empty() {
+        let fds = console
             .iter()
             .map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN));
-        let mut typed: Vec<_> = typed.collect();
-        poll(&mut typed, PollTimeout::NONE).map_err(failed("read", CONSOLE))?;
-        let mut typed = console
+        let mut fds: Vec<_> = fds.collect();
+        poll(&mut fds, PollTimeout::NONE).map_err(failed("read", CONSOLE))?;
+        let events: Vec<_> = fds
             .iter()
-            .zip(typed)
-            .filter(|(_, it)| it.any() == Some(true));
-        let Some((mut terminal, _)) = typed.next() else {
-            continue;
-        };
-        let count = terminal
-            .read(&mut line.0)
-            .map_err(failed("read", CONSOLE))?;
-        line.0.truncate(count);
-        if !echo {
-            say(console, "\n");
-        }
-        if line.0.pop_if(|last| *last == b'\n').is_none() || !line.0.is_empty() {
+            .map(|it| it.revents().unwrap_or(PollFlags::POLLERR))
+            .collect();
+        let ready = console
+            .iter()
+            .zip(&events)
+            .find(|(_, it)| **it == PollFlags::POLLIN);
+        if let Some((it, _)) = ready {
+            let mut terminal = *it;
+            let mut line = Secret(vec![0; LINE_BYTES]);
+            match terminal.read(&mut line.0) {
+                Err(why) if why.kind() == io::ErrorKind::WouldBlock => continue,
+                count => line.0.truncate(count.map_err(failed("read", CONSOLE))?),
+            }
             return Ok(line);
         }
+        let mut events = events.into_iter();
+        console.retain(|_| events.next().is_none_or(|it| it.is_empty()));
     }
+    Err(failed("read", CONSOLE)(Errno::EIO))
 }
 
 /// What a terminal does not take is lost.
 fn say(console: &[File], text: &str) {
-    for mut it in console {
-        let _ = it.write_all(text.as_bytes());
+    console.iter().for_each(|it| write(it, text));
+}
+
+/// One that takes nothing for [`WRITE_MS`] is waited for no longer.
+fn write(mut terminal: &File, text: &str) {
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        match terminal.write(rest) {
+            Ok(count) if count > 0 => rest = rest.get(count..).unwrap_or_default(),
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock => {
+                let mut fds = [PollFd::new(terminal.as_fd(), PollFlags::POLLOUT)];
+                if poll(&mut fds, WRITE_MS) != Ok(1) {
+                    return;
+                }
+            }
+            _ => return,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-#![allow(clippy::arithmetic_side_effects)]
+#![allow(clippy::arithmetic_side_effects, clippy::disallowed_methods)]
 
 use super::*;
 use std::os::unix::fs::FileExt;
@@ -148,4 +148,66 @@ fn a02_what_the_tpm_tells_is_a_part_or_a_reason() {
     assert_eq!(told(Err(io::Error::other(why))), Err(why.to_owned()));
     let dies = by_tpm(|| std::process::abort());
     assert_eq!(dies.err(), Some("no answer".to_owned()));
+}
+
+/// A terminal, and who sits at it.
+fn pty() -> (File, File) {
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let slave = File::from(pty.slave);
+    let flags = nix::fcntl::fcntl(&slave, nix::fcntl::FcntlArg::F_GETFL).unwrap();
+    let flags = OFlag::from_bits_truncate(flags) | OFlag::O_NONBLOCK;
+    nix::fcntl::fcntl(&slave, nix::fcntl::FcntlArg::F_SETFL(flags)).unwrap();
+    (File::from(pty.master), slave)
+}
+
+/// Reads at a terminal until this is the last.
+fn seen(mut terminal: &File, last: &str) -> String {
+    let (mut seen, mut byte) = (Vec::new(), [0]);
+    while !seen.ends_with(last.as_bytes()) {
+        terminal.read_exact(&mut byte).unwrap();
+        seen.extend(byte);
+    }
+    String::from_utf8(seen).unwrap()
+}
+
+#[test]
+fn u08_a_question_takes_control_s_for_a_key_and_what_was_typed_ahead_for_nothing() {
+    let ((mut person, line), (gone, other)) = (pty(), pty());
+    person.write_all(b"ahead\n").unwrap();
+    seen(&person, "ahead\r\n");
+    drop(gone);
+    let sits = std::thread::spawn(move || {
+        seen(&person, "word> ");
+        person.write_all(b"\n").unwrap();
+        seen(&person, "word> ");
+        person.write_all(b"\x13word\n").unwrap();
+        seen(&person, "^Sword\r\n");
+        person
+    });
+    // The other end of one has hung up: it answers nothing.
+    let console = [other.try_clone().unwrap(), line];
+    let answer = ask(&console[1..], "word> ", true).unwrap();
+    assert_eq!(answer.0, b"\x13word");
+    let mut person = sits.join().unwrap();
+    let settings = tcgetattr(&console[1]).unwrap();
+    assert!(!settings.local_flags.contains(LocalFlags::ECHO));
+    assert!(!settings.input_flags.contains(InputFlags::IXON));
+    let sits = std::thread::spawn(move || {
+        let shown = seen(&person, "word> ");
+        person.write_all(b"secret\n").unwrap();
+        (shown + &seen(&person, "\n"), person)
+    });
+    let answer = ask(&console, "word> ", false).unwrap();
+    assert_eq!(answer.0, b"secret");
+    assert_eq!(sits.join().unwrap().0, "word> \r\n");
+    assert!(ask(&console[..1], "word> ", false).is_err());
+}
+
+#[test]
+fn u08_a_terminal_that_takes_nothing_holds_a_question_up_for_a_moment_only() {
+    let (person, line) = pty();
+    let begun = std::time::Instant::now();
+    write(&line, &"x".repeat(1 << 20));
+    assert!(begun.elapsed() < Duration::from_secs(8));
+    drop(person);
 }

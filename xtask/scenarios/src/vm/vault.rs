@@ -83,6 +83,8 @@ pub fn seal(guest: &mut Guest) -> Result<String> {
     answer(guest, &key.replace('-', " "))?;
     guest.expect("^vault: not the same$")?;
     recover(guest, &key)?;
+    // It does not stay on the display.
+    guest.expect(r"\x1b\[2J")?;
     Ok(key)
 }
 
