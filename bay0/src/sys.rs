@@ -54,6 +54,17 @@ pub fn open_device(path: &str) -> Result<File> {
     device.with_context(|| format!("open {path}"))
 }
 
+/// The same of one that is only read: nobody can have keys pressed, or lights go on, by it.
+///
+/// # Errors
+/// Names the device and the reason.
+pub fn open_input(path: &str) -> Result<File> {
+    let mut options = File::options();
+    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    let device = options.read(true).open(path);
+    device.with_context(|| format!("open {path}"))
+}
+
 /// What stands in a small file of the kernel; nothing if it cannot be read.
 pub fn text_of(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap_or_default()

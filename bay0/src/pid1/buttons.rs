@@ -5,7 +5,7 @@ use std::io::Read;
 
 use super::poll::{Poll, Source};
 use super::say::Log;
-use crate::sys::{inputs, open_device};
+use crate::sys::{inputs, open_input};
 
 /// Bytes of one record of an input device (`struct input_event` of `linux/input.h`).
 const RECORD: usize = 24;
@@ -24,7 +24,7 @@ impl Buttons {
     pub fn open(poll: &mut Poll, log: &mut Log) -> Self {
         let mut buttons = Self::default();
         let nodes = NAMES.into_iter().flat_map(inputs);
-        for button in nodes.filter_map(|it| open_device(&it).ok()) {
+        for button in nodes.filter_map(|it| open_input(&it).ok()) {
             if let Err(errno) = poll.watch(&button, Source::Button(buttons.0.len())) {
                 let text = format!("watch Button: {errno:?}; it goes unheard; next: reboot");
                 log.say(format!("bay0: FAIL: {text}"));

@@ -13,7 +13,9 @@ use anyhow::{Context, Result};
 use bay0_state::SCREEN;
 use bay0_umbilical::verb::Verb;
 use nix::libc;
-use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{
+    FlushArg, InputFlags, LocalFlags, SetArg, Termios, cfmakeraw, tcflush, tcgetattr, tcsetattr,
+};
 
 use super::id::RoomId;
 use super::line::{Act, Keys, Line};
@@ -29,6 +31,8 @@ const LEAVE: u8 = 0x1d;
 const DRAW: u8 = 0x0c;
 /// Asks a terminal for its size: saves the cursor, moves it as far as it goes, asks where it is and restores it (`console_codes(4)`).
 const ASK: &str = "\x1b7\x1b[999;999H\x1b[6n\x1b8";
+/// What a room has made of a terminal ends: a sequence that has begun, rows that stand still, dark on light; the cursor is in the last row.
+const RESET: &str = "\x18\x1b[r\x1b[m\x1b[999;1H";
 /// Longest answer, in bytes: ESC, `[`, two numbers of five digits, `;`, `R`.
 const LONGEST_ANSWER: usize = 14;
 /// How long the answer is waited for, in milliseconds: what is typed later is the room's, whatever it looks like.
@@ -100,6 +104,9 @@ impl Console {
             self.terminals.push(terminal);
         }
         self.set(self.inside.is_some())?;
+        // What was typed ahead answers whoever asked before, and may be a secret. This does not wait for what is written.
+        let forget = |it: &Terminal| tcflush(&it.device, FlushArg::TCIFLUSH);
+        self.terminals.iter().try_for_each(forget)?;
         Ok(match self.is_open() {
             true => "ready, type help; Ctrl-] leaves a room".to_owned(),
             false => "none, this machine has no console".to_owned(),
@@ -273,6 +280,7 @@ impl Console {
     pub fn leave(&mut self, log: &mut Log) {
         if let Some(inside) = self.inside.take() {
             let _ = self.set(false);
+            log.draw(RESET);
             log.say(inside.last);
             log.set_inside(false);
         }
@@ -285,6 +293,9 @@ impl Terminal {
         let mut cooked = tcgetattr(&device).map_err(io::Error::from)?;
         let line = LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG | LocalFlags::IEXTEN;
         cooked.local_flags.remove(line);
+        // Control-S is a key like others: who stops the line would hold the screen's process up.
+        let flow = InputFlags::IXON | InputFlags::IXOFF;
+        cooked.input_flags.remove(flow);
         Ok(Self { device, cooked })
     }
 
@@ -353,6 +364,48 @@ mod tests {
         ] {
             assert_eq!(answer(not.as_bytes()), (not.into(), None, 0), "{not:?}");
         }
+    }
+
+    #[test]
+    fn u08_the_operator_line_takes_each_key_and_control_s_is_one() {
+        let pty = nix::pty::openpty(None, None).unwrap();
+        let path = nix::unistd::ttyname(&pty.slave).unwrap();
+        let terminal = Terminal::open(path.to_str().unwrap()).unwrap();
+        let console = Console {
+            terminals: vec![terminal],
+            ..Console::default()
+        };
+        console.set(false).unwrap();
+        let settings = tcgetattr(&pty.slave).unwrap();
+        assert!(!settings.input_flags.contains(InputFlags::IXON));
+        assert!(
+            !settings
+                .local_flags
+                .intersects(LocalFlags::ICANON | LocalFlags::ECHO)
+        );
+    }
+
+    #[test]
+    fn u08_what_a_room_has_made_of_the_terminal_ends_when_it_is_left() {
+        let mut log = Log::default();
+        let mut console = Console {
+            inside: Some(Inside {
+                id: RoomId::new(0),
+                last: "terminal: left".to_owned(),
+                asked: None,
+            }),
+            ..Console::default()
+        };
+        let screen = tempfile::tempfile().unwrap();
+        log.set_screen(screen.try_clone().ok());
+        console.leave(&mut log);
+        let (mut text, mut screen) = (String::new(), screen);
+        std::io::Seek::rewind(&mut screen).unwrap();
+        screen.read_to_string(&mut text).unwrap();
+        assert!(
+            text.starts_with(RESET) && text.contains("terminal: left"),
+            "{text:?}"
+        );
     }
 
     #[test]

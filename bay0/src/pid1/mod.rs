@@ -334,17 +334,22 @@ impl Bay0 {
         }
     }
 
-    /// Each second: looks after the screen, opens a console that was closed, looks after the keeper and the rooms, and lets those ask again that are awake.
-    fn tend(&mut self) {
-        if self.screen.tend(&mut self.log) {
-            self.console.close();
-        }
+    /// Opens a console that was closed, unless a child has it.
+    fn listen(&mut self) {
         // Not while a passphrase is typed there.
         let booted = self.stage.up_ms().is_some();
         if booted && self.facts.has_line() && !self.console.is_open() && !self.jobs.ask() {
             // A machine without a console has no place for the failure either.
             let _ = self.console.open(&mut self.poll, &mut self.log);
         }
+    }
+
+    /// Each second: looks after the screen, opens a console that was closed, looks after the keeper and the rooms, and lets those ask again that are awake.
+    fn tend(&mut self) {
+        if self.screen.tend(&mut self.log) {
+            self.console.close();
+        }
+        self.listen();
         self.tend_keeper();
         for id in self.rooms.refill() {
             self.on_umbilical(Door::Room(id));
@@ -603,6 +608,8 @@ impl Bay0 {
             }
             Outcome::Worked(Job::Check, Answer::Failed(why)) => self.forsake(&why),
             Outcome::Worked(job, mut answer) => {
+                // What is typed once the answer is seen is for the operator line.
+                self.listen();
                 if let Some((hash, why)) = self.slots.answered(job, &mut answer) {
                     self.keeper.refuse_spine(hash, why);
                 }

@@ -12,17 +12,31 @@ use bay0_persona::packet::{pair, send};
 use bay0_persona::{Child, CloneFlags, spawn, terminal};
 use bay0_state::SCREEN;
 use nix::sys::socket::MsgFlags;
+use nix::sys::termios::{InputFlags, LocalFlags, SetArg, tcgetattr, tcsetattr};
 
 use super::say::Log;
 use crate::screen::{DISPLAY, KEYBOARD, run};
-use crate::sys::{displays, keyboards, open_device};
+use crate::sys::{displays, keyboards, open_device, open_input};
 
 /// Its font, of the verified root.
 const FONT: &str = "/lib/bay0/font";
 /// How often the process is started in a boot.
 const STARTS: usize = 4;
+/// Most displays and keyboards at a time: what is plugged in later does not lock those out that are there.
+const DISPLAYS: usize = 4;
+const KEYBOARDS: usize = 8;
 /// For so many seconds it may take nothing of what was written: a room whose output is shown would wait for it for ever.
 const STUCK_S: u32 = 10;
+
+/// Nothing is drawn that is typed before somebody asks, and control-S does not stop what is written. Its other end has the settings.
+fn still(terminal: &File) -> nix::Result<()> {
+    let mut settings = tcgetattr(terminal)?;
+    settings.local_flags.remove(LocalFlags::ECHO);
+    settings
+        .input_flags
+        .remove(InputFlags::IXON | InputFlags::IXOFF);
+    tcsetattr(terminal, SetArg::TCSANOW, &settings)
+}
 
 /// What there is of a screen.
 #[derive(Default)]
@@ -32,6 +46,8 @@ pub struct Screen {
     /// With our end of the socket on which it is given devices.
     process: Option<(Child, OwnedFd)>,
     devices: Vec<Device>,
+    /// It was said that there are too many.
+    told: bool,
     starts: usize,
 }
 
@@ -49,6 +65,8 @@ impl Screen {
     pub fn tend(&mut self, log: &mut Log) -> bool {
         if log.screen_idle() > STUCK_S {
             let _ = self.process.as_ref().map(|it| it.0.kill());
+            // At once: what hangs in a driver does not die, and nobody waits for it.
+            log.set_screen(None);
         }
         let ended = |it: &mut (Child, OwnedFd)| it.0.wait_exit(Duration::ZERO);
         if self.process.take_if(ended).is_some() {
@@ -79,28 +97,45 @@ impl Screen {
         begins && self.process.is_some()
     }
 
-    /// Opens displays and keyboards that are new, and lets go of those that are gone.
+    /// Opens displays and keyboards that are new, one of each at a time, and lets go of those that are gone.
     fn look(&mut self, log: &mut Log) {
-        let inode = |path: &str| fs::metadata(path).map_or(0, |it| it.ino());
         self.devices.retain(|it| inode(&it.path) == it.inode);
-        let mut all: Vec<_> = displays().into_iter().map(|it| (it, DISPLAY)).collect();
-        if !all.is_empty() {
-            all.extend(keyboards().into_iter().map(|it| (it, KEYBOARD)));
+        let displays = displays();
+        let keyboards = match displays.is_empty() {
+            true => Vec::new(),
+            false => keyboards(),
+        };
+        self.open(displays, DISPLAY, DISPLAYS, log);
+        self.open(keyboards, KEYBOARD, KEYBOARDS, log);
+    }
+
+    /// Opens the first new one of a kind, unless there are so many.
+    fn open(&mut self, all: Vec<String>, kind: &'static [u8], most: usize, log: &mut Log) {
+        let count = self.devices.iter().filter(|it| it.kind == kind).count();
+        let new = |path: &String| !self.devices.iter().any(|it| it.path == *path);
+        let mut new = all.into_iter().filter(new);
+        if count >= most {
+            if let Some(path) = new.next().filter(|_| !self.told) {
+                let text = format!("there are {most} already; it is not used; next: unplug one");
+                log.say(format!("screen: FAIL: open {path}: {text}"));
+                self.told = true;
+            }
+            return;
         }
-        for (path, kind) in all {
-            if self.devices.iter().any(|it| it.path == path) {
-                continue;
-            }
-            if let Ok(file) = open_device(&path) {
-                log.say(format!("screen: {path}"));
-                self.devices.push(Device {
-                    inode: inode(&path),
-                    file: file.into(),
-                    path,
-                    kind,
-                    is_given: false,
-                });
-            }
+        let open = |path: &str| match kind {
+            DISPLAY => open_device(path),
+            _ => open_input(path),
+        };
+        let opened = new.find_map(|path| open(&path).ok().map(|file| (path, file)));
+        if let Some((path, file)) = opened {
+            log.say(format!("screen: {path}"));
+            self.devices.push(Device {
+                inode: inode(&path),
+                file: file.into(),
+                path,
+                kind,
+                is_given: false,
+            });
         }
     }
 
@@ -110,6 +145,7 @@ impl Screen {
         let (socket, theirs) = pair().context("make a socket")?;
         if self.terminal.is_none() {
             let (terminal, name) = terminal(0).context("make a terminal")?;
+            still(&terminal).context("make a terminal")?;
             symlink(name, SCREEN).context(SCREEN)?;
             self.terminal = Some(terminal);
         }
@@ -137,5 +173,65 @@ impl Screen {
             let given = send(socket, &parts, file, MsgFlags::MSG_DONTWAIT);
             device.is_given = given.is_ok();
         }
+    }
+}
+
+fn inode(path: &str) -> u64 {
+    fs::metadata(path).map_or(0, |it| it.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn u08_what_is_typed_before_a_question_is_not_drawn_and_stops_nothing() {
+        let pty = nix::pty::openpty(None, None).unwrap();
+        let (mut ours, mut line) = (File::from(pty.master), File::from(pty.slave));
+        still(&ours).unwrap();
+        ours.write_all(b"\x13secret\n").unwrap();
+        line.write_all(b"written").unwrap();
+        let mut seen = [0; 64];
+        let count = ours.read(&mut seen).unwrap();
+        assert_eq!(seen.get(..count), Some(&b"written"[..]));
+    }
+
+    #[test]
+    fn u08_keyboards_are_opened_one_at_a_time_and_the_newest_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: usize| folder.path().join(name.to_string()).display().to_string();
+        let all: Vec<_> = (0..=KEYBOARDS).map(at).collect();
+        // The first cannot be opened, and keeps nobody from the others.
+        for path in all.iter().skip(1) {
+            fs::write(path, "").unwrap();
+        }
+        let (mut screen, mut log) = (Screen::default(), Log::default());
+        for count in 1..=KEYBOARDS {
+            screen.open(all.clone(), KEYBOARD, KEYBOARDS, &mut log);
+            assert_eq!(screen.devices.len(), count);
+        }
+        for _ in 0..2 {
+            screen.open(all.clone(), KEYBOARD, KEYBOARDS, &mut log);
+        }
+        assert_eq!(screen.devices.len(), KEYBOARDS);
+        let refused = format!("screen: FAIL: open {}: there are 8 already; ", at(0));
+        assert_eq!(log.text().matches(&refused).count(), 1, "{}", log.text());
+        // For reading alone.
+        let mut file = File::from(screen.devices.remove(0).file);
+        assert!(file.write_all(b"x").is_err());
+    }
+
+    #[test]
+    fn u08_a_screen_that_takes_nothing_is_waited_for_no_longer() {
+        let (mut screen, mut log) = (Screen::default(), Log::default());
+        log.say("on");
+        log.set_screen(File::options().write(true).open("/dev/full").ok());
+        for _ in 0..STUCK_S {
+            screen.tend(&mut log);
+            assert!(log.is_behind());
+        }
+        screen.tend(&mut log);
+        assert!(!log.is_behind());
     }
 }

@@ -380,6 +380,15 @@ mod tests {
             (b"a\r\nb\r\nc\r\nd\x1b[2;3r\x1b[r\x1b[4;1H\x1bD", "b|c|d|_"),
             (b"ab\x1bEc\x1bMd", "ad_|c"),
             (b"ab\x1bcd", "d_"),
+            // PID 1's line behind what a room left as it was.
+            (
+                b"a\x1b[1;1r\x1b[7mb\x1b[\x18\x1b[r\x1b[m\x1b[999;1H\r\nc",
+                "|||c_",
+            ),
+            (
+                b"a\x1b[1;1r\x1b[7mb\x1b]\x18\x1b[r\x1b[m\x1b[999;1H\r\nc",
+                "|||c_",
+            ),
             (b"\x1b[7ma\x1b[mb", "Ab_"),
             (b"\x1b[1;7ma\x1b[0mb", "Ab_"),
             // Taken, and without effect.

@@ -219,6 +219,8 @@ pub fn u08_a_machine_without_a_serial_port_is_used_by_its_screen_and_keyboard(
     // Longer than half a row.
     seat.sees(r"^bay0 .* mounts: /proc .* /sys/kernel/security \(\d+ ms\)$")?;
     seat.sees("^bay0 .* validate: GREEN ")?;
+    // It stops nothing.
+    seat.guest.press(&["ctrl", "s"])?;
     seat.types("start p://near")?;
     seat.sees("^bay0 .* room: p://near started ")?;
     seat.types("enter p://near")?;
