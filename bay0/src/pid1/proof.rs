@@ -35,6 +35,7 @@ pub fn with<T>(act: impl FnOnce(&Root<'_>) -> T) -> T {
 
 /// In a child, which has no right left when it begins to: reads all of the root.
 pub fn whole() -> String {
+    mortal();
     let begun = Instant::now();
     let read = |mut root| {
         #[cfg(feature = "fault")]
@@ -49,9 +50,14 @@ pub fn whole() -> String {
     Answer::of(root.and_then(read)).encode()
 }
 
-/// In the child. PID 1's own exemption from the kernel's memory killer is not for it.
-pub fn validate() -> String {
+/// PID 1's own exemption from the kernel's memory killer is not for its children.
+fn mortal() {
     let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+}
+
+/// In the child.
+pub fn validate() -> String {
+    mortal();
     let report = with(bay0_validate::run);
     report.map_or_else(String::new, |report| report.encode())
 }

@@ -58,12 +58,13 @@ impl Held {
         }
         let [low, high, key @ ..] = *kind;
         let is_key = u16::from_ne_bytes([low, high]) == KEY;
-        let down = value.iter().any(|byte| *byte != 0);
-        is_key.then(|| self.key(u16::from_ne_bytes(key), down))
+        let value = value.first_chunk().map_or(0, |it| i32::from_ne_bytes(*it));
+        is_key.then(|| self.key(u16::from_ne_bytes(key), value))
     }
 
-    /// A key is down, or is still, or is let go.
-    fn key(&mut self, key: u16, down: bool) -> Vec<u8> {
+    /// A key is down (1), or is still (2), or is let go (0).
+    fn key(&mut self, key: u16, value: i32) -> Vec<u8> {
+        let down = value != 0;
         for (keys, held) in [(SHIFT, &mut self.shift), (CONTROL, &mut self.control)] {
             let its = keys.iter().zip(held).filter(|(it, _)| **it == key);
             its.for_each(|(_, held)| *held = down);
@@ -71,7 +72,7 @@ impl Held {
         if !down {
             return Vec::new();
         }
-        self.caps ^= key == CAPS;
+        self.caps ^= key == CAPS && value == 1;
         let of = |table: &[u8; 84]| table.get(usize::from(key)).copied().unwrap_or(0);
         let shift = self.shift.contains(&true);
         let other = self.caps && of(PLAIN).is_ascii_lowercase();
@@ -150,6 +151,9 @@ mod tests {
         }
         assert_eq!(typed(&[58, 30, 3, -42, 30, 3, 58]), "A2a@");
         assert_eq!(typed(&[58, 58, 30]), "a");
+        // Held down.
+        let held = [(58, 1), (58, 2), (58, 0), (30, 1)].map(|(key, value)| record(KEY, key, value));
+        assert_eq!(Held::default().take(&held.concat()), b"A");
     }
 
     #[test]

@@ -65,9 +65,11 @@ arguments! {
     0xa7 Connector { encoders_at: u64, modes_at: u64, properties_at: u64, values_at: u64, modes: u32, properties: u32, encoders: u32,
         encoder: u32, id: u32, kind: u32, number: u32, state: u32, millimetres: [u32; 2], order: u32, pad: u32 }
     0xae Frame { id: u32, width: u32, height: u32, pitch: u32, bits: u32, depth: u32, handle: u32 }
+    0xaf Remove { frame: u32 }
     0xb1 Dirty { frame: u32, flags: u32, colour: u32, clips: u32, clips_at: u64 }
     0xb2 Dumb { height: u32, width: u32, bits: u32, flags: u32, handle: u32, pitch: u32, bytes: u64 }
     0xb3 Map { handle: u32, pad: u32, offset: u64 }
+    0xb4 Destroy { handle: u32 }
 }
 
 /// A part of a frame: `drm_clip_rect`.
@@ -91,10 +93,24 @@ fn at<T>(list: &mut [T]) -> u64 {
     list.as_mut_ptr().expose_provenance() as u64
 }
 
-/// A picture, and the display that shows it.
-pub struct Buffer {
+/// What was made on a card; it goes with this.
+struct Made {
     card: OwnedFd,
     frame: u32,
+    handle: u32,
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let (frame, handle) = (self.frame, self.handle);
+        let _ = call(&self.card, &mut Remove { frame });
+        let _ = call(&self.card, &mut Destroy { handle });
+    }
+}
+
+/// A picture, and the display that shows it.
+pub struct Buffer {
+    made: Made,
     at: NonNull<c_void>,
     bytes: NonZeroUsize,
     /// In pixels; from one line to the next it is `stride`.
@@ -136,12 +152,12 @@ impl Buffer {
             connectors_at: at(std::slice::from_mut(&mut connector)),
             connectors: 1,
             id: crtc.copied().ok_or(Errno::ENODEV)?,
-            frame: buffer.frame,
+            frame: buffer.made.frame,
             is_on: 1,
             mode,
             ..Crtc::default()
         };
-        call(&buffer.card, &mut crtc)?;
+        call(&buffer.made.card, &mut crtc)?;
         Ok(buffer)
     }
 
@@ -155,6 +171,12 @@ impl Buffer {
             ..Dumb::default()
         };
         call(&card, &mut dumb)?;
+        // From here on whatever fails leaves nothing behind.
+        let mut made = Made {
+            card,
+            frame: 0,
+            handle: dumb.handle,
+        };
         let mut frame = Frame {
             id: 0,
             width,
@@ -164,12 +186,13 @@ impl Buffer {
             depth: DEPTH,
             handle: dumb.handle,
         };
-        call(&card, &mut frame)?;
+        call(&made.card, &mut frame)?;
+        made.frame = frame.id;
         let mut map = Map {
             handle: dumb.handle,
             ..Map::default()
         };
-        call(&card, &mut map)?;
+        call(&made.card, &mut map)?;
         let bytes = usize::try_from(dumb.bytes).ok().and_then(NonZeroUsize::new);
         let bytes = bytes.ok_or(Errno::EINVAL)?;
         let offset = libc::off_t::try_from(map.offset).map_err(|_| Errno::EOVERFLOW)?;
@@ -177,16 +200,16 @@ impl Buffer {
             ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
             MapFlags::MAP_SHARED,
         );
+        let stride = usize::try_from(dumb.pitch).map_err(io::Error::other)?;
         // SAFETY: a fresh mapping at a place of the kernel's choice; nobody else has it.
-        let at = unsafe { mmap(None, bytes, access, shared, card.as_fd(), offset) }?;
+        let at = unsafe { mmap(None, bytes, access, shared, made.card.as_fd(), offset) }?;
         Ok(Self {
-            card,
-            frame: frame.id,
+            made,
             at,
             bytes,
             width: usize::from(mode.width),
             height: usize::from(mode.height),
-            stride: usize::try_from(dumb.pitch).map_err(io::Error::other)? / BYTES,
+            stride: stride / BYTES,
         })
     }
 
@@ -210,12 +233,12 @@ impl Buffer {
             bottom: line(bottom),
         }];
         let mut dirty = Dirty {
-            frame: self.frame,
+            frame: self.made.frame,
             clips: 1,
             clips_at: at(&mut clip),
             ..Dirty::default()
         };
-        match call(&self.card, &mut dirty) {
+        match call(&self.made.card, &mut dirty) {
             Err(Errno::ENOSYS) => Ok(()),
             done => done,
         }
@@ -266,6 +289,8 @@ mod tests {
             (size_of::<Dirty>(), 24),
             (size_of::<Dumb>(), 32),
             (size_of::<Map>(), 16),
+            (size_of::<Remove>(), 4),
+            (size_of::<Destroy>(), 4),
             (size_of::<Clip>(), 8),
         ];
         assert!(

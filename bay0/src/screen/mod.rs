@@ -31,7 +31,7 @@ pub const DISPLAY: &[u8] = b"d";
 pub const KEYBOARD: &[u8] = b"k";
 /// Rows and columns while there is no display.
 const SIZE: (usize, usize) = (25, 80);
-/// How soon a display that could not be used is tried again, in milliseconds.
+/// How long nothing has come before a display that could not be used is tried again, in milliseconds.
 const AGAIN_MS: u16 = 2000;
 /// Bytes read from the terminal at a time, and how often before they are drawn.
 const READ: usize = 4096;
@@ -47,6 +47,8 @@ pub fn run(terminal: &File, given: &OwnedFd, font: Vec<u8>) -> i32 {
     for fd in 0..=2 {
         let _ = close(fd);
     }
+    // PID 1's own exemption from the kernel's memory killer is not for it.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
     let mut screen = Screen {
         terminal,
         given,
@@ -54,6 +56,7 @@ pub fn run(terminal: &File, given: &OwnedFd, font: Vec<u8>) -> i32 {
         font: Font(font),
         displays: Vec::new(),
         picture: None,
+        is_due: true,
         keyboards: Vec::new(),
     };
     let Err(error) = confine(Rights::Screen).and_then(|()| screen.serve());
@@ -69,6 +72,8 @@ struct Screen<'a> {
     displays: Vec<OwnedFd>,
     /// On the first display that could be used.
     picture: Option<Picture>,
+    /// It is time to try the displays.
+    is_due: bool,
     keyboards: Vec<(File, Held)>,
 }
 
@@ -99,7 +104,7 @@ impl Screen<'_> {
         } else {
             AGAIN_MS.into()
         };
-        poll(&mut fds, limit)?;
+        self.is_due |= poll(&mut fds, limit)? == 0;
         let ready: Vec<_> = fds.iter().map(|it| it.any().unwrap_or(false)).collect();
         let (ours, keyboards) = ready.split_at_checked(2).unwrap_or_default();
         self.type_in(keyboards)?;
@@ -119,7 +124,10 @@ impl Screen<'_> {
         let (_, device) = receive(self.given, &mut kind, MsgFlags::empty())?;
         let device = device.ok_or(ErrorKind::UnexpectedEof)?;
         match kind.as_slice() {
-            DISPLAY => self.displays.insert(0, device),
+            DISPLAY => {
+                self.displays.insert(0, device);
+                self.is_due = true;
+            }
             _ => self.keyboards.insert(0, (device.into(), Held::default())),
         }
         self.displays.truncate(MOST);
@@ -155,9 +163,10 @@ impl Screen<'_> {
         Ok(())
     }
 
-    /// Shows on the display what is not there yet. One that cannot be used is tried again.
+    /// Shows on the display what is not there yet. One that cannot be used is tried again once nothing has come for a while: to set a mode
+    /// may take long.
     fn draw(&mut self) {
-        if self.picture.is_none() {
+        if self.picture.is_none() && std::mem::take(&mut self.is_due) {
             let shown = self.displays.iter().find_map(|it| Buffer::show(it).ok());
             self.picture = shown.map(Picture::new);
             if let Some(picture) = &self.picture {
