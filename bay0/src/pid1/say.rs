@@ -2,6 +2,7 @@
 //! (operator verb `log`), and through the keeper the genesis log (H04, H19).
 
 use crate::sys::boot_ms;
+use nix::libc;
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::fs::File;
@@ -27,6 +28,8 @@ const PROMPT: &str = "bay0> ";
 pub struct Log {
     serial: Line,
     screen: Line,
+    /// It was looked for.
+    no_serial: bool,
     /// The kernel ring.
     kmsg: Option<File>,
     ring: VecDeque<String>,
@@ -73,9 +76,14 @@ impl Line {
     /// Gives it what it takes now.
     fn flush(&mut self) {
         let file = self.file.as_mut().filter(|_| !self.backlog.is_empty());
-        if let Some(Ok(count)) = file.map(|file| file.write(&self.backlog)) {
-            self.backlog.drain(..count);
-            self.idle = 0;
+        match file.map(|file| file.write(&self.backlog)) {
+            Some(Ok(count)) => {
+                self.backlog.drain(..count);
+                self.idle = 0;
+            }
+            // A port that is not there can be opened; one that has hung up is opened anew.
+            Some(Err(error)) if error.raw_os_error() == Some(libc::EIO) => self.file = None,
+            _ => {}
         }
     }
 }
@@ -94,8 +102,12 @@ impl Log {
         }
     }
 
-    /// Draws to another serial console from now on, or to none.
+    /// Draws to another serial console from now on, or to none: then nothing waits for one any more.
     pub fn set_serial(&mut self, console: Option<File>) {
+        self.no_serial = console.is_none();
+        if self.no_serial {
+            self.serial = Line::default();
+        }
         self.serial.file = console;
     }
 
@@ -145,7 +157,8 @@ impl Log {
     pub fn draw(&mut self, text: impl AsRef<[u8]>) {
         let over = std::mem::take(&mut self.prompt).then_some("\r\x1b[K");
         let text = [over.unwrap_or_default().as_bytes(), text.as_ref()].concat();
-        let fits = self.serial.hold(&text);
+        // Before a serial console is open, what is said waits for one.
+        let fits = self.no_serial || self.serial.hold(&text) || self.serial.file.is_none();
         let is_seen = self.screen.file.is_none() || self.screen.hold(&text);
         if !fits || !is_seen {
             self.lost = self.lost.saturating_add(1);
@@ -320,6 +333,28 @@ mod tests {
         assert!(shown(serial).ends_with(" on\n"));
         log.set_screen(None);
         assert_eq!((log.is_behind(), log.lost()), (false, 0));
+    }
+
+    #[test]
+    fn u08_without_a_serial_console_nothing_is_lost_and_before_it_is_open_all_waits() {
+        let mut log = Log::default();
+        log.say("before");
+        let file = tempfile::tempfile().unwrap();
+        log.set_serial(file.try_clone().ok());
+        log.say("after");
+        let text = shown(file);
+        assert!(text.contains(" before\n") && text.ends_with(" after\n"));
+        log.set_serial(None);
+        let long = "x".repeat(BACKLOG_BYTES + 1);
+        log.draw(&long);
+        assert_eq!((log.lost(), log.serial.backlog.len()), (0, 0));
+        // One that has hung up.
+        let pty = nix::pty::openpty(None, None).unwrap();
+        drop(pty.master);
+        log.set_serial(Some(pty.slave.into()));
+        log.say("to nobody");
+        log.draw(&long);
+        assert_eq!((log.lost(), log.is_behind()), (0, false));
     }
 
     #[test]
