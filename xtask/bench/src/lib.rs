@@ -12,6 +12,7 @@
 )]
 
 mod guests;
+mod install;
 mod net;
 mod report;
 mod rooms;
@@ -47,7 +48,7 @@ const SPINE_BYTES: f64 = 12e6;
 /// What `cargo xtask bench` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Only the groups whose name contains this: boot, builds, orphans, umbilical, log, store, net, size, rooms, root, uefi, vault
+    /// Only the groups whose name contains this: boot, builds, orphans, umbilical, log, store, net, size, rooms, root, uefi, vault, install
     pub filter: Option<String>,
     /// Times each machine is booted
     #[arg(long, default_value_t = 5)]
@@ -85,7 +86,7 @@ enum Group {
     Host(fn(&Layout, &BenchArgs) -> Result<Vec<Figure>>),
 }
 
-const GROUPS: [(&str, Group); 12] = [
+const GROUPS: [(&str, Group); 13] = [
     ("size", Group::Spine(size)),
     ("store", Group::Host(store::store)),
     ("net", Group::Host(net::net)),
@@ -97,6 +98,7 @@ const GROUPS: [(&str, Group); 12] = [
     ("root", Group::Spine(root::root)),
     ("uefi", Group::Spine(root::uefi)),
     ("vault", Group::Spine(vault::vault)),
+    ("install", Group::Spine(install::install)),
     ("orphans", Group::Spine(orphans)),
 ];
 
