@@ -30,8 +30,8 @@ const WRITTEN: u64 = 2 * (SLOT_MIB + IMAGES_MIB) * MIB;
 const TARGET: u64 = 1 << 30;
 /// Room for all that the stick has, and for what waits to be written.
 const MEMORY_MIB: u32 = 1536;
-/// Emulated, both slots and their images are hashed before the machine is left alone.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// Emulated, on a busy host, hashing both slots and their images takes minutes, and busybox's sums several.
+const PATIENCE: Duration = Duration::from_secs(900);
 /// How often QEMU is asked.
 const LOOK: Duration = Duration::from_millis(50);
 const EPOCH: u32 = 1_700_000_000;
