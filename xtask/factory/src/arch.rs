@@ -68,7 +68,7 @@ const X86_64: Facts = Facts {
     targets: ["x86_64-unknown-linux-musl", "x86_64-unknown-linux-gnu"],
     cross: "",
     compilers: &[],
-    linux: "x86_64",
+    linux: "x86",
     kernel: ["bzImage", "arch/x86/boot/bzImage"],
     magic: (0x202, b"HdrS", "bzImage (no setup header)"),
     calls: "__x64_sys_",
