@@ -152,7 +152,7 @@ impl Image {
         let mut it = self.clone();
         it.name += "-check";
         let file = File::open(it.verity(disk, "")?).map_err(errno_of)?;
-        call(&control()?, 4, &it.name, &[]).map(|_| file)
+        order(&control()?, 4, READ_ONLY | DEFERRED, &it.name, &[]).map(|_| file)
     }
 }
 
@@ -201,11 +201,17 @@ pub fn squashfs(device: &str, at: &Path, flags: MsFlags) -> nix::Result<()> {
 /// One call of the device mapper: 3 makes the device `name`, 4 removes it, 9 loads its table, 6 starts it, 12 asks for its
 /// status. The answer, of the same form.
 fn call(control: &File, number: u8, name: &str, target: &[u8]) -> nix::Result<Vec<u8>> {
-    let flags = if number == 4 {
-        READ_ONLY | DEFERRED
-    } else {
-        READ_ONLY
-    };
+    order(control, number, READ_ONLY, name, target)
+}
+
+/// The same with these flags.
+fn order(
+    control: &File,
+    number: u8,
+    flags: u32,
+    name: &str,
+    target: &[u8],
+) -> nix::Result<Vec<u8>> {
     let (size, start) = (MAX_CALL as u32, HEADER as u32);
     let targets = u32::from(!target.is_empty());
     let words = [4, 0, 0, size, start, targets, 0, flags].map(u32::to_ne_bytes);
@@ -215,8 +221,8 @@ fn call(control: &File, number: u8, name: &str, target: &[u8]) -> nix::Result<Ve
     packet.resize(HEADER, 0);
     packet.extend(target);
     packet.resize(MAX_CALL, 0);
-    let order = nix::request_code_readwrite!(0xfd, number, HEADER);
+    let request = nix::request_code_readwrite!(0xfd, number, HEADER);
     // SAFETY: the kernel reads and writes at most the packet's own length, which stands in its header; it outlives the call.
-    let done = unsafe { libc::ioctl(control.as_raw_fd(), order, packet.as_mut_ptr()) };
+    let done = unsafe { libc::ioctl(control.as_raw_fd(), request, packet.as_mut_ptr()) };
     Errno::result(done).map(|_| packet)
 }

@@ -92,6 +92,11 @@ pub fn load_list(list: &str) -> Result<()> {
     paths.lines().map(load).fold(Ok(()), Result::and)
 }
 
+/// In a child: PID 1's own exemption from the kernel's memory killer is not for its children (`proc_pid_oom_score_adj(5)`).
+pub fn mortal() {
+    let _ = fs::write("/proc/self/oom_score_adj", "0");
+}
+
 /// Whether a partition, `/dev/sda3`, is on a stick: the kernel's path of its device leads over USB (sysfs).
 pub fn is_on_usb(device: &str) -> bool {
     let name = device.rsplit('/').next().unwrap_or_default();

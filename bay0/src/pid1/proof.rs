@@ -13,6 +13,7 @@ use super::boot::MOUNTS;
 use super::jobs::{PATIENCE, answer_of_child};
 use crate::slot::answer::Answer;
 use crate::stage1::{DISK, NAME, WORD, described};
+use crate::sys::mortal;
 
 const HUNG: &str = "the verified device hangs";
 
@@ -48,11 +49,6 @@ pub fn whole() -> String {
     };
     let root = described().and_then(|it| it.aside(DISK).context("dm-verity"));
     Answer::of(root.and_then(read)).encode()
-}
-
-/// PID 1's own exemption from the kernel's memory killer is not for its children.
-fn mortal() {
-    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
 }
 
 /// In the child.

@@ -24,6 +24,7 @@ use self::glyph::{Font, Grid};
 use self::keys::{Held, RECORD};
 use self::kms::Buffer;
 use self::terminal::Terminal;
+use crate::sys::mortal;
 
 /// What PID 1 sends beside a descriptor: what it is.
 pub const DISPLAY: &[u8] = b"d";
@@ -47,8 +48,7 @@ pub fn run(terminal: &File, given: &OwnedFd, font: Vec<u8>) -> i32 {
     for fd in 0..=2 {
         let _ = close(fd);
     }
-    // PID 1's own exemption from the kernel's memory killer is not for it.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+    mortal();
     let mut screen = Screen {
         terminal,
         given,
