@@ -15,12 +15,11 @@ use crate::layout::Layout;
 use crate::pins::{self, Apt, Set, Successor};
 use crate::room::{self, Package};
 use crate::stamp;
+use crate::tools::RELEASE;
 use crate::turn;
 
 /// The compiler for this host, `xtask/cross.lock`; what it makes programs of, and the stub, are in the lock of the processor.
 pub const LOCK: &str = "cross";
-/// The Debian release they are of.
-const RELEASE: &str = "bookworm";
 /// The compiler, what it is linked with, and what build scripts are made of.
 const COMPILER: [&str; 17] = [
     "libbsd0",
@@ -77,7 +76,8 @@ pub fn compiler(layout: &Layout) -> Result<Compiler> {
         variables.push((format!("CC_{name}"), cc.into()));
         variables.push((format!("AR_{name}"), format!("{}ar", facts.cross).into()));
     }
-    if here.is_none() {
+    // Without the host's own library cargo says so.
+    if here.is_none() && arch != Arch::default() {
         variables.push(("RUSTC".to_owned(), prepare(layout, arch)?.join("rustc")));
     }
     Ok(Compiler { target, variables })
@@ -96,13 +96,14 @@ fn installed(target: &str) -> bool {
 pub fn stub(layout: &Layout) -> Result<PathBuf> {
     const FOLDER: &str = "usr/lib/systemd/boot/efi";
     let arch = Arch::chosen();
-    match arch {
+    let root = match arch {
         Arch::X86_64 => {
             host::need(&[host::TOOL_STUB])?;
-            Ok(PathBuf::from(host::TOOL_STUB.program))
+            PathBuf::from("/")
         }
-        Arch::Aarch64 => Ok(prepare(layout, arch)?.join(FOLDER).join(arch.facts().stub)),
-    }
+        Arch::Aarch64 => prepare(layout, arch)?,
+    };
+    Ok(root.join(FOLDER).join(arch.facts().stub))
 }
 
 /// The sets of packages for a kind of processor; none for the host's own.
@@ -130,12 +131,17 @@ pub fn sets(layout: &Layout, arch: Arch) -> Result<Vec<(Arch, Set)>> {
 fn prepare(layout: &Layout, arch: Arch) -> Result<PathBuf> {
     let _turn = turn::take(layout)?;
     let sets = sets(layout, arch)?;
-    let mut packages = Vec::new();
-    for (of, set) in &sets {
-        packages.push(pins::take(set, &Apt::of(layout, *of)?, pins::locked())?);
+    // What is unpacked already is not read again.
+    let known = sets.iter().map(|(_, set)| pins::known(set, pins::locked()));
+    let dir = place(layout, arch, &known.collect::<Result<Vec<_>>>()?);
+    if dir.exists() {
+        return Ok(dir);
     }
-    let key = stamp::sha256(format!("{SHAPE} {WRAPPER} {packages:?}").as_bytes());
-    let dir = layout.cache().join(format!("cross-{arch}-{}", &key[..16]));
+    let taken = sets
+        .iter()
+        .map(|(of, set)| pins::take(set, &Apt::of(layout, *of)?, pins::locked()));
+    let packages = taken.collect::<Result<Vec<_>>>()?;
+    let dir = place(layout, arch, &packages);
     if dir.exists() {
         return Ok(dir);
     }
@@ -152,6 +158,11 @@ fn prepare(layout: &Layout, arch: Arch) -> Result<PathBuf> {
     // Renamed when complete: a folder of this name is always whole.
     fs::rename(&made, &dir).with_context(|| format!("move into place {}", dir.display()))?;
     Ok(dir)
+}
+
+fn place(layout: &Layout, arch: Arch, packages: &[Vec<Package>]) -> PathBuf {
+    let key = stamp::sha256(format!("{SHAPE} {WRAPPER} {packages:?}").as_bytes());
+    layout.cache().join(format!("cross-{arch}-{}", &key[..16]))
 }
 
 /// All of a package but its documents; nothing of it lands outside the folder.

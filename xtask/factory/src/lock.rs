@@ -72,8 +72,7 @@ impl Debian {
         }
     }
 
-    /// Whether it is source.
-    pub fn is_source(&self) -> bool {
+    fn is_source(&self) -> bool {
         self.package.starts_with("linux-source-")
     }
 }

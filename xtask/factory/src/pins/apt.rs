@@ -34,8 +34,6 @@ pub struct Apt {
     config: Option<PathBuf>,
     /// Whose packages are asked for.
     arch: Arch,
-    /// A configuration with sources that are not the host's.
-    apart: bool,
 }
 
 /// One list of packages that the client has.
@@ -51,7 +49,6 @@ impl Apt {
         Apt {
             config: Some(config),
             arch: Arch::default(),
-            apart: true,
         }
     }
 
@@ -78,13 +75,13 @@ impl Apt {
         Ok(Apt {
             config: Some(config),
             arch,
-            apart: false,
         })
     }
 
     /// True with the host's sources.
     pub fn is_the_hosts(&self) -> bool {
-        !self.apart
+        // One for another kind of processor has the host's too.
+        self.config.is_none() || self.arch != Arch::default()
     }
 
     /// One of its programs.

@@ -14,23 +14,20 @@ use crate::tools;
 /// The packages that a soil is made of; `None` where it is made of none.
 pub fn soil(layout: &Layout, lock: &Lock, soil: Soil) -> Option<Set> {
     let (name, pinned) = match soil {
-        Soil::Debian => ("debian", lock.kernel(Arch::chosen())),
-        Soil::Hardened | Soil::HardenedPc => ("source", &lock.source),
+        Soil::Debian => {
+            let arch = Arch::chosen();
+            (arch.lock("debian"), lock.kernel(arch))
+        }
+        Soil::Hardened | Soil::HardenedPc => ("source".to_owned(), &lock.source),
         Soil::Alpine => return None,
     };
     Some(Set {
-        name: match soil {
-            Soil::Debian => Arch::chosen().lock(name),
-            _ => name.to_owned(),
-        },
         lock: "xtask/soil.lock".to_owned(),
         packages: vec![package(pinned)],
         release: pinned.release.clone(),
         cache: layout.cache(),
-        repin: match pinned.is_source() {
-            true => room::repin_command("source"),
-            false => room::repin_command(&Arch::chosen().lock("debian")),
-        },
+        repin: room::repin_command(&name),
+        name,
         successor: match soil {
             Soil::Debian => Successor::Series("linux-image-6.12", arch::facts().kernels),
             _ => Successor::Name,
