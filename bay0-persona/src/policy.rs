@@ -2,11 +2,12 @@
 //!
 //! | number | a child stays within its parent when its value is |
 //! | --- | --- |
-//! | quota, weight, memory, pids, open files, tmpfs, tries, the three of what it keeps, traffic and its connections, reads of the disk | not greater |
+//! | quota, weight, memory, pids, open files, tmpfs, tries, the three of what it keeps, traffic and its connections, reads of the disk, bytes of a file by the courier, trust | not greater |
 //! | seccomp | not higher: each profile allows all that the one below it allows |
-//! | capabilities, network, devices, terminal, autostart, background | a part of the parent's bits |
+//! | capabilities, network, devices, terminal, autostart, background, types of files, files without a question | a part of the parent's bits |
 //! | delay | not less, where the child is started again at all |
 //!
+//! The rooms that a child gives files to, and those that it takes files from, are a part of its parent's.
 //! Image, command and environment are free: whatever runs in a room is held by the numbers.
 
 use std::ffi::CString;
@@ -67,6 +68,14 @@ pub enum Grant {
     NetConnections,
     /// Bytes a second that it reads from the disk of its image, or [`UNLIMITED`].
     DiskRate,
+    /// Bytes of one file that the courier moves from or to it; 0 is no courier.
+    CourierBytes,
+    /// One bit for each type of file that the courier moves from or to it.
+    CourierTypes,
+    /// Whether a file may be moved without a question, where the other policy says so too and it goes to less trust.
+    CourierSilent,
+    /// How far the room is trusted, 0 to 9.
+    Trust,
 }
 
 /// The number of a rate that is not held.
@@ -86,7 +95,7 @@ pub const STANDIN: u64 = 1 << 4;
 pub const SLOT: u64 = 1 << 5;
 
 /// What each number is called in a policy file, and how a child's is held.
-const GRANTS: [(&str, Within); 21] = [
+const GRANTS: [(&str, Within); 25] = [
     ("cpu.quota", NotGreater),
     ("cpu.weight", NotGreater),
     ("memory.max", NotGreater),
@@ -108,6 +117,10 @@ const GRANTS: [(&str, Within); 21] = [
     ("traffic.rate", NotGreater),
     ("traffic.connections", NotGreater),
     ("disk.read", NotGreater),
+    ("courier.bytes", NotGreater),
+    ("courier.types", PartOf),
+    ("courier.ask", PartOf),
+    ("trust", NotGreater),
 ];
 
 /// The numbers of a policy, in the order of [`Grant`].
@@ -124,19 +137,27 @@ pub struct Policy {
     pub command: Vec<CString>,
     /// The whole environment, `KEY=VALUE`.
     pub environment: Vec<CString>,
+    /// The rooms that the courier may take its files to.
+    pub to: Vec<PersonaName>,
+    /// The rooms that the courier may bring it files from.
+    pub from: Vec<PersonaName>,
     /// The numbers.
     pub grants: Numbers,
 }
 
 impl Policy {
-    /// Reads the columns of a compiled policy: name, image, command and environment (a line each), the numbers. None if one
-    /// is missing or not what it must be.
+    /// Reads the columns of a compiled policy: name, image, command and environment (a line each), the rooms of `to` and `from` (a
+    /// space between any two), the numbers. None if one is missing or not what it must be.
     pub fn parse(columns: &[&str]) -> Option<Policy> {
-        let [name, image, command, environment, numbers @ ..] = columns else {
+        let [name, image, command, environment, to, from, numbers @ ..] = columns else {
             return None;
         };
         let lines = |text: &str| -> Option<Vec<CString>> {
             text.lines().map(|line| CString::new(line).ok()).collect()
+        };
+        let rooms = |text: &str| -> Option<Vec<PersonaName>> {
+            let names = text.split(' ').filter(|_| !text.is_empty());
+            names.map(|name| PersonaName::parse(name).ok()).collect()
         };
         let numbers: Option<Vec<u64>> = numbers.iter().map(|number| number.parse().ok()).collect();
         Some(Policy {
@@ -144,6 +165,8 @@ impl Policy {
             image: (*image).to_owned(),
             command: lines(command)?,
             environment: lines(environment)?,
+            to: rooms(to)?,
+            from: rooms(from)?,
             grants: numbers?.try_into().ok()?,
         })
     }
@@ -159,9 +182,23 @@ impl Policy {
     }
 }
 
-/// The fields in which `child` is beyond `parent`, in their order; none when it stays within it (A05). The build asks this,
-/// and whoever starts a nested room asks again.
-pub fn beyond(child: &Numbers, parent: &Numbers) -> Vec<&'static str> {
+/// The fields in which `child` is beyond `parent`, numbers first and in their order; none when it stays within it (A05). Whoever starts
+/// a nested room asks this.
+pub fn beyond(child: &Policy, parent: &Policy) -> Vec<&'static str> {
+    let mut fields = beyond_numbers(&child.grants, &parent.grants);
+    for (field, rooms, held) in [
+        ("courier.to", &child.to, &parent.to),
+        ("courier.from", &child.from, &parent.from),
+    ] {
+        if rooms.iter().any(|room| !held.contains(room)) {
+            fields.push(field);
+        }
+    }
+    fields
+}
+
+/// The same of the numbers alone: the build asks this, and compares the lists as it has them.
+pub fn beyond_numbers(child: &Numbers, parent: &Numbers) -> Vec<&'static str> {
     let tries = child.get(Grant::Tries as usize).copied().unwrap_or(0);
     let pairs = child.iter().zip(parent).zip(GRANTS);
     let over = pairs.filter(|((child, parent), (_, within))| match within {

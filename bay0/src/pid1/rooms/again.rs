@@ -46,12 +46,12 @@ mod tests {
     use super::*;
 
     fn policy(tries: u64, delay_ms: u64) -> Policy {
-        let mut numbers = [0; 21];
+        let mut numbers = [0; 25];
         numbers[Grant::Tries as usize] = tries;
         numbers[Grant::DelayMs as usize] = delay_ms;
         let numbers = numbers.map(|number: u64| number.to_string());
         let numbers = numbers.iter().map(String::as_str);
-        let columns: Vec<_> = ["p://a", "i", "/x", ""]
+        let columns: Vec<_> = ["p://a", "i", "/x", "", "", ""]
             .into_iter()
             .chain(numbers)
             .collect();

@@ -230,7 +230,7 @@ impl Rooms {
         };
         let outer = self.running(&parent).map(|(_, outer)| outer);
         let outer = outer.with_context(|| format!("{parent}, which it is in"))?;
-        let beyond = policy::beyond(&policy.grants, &outer.policy.grants).join(", ");
+        let beyond = policy::beyond(policy, &outer.policy).join(", ");
         let within = beyond.is_empty();
         ensure!(within, "beyond {parent} in {beyond}; next: mend its policy");
         Ok(outer.group.path.clone())
@@ -697,8 +697,13 @@ mod tests {
         let names = ["p://a", "p://a/b", "p://c", "sys://net"];
         let background = |name: &str| if name == "p://c" { "1" } else { "0" };
         let lines = names.map(|name| {
-            let numbers = format!("{}\t{}\t0\t0\t0", ["0"; 17].join("\t"), background(name));
-            format!("policy\t{name}\ti\t/x\t\t{numbers}")
+            let numbers = format!(
+                "{}\t{}\t{}",
+                ["0"; 17].join("\t"),
+                background(name),
+                ["0"; 7].join("\t")
+            );
+            format!("policy\t{name}\ti\t/x\t\t\t\t{numbers}")
         });
         let baked = Baked::parse(&lines).unwrap();
         let mut rooms = Rooms {
@@ -728,7 +733,7 @@ mod tests {
     #[test]
     fn c06_a_room_that_is_due_waits_until_no_other_has_the_focus() {
         let mut rooms = rooms();
-        let mut numbers = [0; 21];
+        let mut numbers = [0; 25];
         numbers[Grant::Tries as usize] = 1;
         for entry in &mut rooms.table {
             let mut policy = (*entry.policy).clone();

@@ -30,7 +30,7 @@ const STARTS: u32 = 10;
 const CROWDS: [usize; 3] = [10, 100, 1000];
 /// What every room here may, as the numbers of a compiled policy.
 const NUMBERS: &str =
-    "100 100 67108864 64 256 16777216 1 0 0 0 1 0 0 0 0 0 0 0 0 0 4611686018427387904";
+    "100 100 67108864 64 256 16777216 1 0 0 0 1 0 0 0 0 0 0 0 0 0 4611686018427387904 0 0 0 0";
 const ENDS: &str = "/bin/busybox\ntrue";
 pub const IDLE: &str = "/bin/busybox\nsleep\n1000000";
 const GROUPS: &str = "/sys/fs/cgroup";
@@ -116,7 +116,7 @@ impl House {
         self.made += 1;
         let name = format!("p://r{}", self.made);
         let numbers = NUMBERS.split(' ');
-        let columns: Vec<&str> = [name.as_str(), "busybox", command, "PATH=/bin"]
+        let columns: Vec<&str> = [name.as_str(), "busybox", command, "PATH=/bin", "", ""]
             .into_iter()
             .chain(numbers)
             .collect();

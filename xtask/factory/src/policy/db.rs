@@ -4,6 +4,7 @@
 //! The same input makes the same bytes: one connection, rows in the order of their names, no journal left behind, a fixed page
 //! size. The version of SQLite is in the header, so another SQLite makes another file.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -14,6 +15,7 @@ use bay0_persona::policy::AGAIN;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Row, params, params_from_iter};
 
+use super::courier::Courier;
 use super::file::Policy;
 use super::reach::{Egress, Port, joined};
 use super::rule::{Grant, Persist, Restart, Traffic};
@@ -23,19 +25,21 @@ use crate::roomdisk::Image;
 use crate::rules;
 
 /// `PRAGMA user_version` of the file: a reader that knows another one refuses it.
-pub const VERSION: i64 = 4;
+pub const VERSION: i64 = 5;
 /// `PRAGMA application_id`: "bay0" in ASCII.
 const APPLICATION: i64 = 0x6261_7930;
 /// All lines, which the keeper hands to PID 1 in one packet, have to fit it: the kernel lets one have some 200 KiB.
 pub const MAX_LINES: usize = 150_000;
 /// Bits stand at the kernel's numbers (capabilities) or at those of `terms.rs`; a room without restart has 0 tries, one that keeps
-/// nothing 0 bytes.
+/// nothing 0 bytes, and so has one without a courier.
 const SCHEMA: &str = "
     CREATE TABLE policy (
         name TEXT PRIMARY KEY CHECK (name GLOB 'sys://*' OR name GLOB 'p://*'),
         image TEXT NOT NULL,
         command TEXT NOT NULL CHECK (instr(command, char(9)) = 0),
         environment TEXT NOT NULL CHECK (instr(environment, char(9)) = 0),
+        courier_to TEXT NOT NULL CHECK (courier_to NOT GLOB '*[^a-z0-9:/ ]*'),
+        courier_from TEXT NOT NULL CHECK (courier_from NOT GLOB '*[^a-z0-9:/ ]*'),
         cpu_quota_percent INTEGER NOT NULL CHECK (cpu_quota_percent > 0),
         cpu_weight INTEGER NOT NULL CHECK (cpu_weight BETWEEN 1 AND 10000),
         memory_max_bytes INTEGER NOT NULL CHECK (memory_max_bytes > 0),
@@ -58,6 +62,12 @@ const SCHEMA: &str = "
         traffic_rate INTEGER NOT NULL CHECK (traffic_rate >= 0),
         traffic_connections INTEGER NOT NULL CHECK (traffic_connections BETWEEN 0 AND 65536),
         disk_read INTEGER NOT NULL CHECK (disk_read >= 0),
+        courier_bytes INTEGER NOT NULL
+            CHECK (courier_bytes >= 0 AND (courier_bytes = 0) = (courier_to = '' AND courier_from = '')),
+        courier_types INTEGER NOT NULL
+            CHECK (courier_types BETWEEN 0 AND 511 AND (courier_bytes = 0) = (courier_types = 0)),
+        courier_silent INTEGER NOT NULL CHECK (courier_silent IN (0, 1) AND courier_silent <= courier_bytes),
+        trust INTEGER NOT NULL CHECK (trust BETWEEN 0 AND 9),
         publish TEXT NOT NULL,
         egress TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
@@ -83,8 +93,17 @@ const VIEW: &str = "
         UNION ALL SELECT 2, profile, place, FILTER FROM filter
         UNION ALL SELECT 3, 0, 0, RULES FROM rules
     ) ORDER BY kind, major, minor;";
+/// The columns before the numbers.
+const TEXTS: [&str; 6] = [
+    "name",
+    "image",
+    "command",
+    "environment",
+    "courier_to",
+    "courier_from",
+];
 /// The columns of [`numbers`], in its order.
-const NUMBERS: [&str; 21] = [
+const NUMBERS: [&str; 25] = [
     "cpu_quota_percent",
     "cpu_weight",
     "memory_max_bytes",
@@ -106,6 +125,10 @@ const NUMBERS: [&str; 21] = [
     "traffic_rate",
     "traffic_connections",
     "disk_read",
+    "courier_bytes",
+    "courier_types",
+    "courier_silent",
+    "trust",
 ];
 /// Columns that the view has not: the rule set holds them.
 const REACH: &str = "publish, egress";
@@ -181,13 +204,15 @@ fn write(baked: &Baked, path: &Path) -> Result<()> {
 
 fn view() -> String {
     let joined = |columns: &[&str]| columns.join(" || char(9) || ");
-    let texts = ["'policy'", "name", "image", "command", "environment"];
     let image = ["'image'", "name", "data_blocks", "roothash", "salt"];
     let filter = ["'filter'", "profile", "place", "lower(hex(program))"];
-    VIEW.replace("POLICY", &joined(&[&texts[..], &NUMBERS].concat()))
-        .replace("IMAGE", &joined(&image))
-        .replace("FILTER", &joined(&filter))
-        .replace("RULES", &joined(&["'rules'", "lower(hex(batch))"]))
+    VIEW.replace(
+        "POLICY",
+        &joined(&[&["'policy'"], &TEXTS[..], &NUMBERS].concat()),
+    )
+    .replace("IMAGE", &joined(&image))
+    .replace("FILTER", &joined(&filter))
+    .replace("RULES", &joined(&["'rules'", "lower(hex(batch))"]))
 }
 
 /// The bounds of a policy's texts keep its line short; a program of a filter may be too long by itself.
@@ -208,9 +233,6 @@ fn short(db: &Connection) -> Result<()> {
 }
 
 fn insert(db: &Connection, name: &str, policy: &Policy) -> Result<()> {
-    let columns = NUMBERS.join(", ");
-    let places: Vec<_> = (5..7 + NUMBERS.len()).map(|at| format!("?{at}")).collect();
-    let places = places.join(", ");
     let variables = policy.environment.iter();
     let variables: Vec<_> = variables
         .map(|(name, value)| format!("{name}={value}"))
@@ -220,6 +242,8 @@ fn insert(db: &Connection, name: &str, policy: &Policy) -> Result<()> {
         policy.image.clone(),
         policy.command.join("\n"),
         variables.join("\n"),
+        rooms(&policy.grant.courier.to),
+        rooms(&policy.grant.courier.from),
     ];
     let mut row = texts.map(Value::Text).to_vec();
     for number in numbers(&policy.grant) {
@@ -227,11 +251,27 @@ fn insert(db: &Connection, name: &str, policy: &Policy) -> Result<()> {
     }
     row.push(Value::Text(joined(&policy.grant.publish)));
     row.push(Value::Text(policy.grant.egress.words().join(" ")));
-    let insert = format!(
-        "INSERT INTO policy (name, image, command, environment, {columns}, {REACH}) VALUES (?1, ?2, ?3, ?4, {places})"
-    );
+    let places = vec!["?"; row.len()].join(", ");
+    let insert = format!("INSERT INTO policy ({}) VALUES ({places})", columns());
     db.execute(&insert, params_from_iter(row))?;
     Ok(())
+}
+
+/// All columns of a policy, in the order in which they are written and read.
+fn columns() -> String {
+    [&TEXTS.join(", "), &NUMBERS.join(", "), REACH].join(", ")
+}
+
+/// Names with a space between any two.
+fn rooms(names: &BTreeSet<PersonaName>) -> String {
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    names.join(" ")
+}
+
+/// The reverse of [`rooms`].
+fn named(text: &str) -> Result<BTreeSet<PersonaName>> {
+    let name = |text| PersonaName::parse(text).map_err(|err| anyhow!("{text}: {err}"));
+    text.split_terminator(' ').map(name).collect()
 }
 
 /// A room without restart has 0 tries, one that keeps nothing 0 bytes.
@@ -267,6 +307,10 @@ pub fn numbers(grant: &Grant) -> [u64; NUMBERS.len()] {
         grant.traffic.rate,
         grant.traffic.connections,
         grant.disk_read,
+        grant.courier.bytes,
+        grant.courier.types,
+        u64::from(grant.courier.silent),
+        grant.trust,
     ]
 }
 
@@ -297,6 +341,10 @@ fn grant(numbers: [u64; NUMBERS.len()]) -> Grant {
         traffic_rate,
         connections,
         disk_read,
+        courier_bytes,
+        types,
+        silent,
+        trust,
     ] = rest;
     Grant {
         cpu_quota,
@@ -324,6 +372,13 @@ fn grant(numbers: [u64; NUMBERS.len()]) -> Grant {
             connections,
         },
         disk_read,
+        courier: Courier {
+            bytes: courier_bytes,
+            types,
+            silent: silent == 1,
+            ..Courier::default()
+        },
+        trust,
         ..Grant::default()
     }
 }
@@ -339,9 +394,7 @@ pub fn read(path: &Path) -> Result<Baked> {
         "{}: version {version}, not {VERSION}; next: compile it again",
         open()
     );
-    let columns = NUMBERS.join(", ");
-    let select =
-        format!("SELECT name, image, command, environment, {columns}, {REACH} FROM policy");
+    let select = format!("SELECT {} FROM policy", columns());
     let mut rows = db.prepare(&select)?;
     let mut rows = rows.query(())?;
     let mut policies = Policies::new();
@@ -368,7 +421,7 @@ pub fn read(path: &Path) -> Result<Baked> {
 
 fn policy(row: &Row<'_>) -> Result<Policy> {
     let mut found = [0; NUMBERS.len()];
-    for (column, number) in (4..).zip(&mut found) {
+    for (column, number) in (TEXTS.len()..).zip(&mut found) {
         *number = u64::try_from(row.get::<usize, i64>(column)?)?;
     }
     let (command, environment): (String, String) = (row.get(2)?, row.get(3)?);
@@ -376,13 +429,20 @@ fn policy(row: &Row<'_>) -> Result<Policy> {
         let (name, value) = variable.split_once('=').context("a variable without =")?;
         Ok((name.to_owned(), value.to_owned()))
     });
+    let (to, from): (String, String) = (row.get("courier_to")?, row.get("courier_from")?);
     let (publish, egress): (String, String) = (row.get("publish")?, row.get("egress")?);
     let ports = publish.split_terminator(' ').map(Port::parse);
     let egress: Vec<_> = egress.split(' ').collect();
+    let grant = grant(found);
     let grant = Grant {
+        courier: Courier {
+            to: named(&to)?,
+            from: named(&from)?,
+            ..grant.courier
+        },
         publish: ports.collect::<Result<_, _>>().map_err(Error::msg)?,
         egress: Egress::parse(&egress).map_err(|(_, why)| Error::msg(why))?,
-        ..grant(found)
+        ..grant
     };
     Ok(Policy {
         image: row.get(1)?,

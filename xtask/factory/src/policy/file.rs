@@ -158,6 +158,8 @@ impl Reader<'_> {
                 disk_read: self.rate("disk.read", raw.disk.read, terms::DISK_READ),
                 publish: self.publish(raw.publish, via),
                 egress: self.egress(raw.egress, via),
+                trust: self.number("trust", raw.trust, terms::TRUST, Some(0)),
+                courier: self.courier(raw.courier),
             },
         };
         self.room_for_tmpfs(&policy.grant, tmpfs_at);
@@ -212,7 +214,7 @@ impl Reader<'_> {
     }
 
     /// Whether a field was taken out, by itself or with its table.
-    fn refused(&self, field: &str) -> bool {
+    pub fn refused(&self, field: &str) -> bool {
         let refused = |cut: &String| field == cut || field.starts_with(&format!("{cut}."));
         self.cut.iter().any(refused)
     }
@@ -245,7 +247,7 @@ impl Reader<'_> {
     }
 
     /// Bytes with a unit; 0 stands for a finding.
-    fn size(
+    pub fn size(
         &mut self,
         field: &str,
         value: Option<Spanned<String>>,
@@ -275,7 +277,8 @@ impl Reader<'_> {
         terms::number(terms, value.get_ref())
     }
 
-    fn set(&mut self, field: &str, values: Vec<Spanned<String>>, terms: &[Term]) -> u64 {
+    /// The bits of these words, each of them once.
+    pub fn set(&mut self, field: &str, values: Vec<Spanned<String>>, terms: &[Term]) -> u64 {
         let mut bits = 0;
         for value in values {
             let bit = self.term(field, &value, terms).map_or(0, |bit| 1 << bit);

@@ -20,8 +20,12 @@
 //! | `background` | `freeze`, or both `run` |
 //! | `traffic` | neither `rate` nor `connections` greater |
 //! | `disk.read` | not greater |
+//! | `courier` | neither `bytes` greater nor other `types`; `ask` is false only below false |
+//! | `trust` | not greater |
 //! | `publish` | a part of the parent's; and since no two rooms publish one port, nothing |
 //! | `egress` | no address that the parent does not reach |
+//! | `courier.to` | a part of the parent's |
+//! | `courier.from` | a part of the parent's |
 //!
 //! Image, command and environment are not here: whatever runs in a room is held by these fields. Nor is swap: no room has any.
 //! How deep rooms nest is the name's business (`bay0_persona::name::MAX_DEPTH`).
@@ -30,6 +34,7 @@ use std::collections::BTreeSet;
 
 use bay0_persona::policy;
 
+use super::courier::Courier;
 use super::db::numbers;
 use super::reach::{Egress, Port};
 
@@ -76,6 +81,10 @@ pub struct Grant {
     pub publish: BTreeSet<Port>,
     /// What it reaches through sys://net; nothing in a room without that way out.
     pub egress: Egress,
+    /// How far it is trusted.
+    pub trust: u64,
+    /// What the courier may move from and to it.
+    pub courier: Courier,
 }
 
 /// How much a room may send and receive through sys://net.
@@ -107,17 +116,22 @@ pub struct Persist {
     pub rate: u64,
 }
 
-/// The fields in which `child` may more than `parent`, in the order of the table; none when it stays within it. What decides of
-/// numbers is the function that the start of a room asks as well; tries and delay are one field to people, and so are what a room keeps and
-/// its traffic. The rule set of sys://net holds the last two, whatever runs.
-pub fn beyond(child: &Grant, parent: &Grant) -> Vec<&'static str> {
-    let fields = policy::beyond(&numbers(child), &numbers(parent));
-    let shown = |field: &'static str| match field.split_once('.') {
+/// What a field of the compiled policy is to people.
+pub fn shown(field: &'static str) -> &'static str {
+    match field.split_once('.') {
         Some(("restart", _)) => "restart",
         Some(("persist", _)) => "persist",
         Some(("traffic", _)) => "traffic",
+        Some(("courier", "bytes" | "types" | "ask")) => "courier",
         _ => field,
-    };
+    }
+}
+
+/// The fields in which `child` may more than `parent`, in the order of the table; none when it stays within it. What decides of
+/// numbers is the function that the start of a room asks as well; tries and delay are one field to people, and so are what a room keeps,
+/// its traffic and what is asked of each file that is moved. The rule set of sys://net holds `publish` and `egress`, whatever runs.
+pub fn beyond(child: &Grant, parent: &Grant) -> Vec<&'static str> {
+    let fields = policy::beyond_numbers(&numbers(child), &numbers(parent));
     let mut fields: Vec<_> = fields.into_iter().map(shown).collect();
     fields.dedup();
     if !child.publish.is_subset(&parent.publish) {
@@ -125,6 +139,13 @@ pub fn beyond(child: &Grant, parent: &Grant) -> Vec<&'static str> {
     }
     if !child.egress.within(&parent.egress) {
         fields.push("egress");
+    }
+    let (mine, theirs) = (&child.courier, &parent.courier);
+    if !mine.to.is_subset(&theirs.to) {
+        fields.push("courier.to");
+    }
+    if !mine.from.is_subset(&theirs.from) {
+        fields.push("courier.from");
     }
     fields
 }

@@ -11,7 +11,7 @@ use anyhow::{Result, anyhow};
 use bay0_persona::PersonaName;
 
 use super::file::{self, Finding, Policy};
-use super::{rule, terms, words};
+use super::{courier, rule, terms, words};
 
 /// All policies by their rooms' names.
 pub type Policies = BTreeMap<PersonaName, Policy>;
@@ -108,6 +108,12 @@ fn together(policies: &Policies, homes: &Homes) -> Vec<Finding> {
     for (name, policy) in policies {
         let dir = homes.get(name).copied().unwrap_or_default();
         let mut told = ways_out(name, policy, policies, &there);
+        let others = courier::Others {
+            policies,
+            there: &there,
+            path: &|other| path(dir, other),
+        };
+        told.extend(courier::ends(name, policy, &others));
         if let Some(parent) = name.parent() {
             match policies.get(&parent) {
                 Some(above) => told.extend(exceeds(name, policy, &parent, above)),

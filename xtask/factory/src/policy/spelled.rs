@@ -44,6 +44,9 @@ pub struct Raw {
     #[serde(default)]
     pub persist: Keeps,
     pub background: Option<Spanned<String>>,
+    pub trust: Option<Spanned<i64>>,
+    #[serde(default)]
+    pub courier: Moves,
 }
 
 #[derive(Default, Deserialize)]
@@ -92,6 +95,21 @@ pub struct Flow {
 #[serde(deny_unknown_fields, expecting = "a table with read")]
 pub struct Disk {
     pub read: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table with to, from, bytes, types and ask"
+)]
+pub struct Moves {
+    #[serde(default)]
+    pub to: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub from: Vec<Spanned<String>>,
+    pub bytes: Option<Spanned<String>>,
+    pub types: Option<Spanned<Vec<Spanned<String>>>>,
+    pub ask: Option<Spanned<bool>>,
 }
 
 /// Takes the innermost entry that `at` lies in out of the table; its name.

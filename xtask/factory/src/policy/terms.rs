@@ -39,6 +39,12 @@ pub const CONNECTIONS: RangeInclusive<u64> = 1..=65_536;
 pub const ORDINARY_CONNECTIONS: u64 = 4_096;
 /// Bytes a second that a room reads from the disk of its image, 64 KiB to 16 GiB.
 pub const DISK_READ: RangeInclusive<u64> = 1 << 16..=1 << 34;
+/// How far a room is trusted; a room whose policy says nothing is not trusted.
+pub const TRUST: RangeInclusive<u64> = 0..=9;
+/// Bytes of one file that the courier moves, 1 KiB to 16 GiB.
+pub const COURIER_BYTES: RangeInclusive<u64> = 1 << 10..=1 << 34;
+/// Rooms that a room gives files to, and rooms that it takes files from.
+pub const MAX_ROOMS: usize = 32;
 /// The number of a rate that is not held.
 pub const UNLIMITED: u64 = bay0_persona::policy::UNLIMITED;
 /// Ports that a room publishes, and networks that it reaches.
@@ -75,6 +81,7 @@ pub struct Terms {
     pub seccomp: [Term; PROFILES],
     pub network: Vec<Term>,
     pub devices: Vec<Term>,
+    pub types: Vec<Term>,
     pub capabilities: Vec<Term>,
 }
 
@@ -97,6 +104,11 @@ pub const VIA: u64 = 1 << 0;
 pub fn number(terms: &[Term], word: &str) -> Option<u32> {
     let term = terms.iter().find(|term| term.word == word);
     term.map(|term| term.bit)
+}
+
+/// The bits of all `terms`.
+pub fn bits(terms: &[Term]) -> u64 {
+    terms.iter().fold(0, |bits, term| bits | 1 << term.bit)
 }
 
 /// All words of `terms`.

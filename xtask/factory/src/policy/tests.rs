@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use super::*;
+use crate::policy::courier::Courier;
 use crate::policy::reach::{Egress, Port, Protocol};
 use crate::policy::rule::{Grant, Persist, Restart, Traffic};
 
@@ -68,7 +69,8 @@ fn a06_every_word_of_a_file_is_read() {
          restart = {{ when = \"on-failure\", tries = 3, delay_ms = 250 }}\n\
          persist = {{ bytes = \"64MiB\", records = 10000, rate = \"16MiB\" }}\nbackground = \"run\"\n\
          publish = [\"443/tcp\", \"8080:80/udp\"]\negress = [\"10.0.0.0/8\"]\n\
-         traffic = {{ rate = \"10MiB\", connections = 9 }}\ndisk = {{ read = \"100MiB\" }}\n"
+         traffic = {{ rate = \"10MiB\", connections = 9 }}\ndisk = {{ read = \"100MiB\" }}\ntrust = 3\n\
+         courier = {{ to = [\"p://b\", \"p://a\"], from = [\"p://c/d\"], bytes = \"1KiB\", types = [\"pdf\", \"other\"], ask = false }}\n"
     );
     let policy = file::parse("f", &text.replace("strict", "workshop")).unwrap();
     let grant = policy.grant;
@@ -101,22 +103,58 @@ fn a06_every_word_of_a_file_is_read() {
     };
     assert_eq!(grant.publish.last(), Some(&port));
     assert_eq!(reach::joined(&grant.publish), "443/tcp 8080:80/udp");
+    let room = |name: &str| PersonaName::parse(name).unwrap();
+    let courier = Courier {
+        to: ["p://a", "p://b"].map(room).into(),
+        from: [room("p://c/d")].into(),
+        bytes: 1 << 10,
+        types: 1 << 1 | 1 << 8,
+        silent: true,
+    };
+    assert_eq!((grant.courier, grant.trust), (courier, 3));
+}
+
+#[test]
+fn a03_the_courier_moves_every_type_and_asks_where_a_policy_does_not_say_otherwise() {
+    let rooms = |line: &str| file::parse("f", &format!("{LEAST}{line}\n")).unwrap().grant;
+    let grant = rooms("courier = { from = [\"p://a\"], bytes = \"16GiB\" }");
+    assert_eq!((grant.courier.types, grant.courier.bytes), (511, 1 << 34));
+    assert!(!grant.courier.silent);
+    assert_eq!(grant.trust, 0);
+    let grant = rooms("courier = { to = [\"p://a\"], bytes = \"1KiB\", ask = true }");
+    assert!(!grant.courier.silent);
+    assert_eq!(
+        rooms("courier = { to = [], from = [] }").courier,
+        Courier::default()
+    );
+}
+
+/// The code that tells types apart has them in this order.
+#[test]
+fn a03_the_types_of_files_have_their_bits_in_one_order() {
+    let words = [
+        "text", "pdf", "png", "jpeg", "gif", "webp", "zip", "gzip", "other",
+    ];
+    assert_eq!(terms::words(&TERMS.types), words);
+    let bits: Vec<_> = TERMS.types.iter().map(|term| term.bit).collect();
+    assert_eq!(bits, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
 }
 
 #[test]
 fn a06_unknown_fields_are_refused_with_line_and_column_all_in_one_run() {
     let text = format!(
-        "{LEAST}\n  colour = \"red\"\nmemory.swap = \"1GiB\"\n[restart]\nwhy = 1\n[persist]\nfiles = 1\n"
+        "{LEAST}\n  colour = \"red\"\nmemory.swap = \"1GiB\"\n[restart]\nwhy = 1\n[persist]\nfiles = 1\n[courier]\nroom = 1\n"
     );
     assert_eq!(
         findings(&text),
         [
             "p__x.toml:10:3: unknown field `colour`, expected one of `image`, `command`, `environment`, `cpu`, `memory`, `pids`, \
-             `open_files`, `tmpfs`, `seccomp`, `capabilities`, `network`, `publish`, `egress`, `traffic`, `disk`, `devices`, `terminal`, `exit`, `autostart`, `restart`, `persist`, `background`; \
+             `open_files`, `tmpfs`, `seccomp`, `capabilities`, `network`, `publish`, `egress`, `traffic`, `disk`, `devices`, `terminal`, `exit`, `autostart`, `restart`, `persist`, `background`, `trust`, `courier`; \
              next: correct or remove it",
             "p__x.toml:11:8: unknown field `swap`, expected `max`; next: correct or remove it",
             "p__x.toml:13:1: unknown field `why`, expected one of `when`, `tries`, `delay_ms`; next: correct or remove it",
             "p__x.toml:15:1: unknown field `files`, expected one of `bytes`, `records`, `rate`; next: correct or remove it",
+            "p__x.toml:17:1: unknown field `room`, expected one of `to`, `from`, `bytes`, `types`, `ask`; next: correct or remove it",
         ]
     );
 }
@@ -172,6 +210,27 @@ fn t02_what_a_room_keeps_has_all_three_bounds_or_none() {
                 "{line}"
             );
         }
+    }
+}
+
+#[test]
+fn a03_what_the_courier_moves_is_bounded_where_it_moves_anything() {
+    let size = "next: set a whole number with its unit from \"1KiB\" to \"16GiB\"";
+    let many: Vec<_> = (0..33).map(|n| format!("\"p://r{n}\"")).collect();
+    for (line, found) in [
+        ("to = [\"p://b\"]".to_owned(), format!(": courier.bytes is missing; {size}")),
+        (
+            format!("from = [{}], bytes = \"1MiB\"", many.join(", ")),
+            ":9:363: courier.from has 33 rooms; next: at most 32".into(),
+        ),
+        // A list that was refused is there, so it is not said that the others have no use without it.
+        (
+            "to = \"p://b\", bytes = \"1MiB\", ask = false".to_owned(),
+            ":9:18: invalid type: string \"p://b\", expected a sequence; next: correct or remove it".into(),
+        ),
+    ] {
+        let text = format!("{LEAST}courier = {{ {line} }}\n");
+        assert_eq!(findings(&text), [format!("p__x.toml{found}")], "{line}");
     }
 }
 
@@ -365,17 +424,18 @@ fn a06_bounds_in_the_table_are_the_bounds_that_are_held() {
         ("restart.delay_ms", terms::DELAY_MS),
         ("persist.records", terms::PERSIST_RECORDS),
         ("traffic.connections", terms::CONNECTIONS),
+        ("trust", terms::TRUST),
     ];
     for (field, bounds) in numbers {
         let row = fields.iter().find(|row| row.0 == field).unwrap();
-        let (low, high) = (bounds.start(), bounds.end());
+        let [low, high] = [bounds.start(), bounds.end()].map(|it| i64::try_from(*it).unwrap());
         assert!(row.1.contains(&format!("{low} to {high}")), "{row:?}");
         let more = "restart.when = \"on-failure\"\nrestart.tries = 1\nrestart.delay_ms = 100\n\
                     persist.bytes = \"1MiB\"\npersist.records = 1\npersist.rate = \"1MiB\"\nnetwork = \"via sys://net\"\n";
         for (number, held) in [
             (low - 1, false),
-            (*low, true),
-            (*high, true),
+            (low, true),
+            (high, true),
             (high + 1, false),
         ] {
             let all = format!("{LEAST}{more}");
@@ -393,6 +453,8 @@ fn a06_bounds_in_the_table_are_the_bounds_that_are_held() {
         ("environment", terms::MAX_VARIABLES),
         ("publish", terms::MAX_PORTS),
         ("egress", terms::MAX_NETS),
+        ("courier.to", terms::MAX_ROOMS),
+        ("courier.from", terms::MAX_ROOMS),
     ];
     for (field, most) in counts {
         let row = fields.iter().find(|row| row.0 == field).unwrap();
@@ -405,6 +467,7 @@ fn a06_bounds_in_the_table_are_the_bounds_that_are_held() {
         ("persist.rate", terms::PERSIST_RATE),
         ("traffic.rate", terms::TRAFFIC_RATE),
         ("disk.read", terms::DISK_READ),
+        ("courier.bytes", terms::COURIER_BYTES),
     ] {
         let row = fields.iter().find(|row| row.0 == field).unwrap();
         let said = format!(

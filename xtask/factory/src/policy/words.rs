@@ -1,5 +1,7 @@
 //! A policy in plain words: every field has a label and a sentence, and `show` and `diff` say the same ones.
 
+use std::collections::BTreeSet;
+
 use bay0_persona::PersonaName;
 
 use super::file::{Policy, unit};
@@ -18,7 +20,7 @@ struct Word {
     says: fn(&Policy) -> String,
 }
 
-const WORDS: [Word; 23] = [
+const WORDS: [Word; 27] = [
     word("image", "Files", |p| {
         format!("those of the image \"{}\", never changed", p.image)
     }),
@@ -109,6 +111,23 @@ const WORDS: [Word; 23] = [
         let words: Vec<_> = p.grant.egress.words().into_iter().map(word).collect();
         words.join(", ")
     }),
+    word("trust", "Is trusted", |p| {
+        let (trust, most) = (p.grant.trust, terms::TRUST.end());
+        format!("{trust} of {most}")
+    }),
+    word("courier.to", "Gives files", |p| {
+        match rooms(&p.grant.courier.to) {
+            rooms if rooms.is_empty() => "to no other room".into(),
+            rooms => format!("to {rooms}, when a person says so"),
+        }
+    }),
+    word("courier.from", "Takes files", |p| {
+        match rooms(&p.grant.courier.from) {
+            rooms if rooms.is_empty() => "from no other room".into(),
+            rooms => format!("from {rooms}, when a person says so"),
+        }
+    }),
+    word("courier", "Each file", courier),
 ];
 
 const fn word(field: &'static str, label: &'static str, says: fn(&Policy) -> String) -> Word {
@@ -174,6 +193,16 @@ fn excess(word: &Word, more: &Policy, (name, less): (&PersonaName, &Policy)) -> 
     match word.field {
         "capabilities" => only.grant.capabilities &= !less.grant.capabilities,
         "devices" => only.grant.devices &= !less.grant.devices,
+        "courier.to" => only
+            .grant
+            .courier
+            .to
+            .retain(|room| !less.grant.courier.to.contains(room)),
+        "courier.from" => only
+            .grant
+            .courier
+            .from
+            .retain(|room| !less.grant.courier.from.contains(room)),
         _ => return format!("{} ({name}: {})", (word.says)(more), (word.says)(less)),
     }
     (word.says)(&only)
@@ -250,6 +279,31 @@ fn traffic(policy: &Policy) -> String {
         terms::UNLIMITED => connections,
         rate => format!("{connections}, {} a second in each direction", size(rate)),
     }
+}
+
+fn rooms(names: &BTreeSet<PersonaName>) -> String {
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+fn courier(policy: &Policy) -> String {
+    let courier = &policy.grant.courier;
+    if courier.bytes == 0 {
+        return "none is moved".into();
+    }
+    let held = TERMS.types.iter();
+    let held = held.filter(|term| courier.types & (1 << term.bit) != 0);
+    let held: Vec<_> = held.map(|term| term.means.as_str()).collect();
+    let types = match courier.types == terms::bits(&TERMS.types) {
+        true => "of any type".to_owned(),
+        false => format!("one of: {}", held.join("; ")),
+    };
+    let asks = [
+        "asked about each time",
+        "asked about unless it goes to less trust and both policies agree",
+    ];
+    let asks = asks[usize::from(courier.silent)];
+    format!("at most {}, {asks}, {types}", size(courier.bytes))
 }
 
 /// `150` percent as `1.5 processors`.

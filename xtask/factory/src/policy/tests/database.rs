@@ -1,9 +1,10 @@
 //! The database keeps what it was given, in the same bytes each time.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use bay0_persona::PersonaName;
+use bay0_persona::{PersonaName, policy as runtime};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -13,6 +14,7 @@ use super::{LEAST, run};
 use crate::layout::Layout;
 use crate::policy::db::{self, Baked};
 use crate::policy::file::{Policy, parse};
+use crate::policy::rule::{self, Grant};
 use crate::policy::set::{self, Policies};
 use crate::policy::terms;
 use crate::policy::{Which, bake};
@@ -71,6 +73,11 @@ fn lines(path: &Path) -> Vec<String> {
     (0..).map_while(line).collect()
 }
 
+fn joined(rooms: &BTreeSet<PersonaName>) -> String {
+    let names: Vec<_> = rooms.iter().map(ToString::to_string).collect();
+    names.join(" ")
+}
+
 /// The lines as the contract with the running system has them, made without the database.
 fn expected(baked: &Baked) -> Vec<String> {
     let mut policies: Vec<_> = baked.policies.iter().collect();
@@ -84,6 +91,8 @@ fn expected(baked: &Baked) -> Vec<String> {
             policy.image.clone(),
             policy.command.join("\n"),
             variables.collect::<Vec<_>>().join("\n"),
+            joined(&policy.grant.courier.to),
+            joined(&policy.grant.courier.from),
         ];
         let numbers = db::numbers(&policy.grant).map(|n| n.to_string());
         lines.push([&texts[..], &numbers].concat().join("\t"));
@@ -118,6 +127,28 @@ proptest! {
     }
 }
 
+proptest! {
+    /// What the rule set of sys://net holds has no column that the start of a room reads.
+    #[test]
+    fn a05_the_start_of_a_room_finds_what_the_build_finds(child in grant(), parent in grant()) {
+        let (compiled, runs) = (|grant: &Grant| {
+            let columns = [
+                &["p://a", "i", "/x", ""].map(str::to_owned)[..],
+                &[joined(&grant.courier.to), joined(&grant.courier.from)],
+                &db::numbers(grant).map(|number| number.to_string()),
+            ];
+            let columns = columns.concat();
+            let columns: Vec<_> = columns.iter().map(String::as_str).collect();
+            runtime::Policy::parse(&columns).unwrap()
+        }, |field: &&str| !matches!(*field, "publish" | "egress"));
+        let mut started = runtime::beyond(&compiled(&child), &compiled(&parent));
+        started.iter_mut().for_each(|field| *field = rule::shown(field));
+        started.dedup();
+        let built: Vec<_> = rule::beyond(&child, &parent).into_iter().filter(runs).collect();
+        prop_assert_eq!(started, built);
+    }
+}
+
 fn only(policies: Policies) -> Baked {
     Baked {
         policies,
@@ -131,7 +162,9 @@ fn a06_one_view_has_every_row_as_a_line_in_one_order() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("policy.db");
     let text = LEAST.replace("[\"/bin/sh\"]", "[\"/bin/sh\", \"-c\", \"a b\"]");
-    let text = format!("{text}environment = {{ B = \"2=3\", A = \"\" }}\n");
+    let text = format!("{text}environment = {{ B = \"2=3\", A = \"\" }}\ntrust = 9\n");
+    let courier = "to = [\"p://e\", \"p://d\"], from = [\"p://f\"], bytes = \"16KiB\", types = [\"text\", \"pdf\"], ask = false";
+    let text = format!("{text}courier = {{ {courier} }}\n");
     let policy = parse("f", &text).unwrap();
     let named = |name: &str| PersonaName::parse(name).unwrap();
     let policies = ["sys://a", "p://b/c", "p://b"].map(|name| (named(name), policy.clone()));
@@ -149,7 +182,7 @@ fn a06_one_view_has_every_row_as_a_line_in_one_order() {
         filters: [vec![allow.clone(), allow.clone()], vec![], vec![allow]],
     };
     db::compile(&baked, &path).unwrap();
-    let rest = "dev\t/bin/sh\n-c\na b\tA=\nB=2=3\t50\t100\t16777216\t64\t64\t1048576\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t4611686018427387904";
+    let rest = "dev\t/bin/sh\n-c\na b\tA=\nB=2=3\tp://d p://e\tp://f\t50\t100\t16777216\t64\t64\t1048576\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t4611686018427387904\t16384\t3\t1\t9";
     assert_eq!(
         lines(&path),
         [
@@ -258,6 +291,14 @@ fn a06_the_database_holds_types_and_refuses_another_version() {
         "UPDATE policy SET persist_bytes = 1, persist_records = 1",
         "UPDATE policy SET persist_records = 1, persist_rate = 1",
         "UPDATE policy SET persist_bytes = 1, persist_records = 1, persist_rate = -1",
+        "UPDATE policy SET courier_bytes = 1",
+        "UPDATE policy SET courier_bytes = 1, courier_types = 1",
+        "UPDATE policy SET courier_to = 'p://a'",
+        "UPDATE policy SET courier_from = 'p://a', courier_bytes = 1",
+        "UPDATE policy SET courier_from = 'p://a', courier_bytes = 1, courier_types = 512",
+        "UPDATE policy SET courier_from = char(9), courier_bytes = 1, courier_types = 1",
+        "UPDATE policy SET courier_silent = 1",
+        "UPDATE policy SET trust = 10",
         "UPDATE policy SET image = NULL",
         "UPDATE filter SET program = x'00'",
         "UPDATE filter SET profile = 3",
@@ -266,13 +307,16 @@ fn a06_the_database_holds_types_and_refuses_another_version() {
     ] {
         assert!(refused(wrong), "{wrong}");
     }
+    assert!(!refused(
+        "UPDATE policy SET courier_from = 'p://a', courier_bytes = 1, courier_types = 511, courier_silent = 1"
+    ));
     assert!(!refused(&format!("INSERT INTO {}", image(&"a".repeat(64)))));
-    assert!(!refused("PRAGMA user_version = 3"));
+    assert!(!refused("PRAGMA user_version = 4"));
     let said = db::read(&path).unwrap_err().to_string();
     assert_eq!(
         said,
         format!(
-            "open {}: version 3, not 4; next: compile it again",
+            "open {}: version 4, not 5; next: compile it again",
             path.display()
         )
     );

@@ -109,6 +109,97 @@ fn t07_the_way_to_the_network_is_one_card_in_one_room() {
     );
 }
 
+/// A folder with these rooms, which have nothing but the least and a courier.
+fn couriers(rooms: &[(&str, &str)]) -> Vec<String> {
+    let line = |rest: &str| match rest {
+        "" => LEAST.to_owned(),
+        rest => format!("{LEAST}courier = {{ {rest}, bytes = \"1MiB\" }}\n"),
+    };
+    let files: Vec<_> = rooms
+        .iter()
+        .map(|(name, rest)| (*name, line(rest)))
+        .collect();
+    let files: Vec<_> = files
+        .iter()
+        .map(|(name, text)| (*name, text.as_str()))
+        .collect();
+    said(&folder(&files))
+}
+
+#[test]
+fn a03_the_courier_serves_what_both_ends_agree_on() {
+    let (gives, takes) = ("to = [\"p://b\"]", "from = [\"p://a\"]");
+    assert_eq!(
+        couriers(&[("p__a.toml", gives), ("p__b.toml", takes)]),
+        [""; 0]
+    );
+    let rest = "both ends must agree; next: write it there, or remove it here";
+    assert_eq!(
+        couriers(&[("p__a.toml", gives), ("p__b.toml", "to = [\"p://a\"]")]),
+        [
+            format!(
+                "d/p__a.toml: courier.to has p://b, and courier.from of p://b has no p://a: {rest}"
+            ),
+            format!(
+                "d/p__b.toml: courier.to has p://a, and courier.from of p://a has no p://b: {rest}"
+            ),
+        ]
+    );
+    assert_eq!(
+        couriers(&[("p__a.toml", ""), ("p__b.toml", takes)]),
+        [format!(
+            "d/p__b.toml: courier.from has p://a, and courier.to of p://a has no p://b: {rest}"
+        )]
+    );
+    // Without a question from one side alone, whatever their trust, is each room's own affair.
+    let unasked = "to = [\"p://b\"], ask = false";
+    assert_eq!(
+        couriers(&[("p__a.toml", unasked), ("p__b.toml", takes)]),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a03_a_room_that_no_file_can_be_moved_from_or_to_is_a_finding() {
+    assert_eq!(
+        couriers(&[("p__a.toml", "to = [\"p://b\"]")]),
+        [
+            "d/p__a.toml: courier.to has p://b, which there is no policy of; next: write d/p__b.toml, or remove it"
+        ]
+    );
+    // A policy that is there and cannot be read is no second thing to mend.
+    let broken = ("p__b.toml", "to = 1");
+    let said = couriers(&[("p__a.toml", "to = [\"p://b\"]"), broken]);
+    assert!(
+        said.iter().all(|line| line.starts_with("d/p__b.toml:")),
+        "{said:?}"
+    );
+    let apart = "and one of the two rooms is inside the other, between which no file is moved; next: remove it";
+    assert_eq!(
+        couriers(&[
+            ("p__a.toml", "to = [\"p://a\", \"p://a/k\"]"),
+            ("p__a__k.toml", "from = [\"p://a\"]")
+        ]),
+        [
+            "d/p__a.toml: courier.to has p://a, which is this room itself; next: remove it".to_owned(),
+            format!("d/p__a.toml: courier.to has p://a/k, {apart}"),
+            format!("d/p__a__k.toml: courier.from has p://a, {apart}"),
+            "d/p__a__k.toml: courier.from: p://a/k has more than p://a, which it is in: from p://a, when a person says so; there: from no other room; next: take it from this room, or give it to that one too".to_owned(),
+        ]
+    );
+    let never = "which is never in front: nobody can move a file from or to it; next: remove it";
+    assert_eq!(
+        couriers(&[
+            ("p__a.toml", "to = [\"sys://b\"]"),
+            ("sys__b.toml", "from = [\"p://a\"]")
+        ]),
+        [
+            format!("d/p__a.toml: courier.to has sys://b, {never}"),
+            format!("d/sys__b.toml: courier is in the policy of sys://b, {never}"),
+        ]
+    );
+}
+
 fn tree(tests: bool) -> Loaded {
     let layout = Layout::find();
     let (shipped, more) = (layout.policies(), layout.test_policies());

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::policy::courier::Courier;
 use crate::policy::file::parse;
 use crate::policy::reach::{Egress, Port};
 use crate::policy::rule::{Grant, Persist, Restart, Traffic, beyond};
 use crate::policy::words;
 use bay0_persona::PersonaName;
 
-const FIELDS: [&str; 19] = [
+const FIELDS: [&str; 23] = [
     "cpu.quota",
     "cpu.weight",
     "memory.max",
@@ -29,8 +30,12 @@ const FIELDS: [&str; 19] = [
     "background",
     "traffic",
     "disk.read",
+    "courier",
+    "trust",
     "publish",
     "egress",
+    "courier.to",
+    "courier.from",
 ];
 
 /// Few values, so that two of them are often the same.
@@ -42,8 +47,9 @@ pub fn grant() -> impl Strategy<Value = Grant> {
     let numbers = (few(), few(), few(), few(), few());
     let sets = (0..3u64, 0..8u64, 0..3u64, 0..8u64);
     let net = (few(), few(), few(), publish(), egress());
-    (numbers, sets, flags, restart, persist, net).prop_map(
-        |(n, s, flags, restart, persist, net)| Grant {
+    let moves = (few(), courier());
+    (numbers, sets, flags, restart, persist, net, moves).prop_map(
+        |(n, s, flags, restart, persist, net, (trust, courier))| Grant {
             cpu_quota: n.0,
             cpu_weight: n.1,
             memory_max: n.2 + 4,
@@ -71,8 +77,29 @@ pub fn grant() -> impl Strategy<Value = Grant> {
             disk_read: net.2,
             publish: net.3,
             egress: net.4,
+            trust,
+            courier,
         },
     )
+}
+
+/// Nothing where no room is named.
+fn courier() -> impl Strategy<Value = Courier> {
+    let names = ["p://a", "p://a/b", "p://c"].map(|name| PersonaName::parse(name).unwrap());
+    let rooms = || prop::sample::subsequence(names.to_vec(), 0..=3);
+    let files = (1..4u64, 1..8u64, any::<bool>());
+    (rooms(), rooms(), files).prop_map(|(to, from, (bytes, types, silent))| {
+        if to.is_empty() && from.is_empty() {
+            return Courier::default();
+        }
+        Courier {
+            to: to.into_iter().collect(),
+            from: from.into_iter().collect(),
+            bytes,
+            types,
+            silent,
+        }
+    })
 }
 
 fn publish() -> impl Strategy<Value = BTreeSet<Port>> {
@@ -123,6 +150,17 @@ fn with(field: &str, grant: &Grant, other: &Grant) -> Grant {
         "disk.read" => new.disk_read = other.disk_read,
         "publish" => new.publish = other.publish.clone(),
         "egress" => new.egress = other.egress.clone(),
+        "trust" => new.trust = other.trust,
+        "courier.to" => new.courier.to = other.courier.to.clone(),
+        "courier.from" => new.courier.from = other.courier.from.clone(),
+        "courier" => {
+            let (to, from) = (new.courier.to, new.courier.from);
+            new.courier = Courier {
+                to,
+                from,
+                ..other.courier.clone()
+            };
+        }
         _ => new.persist = other.persist,
     }
     new
@@ -138,7 +176,7 @@ proptest! {
         lines in vec(prop_oneof![
             prop::sample::select(super::LEAST.lines().collect::<Vec<_>>()).prop_map(str::to_owned),
             ("[a-z_.]{1,8}", "(-?[0-9]{1,20}|\"[a-zA-Z0-9 ]{0,9}\"|\\[[0-9, ]{0,5}\\]|true)").prop_map(|(k, v)| format!("{k} = {v}")),
-            "(cpu|memory|restart|persist|environment)\\.[a-z]{1,4} = [0-9\"]{1,3}",
+            "(cpu|memory|restart|persist|courier|environment)\\.[a-z]{1,4} = [0-9\"]{1,3}",
             "\\PC{0,30}",
         ], 0..16)
     ) {
@@ -224,6 +262,14 @@ fn a05_the_order_of_each_field_is_the_one_of_its_table() {
         disk_read: 1,
         publish: [Port::parse("1/tcp").unwrap()].into(),
         egress: Egress::anywhere(),
+        trust: 1,
+        courier: Courier {
+            to: [PersonaName::parse("p://a").unwrap()].into(),
+            from: [PersonaName::parse("p://a").unwrap()].into(),
+            bytes: 1,
+            types: 1,
+            silent: true,
+        },
     };
     assert_eq!(beyond(&high, &low), FIELDS);
     assert_eq!(beyond(&low, &high), [""; 0]);
@@ -272,6 +318,55 @@ fn t02_a_room_keeps_no_more_than_the_room_it_is_in_and_nothing_where_that_keeps_
     assert_eq!(beyond(&keeps(1, 2, 1), &parent), [""; 0]);
     assert_eq!(beyond(&base, &parent), [""; 0]);
     assert_eq!(beyond(&keeps(1, 1, 1), &base), ["persist"]);
+}
+
+#[test]
+fn a05_the_courier_may_no_more_for_a_room_than_for_the_room_it_is_in() {
+    let base = parse("f", super::LEAST).unwrap().grant;
+    let moves = |bytes, types, silent| Grant {
+        courier: Courier {
+            bytes,
+            types,
+            silent,
+            ..Courier::default()
+        },
+        ..base.clone()
+    };
+    let parent = moves(2, 0b011, false);
+    for more in [
+        moves(3, 0b001, false),
+        moves(1, 0b100, false),
+        moves(1, 0b001, true),
+    ] {
+        assert_eq!(beyond(&more, &parent), ["courier"]);
+    }
+    assert_eq!(beyond(&moves(2, 0b010, false), &parent), [""; 0]);
+    assert_eq!(beyond(&parent, &moves(2, 0b011, true)), [""; 0]);
+    assert_eq!(beyond(&parent, &base), ["courier"]);
+}
+
+#[test]
+fn a03_a_difference_names_the_rooms_that_only_one_gives_files_to() {
+    let named = |name: &str| PersonaName::parse(name).unwrap();
+    let policy = |rooms: &str, rest: &str| {
+        let line = format!("courier = {{ to = [{rooms}], bytes = \"1MiB\"{rest} }}\n");
+        parse("f", &format!("{}{line}", super::LEAST)).unwrap()
+    };
+    let first = policy("\"p://x\", \"p://y\"", ", types = [\"pdf\", \"zip\"]");
+    let second = policy("\"p://y\", \"p://z\"", ", types = [\"pdf\"], ask = false");
+    assert_eq!(
+        words::diff((&named("p://a"), &first), (&named("p://b"), &second)),
+        "p://b may, and p://a may not:\n  \
+           Gives files   to p://z, when a person says so\n  \
+           Each file     at most 1 MiB, asked about unless it goes to less trust and both policies agree, one\n                \
+           of: PDF documents (p://a: at most 1 MiB, asked about each time, one of: PDF\n                \
+           documents; ZIP archives, and what is made of them: office documents, packages)\n\
+         p://a may, and p://b may not:\n  \
+           Gives files   to p://x, when a person says so\n  \
+           Each file     at most 1 MiB, asked about each time, one of: PDF documents; ZIP archives, and what\n                \
+           is made of them: office documents, packages (p://b: at most 1 MiB, asked about\n                \
+           unless it goes to less trust and both policies agree, one of: PDF documents)\n"
+    );
 }
 
 #[test]
