@@ -279,6 +279,14 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
     let tiny = &all.policies[&PersonaName::parse("p://tiny").unwrap()].grant;
     let limits = (tiny.memory_max, tiny.pids, tiny.tmpfs);
     assert_eq!(limits, (16 << 20, 16, 1 << 20));
+    // One way to less trust goes without a question, the others are asked about.
+    let unasked = |from: &str, to: &str| {
+        let [from, to] =
+            [from, to].map(|name| &all.policies[&PersonaName::parse(name).unwrap()].grant);
+        from.trust > to.trust && from.courier.silent && to.courier.silent
+    };
+    assert!(unasked("p://a", "p://b"));
+    assert!(!unasked("p://b", "p://a") && !unasked("p://a", "p://tiny"));
     // The widest room that the attacks are tried in is as wide as the widest that ships.
     let rights = |name| {
         let grant = &all.policies[&PersonaName::parse(name).unwrap()].grant;
