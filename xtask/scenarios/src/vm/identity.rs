@@ -14,6 +14,7 @@ use super::bus::{Bus, plug};
 use super::disk::Disk;
 use super::lab::{Build, DISK_MIB, Guest, Lab};
 use super::updates::{EPOCH, Farm, contents, settled, takes};
+use crate::arch::Arch;
 use crate::persist;
 use crate::roomdisk::{self, ALIGNED};
 use crate::soil::Target;
@@ -46,11 +47,16 @@ pub fn u04_two_disks_that_may_be_persist_are_refused_by_name_in_both_orders(
 ) -> Result<()> {
     let (one, two) = (disk(lab, "one.img")?, disk(lab, "two.img")?);
     let before = (fs::read(&one)?, fs::read(&two)?);
+    // QEMU's virt has no SATA.
+    let other = match Arch::chosen() {
+        Arch::X86_64 => Bus::Sata,
+        Arch::Aarch64 => Bus::Usb,
+    };
     let pairs: &[(Bus, Bus, &str)] = match lab.hardened() {
         true => &[
             (Bus::Virtio, Bus::Virtio, "/dev/vda1 and /dev/vdb1"),
             (Bus::Virtio, Bus::Usb, "/dev/sda1 and /dev/vda1"),
-            (Bus::Sata, Bus::Nvme, "/dev/nvme0n1p1 and /dev/sda1"),
+            (other, Bus::Nvme, "/dev/nvme0n1p1 and /dev/sda1"),
         ],
         // That kernel drives virtio alone.
         false => &[(Bus::Virtio, Bus::Virtio, "/dev/vda1 and /dev/vdb1")],
