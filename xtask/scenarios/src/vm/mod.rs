@@ -69,6 +69,8 @@ const TAIL_LINES: usize = 20;
 /// Longest that a scenario may take: thrice the longest one on a slow machine; and what each power cut of the run adds to it.
 const LIMIT: Duration = Duration::from_secs(600);
 const LIMIT_PER_CUT: Duration = Duration::from_secs(10);
+/// Most scenarios of a run that are tried once more by themselves.
+const UNSTEADY: usize = 3;
 /// Power cuts of a run, unless told.
 const CUTS: u32 = 50;
 
@@ -190,7 +192,7 @@ scenarios! {
     setup::u07_what_a_disk_keeps_stays_if_somebody_says_so_and_no_other_word_does_anything: "the disk that was booted, one that is not there, a wrong number or word: refused, and not a byte is written; KEEP replaces both Spines alone",
     setup::u07_a_stick_installs_its_spine_on_a_disk_which_starts_without_it: "disks, install, the serial number; then a vault, slots A and B, and rooms from its own images, with the stick and without it",
     firmware::u07_a_stick_of_the_release_profile_is_installed_from_and_serves_no_other_verb: "under Secure Boot: disks and install, every other verb refused; what is installed has no operator line",
-    setup::u07_an_installed_disk_starts_on_a_machine_that_has_never_seen_it: "on another bus, without a boot entry; what was there before is asked about twice and gone",
+    setup::u07_an_installed_disk_starts_on_a_machine_that_has_never_seen_it {Vm, Pc}: "on another bus, without a boot entry; what was there before is asked about twice and gone",
     setup::u07_a_stick_that_is_larger_than_its_image_has_its_table_put_right_once: "the second copy of its partition table is at its end, as another program reads it; the next boot writes nothing",
     setup::u08_a_disk_of_4096_byte_sectors_is_installed_on_and_starts: "from the firmware to a room",
     setup::t06_images_that_are_not_what_they_were_are_replaced_by_the_other_slots: "either slot's, at the boot that finds it; a room starts all the same",
@@ -205,7 +207,7 @@ scenarios! {
     boots::a07_modules_are_sealed_before_the_keeper_starts: "no module can be loaded after boot, or none at all",
     boots::t07_the_spine_sends_nothing_even_with_a_network_card: "not one packet leaves and no address is taken, with a card that the kernel drives",
     boots::h18_unknown_kernel_arguments_are_harmless: "no argument opens a shell, a rescue mode or another path",
-    boots::h20_a_machine_without_a_serial_port_is_green: "nobody can read or type there, and nothing else is missing",
+    boots::h20_a_machine_without_a_serial_port_is_green {Vm, Pc}: "nobody can read or type there, and nothing else is missing",
     boots::h20_little_memory_is_enough: "GREEN with 64 MiB, and with 88 on Debian's kernel",
     identity::u04_the_booted_disks_own_persist_is_taken_whatever_else_is_attached: "another disk of slots before it and behind it, and on USB: state and update go to the one that was booted",
     identity::u04_a_byte_copy_of_the_booted_disk_is_refused_and_neither_is_written: "attached at the boot and later: both are named, and no byte of either changes",
@@ -505,11 +507,50 @@ pub fn run(bench: &Bench, filter: Option<&str>, jobs: usize, short: bool) -> Res
             }
         }
     });
+    if jobs > 1 && failed.len() <= UNSTEADY {
+        failed.retain(|name| !passes_alone(bench, name));
+    }
     println!("{} passed, {} failed", total - failed.len(), failed.len());
     for name in &failed {
         println!("  {name}");
     }
     Ok(u8::from(!failed.is_empty()))
+}
+
+/// Runs a scenario that failed beside others once more, by itself: emulated machines that share a processor miss deadlines. That it
+/// failed at first is said, and its first console is kept.
+fn passes_alone(bench: &Bench, name: &str) -> bool {
+    let (log, first) = (
+        bench.logs.join(format!("{name}.log")),
+        bench.logs.join(format!("{name}.first.log")),
+    );
+    let _ = fs::rename(log, &first);
+    let ready = chosen(Some(name)).filter(|it| it.name == name);
+    let jobs = ready.map(|it| job(it, bench));
+    let mut passed = false;
+    crew::work(
+        jobs.collect(),
+        1,
+        limit(bench.cuts),
+        |name, outcome, took| {
+            let seconds = took.as_secs_f64();
+            passed = outcome.is_ok();
+            match outcome {
+                Ok(()) => println!(
+                    "UNSTEADY {name}: failed beside others, passes alone ({seconds:.1} s); next: read {}",
+                    first.display()
+                ),
+                Err(error) => println!("FAILED AGAIN {name}: {error:#} ({seconds:.1} s)"),
+            }
+        },
+    );
+    passed
+}
+
+fn job(scenario: &'static Scenario, bench: &Bench) -> Job {
+    let bench = bench.clone();
+    let run = move || (scenario.run)(&Lab::new(&bench, scenario.name)?);
+    (scenario.name, Box::new(run))
 }
 
 /// The longest that a scenario may take in a run with so many cuts.
@@ -556,12 +597,8 @@ fn runnable(bench: &Bench, filter: Option<&str>, short: bool) -> VecDeque<Job> {
         }
         lacks.is_none()
     };
-    let ready = chosen(filter).filter(has).map(|scenario| -> Job {
-        let (scenario, bench) = (*scenario, bench.clone());
-        let run = move || (scenario.run)(&Lab::new(&bench, scenario.name)?);
-        (scenario.name, Box::new(run))
-    });
-    ready.collect()
+    let ready = chosen(filter).filter(has);
+    ready.map(|it| job(it, bench)).collect()
 }
 
 fn chosen(filter: Option<&str>) -> impl Iterator<Item = &'static Scenario> {
