@@ -82,6 +82,15 @@ impl Group {
             .map_err(|_| Failed("limit cgroup", Errno::last()))
     }
 
+    /// Sets how much memory one process that has nothing else may take, in bytes.
+    ///
+    /// # Errors
+    /// `limit`, with the errno.
+    pub fn limit_one(&self, memory: u64) -> Result<(), Failed> {
+        self.set("limit cgroup", "memory.max", &memory.to_string())?;
+        self.set("limit cgroup", "pids.max", "1")
+    }
+
     /// Sets how many bytes a second its processes may read of the disk behind `image`, where its policy says that.
     ///
     /// # Errors

@@ -38,6 +38,12 @@ const SCREEN: &[c_long] = calls! {
     SYS_prctl SYS_restart_syscall SYS_exit SYS_exit_group
 };
 
+/// Packets of two rooms and of PID 1, and memory that is sealed: nothing can be opened or made.
+const COURIER: &[c_long] = calls! {
+    SYS_recvmsg SYS_sendmsg SYS_write SYS_pread64 SYS_fcntl SYS_close SYS_prctl SYS_brk SYS_mmap SYS_munmap SYS_mremap
+    SYS_restart_syscall SYS_exit SYS_exit_group
+};
+
 /// Device mapper, mounts, partitions; and walls of their own for children.
 const DISKS: &[c_long] = calls! { SYS_ioctl SYS_mount SYS_pipe2 SYS_capget SYS_capset SYS_seccomp };
 /// Signatures, what the page cache has of a disk; and walls of their own for children, and for itself.
@@ -69,6 +75,8 @@ pub enum Rights {
     Links,
     /// Who draws on the display and reads keyboards.
     Screen,
+    /// Who carries a file from one room to another.
+    Courier,
     /// Who reads a disk's table or its content, or asks the TPM: files, and what a device tells of itself.
     Look,
     /// Who has children look at all disks: CAP_SETPCAP for their walls.
@@ -102,6 +110,7 @@ impl Rights {
             Self::Seed => Some(c"bay0-seed"),
             Self::Links => Some(c"bay0-links"),
             Self::Screen => Some(c"bay0-screen"),
+            Self::Courier => Some(c"bay0-courier"),
             Self::Look => Some(c"bay0-look"),
             Self::List => Some(c"bay0-list"),
             Self::Disks => Some(c"bay0-disks"),
@@ -129,6 +138,7 @@ impl Rights {
             Self::Seed => (admin, &[SEED]),
             Self::Links => (admin | net.bitmask(), &[LINKS]),
             Self::Screen => (0, &[SCREEN, POLL]),
+            Self::Courier => (0, &[COURIER]),
             Self::Look => (0, &[FILES, HERE, DEVICE]),
             Self::List => (walls.bitmask(), &[FILES, HERE, DISKS]),
             Self::Disks => (admin | walls.bitmask(), &[FILES, HERE, DISKS]),

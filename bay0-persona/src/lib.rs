@@ -3,7 +3,7 @@
 //! One idea a file: [`name`] (the grammar nobody can step around), [`policy`] (what it may), [`cgroup`] (the cgroup v2
 //! directory that bounds, freezes and kills it), [`image`] (its files, verified), [`spawn`] (the one way this system makes a
 //! process), [`ends`] (how one ends, by any signal), [`room`] (how one becomes a room), [`tree`] (mounts that go into it), `furnish` and `place` (its files), [`link`] (its network), [`net`] (the network that the machine is on), [`packet`] (how processes
-//! speak to each other), [`wish`] (what a room may ask to be kept), [`confine`] and [`landlock`] (the walls around processes of the Spine), [`gpt`] and [`disks`] (which disk is which).
+//! speak to each other), [`wish`] (what a room may ask to be kept), [`kind`] (what is in a file), [`confine`] and [`landlock`] (the walls around processes of the Spine), [`gpt`] and [`disks`] (which disk is which).
 
 pub mod cgroup;
 pub mod confine;
@@ -13,6 +13,7 @@ mod error;
 mod furnish;
 pub mod gpt;
 pub mod image;
+pub mod kind;
 pub mod landlock;
 pub mod link;
 mod machine;
@@ -31,6 +32,7 @@ pub mod wish;
 pub use cgroup::{GROUPS, Group, ROOMS, cgroup2_root};
 pub use ends::{End, Ended, reap};
 pub use error::{Failed, errno_of};
+pub use kind::Kind;
 pub use name::PersonaName;
 pub use nix::sched::CloneFlags;
 pub use plan::{Plan, UIDS};

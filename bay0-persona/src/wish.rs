@@ -13,7 +13,7 @@ use std::fmt;
 pub const MAX_NAME: usize = 128;
 
 /// The grammar of a name, for people.
-const NAMES: &str = "is 1 to 128 of A-Z a-z 0-9 _ . - and begins with none of . and -";
+pub const NAMES: &str = "is 1 to 128 of A-Z a-z 0-9 _ . - and begins with none of . and -";
 /// Between two forms of a word.
 const OR: &str = ", or ";
 
@@ -58,6 +58,13 @@ pub struct Wish {
     pub number: Option<u64>,
 }
 
+/// Whether this is the name of an object or of a file: it means nothing to a shell or a terminal, and names no directory.
+pub fn is_name(text: &str) -> bool {
+    let odd = |byte: u8| !byte.is_ascii_alphanumeric() && !matches!(byte, b'_' | b'.' | b'-');
+    let fits = (1..=MAX_NAME).contains(&text.len());
+    fits && !text.bytes().any(odd) && !text.starts_with(['.', '-'])
+}
+
 impl Wish {
     /// Whether a wish begins with this word.
     pub fn is_word(word: &str) -> bool {
@@ -80,13 +87,12 @@ impl Wish {
             (_, None) => " NAME",
             (_, Some(_)) => " NAME@N",
         };
-        let odd = |byte: u8| !byte.is_ascii_alphanumeric() && !matches!(byte, b'_' | b'.' | b'-');
-        let named = !name.bytes().any(odd) && !name.starts_with(['.', '-']);
+        let named = name.is_empty() || is_name(name);
         let fits = forms.split(OR).any(|it| it == format!("{word}{form}"));
         let name = name.to_owned();
         let wish = Self { word, name, number };
         // What was not spelled so comes back different.
-        let good = fits && named && wish.name.len() <= MAX_NAME && wish.to_string() == line;
+        let good = fits && named && wish.to_string() == line;
         good.then_some(wish).ok_or(BadWish::Form(forms))
     }
 }

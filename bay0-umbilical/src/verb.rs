@@ -4,14 +4,14 @@
 //! | --- | --- | --- |
 //! | operator | typing at the serial line | everything |
 //! | Spine | uid 0 | `hello`, `version`, `status`, `validate`, `rooms` |
-//! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own; `device standin`, `update`, `net`; what it keeps |
+//! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own; `device standin`, `update`, `net`, `send`, `receive`; what it keeps |
 //! | nobody | any other uid | `hello` |
 
 use std::fmt;
 
 use bay0_persona::name::BadName;
 use bay0_persona::net::Report;
-use bay0_persona::wish::BadWish;
+use bay0_persona::wish::{BadWish, NAMES, is_name};
 use bay0_persona::{PersonaName, Wish};
 
 use crate::MAX_REQUEST;
@@ -48,6 +48,10 @@ pub enum Verb {
     Log,
     /// Takes the update that is attached, or that a room sends.
     Update,
+    /// Gives a file of this name to another persona.
+    Send(PersonaName, String),
+    /// Waits for a file.
+    Receive,
     /// Asks the gate, as [`Wish`] says.
     Gate(Wish),
     /// Reports of the network that the machine is on.
@@ -106,6 +110,8 @@ pub enum BadVerb<'a> {
     Wish(BadWish<'a>),
     /// It is no report.
     Net,
+    /// It is no name and no file's name.
+    Send,
     /// The uid may not ask this.
     Denied,
 }
@@ -126,6 +132,10 @@ impl fmt::Display for BadVerb<'_> {
             }
             Self::Name(verb, why) => write!(f, "{verb}: {why}; next: correct the name"),
             Self::Wish(why) => write!(f, "{why}; next: type help"),
+            Self::Send => write!(
+                f,
+                "send: write send ROOM NAME: NAME {NAMES}; next: type help"
+            ),
             Self::Net => f.write_str("net: no report; next: see docs/UMBILICAL.md"),
             Self::Denied => f.write_str("not for this uid to ask; next: ask at the operator line"),
         }
@@ -138,7 +148,7 @@ enum Form {
     OnDisk(fn(DiskName) -> Verb),
 }
 
-/// The whole grammar, but for what a room asks of the gate: word, form, what it does.
+/// The whole grammar, but for what rooms alone ask: word, form, what it does.
 static VERBS: [(&str, Form, &str); 19] = [
     ("help", Bare(Verb::Help), "show this table"),
     ("version", Bare(Verb::Version), "show which build runs"),
@@ -177,6 +187,15 @@ impl Verb {
         let (word, name) = line.split_once(' ').unwrap_or((line, ""));
         if word == "net" {
             return Report::parse(name).map(Verb::Net).ok_or(BadVerb::Net);
+        }
+        if line == "receive" {
+            return Ok(Verb::Receive);
+        }
+        if word == "send" {
+            let (to, file) = name.split_once(' ').ok_or(BadVerb::Send)?;
+            let to = PersonaName::parse(to).map_err(|why| BadVerb::Name(word, why))?;
+            let send = is_name(file).then(|| Verb::Send(to, file.to_owned()));
+            return send.ok_or(BadVerb::Send);
         }
         let mut rows = VERBS.iter();
         match rows.find(|(known, ..)| *known == word || *known == line) {
@@ -219,6 +238,7 @@ impl Verb {
             Verb::Status | Verb::Rooms => uid == 0 || uid >= FIRST_ROOM_UID,
             Verb::Validate | Verb::Version => uid == 0,
             Verb::Device | Verb::Update | Verb::Gate(_) | Verb::Net(_) => uid >= FIRST_ROOM_UID,
+            Verb::Send(..) | Verb::Receive => uid >= FIRST_ROOM_UID,
             _ => false,
         };
         may.then_some(self).ok_or(BadVerb::Denied)

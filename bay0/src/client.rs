@@ -3,7 +3,7 @@
 //!
 //! Uid 0 of the Spine is nobody's in a room, which the kernel shows as another one (`user_namespaces(7)`).
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, ErrorKind, IsTerminal, Read, Seek, Write, copy, stderr, stdin, stdout};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,17 +13,25 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail, ensure};
+use bay0_persona::wish::is_name;
 use bay0_persona::{Wish, packet};
 use bay0_state::gate::{DATA, DONE, END, NOT, PACKET, SIZE};
 use bay0_state::shelf::CHUNK;
+use bay0_state::{Sha256, hex};
 use bay0_umbilical::client::OUTSIDE;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::MsgFlags;
+
+use crate::courier::HEAD;
 
 /// How long an answer may take: longer than bay0 needs to work off whatever others in the room have asked.
 const PATIENCE: Duration = Duration::from_secs(5);
 const UNKEPT: &str =
     "no answer, so it is not sure to be kept; next: try again, then ask the operator";
+const ASKED: &str =
+    "sent; if somebody is asked, then outside of all rooms: Ctrl-] leaves this one\n";
+const WAITS: &str = "waits for a file; Ctrl-C ends it\n";
+const UNTAKEN: &str = "not all of it has come; next: have it sent again";
 const UNHEARD: &str = "no answer; next: try again, then ask the operator";
 const USAGE: &str = "usage: bay0 VERB
   hello, status, rooms       ask bay0
@@ -35,6 +43,9 @@ const USAGE: &str = "usage: bay0 VERB
   snapshot                   keep all files as they are now
   append <LINES              keep records, a line each; prints their numbers
   read [@NUMBER]             show them, from a number on
+  send ROOM NAME <FILE       give a file to another room, if a person allows it; at a terminal: the file NAME
+  receive                    wait for a file, which is put here under its name
+  receive - >FILE            wait for a file, and put it elsewhere
   device standin             use the device that stands in for hardware
   update <FILE               bring an update
 ";
@@ -57,9 +68,11 @@ pub fn run() -> Result<ExitCode> {
     }
     let line = line.to_string_lossy();
     let (line, piped) = match line.strip_suffix(" -") {
-        Some(rest) if rest.starts_with("save ") => (rest, true),
+        Some(rest) if rest.starts_with("save ") || rest.starts_with("send ") => (rest, true),
+        Some("receive") => ("receive", true),
         _ => (&*line, !stdin().is_terminal()),
     };
+    let shown = *line == *"receive";
     let from = source(line, piped)?;
     let path = Path::new("/run/umbilical");
     let answer = bay0_umbilical::call(path, OUTSIDE, line, PATIENCE);
@@ -67,6 +80,14 @@ pub fn run() -> Result<ExitCode> {
     out.write_all(text.as_bytes())?;
     match (given, Wish::parse(line)) {
         (Some(stream), _) if line == "update" => update(stream, &mut out)?,
+        (Some(end), _) if line == "receive" => take(&end, &mut out, !shown)?,
+        (Some(end), _) if line.starts_with("send ") => {
+            save(from, &end)?;
+            if stderr().is_terminal() {
+                stderr().write_all(ASKED.as_bytes())?;
+            }
+            show(&end, &mut out, u64::MAX, b"")?;
+        }
         (Some(gate), Ok(wish)) => keep(&wish, from, &gate, &mut out)?,
         (Some(device), _) => drop(copy(&mut File::from(device), &mut out).context("device")?),
         (None, _) => {}
@@ -122,17 +143,81 @@ fn source(line: &str, piped: bool) -> Result<File> {
         let wish = Wish::parse(line);
         let wish = wish.map_err(|why| Error::msg(format!("{why}; next: see bay0 --help")))?;
         if word == "save" && !piped {
-            let name = &wish.name;
-            let missing = format!(
-                "{name}: no such file; next: check the name, or add - to save what is typed"
-            );
-            return File::open(name).map_err(|cause| match cause.kind() {
-                ErrorKind::NotFound => Error::msg(missing),
-                _ => Error::new(cause).context(format!("open {name}")),
-            });
+            return open(&wish.name);
         }
+    } else if let Some((_, name)) = line.strip_prefix("send ").and_then(|it| it.split_once(' '))
+        && !piped
+        && is_name(name)
+    {
+        return open(name);
     }
     Ok(File::from(stdin().as_fd().try_clone_to_owned()?))
+}
+
+/// Opens a file that is named in the place of what is typed.
+fn open(name: &str) -> Result<File> {
+    let missing = format!("{name}: no such file; next: check the name, or add - for what is typed");
+    File::open(name).map_err(|cause| match cause.kind() {
+        ErrorKind::NotFound => Error::msg(missing),
+        _ => Error::new(cause).context(format!("open {name}")),
+    })
+}
+
+/// Waits for a file and puts it here, or shows it; what it is comes from bay0, and has to be what came.
+fn take(end: &OwnedFd, out: &mut File, shown: bool) -> Result<()> {
+    let mut buffer = vec![0; PACKET];
+    let mut next = || -> Result<(u8, Vec<u8>)> {
+        let (length, _) = packet::receive(end, &mut buffer, NONE).context(UNTAKEN)?;
+        let packet = buffer.get(..length).and_then(|it| it.split_first());
+        packet
+            .map(|(tag, data)| (*tag, data.to_vec()))
+            .context(UNTAKEN)
+    };
+    stderr().write_all(WAITS.as_bytes())?;
+    let (tag, told) = next()?;
+    let told = String::from_utf8(told).ok().filter(|_| tag == HEAD);
+    let told = told.context(UNTAKEN)?;
+    let words: Vec<&str> = told.split(' ').collect();
+    let [from, name, size, kind, digest] = *words.as_slice() else {
+        bail!(UNTAKEN);
+    };
+    ensure!(is_name(name), UNTAKEN);
+    let mut file = match shown {
+        true => out.try_clone()?,
+        false => File::create_new(name)
+            .map_err(|cause| Error::new(cause).context(format!("make {name}")))?,
+    };
+    let taken = fill(&mut file, &mut next, digest);
+    if taken.is_err() && !shown {
+        let _ = fs::remove_file(name);
+    }
+    taken?;
+    packet::send(end, &[&[DONE]], None, NONE).context(UNTAKEN)?;
+    let line = format!("{name} from {from}: {size} bytes, {kind}\n");
+    Ok(stderr().write_all(line.as_bytes())?)
+}
+
+/// Writes what comes, until that is all, and it has this digest.
+fn fill(
+    file: &mut File,
+    next: &mut impl FnMut() -> Result<(u8, Vec<u8>)>,
+    digest: &str,
+) -> Result<()> {
+    let (mut hash, mut had, shown) = (Sha256::default(), 0, stderr().is_terminal());
+    loop {
+        let (tag, data) = next()?;
+        match tag {
+            DATA => file.write_all(&data).context("keep it")?,
+            END => break,
+            _ => bail!(UNTAKEN),
+        }
+        hash.update(&data);
+        progress(&mut had, data.len(), shown);
+    }
+    clear(had, shown);
+    let same = hex(&hash.finish()) == digest;
+    ensure!(same, "it is not what was allowed; next: tell the operator");
+    Ok(())
 }
 
 /// Sends an object, until all of it is sent or there is an answer, which then is a refusal.

@@ -6,6 +6,7 @@ mod advice;
 #[cfg(not(feature = "host"))]
 mod client;
 // A program for plain hosts: nothing in a Spine starts it, so it is in none, like the damage.
+mod courier;
 #[cfg(feature = "host")]
 #[path = "../host/mod.rs"]
 mod host;

@@ -37,6 +37,10 @@ const RESET: &str = "\x18\x1b[r\x1b[m\x1b[999;1H";
 const LONGEST_ANSWER: usize = 14;
 /// How long the answer is waited for, in milliseconds: what is typed later is the room's, whatever it looks like.
 const ANSWER_MS: u64 = 5000;
+/// What invites the operator to type.
+const PROMPT: &str = "bay0> ";
+/// What invites him to answer a question.
+const ANSWER: &str = "allow> ";
 /// Most bytes taken from the console in one turn.
 const TYPED_BYTES: usize = 4096;
 
@@ -51,6 +55,8 @@ pub struct Console {
     /// The size of the one where something was typed last, if it has one.
     size: Option<libc::winsize>,
     line: Line,
+    /// What a person is asked, in the place of the operator line, and what of the answer was typed.
+    question: Option<(String, Line)>,
     inside: Option<Inside>,
 }
 
@@ -143,8 +149,33 @@ impl Console {
     /// Draws the prompt and what has been typed behind it, unless somebody is inside a room.
     pub fn invite(&self, log: &mut Log) {
         if self.is_open() && self.inside.is_none() {
-            log.invite(&self.line.shown());
+            let (prompt, line) = match &self.question {
+                Some((_, answer)) => (ANSWER, answer),
+                None => (PROMPT, &self.line),
+            };
+            log.invite(prompt, &line.shown());
         }
+    }
+
+    /// Asks a person, in the place of the operator line, which goes on after it; or asks no more. What was typed before it was drawn
+    /// answers nothing. Whoever is inside a room sees it when he leaves: what is drawn in there may be the room's.
+    pub fn ask(&mut self, question: Option<String>, log: &mut Log) {
+        if question.is_none() && self.question.is_none() {
+            return;
+        }
+        self.question = question.map(|text| (text, Line::default()));
+        self.draw_question(log);
+    }
+
+    fn draw_question(&self, log: &mut Log) {
+        if self.inside.is_some() {
+            return;
+        }
+        if self.question.is_some() {
+            let forget = |it: &Terminal| tcflush(&it.device, FlushArg::TCIFLUSH);
+            let _ = self.terminals.iter().try_for_each(forget);
+        }
+        log.draw(self.question.as_ref().map_or("", |it| &it.0));
     }
 
     /// Takes what was typed. After a hang-up or an error that is nothing, and the console is closed, so that neither can make the loop
@@ -180,7 +211,12 @@ impl Console {
             // Keys that came at once with this one are not drawn yet.
             self.invite(log);
         }
-        match self.line.key(byte) {
+        let line = match &mut self.question {
+            Some((_, answer)) => answer,
+            None => &mut self.line,
+        };
+        match line.key(byte) {
+            Act::Complete if self.question.is_some() => {}
             Act::Redraw => log.draw(""),
             Act::Bell => log.draw("\x07"),
             Act::Complete => self.complete(rooms, log),
@@ -283,6 +319,7 @@ impl Console {
             log.draw(RESET);
             log.say(inside.last);
             log.set_inside(false);
+            self.draw_question(log);
         }
     }
 }

@@ -6,6 +6,7 @@
 mod boot;
 mod buttons;
 mod console;
+mod courier;
 mod disk;
 mod doors;
 mod ending;
@@ -42,17 +43,18 @@ use std::rc::Rc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
-use bay0_persona::PersonaName;
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use bay0_persona::disks::VARS;
 use bay0_persona::link::set_lease;
 use bay0_persona::net::{Card, Lease};
 use bay0_persona::policy::SLOT;
+use bay0_persona::{PersonaName, Policy};
 use bay0_state::{Access, Opened, Request, State, Unlocked, reseal, reset};
 use bay0_umbilical::verb::{DiskName, Verb, help, usage};
 use bay0_umbilical::{SOCKET, Server};
 use nix::libc;
 
+use self::courier::Courier;
 use self::id::{Door, RoomId};
 use self::jobs::{Begun, Job, Jobs, Outcome};
 use self::keeper::{Event, Keeping, Loss, Probed};
@@ -97,6 +99,7 @@ pub struct Bay0 {
     buttons: Buttons,
     reaper: Reaper,
     rooms: Rooms,
+    courier: Courier,
     uplink: Uplink,
     /// What children are at work on: a validation, the slots.
     jobs: Jobs,
@@ -124,6 +127,7 @@ impl Bay0 {
             buttons: Buttons::default(),
             reaper: Reaper::default(),
             rooms: Rooms::default(),
+            courier: Courier::default(),
             uplink: Uplink::default(),
             jobs: Jobs::default(),
             slots: Slots::default(),
@@ -160,6 +164,10 @@ impl Bay0 {
                 Source::Umbilical(door) => self.on_umbilical(door),
                 Source::Operator => self.on_operator(),
                 Source::Button(number) => self.on_button(number),
+                Source::Courier => {
+                    let (rooms, console) = (&mut self.rooms, &mut self.console);
+                    self.courier.heard(rooms, console, &mut self.log);
+                }
                 Source::Room(id) => self.on_room(id),
                 Source::Limit(id) => self.rooms.on_limit(id),
             }
@@ -181,6 +189,8 @@ impl Bay0 {
         }
         let events = self.keeper.pump(self.health.is_asked(), &mut self.log);
         self.on_events(events);
+        let (rooms, console) = (&mut self.rooms, &mut self.console);
+        self.courier.tend(rooms, console, &mut self.log);
         self.health.pace(self.keeper.slow_ms().is_some());
         if let Some(Err(err)) = self.watchdog.as_mut().map(Watchdog::feed) {
             self.watchdog = None;
@@ -193,7 +203,12 @@ impl Bay0 {
     /// try, or for a tick.
     fn longest(&self) -> Duration {
         let retry = self.log.is_behind().then_some(CONSOLE_RETRY);
-        let all = [self.keeper.longest(), retry, self.reaper.rests()];
+        let all = [
+            self.keeper.longest(),
+            retry,
+            self.reaper.rests(),
+            self.courier.longest(),
+        ];
         all.into_iter().flatten().fold(TICK, Duration::min)
     }
 
@@ -411,11 +426,14 @@ impl Bay0 {
                 Event::Unlocked(reply) => self.unlocked(reply),
                 Event::Opened(reply) => self.reopened(reply),
                 Event::Probed(probe) => self.answer_validations(probe),
-                // Said once, or each refusal would make the next line.
-                Event::Unlogged(text) if self.health.fail("log") => {
-                    self.log.say(format!("log: FAIL: {text}"));
+                Event::Unlogged(text) => {
+                    // Said once, or each refusal would make the next line.
+                    if self.health.fail("log") {
+                        self.log.say(format!("log: FAIL: {text}"));
+                    }
+                    let (rooms, console) = (&mut self.rooms, &mut self.console);
+                    self.courier.unrecorded(rooms, console, &mut self.log);
                 }
-                Event::Unlogged(_) => {}
                 Event::Remembered => self.mend(),
                 #[cfg(feature = "fault")]
                 Event::Done(request) => fault::acknowledged(self, &request),
@@ -789,6 +807,14 @@ impl Bay0 {
             }
             (Verb::Device, Door::Room(id)) => self.rooms.lend(id)?,
             (Verb::Update, Door::Room(id)) => self.update_from(id)?,
+            (Verb::Send(to, file), Door::Room(id)) => {
+                let from = policy.as_deref().context("no policy")?;
+                self.send(id, from, &to, file)?
+            }
+            (Verb::Receive, Door::Room(id)) => {
+                let from = policy.as_deref().context("no policy")?;
+                self.courier.receive(id, from, self.rooms.is_front(id))?
+            }
             (Verb::Gate(wish), Door::Room(_)) => {
                 let (ready, together) = (self.is_ready(), self.rooms.persist_bytes());
                 let wishes = self.keeper.wishes();
@@ -797,6 +823,29 @@ impl Bay0 {
             _ => bail!("not at this door; next: use the operator line"),
         };
         Ok((String::new(), Some(given)))
+    }
+
+    /// Begins to take a file from a room for another one.
+    fn send(
+        &mut self,
+        id: RoomId,
+        from: &Policy,
+        to: &PersonaName,
+        file: String,
+    ) -> Result<OwnedFd> {
+        ensure!(
+            self.is_ready(),
+            "not now: the boot is dirty, or ends; next: see status"
+        );
+        let is_front = self.rooms.is_front(id);
+        ensure!(
+            is_front,
+            "this room is not in front; next: send it when it is"
+        );
+        let (taker, policy) = self.rooms.find_running(to)?;
+        let (can_ask, both) = (self.console.is_open(), ((id, from), (taker, &*policy)));
+        self.courier
+            .send(both.0, both.1, file, can_ask, &mut self.poll)
     }
 
     /// What a verb that only looks shows; a room is shown itself and what is nested in it, whatever it is called inside.
@@ -837,7 +886,14 @@ impl Bay0 {
             }
             let names = || self.rooms.names();
             if let Some(line) = self.console.key(*byte, names, &mut self.log) {
-                let answer = self.answer(&line);
+                let answer = match self.courier.asks() {
+                    true => {
+                        let (rooms, console) = (&mut self.rooms, &mut self.console);
+                        let answer = self.courier.answer(&line, rooms, console, &mut self.log);
+                        answer.to_owned()
+                    }
+                    false => self.answer(&line),
+                };
                 self.carry_out();
                 self.log.draw(answer);
             }

@@ -24,6 +24,8 @@ pub enum Source {
     Umbilical(Door),
     /// A line on the console.
     Operator,
+    /// The courier has something to tell, or has ended.
+    Courier,
     /// A power button, by its number.
     Button(usize),
     /// A room tells of its start, or writes to its terminal.

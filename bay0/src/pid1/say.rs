@@ -20,8 +20,6 @@ const BACKLOG_BYTES: usize = 256 * 1024;
 const BATCH_LINES: usize = 12;
 /// How soon a console that was full is tried again.
 pub const CONSOLE_RETRY: Duration = Duration::from_millis(10);
-/// What invites the operator to type.
-const PROMPT: &str = "bay0> ";
 
 /// The log. Lines are numbered from 0 and no number repeats within a boot.
 #[derive(Default)]
@@ -167,9 +165,9 @@ impl Log {
     }
 
     /// Draws the prompt and what has been typed behind it, unless it is there.
-    pub fn invite(&mut self, typed: &[u8]) {
+    pub fn invite(&mut self, prompt: &str, typed: &[u8]) {
         if !self.prompt {
-            self.draw([PROMPT.as_bytes(), typed].concat());
+            self.draw([prompt.as_bytes(), typed].concat());
             self.prompt = true;
         }
     }
@@ -218,6 +216,16 @@ impl Log {
         let note = (gone > 0).then(note);
         let lines: Vec<String> = note.into_iter().chain(batch.cloned()).collect();
         (!lines.is_empty()).then_some(lines)
+    }
+
+    /// How many lines were said.
+    pub fn said(&self) -> usize {
+        self.first.saturating_add(self.ring.len())
+    }
+
+    /// Whether the keeper has taken the first so many lines.
+    pub fn has_given(&self, lines: usize) -> bool {
+        self.taken >= lines
     }
 
     /// The keeper has taken what it was handed.
@@ -315,10 +323,10 @@ mod tests {
     fn u08_a_screen_shows_what_was_said_before_and_holds_no_serial_console_up() {
         let (mut log, serial) = log();
         log.say("before");
-        log.invite(b"sta");
+        log.invite("bay0> ", b"sta");
         let screen = tempfile::tempfile().unwrap();
         log.set_screen(screen.try_clone().ok());
-        log.invite(b"sta");
+        log.invite("bay0> ", b"sta");
         log.say("after");
         let text = shown(screen);
         assert!(

@@ -68,17 +68,19 @@ impl Wishes {
         self.0.pop_front()
     }
 
-    /// Answers every wish that waits: none of it is done. Closed with something unread, the kernel would take the answer away from the
-    /// room (`unix(7)`, ECONNRESET).
+    /// Answers every wish that waits: none of it is done.
     pub fn refuse(&mut self) {
-        let now = MsgFlags::MSG_DONTWAIT;
-        for (_, room) in self.0.drain(..) {
-            let fd = room.as_raw_fd();
-            let _ = shutdown(fd, Shutdown::Read);
-            (0..UNREAD).find(|_| !matches!(recv(fd, &mut [0], now), Ok(1..)));
-            let _ = packet::send(&room, &[&[NOT], LOST.as_bytes()], None, now);
-        }
+        self.0.drain(..).for_each(|(_, room)| refuse(&room, LOST));
     }
+}
+
+/// Tells a room why nothing comes of what it sends. Closed with something unread, the kernel would take the answer away from the room
+/// (`unix(7)`, ECONNRESET).
+pub fn refuse(room: &OwnedFd, why: &str) {
+    let (fd, now) = (room.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
+    let _ = shutdown(fd, Shutdown::Read);
+    (0..UNREAD).find(|_| !matches!(recv(fd, &mut [0], now), Ok(1..)));
+    let _ = packet::send(room, &[&[NOT], why.as_bytes()], None, now);
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use bay0_persona::cgroup::OWN;
 use bay0_persona::confine::Rights;
 use bay0_persona::policy::{self, NIC, STANDIN, VIA_NET};
@@ -418,6 +418,61 @@ impl Rooms {
         }
         self.say(format!("room: {name} is in front"));
         Ok(())
+    }
+
+    /// Whether a room has the focus, or is in the one that has it.
+    pub fn is_front(&self, id: RoomId) -> bool {
+        let entry = self.table.get(id.place());
+        entry.is_some_and(|it| self.focus.front == Some(it.top))
+    }
+
+    /// A room that runs, and its policy.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn find_running(&self, name: &PersonaName) -> Result<(RoomId, Rc<Policy>)> {
+        let none = |_| anyhow!("{name} does not run; next: type rooms");
+        let (entry, _) = self.running(name).map_err(none)?;
+        Ok((entry.id, Rc::clone(&entry.policy)))
+    }
+
+    /// Has a room stand still, wherever it is, until [`Rooms::settle`].
+    ///
+    /// # Errors
+    /// It goes on.
+    pub fn hold(&self, id: RoomId) -> Result<()> {
+        let entry = self.table.get(id.place());
+        let group = entry.and_then(Entry::group).context("it has ended")?;
+        Ok(group.freeze(FOCUS_DEADLINE)?)
+    }
+
+    /// Has a room go on behind another, until [`Rooms::settle`].
+    ///
+    /// # Errors
+    /// It stands still.
+    pub fn wake(&self, id: RoomId) -> Result<()> {
+        let entry = self.table.get(id.place());
+        let top = entry.and_then(|it| self.table.get(it.top.place()));
+        let group = top.and_then(Entry::group).context("it has ended")?;
+        Ok(group.thaw(FOCUS_DEADLINE)?)
+    }
+
+    /// Has a room run, or stand still, as the focus is. One of which that is uncertain is stopped (C12).
+    pub fn settle(&mut self, id: RoomId) {
+        let Some(entry) = self.table.get(id.place()) else {
+            return;
+        };
+        let top = self.table.get(entry.top.place()).and_then(Entry::group);
+        let settled = match (entry.is_awake(self.focus.front), entry.group(), top) {
+            (true, Some(group), _) => group.thaw(FOCUS_DEADLINE),
+            (false, _, Some(top)) => top.freeze(FOCUS_DEADLINE),
+            _ => Ok(()),
+        };
+        let (top, name) = (entry.top, entry.policy.name.clone());
+        if let Err(error) = settled {
+            self.fail(&format!("settle {name}: {error}; it is stopped"));
+            let _ = self.kill(top);
+        }
     }
 
     /// Opens the device that stands in for hardware for a room in front (T05): PID 1 keeps hold of what it hands over, to take

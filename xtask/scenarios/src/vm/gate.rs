@@ -110,7 +110,7 @@ pub fn u06_a_room_that_fills_its_quota_leaves_the_others_theirs(lab: &Lab) -> Re
     refused(
         &mut a,
         "cd /; bay0 save nmae.txt",
-        "bay0: nmae.txt: no such file; next: check the name, or add - to save what is typed",
+        "bay0: nmae.txt: no such file; next: check the name, or add - for what is typed",
     )?;
     a.run("echo x >/n; bay0 save n")?;
     let full = "bay0: full: it may keep 4194304 bytes and 100000 pieces, and has ";

@@ -18,6 +18,7 @@ pub(crate) mod updates;
 
 mod apart;
 mod boots;
+mod courier;
 mod devices;
 mod disks;
 mod ends;
@@ -198,6 +199,13 @@ scenarios! {
     setup::t06_images_that_are_not_what_they_were_are_replaced_by_the_other_slots: "either slot's, at the boot that finds it; a room starts all the same",
     setup::u07_an_update_brings_its_images_and_is_refused_without_them: "images that were changed or are missing: nothing is written; then they are in the other slot's place, and this one's are as they were",
     setup::c07_a_reset_destroys_the_keys_and_the_next_boot_makes_a_vault_anew: "in so many letters; then nothing opens what was there",
+    courier::a04_a_question_that_nobody_answers_is_no: "after 30 s; the room may ask again 30 s later, and no sooner",
+    courier::a03_a_file_passes_when_a_person_types_the_letters_and_is_recorded_first: "the room that gives it stands still meanwhile; what is there already stays; log and digest agree",
+    courier::a04_enter_alone_is_no_and_the_room_may_not_ask_again_at_once: "nothing passes, and the operator line is as it was",
+    courier::a03_nothing_is_delivered_before_its_record_is_on_the_disk: "on a disk that stands still nothing passes; after a power cut the record is there",
+    courier::a03_rooms_that_end_or_stand_still_cost_their_file_and_nothing_else: "in the middle, in the background, without reading, without end",
+    courier::a03_downwards_nobody_is_asked_where_both_policies_say_so: "to a frozen room, which is frozen again afterwards; what it is stands in the log",
+    courier::a03_what_the_policies_do_not_let_pass_is_refused_with_the_reason: "size, kind, name, room; a room that does not wait",
     boots::h05_first_boot_on_an_empty_disk_then_the_second_knows_it: "first boot, clean end, second boot",
     boots::h20_clean_boot_is_green: "every phase in order, no FAIL, GREEN, power-off",
     faults::h09_the_memory_killer_takes_the_keeper_and_never_pid1: "with no memory left the kernel kills the keeper, and after it nothing: the machine reboots",
@@ -228,6 +236,7 @@ scenarios! {
     screen::u08_a_screen_whose_process_dies_comes_back_and_costs_nothing {Pc}: "three times, with what was said; after that the machine goes on without it, GREEN",
     screen::u08_a_keyboard_that_is_plugged_in_later_types {Pc}: "and again, once it was pulled out",
     screen::u07_a_person_installs_by_screen_and_keyboard_alone {Pc}: "from a stick, and the first start of the disk, whose vault is made with what is typed",
+    rights::a09_the_courier_has_the_rights_it_is_declared_with: "two sockets and a file in memory, no capability, and all but one namespace of its own",
     rights::a09_the_screen_has_the_rights_it_is_declared_with {Pc}: "no capability, no call but what drawing and reading take, nothing open but its devices",
     root::c01_a_changed_bit_of_the_root_is_noticed_before_any_verdict: "in its first and its last block, in the middle, in its hash tree: the boot ends, and it is said why",
     root::c01_a_root_that_nobody_has_read_to_its_end_is_no_root: "the child that reads it is gone, or hangs: the boot ends without a verdict, and says why",
@@ -330,7 +339,8 @@ scenarios! {
 }
 
 /// Those that take minutes and repeat what shorter ones show once, or wait for a clock: `cargo xtask test` leaves them to `--full`.
-const LONG: [&str; 28] = [
+const LONG: [&str; 29] = [
+    "a04_a_question_that_nobody_answers_is_no",
     "a02_a_power_cut_while_it_is_sealed_again_leaves_the_recovery_key",
     "a02_another_tpm_is_refused_until_reseal",
     "a02_the_register_that_moved_is_told_and_the_vault_sealed_again",

@@ -24,6 +24,8 @@ const CAPABILITIES: [(&str, u32); 8] = [
     ("SYS_ADMIN", 21),
     ("MKNOD", 27),
 ];
+/// The one process of the Spine with a user namespace of its own.
+const COURIER: &str = "bay0-courier";
 /// Stands for every capability, and for every descriptor.
 const ALL: &str = "all";
 /// Longest that a process may have PID 1's name and rights, in ms, before it gives them up: these machines are emulated, and busy.
@@ -97,7 +99,7 @@ impl<'a> Seen<'a> {
         let kind = match self.name {
             "watch" => return Ok(None),
             // Whatever it is called: its rights end at its own user namespace.
-            _ if self.list("own")?.contains("user") => "room",
+            name if self.list("own")?.contains("user") && name != COURIER => "room",
             // A child of PID 1, or of a kind below, that has not given up anything yet.
             "bay0" if self.pid != 1 => "begins",
             name => name,
@@ -261,6 +263,21 @@ pub fn a09_the_screen_has_the_rights_it_is_declared_with(lab: &Lab) -> Result<()
     let mut guest = lab.start(&config)?;
     guest.verdict("GREEN")?;
     seen_at(&mut guest, &["bay0", "bay0-screen"], |_| Ok(()))?;
+    guest.power_off()
+}
+
+pub fn a09_the_courier_has_the_rights_it_is_declared_with(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.start_and_run_in(
+        "p://b",
+        "(bay0 receive >/told 2>&1 &); until grep -q waits /told; do :; done",
+    )?;
+    // It has begun to read, and waits for the rest.
+    guest.start_and_run_in(
+        "p://a",
+        "((echo x; exec sleep 300) | bay0 send p://b x >/said 2>&1 &)",
+    )?;
+    seen_at(&mut guest, &[COURIER], |_| Ok(()))?;
     guest.power_off()
 }
 

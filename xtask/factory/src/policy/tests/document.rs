@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use bay0_persona::Kind;
+
 use super::{findings, folder, said};
 use crate::layout::Layout;
 use crate::policy::{TERMS, checked, name, set, words};
@@ -120,4 +122,11 @@ fn a06_the_documents_example_is_what_the_commands_really_say() {
         block("policy diff p://web p://dev`"),
         words::diff((&web, &all[&web]), (&dev, &all[&dev]))
     );
+}
+
+#[test]
+fn a03_the_types_of_a_policy_are_those_that_the_courier_tells_apart() {
+    let of_policies = TERMS.types.iter().map(|it| (it.word.as_str(), 1 << it.bit));
+    let of_courier = Kind::ALL.into_iter().map(|it| (it.word(), it.bit()));
+    assert!(of_policies.eq(of_courier));
 }

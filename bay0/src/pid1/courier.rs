@@ -1,0 +1,585 @@
+//! Files from one room to another, when a person says so (A03, decision 25): one at a time, asked each time, nothing remembered.
+//! What a room has to do with it is a connection; who reads it is a process of its own ([`crate::courier`]).
+//!
+//! | stage | the room that gives | the room that takes | goes on when | ends without when |
+//! | --- | --- | --- | --- | --- |
+//! | reading | in front | waits, frozen or not | all of it is in sealed memory | [`READING`] |
+//! | asking | frozen | | the three letters are typed, or the policies ask nobody | Enter alone; [`ASKING`] |
+//! | recording | frozen | | the record is on the disk | it is refused; [`DELIVERING`] since the answer |
+//! | delivering | frozen | thawed | it has confirmed all of it | the same [`DELIVERING`] |
+//!
+//! In each stage it ends without when the courier, or one of the rooms, does.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use bay0_persona::packet::{pair, receive, send};
+use bay0_persona::{Child, CloneFlags, GROUPS, Grant, Group, PersonaName, Policy, spawn};
+use bay0_state::gate::DONE;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::MsgFlags;
+
+use super::console::Console;
+use super::id::RoomId;
+use super::poll::{Poll, Source};
+use super::rooms::Rooms;
+use super::say::Log;
+use super::wishes::refuse;
+use crate::courier::{Content, HEAD, Told, allow, run};
+
+/// Longest that a room may take to send a file.
+const READING: Duration = Duration::from_secs(600);
+/// Longest that a question waits for an answer.
+const ASKING: Duration = Duration::from_secs(30);
+/// Longest from the answer to the end.
+const DELIVERING: Duration = Duration::from_secs(5);
+/// How long a room whose question was answered no has to wait before it may ask again.
+const REST: Duration = Duration::from_secs(30);
+/// How many files without a question pass at once; then one in each of these, or the log would be full of them.
+const AT_ONCE: u32 = 16;
+const EACH: Duration = Duration::from_secs(1);
+/// Memory of the courier beside the file, in bytes.
+const OWN: u64 = 8 << 20;
+/// Longest that what the last one has left may take to go.
+const UNDO: Duration = Duration::from_millis(500);
+/// The group that bounds it.
+const GROUP: &str = "courier";
+/// Letters of which none looks like another, or like a digit.
+const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz";
+/// Longest name of a file that a question shows whole.
+const SHOWN: usize = 40;
+const NOW: MsgFlags = MsgFlags::MSG_DONTWAIT;
+const NO: &str = "the answer was no; next: none";
+
+/// What two policies let one room give the other.
+#[derive(Debug, PartialEq, Eq)]
+struct Terms {
+    bytes: u64,
+    kinds: u64,
+    asks: bool,
+}
+
+impl Terms {
+    /// What both agree on. Without a question a file only goes to a room that is trusted less.
+    ///
+    /// # Errors
+    /// One of them does not let it.
+    fn of(giver: &Policy, taker: &Policy) -> Result<Self> {
+        ensure!(
+            giver.to.contains(&taker.name),
+            "{} is not in courier.to of this room's policy; next: write it there",
+            taker.name
+        );
+        ensure!(
+            taker.from.contains(&giver.name),
+            "{} takes nothing from this room; next: write it into courier.from of its policy",
+            taker.name
+        );
+        let both = |grant| (giver.get(grant), taker.get(grant));
+        let (silent, kinds) = (both(Grant::CourierSilent), both(Grant::CourierTypes));
+        let (bytes, trust) = (both(Grant::CourierBytes), both(Grant::Trust));
+        Ok(Self {
+            bytes: bytes.0.min(bytes.1),
+            kinds: kinds.0 & kinds.1,
+            asks: silent != (1, 1) || trust.0 <= trust.1,
+        })
+    }
+}
+
+/// How far it is.
+enum Stage {
+    Reading,
+    Asking { letters: String },
+    Recording { lines: usize },
+    Delivering,
+}
+
+/// One file on its way.
+struct Transfer {
+    /// Of this boot's.
+    number: u64,
+    giver: RoomId,
+    taker: RoomId,
+    names: [PersonaName; 2],
+    file: String,
+    terms: Terms,
+    /// Our end of the connection with the room that gives it; the courier has it as well.
+    room: OwnedFd,
+    child: Child,
+    control: OwnedFd,
+    content: Option<Content>,
+    stage: Stage,
+    /// When the stage ends without.
+    until: Instant,
+    /// When it was allowed, or began.
+    since: Instant,
+}
+
+/// What waits for a file, and the file that is on its way.
+#[derive(Default)]
+pub struct Courier {
+    /// Our ends of the connections of rooms that wait for one.
+    waiting: BTreeMap<RoomId, OwnedFd>,
+    transfer: Option<Transfer>,
+    /// The room whose question was answered no last, and until when it has to wait.
+    rests: Option<(RoomId, Instant)>,
+    /// When as many may pass at once again as ever.
+    paid: Option<Instant>,
+    count: u64,
+}
+
+impl Courier {
+    /// Has a room in front wait for a file from now on, until it hangs up: its end of the connection.
+    ///
+    /// # Errors
+    /// Its policy lets it take none, it is not in front, or it waits already.
+    pub fn receive(&mut self, id: RoomId, policy: &Policy, is_front: bool) -> Result<OwnedFd> {
+        ensure!(
+            !policy.from.is_empty(),
+            "this room may take no files; next: write courier in its policy"
+        );
+        ensure!(
+            is_front,
+            "this room is not in front; next: type it when it is"
+        );
+        let waits = self.waiting.get(&id).is_some_and(is_there);
+        ensure!(
+            !waits,
+            "this room waits for a file already; next: end the other bay0 receive"
+        );
+        let (ours, theirs) = pair().context("make a socket")?;
+        self.waiting.insert(id, ours);
+        Ok(theirs)
+    }
+
+    /// Begins to take a file from the room in front, for another one: the room's end of the connection.
+    ///
+    /// # Errors
+    /// Why it may not give it, or not now.
+    pub fn send(
+        &mut self,
+        (giver, from): (RoomId, &Policy),
+        (taker, to): (RoomId, &Policy),
+        file: String,
+        can_ask: bool,
+        poll: &mut Poll,
+    ) -> Result<OwnedFd> {
+        let terms = Terms::of(from, to)?;
+        ensure!(
+            !to.name.is_in(&from.name),
+            "{} is in this room; next: give it the file there",
+            to.name
+        );
+        ensure!(
+            self.transfer.is_none(),
+            "not now: another file is on its way; next: try again"
+        );
+        ensure!(
+            can_ask || !terms.asks,
+            "not now: nobody can be asked; next: try again when the operator line is there"
+        );
+        let rests = self.rests.filter(|(id, _)| *id == giver);
+        if let Some(left) = rests.and_then(|it| it.1.checked_duration_since(Instant::now())) {
+            let seconds = left.as_secs().saturating_add(1);
+            bail!("not now: the last question was answered no, {seconds} s left; next: wait");
+        }
+        let now = Instant::now();
+        let ahead = self.paid.map(|it| it.saturating_duration_since(now));
+        let ahead = ahead.unwrap_or_default();
+        ensure!(
+            terms.asks || ahead < EACH.saturating_mul(AT_ONCE),
+            "not now: too many files without a question; next: try again in a second"
+        );
+        let waits = self.waiting.get(&taker).is_some_and(is_there);
+        ensure!(
+            waits,
+            "{} does not wait for a file; next: type bay0 receive there",
+            to.name
+        );
+        let (room, theirs) = pair().context("make a socket")?;
+        let (control, other) = pair().context("make a socket")?;
+        let child = start(&room, &other, terms.bytes)?;
+        poll.watch(&control, Source::Courier)?;
+        if !terms.asks {
+            self.paid = now.checked_add(ahead.saturating_add(EACH));
+        }
+        self.count = self.count.saturating_add(1);
+        self.transfer = Some(Transfer {
+            number: self.count,
+            giver,
+            taker,
+            names: [from.name.clone(), to.name.clone()],
+            file,
+            terms,
+            room,
+            child,
+            control,
+            content: None,
+            stage: Stage::Reading,
+            until: after(READING),
+            since: Instant::now(),
+        });
+        Ok(theirs)
+    }
+
+    /// How long a turn may wait until a stage ends.
+    pub fn longest(&self) -> Option<Duration> {
+        let transfer = self.transfer.as_ref()?;
+        Some(transfer.until.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether a question is asked.
+    pub fn asks(&self) -> bool {
+        let stage = self.transfer.as_ref().map(|it| &it.stage);
+        matches!(stage, Some(Stage::Asking { .. }))
+    }
+
+    /// Goes on with what the courier has told.
+    pub fn heard(&mut self, rooms: &mut Rooms, console: &mut Console, log: &mut Log) {
+        let Some(transfer) = &mut self.transfer else {
+            return;
+        };
+        let mut packet = [0; 512];
+        let (length, _) = match receive(&transfer.control, &mut packet, NOW) {
+            Err(nix::errno::Errno::EAGAIN) => return,
+            told => told.unwrap_or_default(),
+        };
+        let told = packet.get(..length).and_then(Told::decode);
+        let done = match (told, &transfer.stage) {
+            (Some(Told::Read(content)), Stage::Reading) => {
+                transfer.read(content, rooms, console, log)
+            }
+            (Some(Told::Delivered), Stage::Delivering) => return self.delivered(rooms, log),
+            (Some(Told::Failed(why)), _) => Err(Error::msg(why)),
+            _ => Err(anyhow!("the courier has ended; next: send it again")),
+        };
+        self.unless(done, rooms, console, log);
+    }
+
+    /// In each turn: ends what is late or has lost a room, and delivers what is recorded.
+    pub fn tend(&mut self, rooms: &mut Rooms, console: &mut Console, log: &mut Log) {
+        self.waiting.retain(|_, it| is_there(it));
+        let Some(transfer) = &mut self.transfer else {
+            return;
+        };
+        let (giver, taker) = (transfer.giver, transfer.taker);
+        let late = Instant::now() >= transfer.until;
+        let done = match &transfer.stage {
+            Stage::Asking { .. } if late => Err(anyhow!(NO)),
+            Stage::Reading if late => Err(anyhow!("it was not sent in time; next: send it again")),
+            _ if late => Err(anyhow!("it took too long; next: send it again")),
+            Stage::Reading | Stage::Asking { .. } if !rooms.is_front(giver) => Err(anyhow!(
+                "the room is not in front any more; next: send it again"
+            )),
+            _ if rooms.room(taker).is_none() => {
+                Err(anyhow!("the other room has ended; next: start it"))
+            }
+            Stage::Recording { lines } if log.has_given(*lines) => {
+                match self.waiting.remove(&taker) {
+                    Some(end) => transfer.deliver(&end, rooms),
+                    None => Err(anyhow!(
+                        "the other room waits no more; next: type bay0 receive there"
+                    )),
+                }
+            }
+            _ => Ok(()),
+        };
+        self.unless(done, rooms, console, log);
+    }
+
+    /// Takes the answer to a question; a text to be shown if it is none.
+    pub fn answer(
+        &mut self,
+        typed: &str,
+        rooms: &mut Rooms,
+        console: &mut Console,
+        log: &mut Log,
+    ) -> &'static str {
+        let Some(transfer) = &mut self.transfer else {
+            return "";
+        };
+        let done = match &transfer.stage {
+            Stage::Asking { letters } if typed.to_lowercase().replace(' ', "") == *letters => {
+                console.ask(None, log);
+                transfer.allow("typed", log);
+                Ok(())
+            }
+            Stage::Asking { .. } if typed.is_empty() => Err(anyhow!(NO)),
+            _ => return "not these letters; type them, or Enter alone for no\n",
+        };
+        self.unless(done, rooms, console, log);
+        ""
+    }
+
+    /// The log has refused its record: nothing is delivered without one.
+    pub fn unrecorded(&mut self, rooms: &mut Rooms, console: &mut Console, log: &mut Log) {
+        let stage = self.transfer.as_ref().map(|it| &it.stage);
+        if matches!(stage, Some(Stage::Recording { .. })) {
+            let why = Err(anyhow!("its record was refused; next: see status"));
+            self.unless(why, rooms, console, log);
+        }
+    }
+
+    fn delivered(&mut self, rooms: &mut Rooms, log: &mut Log) {
+        if let Some(transfer) = self.transfer.take() {
+            let ms = transfer.since.elapsed().as_millis();
+            log.say(format!("courier: {} delivered ({ms} ms)", transfer.number));
+            let _ = send(&transfer.room, &[&[DONE]], None, NOW);
+            transfer.release(rooms);
+        }
+    }
+
+    /// Ends the transfer if this failed: the room that gives, and the log, are told why.
+    fn unless(
+        &mut self,
+        done: Result<()>,
+        rooms: &mut Rooms,
+        console: &mut Console,
+        log: &mut Log,
+    ) {
+        let Err(why) = done else {
+            return;
+        };
+        console.ask(None, log);
+        if let Some(transfer) = self.transfer.take() {
+            let number = transfer.number;
+            match transfer.stage {
+                Stage::Asking { .. } => {
+                    self.rests = Some((transfer.giver, after(REST)));
+                    log.say(format!("courier: {number} not delivered: {why}"));
+                }
+                _ => log.say(format!("courier: FAIL: {number} not delivered: {why}")),
+            }
+            let _ = transfer.child.kill();
+            refuse(&transfer.room, &why.to_string());
+            transfer.release(rooms);
+        }
+    }
+}
+
+impl Transfer {
+    /// All of the file is there: the room that gives it stands still from now on, and a person is asked, or nobody.
+    fn read(
+        &mut self,
+        content: Content,
+        rooms: &mut Rooms,
+        console: &mut Console,
+        log: &mut Log,
+    ) -> Result<()> {
+        let (kind, size) = (content.kind, content.size);
+        let fits = self.terms.kinds & kind.bit() != 0 && size <= self.terms.bytes;
+        ensure!(
+            fits,
+            "the policies let no file of {kind} pass; next: see courier.types"
+        );
+        rooms.hold(self.giver)?;
+        let (number, [from, to], file) = (self.number, &self.names, &self.file);
+        log.say(format!("courier: {number} from {from} to {to}"));
+        let digest = &content.digest;
+        log.say(format!(
+            "courier: {number} {file}: {size} bytes, {kind}, sha256 {digest}"
+        ));
+        if self.terms.asks {
+            let letters = letters()?;
+            let spaced: Vec<String> = letters.chars().map(String::from).collect();
+            let (shown, spaced) = (shown(file), spaced.join(" "));
+            let question = format!(
+                "{from} asks to give {to} the file {shown}: {size} bytes, {kind}\n\
+                 to allow it type  {spaced}  and Enter; Enter alone, or {} s, is no\n",
+                ASKING.as_secs()
+            );
+            console.ask(Some(question), log);
+            self.stage = Stage::Asking { letters };
+            self.until = after(ASKING);
+        } else {
+            self.allow("by the policies", log);
+        }
+        self.content = Some(content);
+        Ok(())
+    }
+
+    /// It may pass, once that is recorded.
+    fn allow(&mut self, by: &str, log: &mut Log) {
+        log.say(format!("courier: {} allowed, {by}", self.number));
+        let lines = log.said();
+        self.stage = Stage::Recording { lines };
+        (self.since, self.until) = (Instant::now(), after(DELIVERING));
+    }
+
+    /// The room that takes it wakes, is told what comes, and gets it from the courier.
+    fn deliver(&mut self, taker: &OwnedFd, rooms: &mut Rooms) -> Result<()> {
+        rooms.wake(self.taker)?;
+        self.stage = Stage::Delivering;
+        let content = self.content.as_ref().context("no file")?;
+        let Content { size, kind, digest } = content;
+        let ([from, _], file) = (&self.names, &self.file);
+        let told = format!("{from} {file} {size} {kind} {digest}");
+        send(taker, &[&[HEAD], told.as_bytes()], None, NOW).context("tell the other room")?;
+        allow(&self.control, taker).context("tell the courier")
+    }
+
+    /// Both rooms are as the focus has them, and nothing is left of the courier.
+    fn release(self, rooms: &mut Rooms) {
+        rooms.settle(self.giver);
+        rooms.settle(self.taker);
+    }
+}
+
+/// Starts the process, in a group and namespaces of its own.
+fn start(room: &OwnedFd, control: &OwnedFd, most: u64) -> Result<Child> {
+    let parent = Path::new(GROUPS);
+    // What the last one has left.
+    let _ = Group::open(parent.join(GROUP)).map(|it| it.remove(UNDO));
+    let group = Group::create(parent, GROUP)?;
+    group.limit_one(most.saturating_add(OWN))?;
+    let apart = CloneFlags::CLONE_NEWUSER
+        | CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWCGROUP;
+    let keep = [room.as_raw_fd(), control.as_raw_fd()];
+    let child = spawn(Some(&group.dir), apart, &keep, || run(room, control, most));
+    child.context("start the courier")
+}
+
+/// Three letters that nobody can know before they are drawn.
+fn letters() -> Result<String> {
+    let mut random = [0; 3];
+    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random))?;
+    let letter = |byte: u8| LETTERS.get(usize::from(byte).checked_rem(LETTERS.len())?);
+    let all = random.into_iter().filter_map(letter);
+    Ok(all.copied().map(char::from).collect())
+}
+
+/// A name as a question shows it: a long one is cut in the middle.
+fn shown(file: &str) -> String {
+    let half = SHOWN / 2;
+    let ends = file
+        .split_at_checked(half)
+        .zip(file.len().checked_sub(half));
+    let ends = ends.and_then(|((first, _), at)| Some((first, file.get(at..)?)));
+    match ends {
+        Some((first, last)) if file.len() > SHOWN => {
+            format!("{first}...{last} ({} characters)", file.len())
+        }
+        _ => file.to_owned(),
+    }
+}
+
+fn after(limit: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(limit).unwrap_or(now)
+}
+
+/// Whether the room at the other end has not hung up.
+fn is_there(end: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(end.as_fd(), PollFlags::POLLHUP)];
+    matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A policy of this name with these figures: bytes, kinds, silent, trust.
+    fn policy(name: &str, to: &str, from: &str, figures: [u64; 4]) -> Policy {
+        let mut columns = vec![name, "i", "/x", "", to, from];
+        columns.extend(["0"; 25]);
+        let mut policy = Policy::parse(&columns).unwrap();
+        for (place, figure) in policy
+            .grants
+            .iter_mut()
+            .rev()
+            .zip(figures.into_iter().rev())
+        {
+            *place = figure;
+        }
+        policy
+    }
+
+    #[test]
+    fn a03_both_policies_have_to_agree_and_what_rises_is_always_asked_about() {
+        let of = |a: &[u64; 4], b: &[u64; 4]| {
+            let a = policy("p://a", "p://b", "", *a);
+            let b = policy("p://b", "", "p://a", *b);
+            Terms::of(&a, &b).map_err(|why| why.to_string())
+        };
+        let asks = |a, b| of(&[9, 1, a, 2], &[9, 1, b, 1]).unwrap().asks;
+        assert_eq!(
+            [asks(1, 1), asks(1, 0), asks(0, 1), asks(0, 0)],
+            [false, true, true, true]
+        );
+        for trust in [2, 3] {
+            assert!(of(&[9, 1, 1, 2], &[9, 1, 1, trust]).unwrap().asks);
+        }
+        let terms = of(&[9, 6, 1, 2], &[7, 3, 1, 1]).unwrap();
+        assert_eq!((terms.bytes, terms.kinds), (7, 2));
+        let one = |to: &str, from: &str| {
+            let (a, b) = (
+                policy("p://a", to, "", [9; 4]),
+                policy("p://b", "", from, [9; 4]),
+            );
+            Terms::of(&a, &b).map_err(|why| why.to_string())
+        };
+        let not = |done: Result<Terms, String>, what: &str| {
+            let why = done.unwrap_err();
+            assert!(why.contains(what), "{why}");
+        };
+        not(one("p://c", "p://a"), "p://b is not in courier.to of");
+        not(one("p://b", "p://c"), "courier.from of its policy");
+        not(one("", ""), "of this room's policy");
+    }
+
+    #[test]
+    fn a04_a_long_name_is_cut_in_the_middle_with_its_length() {
+        assert_eq!(shown("report.pdf"), "report.pdf");
+        let whole = "x".repeat(SHOWN);
+        assert_eq!(shown(&whole), whole);
+        let long = format!("{}{}.pdf", "a".repeat(60), "b".repeat(60));
+        let (first, last) = ("a".repeat(20), "b".repeat(16));
+        assert_eq!(
+            shown(&long),
+            format!("{first}...{last}.pdf (124 characters)")
+        );
+    }
+
+    #[test]
+    fn a04_the_letters_are_three_of_which_none_looks_like_another() {
+        let all: Vec<String> = (0..64).map(|_| letters().unwrap()).collect();
+        assert!(
+            all.iter()
+                .all(|it| it.len() == 3 && it.bytes().all(|c| LETTERS.contains(&c)))
+        );
+        assert!(all.iter().any(|it| *it != all[0]));
+        assert!(!"ilo".bytes().any(|it| LETTERS.contains(&it)));
+    }
+
+    #[test]
+    fn a03_a_room_waits_for_one_file_at_a_time_and_once_it_has_hung_up_for_none() {
+        let mut courier = Courier::default();
+        let (id, takes) = (RoomId::new(1), policy("p://b", "", "p://a", [9; 4]));
+        let refused = |courier: &mut Courier, takes: &Policy, front, what: &str| {
+            let why = courier.receive(id, takes, front).unwrap_err().to_string();
+            assert!(why.starts_with(what), "{why}");
+        };
+        let nothing = policy("p://b", "p://a", "", [9; 4]);
+        refused(&mut courier, &nothing, true, "this room may take no files");
+        refused(&mut courier, &takes, false, "this room is not in front");
+        let end = courier.receive(id, &takes, true).unwrap();
+        refused(
+            &mut courier,
+            &takes,
+            true,
+            "this room waits for a file already",
+        );
+        drop(end);
+        assert!(courier.receive(id, &takes, true).is_ok());
+    }
+}
