@@ -48,7 +48,7 @@ const HASHED_MIB: u64 = SLOT_MIB - 1;
 const HEAD_AT: u64 = SLOT_MIB * MIB as u64 - HEAD as u64;
 const UNSOUND: &str =
     "this slot is not what its head says, or its images are not; next: take an update";
-const REPLACE: &str = "next: get another, or replace the disk";
+const REPLACE: &str = "; next: get another, or replace the disk";
 const UNSIGNED: &str = "its signature is not that of this Spine's maker; next: get another";
 
 /// The slots, the one that runs and the other one, open; and an update that is attached. With each its images, where there are any.
@@ -225,7 +225,7 @@ fn fill(room: Option<&mut File>, from: impl Read, said: Option<Images<'_>>) -> R
     );
     settle(room).context("write the images")?;
     let same = said.are_on(Some(room))?;
-    ensure!(same, "its images read back differently; {REPLACE}");
+    ensure!(same, "its images read back differently{REPLACE}");
     Ok(())
 }
 
@@ -367,7 +367,7 @@ fn replace(slots: &Pair, slot: &mut File, from: impl Read, hash: &str) -> Result
     ensure!(copied == HEAD_AT, "cut off at byte {copied}");
     settle(slot).context("write the slot")?;
     let (same, there) = (fingerprint(slot)? == hash, slots.here.other());
-    ensure!(same, "slot {there} reads back differently; {REPLACE}");
+    ensure!(same, "slot {there} reads back differently{REPLACE}");
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
 use super::*;
+use crate::slot::install::{digest, fingerprint};
 use proptest::prelude::*;
 
 /// A slot and two MiB of images, with a head that says so.
@@ -40,7 +41,7 @@ fn hash(file: &File, at: u64, bytes: u64) -> String {
 fn u07_a_new_disk_has_both_slots_both_images_and_a_table_that_is_read_as_it_was_meant() {
     for sector in [512, 4096] {
         let (source, disk) = (source(), tempfile::tempfile().unwrap());
-        source.is_sound().unwrap();
+        let (slot, rooms) = source.known().unwrap();
         disk.set_len(300 * MIB).unwrap();
         disk.write_all_at(b"what was there", 100 * MIB).unwrap();
         let parts = source.fresh(&about_of(300, sector)).unwrap();
@@ -50,7 +51,7 @@ fn u07_a_new_disk_has_both_slots_both_images_and_a_table_that_is_read_as_it_was_
             sector,
             bytes: 300 * MIB,
         };
-        target.write(&source, true).unwrap();
+        target.write(&slot, rooms.as_ref(), true).unwrap();
         let Found::Table(parts, None) = gpt::read(&target.disk, sector).unwrap() else {
             panic!("no table");
         };
@@ -97,12 +98,13 @@ fn u07_a_disk_whose_state_is_kept_has_new_slots_and_nothing_else_changes() {
         sector: 512,
         bytes: 300 * MIB,
     };
-    target.write(&source, true).unwrap();
+    let (slot, rooms) = source.known().unwrap();
+    target.write(&slot, rooms.as_ref(), true).unwrap();
     let table = hash(&target.disk, 0, MIB);
     target.disk.write_all_at(b"what is kept", persist).unwrap();
     target.disk.write_all_at(b"another", 20 * MIB).unwrap();
     let kept = hash(&target.disk, persist, 210 * MIB);
-    target.write(&source, false).unwrap();
+    target.write(&slot, rooms.as_ref(), false).unwrap();
     assert_eq!(
         (
             hash(&target.disk, 0, MIB),
@@ -120,11 +122,11 @@ fn u07_a_disk_whose_state_is_kept_has_new_slots_and_nothing_else_changes() {
 fn u07_what_runs_is_not_installed_if_it_is_not_what_its_head_says() {
     let mut source = source();
     source.slot.write_all_at(b"x", 5).unwrap();
-    let refused = |source: &Source| source.is_sound().unwrap_err().to_string();
+    let refused = |source: &Source| source.known().map(drop).unwrap_err().to_string();
     assert!(refused(&source).starts_with("this slot is not what its head says"));
     source.slot.write_all_at(b"e", 5).unwrap();
     source.slot.write_all_at(b"a file system", 0).unwrap();
-    source.is_sound().unwrap();
+    source.known().unwrap();
     source
         .rooms
         .as_mut()
@@ -201,5 +203,57 @@ proptest! {
             prop_assert!(end + MIB <= bytes);
             prop_assert_eq!(parts.len(), if rooms > 0 { 5 } else { 3 });
         }
+    }
+}
+
+#[test]
+fn u07_a_stick_that_gives_other_bytes_than_those_that_were_hashed_is_caught() {
+    let source = source();
+    let (slot, rooms) = source.known().unwrap();
+    let images = rooms.as_ref().unwrap().file;
+    // In its first MiB, which is written last; in its head, which is not hashed; in the last of its images.
+    for (file, at, said) in [
+        (slot.file, 5, "MiB 0 of slot-b"),
+        (slot.file, SLOT_MIB * MIB - 1, "MiB 39 of slot-b"),
+        (images, 2 * MIB - 1, "MiB 1 of rooms-b"),
+    ] {
+        let disk = tempfile::tempfile().unwrap();
+        disk.set_len(300 * MIB).unwrap();
+        let target = Target {
+            disk,
+            parts: source.fresh(&about_of(300, 512)).unwrap(),
+            sector: 512,
+            bytes: 300 * MIB,
+        };
+        let mut before = [0];
+        file.read_exact_at(&mut before, at).unwrap();
+        file.write_all_at(b"x", at).unwrap();
+        let written = target.write(&slot, rooms.as_ref(), true);
+        let said = format!("{said} reads back differently");
+        assert_eq!(written.unwrap_err().to_string(), said);
+        assert_eq!(gpt::read(&target.disk, 512).unwrap(), Found::Nothing);
+        file.write_all_at(&before, at).unwrap();
+    }
+}
+
+proptest! {
+    #[test]
+    fn u07_a_sum_is_that_of_its_definition_and_tells_one_changed_byte(
+        key in proptest::collection::vec(any::<u8>(), 256),
+        block in proptest::collection::vec(any::<u8>(), 256),
+        at in 0..256_usize,
+        by in 1..=255_u8,
+    ) {
+        let word = |bytes: &[u8], at: usize| {
+            let bytes = bytes[at..at + 8].iter().rev();
+            bytes.fold(0, |word: u128, byte| word << 8 | u128::from(*byte))
+        };
+        let half = |at| (word(&key, at) + word(&block, at)) % (1 << 64);
+        let product = |at| half(at) * half(at + 8);
+        let wanted = (0..256).step_by(16).map(product).fold(0, u128::wrapping_add);
+        prop_assert_eq!(sum(&key, &block), wanted);
+        let mut other = block.clone();
+        other[at] ^= by;
+        prop_assert_ne!(sum(&key, &other), wanted);
     }
 }
