@@ -168,6 +168,41 @@ fn c02_rooms_may_look_at_themselves_the_spine_may_look_and_only_the_operator_may
     }
 }
 
+#[test]
+fn a03_a_file_is_sent_under_a_name_that_no_terminal_obeys() {
+    let sent = |to: &str, file: &str| Verb::parse(&format!("send {to} {file}")).ok();
+    let long = "n".repeat(128);
+    for file in ["report.pdf", "_a-b.C", long.as_str()] {
+        let verb = Verb::Send(name("p://work"), file.to_owned());
+        assert_eq!(sent("p://work", file), Some(verb));
+    }
+    for file in [
+        "",
+        ".",
+        "..",
+        ".hidden",
+        "-rf",
+        "a/b",
+        "a b",
+        "a\u{202e}fdp.exe",
+        "a\x1b[2J",
+        "a\nb",
+        "ä",
+        "a\0",
+        &"n".repeat(129),
+    ] {
+        assert_eq!(sent("p://work", file), None, "{file:?}");
+    }
+    assert_eq!(sent("p://Work", "a"), None);
+    assert_eq!(sent("work", "a"), None);
+    assert!(refusal("send").starts_with("send: write send ROOM NAME: NAME is 1 to 128 of "));
+    assert!(refusal("receive a").ends_with("; next: type help"));
+    for verb in [Verb::Receive, Verb::Send(name("p://work"), "a".to_owned())] {
+        assert!(verb.clone().allowed(FIRST_ROOM_UID).is_ok());
+        assert!(verb.allowed(0).is_err());
+    }
+}
+
 proptest! {
     #[test]
     fn a16_no_line_is_taken_for_another_and_none_panics(line in ".{0,300}") {
@@ -181,6 +216,7 @@ proptest! {
                 Verb::Install(disk) => format!("install {}", disk.as_str()),
                 Verb::Gate(wish) => wish.to_string(),
                 Verb::Net(report) => format!("net {report}"),
+                Verb::Send(to, file) => format!("send {to} {file}"),
                 bare => format!("{bare:?}").to_lowercase(),
             };
             prop_assert_eq!(spelt, line);

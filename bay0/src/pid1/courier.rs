@@ -38,8 +38,10 @@ const READING: Duration = Duration::from_secs(600);
 const ASKING: Duration = Duration::from_secs(30);
 /// Longest from the answer to the end.
 const DELIVERING: Duration = Duration::from_secs(5);
-/// How long a room whose question was answered no has to wait before it may ask again.
+/// How long a room whose question was answered no has to wait before it may send again.
 const REST: Duration = Duration::from_secs(30);
+/// As much where it came to nothing otherwise: each try may freeze and thaw rooms, which PID 1 waits for.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How many files without a question pass at once; then one in each of these, or the log would be full of them.
 const AT_ONCE: u32 = 16;
 const EACH: Duration = Duration::from_secs(1);
@@ -126,7 +128,7 @@ pub struct Courier {
     /// Our ends of the connections of rooms that wait for one.
     waiting: BTreeMap<RoomId, OwnedFd>,
     transfer: Option<Transfer>,
-    /// The room whose question was answered no last, and until when it has to wait.
+    /// The room whose file was not delivered last, and until when it has to wait.
     rests: Option<(RoomId, Instant)>,
     /// When as many may pass at once again as ever.
     paid: Option<Instant>,
@@ -183,11 +185,6 @@ impl Courier {
             can_ask || !terms.asks,
             "not now: nobody can be asked; next: try again when the operator line is there"
         );
-        let rests = self.rests.filter(|(id, _)| *id == giver);
-        if let Some(left) = rests.and_then(|it| it.1.checked_duration_since(Instant::now())) {
-            let seconds = left.as_secs().saturating_add(1);
-            bail!("not now: the last question was answered no, {seconds} s left; next: wait");
-        }
         let now = Instant::now();
         let ahead = self.paid.map(|it| it.saturating_duration_since(now));
         let ahead = ahead.unwrap_or_default();
@@ -201,6 +198,11 @@ impl Courier {
             "{} does not wait for a file; next: type bay0 receive there",
             to.name
         );
+        let rests = self.rests.filter(|(id, _)| *id == giver);
+        if let Some(left) = rests.and_then(|it| it.1.checked_duration_since(Instant::now())) {
+            let seconds = left.as_secs().saturating_add(1);
+            bail!("not now: the last file was not delivered, {seconds} s left; next: wait");
+        }
         let (room, theirs) = pair().context("make a socket")?;
         let (control, other) = pair().context("make a socket")?;
         let child = start(&room, &other, terms.bytes)?;
@@ -348,13 +350,15 @@ impl Courier {
         console.ask(None, log);
         if let Some(transfer) = self.transfer.take() {
             let number = transfer.number;
-            match transfer.stage {
-                Stage::Asking { .. } => {
-                    self.rests = Some((transfer.giver, after(REST)));
-                    log.say(format!("courier: {number} not delivered: {why}"));
-                }
-                _ => log.say(format!("courier: FAIL: {number} not delivered: {why}")),
+            let (fail, rest) = match transfer.stage {
+                Stage::Asking { .. } => ("", REST),
+                _ => ("FAIL: ", PAUSE),
+            };
+            if transfer.content.is_none() {
+                log.say(transfer.between());
             }
+            log.say(format!("courier: {fail}{number} not delivered: {why}"));
+            self.rests = Some((transfer.giver, after(rest)));
             let _ = transfer.child.kill();
             refuse(&transfer.room, &why.to_string());
             transfer.release(rooms);
@@ -363,6 +367,12 @@ impl Courier {
 }
 
 impl Transfer {
+    /// The first line of its record.
+    fn between(&self) -> String {
+        let (number, [from, to]) = (self.number, &self.names);
+        format!("courier: {number} from {from} to {to}")
+    }
+
     /// All of the file is there: the room that gives it stands still from now on, and a person is asked, or nobody.
     fn read(
         &mut self,
@@ -379,7 +389,7 @@ impl Transfer {
         );
         rooms.hold(self.giver)?;
         let (number, [from, to], file) = (self.number, &self.names, &self.file);
-        log.say(format!("courier: {number} from {from} to {to}"));
+        log.say(self.between());
         let digest = &content.digest;
         log.say(format!(
             "courier: {number} {file}: {size} bytes, {kind}, sha256 {digest}"

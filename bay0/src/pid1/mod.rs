@@ -309,6 +309,7 @@ impl Bay0 {
     /// same, it ends the machine. A boot that waits for the passphrase has neither rooms nor anything open.
     fn go_down(mut self, way: Way, was_up: bool) -> ! {
         self.jobs.clear();
+        self.courier = Courier::default();
         let firmware = ending::remember();
         if was_up {
             self.step("shutdown", ending::UNSTOPPED, |_| ending::stop_rooms());

@@ -35,6 +35,8 @@ fn spelling(verb: &Verb) -> String {
         Verb::Update => "update".into(),
         Verb::Gate(wish) => wish.to_string(),
         Verb::Net(report) => format!("net {report}"),
+        Verb::Send(to, file) => format!("send {to} {file}"),
+        Verb::Receive => "receive".into(),
         Verb::Reseal => "reseal".into(),
         Verb::Disks => "disks".into(),
         Verb::Install(disk) => format!("install {}", disk.as_str()),

@@ -116,7 +116,7 @@ pub fn a04_enter_alone_is_no_and_the_room_may_not_ask_again_at_once(lab: &Lab) -
     );
     let said = guest.run_in("p://b", "! bay0 send p://a note.txt <note.txt 2>&1")?;
     ensure!(
-        said.contains("not now: the last question was answered no, "),
+        said.contains("not now: the last file was not delivered, "),
         "{said}"
     );
     let there = guest.run_in("p://a", "ls /")?;
