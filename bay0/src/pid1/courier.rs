@@ -265,7 +265,6 @@ impl Courier {
 
     /// In each turn: ends what is late or has lost a room, and delivers what is recorded.
     pub fn tend(&mut self, rooms: &mut Rooms, console: &mut Console, log: &mut Log) {
-        self.waiting.retain(|_, it| is_there(it));
         let Some(transfer) = &mut self.transfer else {
             return;
         };
@@ -282,7 +281,7 @@ impl Courier {
                 Err(anyhow!("the other room has ended; next: start it"))
             }
             Stage::Recording { lines } if log.has_given(*lines) => {
-                match self.waiting.remove(&taker) {
+                match self.waiting.remove(&taker).filter(is_there) {
                     Some(end) => transfer.deliver(&end, rooms),
                     None => Err(anyhow!(
                         "the other room waits no more; next: type bay0 receive there"

@@ -463,10 +463,21 @@ impl Rooms {
             return;
         };
         let top = self.table.get(entry.top.place()).and_then(Entry::group);
-        let settled = match (entry.is_awake(self.focus.front), entry.group(), top) {
-            (true, Some(group), _) => group.thaw(FOCUS_DEADLINE),
-            (false, _, Some(top)) => top.freeze(FOCUS_DEADLINE),
-            _ => Ok(()),
+        let awake = entry.is_awake(self.focus.front);
+        let settled = match (top, awake) {
+            (Some(top), true) => top.thaw(FOCUS_DEADLINE),
+            (Some(top), false) => top.freeze(FOCUS_DEADLINE),
+            (None, _) => Ok(()),
+        };
+        // A nested room was held by itself. Inside one that stands still it does not go on yet, and nobody waits for that.
+        let nested = entry.group().filter(|_| entry.id != entry.top);
+        let settled = match nested {
+            Some(own) if awake => settled.and(own.thaw(FOCUS_DEADLINE)),
+            Some(own) => {
+                let _ = own.thaw(Duration::ZERO);
+                settled
+            }
+            None => settled,
         };
         let (top, name) = (entry.top, entry.policy.name.clone());
         if let Err(error) = settled {

@@ -328,3 +328,26 @@ pub fn a03_rooms_that_end_or_stand_still_cost_their_file_and_nothing_else(lab: &
     guest.expect("validate: GREEN")?;
     guest.power_off()
 }
+
+pub fn a03_a_nested_room_that_gave_a_file_goes_on_with_the_one_around_it(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.receives("p://b")?;
+    // It takes nothing, so that the other room stands still for a while.
+    guest.run_in("p://b", "killall -STOP bay0")?;
+    guest.start_room("p://a")?;
+    guest.start_room("p://a/kid")?;
+    let kid = guest.enter("p://a/kid")?;
+    kid.guest
+        .machine
+        .send_line("cd /; echo x >x; bay0 send p://b x <x")?;
+    kid.guest.expect("courier: 1 allowed, by the policies")?;
+    kid.leave()?;
+    guest.machine.send_line("focus p://b")?;
+    guest.says("room: p://b is in front")?;
+    guest.said("courier: FAIL: 1 not delivered: it took too long; next: send it again")?;
+    let frozen = guest.room("p://a/kid")?;
+    ensure!(frozen.contains("frozen"), "{frozen}");
+    guest.run_in("p://a/kid", "true")?;
+    guest.run_in("p://a", "true")?;
+    guest.power_off()
+}

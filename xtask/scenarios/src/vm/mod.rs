@@ -204,6 +204,7 @@ scenarios! {
     courier::a04_enter_alone_is_no_and_the_room_may_not_ask_again_at_once: "nothing passes, and the operator line is as it was",
     courier::a03_nothing_is_delivered_before_its_record_is_on_the_disk: "on a disk that stands still nothing passes; after a power cut the record is there",
     courier::a03_rooms_that_end_or_stand_still_cost_their_file_and_nothing_else: "in the middle, in the background, without reading, without end",
+    courier::a03_a_nested_room_that_gave_a_file_goes_on_with_the_one_around_it: "though the focus went elsewhere meanwhile",
     courier::a03_downwards_nobody_is_asked_where_both_policies_say_so: "to a frozen room, which is frozen again afterwards; what it is stands in the log",
     courier::a03_what_the_policies_do_not_let_pass_is_refused_with_the_reason: "size, kind, name, room; a room that does not wait",
     boots::h05_first_boot_on_an_empty_disk_then_the_second_knows_it: "first boot, clean end, second boot",
