@@ -89,10 +89,12 @@ pub const NIC: u64 = 2;
 /// [`Grant::Terminal`], beside 1: whoever leaves the shell in it by `exit` finds another one in the same room.
 pub const AGAIN: u64 = 2;
 
-/// [`Grant::Devices`]: the device that stands in for hardware, the only hardware that anything serves.
+/// [`Grant::Devices`]: the device that stands in for hardware.
 pub const STANDIN: u64 = 1 << 4;
 /// [`Grant::Devices`]: the slot that does not run, for an update.
 pub const SLOT: u64 = 1 << 5;
+/// [`Grant::Devices`]: the port to what is outside of the machine.
+pub const PORT: u64 = 1 << 6;
 
 /// What each number is called in a policy file, and how a child's is held.
 const GRANTS: [(&str, Within); 25] = [

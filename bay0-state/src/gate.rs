@@ -50,6 +50,8 @@ pub const SIZE: u8 = b's';
 pub const END: u8 = b'e';
 /// Says that it is done.
 pub const DONE: u8 = b'o';
+/// Says what comes to a room that takes a file: `FROM NAME SIZE KIND SHA256`.
+pub const HEAD: u8 = b'h';
 /// Says why it is not.
 pub const NOT: u8 = b'n';
 

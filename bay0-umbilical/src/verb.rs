@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | operator | typing at the serial line | everything |
 //! | Spine | uid 0 | `hello`, `version`, `status`, `validate`, `rooms` |
-//! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own; `device standin`, `update`, `net`, `send`, `receive`; what it keeps |
+//! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own; `device standin`, `device port`, `update`, `net`, `send`, `receive`; what it keeps |
 //! | nobody | any other uid | `hello` |
 
 use std::fmt;
@@ -44,6 +44,8 @@ pub enum Verb {
     Enter(PersonaName),
     /// Asks for the device that stands in for hardware.
     Device,
+    /// A room asks for the port to what is outside of the machine.
+    Port,
     /// Shows the last log lines.
     Log,
     /// Takes the update that is attached, or that a room sends.
@@ -188,8 +190,10 @@ impl Verb {
         if word == "net" {
             return Report::parse(name).map(Verb::Net).ok_or(BadVerb::Net);
         }
-        if line == "receive" {
-            return Ok(Verb::Receive);
+        match line {
+            "receive" => return Ok(Verb::Receive),
+            "device port" => return Ok(Verb::Port),
+            _ => {}
         }
         if word == "send" {
             let (to, file) = name.split_once(' ').ok_or(BadVerb::Send)?;
@@ -237,7 +241,9 @@ impl Verb {
             Verb::Hello => true,
             Verb::Status | Verb::Rooms => uid == 0 || uid >= FIRST_ROOM_UID,
             Verb::Validate | Verb::Version => uid == 0,
-            Verb::Device | Verb::Update | Verb::Gate(_) | Verb::Net(_) => uid >= FIRST_ROOM_UID,
+            Verb::Device | Verb::Port | Verb::Update | Verb::Gate(_) | Verb::Net(_) => {
+                uid >= FIRST_ROOM_UID
+            }
             Verb::Send(..) | Verb::Receive => uid >= FIRST_ROOM_UID,
             _ => false,
         };

@@ -15,14 +15,12 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result, bail, ensure};
 use bay0_persona::wish::is_name;
 use bay0_persona::{Wish, packet};
-use bay0_state::gate::{DATA, DONE, END, NOT, PACKET, SIZE};
+use bay0_state::gate::{DATA, DONE, END, HEAD, NOT, PACKET, SIZE};
 use bay0_state::shelf::CHUNK;
 use bay0_state::{Sha256, hex};
 use bay0_umbilical::client::OUTSIDE;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::MsgFlags;
-
-use crate::courier::HEAD;
 
 /// How long an answer may take: longer than bay0 needs to work off whatever others in the room have asked.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -27,8 +27,6 @@ use nix::unistd::close;
 
 use crate::sys::mortal;
 
-/// Before what PID 1 tells the room that takes a file: `FROM NAME SIZE KIND SHA256`.
-pub const HEAD: u8 = b'h';
 const WAIT: MsgFlags = MsgFlags::empty();
 const GONE: &str = "the room has not sent all of it; next: send it again";
 

@@ -17,6 +17,8 @@ use nix::time::{ClockId, clock_gettime, clock_settime};
 pub const CONSOLE: &str = "/dev/console";
 /// The device that stands in for hardware that rooms are lent (T05), by the name that its driver gives it.
 pub const LENT: &str = "QEMU Virtio Keyboard";
+/// The name of the port to what is outside of a virtual machine.
+const PORT: &str = "bay0.outside";
 /// Milliseconds since the kernel started, suspended time included (`clock_gettime(2)`).
 pub fn boot_ms() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
@@ -107,7 +109,7 @@ pub fn is_on_usb(device: &str) -> bool {
 /// The input devices of this name, which their driver gave them.
 pub fn inputs(name: &str) -> Vec<String> {
     let named = |it: &Path| text_of(it.join("device/name")).trim_end() == name;
-    nodes("input", "input", named)
+    nodes("input", "input/", named)
 }
 
 /// The keyboards: input devices that have both Enter and the letter A (`input-event-codes.h`), but for the one that rooms are lent.
@@ -119,7 +121,7 @@ pub fn keyboards() -> Vec<String> {
         let lowest = keys.split_whitespace().next_back().unwrap_or_default();
         u64::from_str_radix(lowest, 16).is_ok_and(|keys| keys & BOTH == BOTH)
     };
-    let mut all = nodes("input", "input", has_both);
+    let mut all = nodes("input", "input/", has_both);
     all.retain(|it| !lent.contains(it));
     all
 }
@@ -130,7 +132,13 @@ pub fn displays() -> Vec<String> {
         let name = it.file_name().and_then(OsStr::to_str);
         name.is_some_and(|it| it.starts_with("card")) && it.join("dev").exists()
     };
-    nodes("drm", "dri", is_card)
+    nodes("drm", "dri/", is_card)
+}
+
+/// The port to what is outside of the machine, by the name that the machine gives it (`virtio_console.c`).
+pub fn port() -> Option<String> {
+    let named = |it: &Path| text_of(it.join("name")).trim_end() == PORT;
+    nodes("virtio-ports", "", named).pop()
 }
 
 /// The devices of a class that are wanted, as files below `/dev`.
@@ -138,7 +146,7 @@ fn nodes(class: &str, folder: &str, is_wanted: impl Fn(&Path) -> bool) -> Vec<St
     let all = fs::read_dir(format!("/sys/class/{class}"));
     let all = all.into_iter().flatten().flatten();
     let wanted = all.filter(|it| is_wanted(&it.path()));
-    let node = |it: DirEntry| format!("/dev/{folder}/{}", it.file_name().display());
+    let node = |it: DirEntry| format!("/dev/{folder}{}", it.file_name().display());
     wanted.map(node).collect()
 }
 

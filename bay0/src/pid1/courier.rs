@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use bay0_persona::packet::{pair, receive, send};
 use bay0_persona::{Child, CloneFlags, GROUPS, Grant, Group, PersonaName, Policy, spawn};
-use bay0_state::gate::DONE;
+use bay0_state::gate::{DONE, HEAD};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::MsgFlags;
 
@@ -30,7 +30,7 @@ use super::poll::{Poll, Source};
 use super::rooms::Rooms;
 use super::say::Log;
 use super::wishes::refuse;
-use crate::courier::{Content, HEAD, Told, allow, run};
+use crate::courier::{Content, Told, allow, run};
 
 /// Longest that a room may take to send a file.
 const READING: Duration = Duration::from_secs(600);
@@ -274,7 +274,7 @@ impl Courier {
             Stage::Asking { .. } if late => Err(anyhow!(NO)),
             Stage::Reading if late => Err(anyhow!("it was not sent in time; next: send it again")),
             _ if late => Err(anyhow!("it took too long; next: send it again")),
-            Stage::Reading | Stage::Asking { .. } if !rooms.is_front(giver) => Err(anyhow!(
+            Stage::Reading | Stage::Asking { .. } if !rooms.may_move(giver) => Err(anyhow!(
                 "the room is not in front any more; next: send it again"
             )),
             _ if rooms.room(taker).is_none() => {

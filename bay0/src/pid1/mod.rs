@@ -807,6 +807,9 @@ impl Bay0 {
                 return Ok((String::new(), None));
             }
             (Verb::Device, Door::Room(id)) => self.rooms.lend(id)?,
+            (verb @ Verb::Port, Door::Room(id)) if self.facts.allows(&verb) => {
+                self.rooms.port(id)?
+            }
             (Verb::Update, Door::Room(id)) => self.update_from(id)?,
             (Verb::Send(to, file), Door::Room(id)) => {
                 let from = policy.as_deref().context("no policy")?;
@@ -814,7 +817,7 @@ impl Bay0 {
             }
             (Verb::Receive, Door::Room(id)) => {
                 let from = policy.as_deref().context("no policy")?;
-                self.courier.receive(id, from, self.rooms.is_front(id))?
+                self.courier.receive(id, from, self.rooms.may_move(id))?
             }
             (Verb::Gate(wish), Door::Room(_)) => {
                 let (ready, together) = (self.is_ready(), self.rooms.persist_bytes());
@@ -838,9 +841,8 @@ impl Bay0 {
             self.is_ready(),
             "not now: the boot is dirty, or ends; next: see status"
         );
-        let is_front = self.rooms.is_front(id);
         ensure!(
-            is_front,
+            self.rooms.may_move(id),
             "this room is not in front; next: send it when it is"
         );
         let (taker, policy) = self.rooms.find_running(to)?;

@@ -28,7 +28,7 @@ const OTHER: [(&str, &str); 4] = [
 pub fn command(layout: &Layout, kernel: bool) -> Result<u8> {
     pins::lock();
     host::need(&[host::TOOL_GIT])?;
-    let rooms = Set::parse(roomdisk::SMALL)?.with_net();
+    let rooms = Set::parse(roomdisk::SMALL)?.with_ways();
     let here = spine::build(layout, Soil::default(), false, &rooms)?;
     // Another depth as well as another name: a path's length must not show either.
     let other = Layout {

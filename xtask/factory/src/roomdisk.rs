@@ -30,8 +30,8 @@ use crate::verity::{self, Tree};
 pub const SMALL: &str = "busybox";
 /// What the VM scenarios boot with.
 pub const TESTED: &str = "busybox,hostile";
-/// What every other room's way to the network is made of: no disk is without it.
-pub const NET: &str = "net";
+/// What every other room's ways to the network and to the outside are made of: no disk is without them.
+pub const WAYS: [&str; 2] = ["net", "outside"];
 /// The large one for a person, fetched and put together when it is asked for: no first boot waits for it.
 pub const WORKSHOP: &str = "dev";
 /// No image at all.
@@ -72,10 +72,10 @@ impl Set {
         names.collect::<Result<_>>().map(Set)
     }
 
-    /// With [`NET`], unless it is empty.
-    pub fn with_net(mut self) -> Set {
+    /// With [`WAYS`], unless it is empty.
+    pub fn with_ways(mut self) -> Set {
         if !self.0.is_empty() {
-            self.0.insert(NET.to_owned());
+            self.0.extend(WAYS.map(str::to_owned));
         }
         self
     }
@@ -123,7 +123,7 @@ impl Rooms {
 /// # Errors
 /// An image of the set is not among those asked for.
 pub fn choose(layout: &Layout, asked: Option<&Set>, least: &str) -> Result<Set> {
-    if let Some(asked) = asked.cloned().map(Set::with_net) {
+    if let Some(asked) = asked.cloned().map(Set::with_ways) {
         let set = set(layout)?;
         let dropped = Set(&set.0 - &asked.0);
         ensure!(
@@ -142,7 +142,7 @@ pub fn choose(layout: &Layout, asked: Option<&Set>, least: &str) -> Result<Set> 
 
 /// The images that a machine gets at least: those of the set, and `least`.
 pub fn wanted(layout: &Layout, least: &str) -> Result<Set> {
-    Ok(Set(&set(layout)?.0 | &Set::parse(least)?.0).with_net())
+    Ok(Set(&set(layout)?.0 | &Set::parse(least)?.0).with_ways())
 }
 
 /// The set: the images that were asked for, none at first.

@@ -221,7 +221,10 @@ pub fn compile(layout: &Layout, lock: &Lock, package: &str, fault: bool) -> Resu
     )?;
     let target_dir = layout.target(fault);
     // Only what ships, what is timed in its place, and what must be small is worth the release profile's minutes.
-    let (profile, folder) = if matches!(package, "bay0" | "bench-peers" | "hostile" | "netd") {
+    let (profile, folder) = if matches!(
+        package,
+        "bay0" | "bench-peers" | "hostile" | "netd" | "portd"
+    ) {
         ("release", "release")
     } else {
         ("dev", "debug")

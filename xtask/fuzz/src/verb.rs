@@ -31,6 +31,7 @@ fn spelling(verb: &Verb) -> String {
         Verb::Focus(name) => format!("focus {name}"),
         Verb::Enter(name) => format!("enter {name}"),
         Verb::Device => "device standin".into(),
+        Verb::Port => "device port".into(),
         Verb::Log => "log".into(),
         Verb::Update => "update".into(),
         Verb::Gate(wish) => wish.to_string(),

@@ -26,7 +26,7 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use bay0_persona::cgroup::OWN;
 use bay0_persona::confine::Rights;
-use bay0_persona::policy::{self, NIC, STANDIN, VIA_NET};
+use bay0_persona::policy::{self, NIC, PORT, STANDIN, VIA_NET};
 use bay0_persona::{Ended, GROUPS, Group, ROOMS, UIDS, link};
 use bay0_persona::{Grant, PersonaName, Plan, Policy, Room};
 use bay0_state::State;
@@ -40,7 +40,7 @@ use super::id::RoomId;
 use super::jobs::answer_of_child;
 use super::poll::Poll;
 use crate::advice::advised;
-use crate::sys::{LENT, boot_ms, inputs, text_of};
+use crate::sys::{LENT, boot_ms, inputs, port, text_of};
 
 /// Where the rooms' umbilicals are.
 const SOCKETS: &str = "/run/bay0/rooms";
@@ -420,10 +420,11 @@ impl Rooms {
         Ok(())
     }
 
-    /// Whether a room has the focus, or is in the one that has it.
-    pub fn is_front(&self, id: RoomId) -> bool {
-        let entry = self.table.get(id.place());
-        entry.is_some_and(|it| self.focus.front == Some(it.top))
+    /// Whether a room may give a file or wait for one now: it has the focus, or is in the one that has it, or is one of the system's,
+    /// which stand for the outside.
+    pub fn may_move(&self, id: RoomId) -> bool {
+        let may = |it: &Entry| self.focus.front == Some(it.top) || it.policy.name.is_system();
+        self.table.get(id.place()).is_some_and(may)
     }
 
     /// A room that runs, and its policy.
@@ -502,6 +503,19 @@ impl Rooms {
         let lent = self.focus.lend(id, device);
         lent.context("who has it keeps it; next: stop this room")?;
         Ok(given.into())
+    }
+
+    /// Opens the port to what is outside of the machine for a room, which has it until it closes it.
+    ///
+    /// # Errors
+    /// Why the room may not have it now.
+    pub fn port(&self, id: RoomId) -> Result<OwnedFd> {
+        self.granted(id, PORT)?;
+        let node = port().context("this machine has no port; next: attach one")?;
+        let opened = File::options().read(true).write(true).open(node);
+        Ok(opened
+            .context("who has it keeps it; next: try again")?
+            .into())
     }
 
     /// The room whose focus is that of a room, if the policy of this one grants it this kind of device.

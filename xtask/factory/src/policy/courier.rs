@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bay0_persona::PersonaName;
+use bay0_persona::policy::PORT;
 use toml::Spanned;
 
 use super::file::{Policy, Reader};
@@ -25,9 +26,8 @@ pub struct Courier {
     pub silent: bool,
 }
 
-/// Why no room of `sys://` has a courier.
-const NEVER: &str =
-    "which is never in front: nobody can move a file from or to it; next: remove it";
+/// Why no other room of `sys://` has a courier: none of them is ever in front.
+const NEVER: &str = "which is not the outside (devices = [\"port\"]): nobody can move a file from or to it; next: remove it";
 
 impl Reader<'_> {
     /// Nothing without a room in `to` or `from`, and then the others say nothing.
@@ -109,6 +109,9 @@ struct Side<'a> {
     returns: fn(&Courier) -> &BTreeSet<PersonaName>,
 }
 
+/// A person's room with the port could move files past the courier.
+const PAST: &str = "devices has port, which only a room of sys:// has: all others reach the outside by the courier; next: remove it";
+
 /// All rooms and their policies: those that are there, and those that can be read.
 pub struct Others<'a> {
     pub policies: &'a Policies,
@@ -120,7 +123,10 @@ pub struct Others<'a> {
 /// Each room that a courier cannot serve, in the words of this room's file.
 pub fn ends(name: &PersonaName, policy: &Policy, others: &Others<'_>) -> Vec<String> {
     let courier = &policy.grant.courier;
-    if name.is_system() && *courier != Courier::default() {
+    if !name.is_system() && is_outside(policy) {
+        return vec![PAST.to_owned()];
+    }
+    if name.is_system() && !is_outside(policy) && *courier != Courier::default() {
         return vec![format!("courier is in the policy of {name}, {NEVER}")];
     }
     let sides = [
@@ -147,10 +153,16 @@ pub fn ends(name: &PersonaName, policy: &Policy, others: &Others<'_>) -> Vec<Str
     told
 }
 
+/// Whether a room stands for what is outside of the machine.
+fn is_outside(policy: &Policy) -> bool {
+    policy.grant.devices & PORT != 0
+}
+
 impl Others<'_> {
     /// Why a room cannot stand in a list, with the next action. A policy that is there and cannot be read may agree.
     fn refuse(&self, name: &PersonaName, side: &Side<'_>, other: &PersonaName) -> Option<String> {
-        if other.is_system() {
+        let theirs = self.policies.get(other);
+        if other.is_system() && theirs.is_some_and(|it| !is_outside(it)) {
             return Some(NEVER.into());
         }
         if other == name {
@@ -165,8 +177,7 @@ impl Others<'_> {
             let next = format!("write {}, or remove it", (self.path)(other));
             return Some(format!("which there is no policy of; next: {next}"));
         }
-        let theirs = &self.policies.get(other)?.grant.courier;
-        let agrees = (side.returns)(theirs).contains(name);
+        let agrees = (side.returns)(&theirs?.grant.courier).contains(name);
         let why = format!(
             "and {} of {other} has no {name}: both ends must agree",
             side.back

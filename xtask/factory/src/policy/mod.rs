@@ -74,8 +74,8 @@ enum Which {
     Syscalls,
 }
 
-/// Either spelling of a name.
-fn name(text: &str) -> Result<PersonaName, String> {
+/// Either spelling of a name; what is wrong with it.
+pub fn name(text: &str) -> Result<PersonaName, String> {
     let internal = || PersonaName::from_internal(text);
     PersonaName::parse(text)
         .or_else(|error| internal().ok_or(format!("{error}; next: p://web, say")))

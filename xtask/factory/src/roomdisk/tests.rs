@@ -134,19 +134,24 @@ fn k05_without_a_choice_the_disk_that_is_there_stays_if_it_has_enough() {
         ("dev", b"d"),
         ("web", b"w"),
         ("net", b"n"),
+        ("outside", b"o"),
     ]);
     let chosen = |asked: Option<&str>, least: &str| {
         let asked = asked.map(|asked| Set::parse(asked).unwrap());
         let set = choose(&place.layout, asked.as_ref(), least).unwrap();
         set.to_string()
     };
-    assert_eq!(chosen(None, SMALL), "busybox,net", "nothing was made yet");
-    place.make("web,busybox,net").unwrap();
-    assert_eq!(chosen(None, SMALL), "busybox,net,web");
-    assert_eq!(chosen(None, TESTED), "busybox,hostile,net");
+    assert_eq!(
+        chosen(None, SMALL),
+        "busybox,net,outside",
+        "nothing was made yet"
+    );
+    place.make("web,busybox,net,outside").unwrap();
+    assert_eq!(chosen(None, SMALL), "busybox,net,outside,web");
+    assert_eq!(chosen(None, TESTED), "busybox,hostile,net,outside");
     assert_eq!(chosen(Some("none"), SMALL), "none");
-    // What a room has its network by is asked for by nobody, and comes with every other image.
-    assert_eq!(chosen(Some("dev"), SMALL), "dev,net");
+    // What a room has its network and the outside by is asked for by nobody, and comes with every other image.
+    assert_eq!(chosen(Some("dev"), SMALL), "dev,net,outside");
 }
 
 #[test]
@@ -157,6 +162,7 @@ fn k06_no_command_drops_an_image_of_the_set() {
         ("web", b"w"),
         ("hostile", b"h"),
         ("net", b"n"),
+        ("outside", b"o"),
     ]);
     let chosen = |asked: Option<&str>, least: &str| {
         let asked = asked.map(|asked| Set::parse(asked).unwrap());
@@ -165,24 +171,30 @@ fn k06_no_command_drops_an_image_of_the_set() {
             .map_err(|why| why.to_string())
     };
     let is = |set: &str| Ok(set.to_owned());
-    assert_eq!(chosen(Some("busybox,dev"), SMALL), is("busybox,dev,net"));
+    assert_eq!(
+        chosen(Some("busybox,dev"), SMALL),
+        is("busybox,dev,net,outside")
+    );
     // The tests and what is built for elsewhere make disks of their own choice, and the next command has the set again.
-    assert_eq!(chosen(None, TESTED), is("busybox,dev,hostile,net"));
+    assert_eq!(chosen(None, TESTED), is("busybox,dev,hostile,net,outside"));
     place.make(SMALL).unwrap();
-    assert_eq!(chosen(None, SMALL), is("busybox,dev,net"));
+    assert_eq!(chosen(None, SMALL), is("busybox,dev,net,outside"));
     let path = place.layout.rooms_set();
     let refused = format!(
-        "--rooms busybox,net,web would drop dev, which the machines of this clone have; next: --rooms busybox,dev,net,web, or take it out of {} first",
+        "--rooms busybox,net,outside,web would drop dev, which the machines of this clone have; next: --rooms busybox,dev,net,outside,web, or take it out of {} first",
         path.display()
     );
     assert_eq!(chosen(Some("busybox,web"), SMALL), Err(refused));
-    assert_eq!(chosen(None, SMALL), is("busybox,dev,net"));
+    assert_eq!(chosen(None, SMALL), is("busybox,dev,net,outside"));
     assert_eq!(
         chosen(Some("busybox,dev,web"), SMALL),
-        is("busybox,dev,net,web")
+        is("busybox,dev,net,outside,web")
     );
     fs::write(&path, "busybox\n").unwrap();
-    assert_eq!(chosen(Some("busybox,web"), SMALL), is("busybox,net,web"));
+    assert_eq!(
+        chosen(Some("busybox,web"), SMALL),
+        is("busybox,net,outside,web")
+    );
     fs::write(&path, "Dev").unwrap();
     assert!(chosen(None, SMALL).unwrap_err().contains("rooms.set"));
 }

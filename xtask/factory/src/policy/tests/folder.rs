@@ -187,7 +187,7 @@ fn a03_a_room_that_no_file_can_be_moved_from_or_to_is_a_finding() {
             "d/p__a__k.toml: courier.from: p://a/k has more than p://a, which it is in: from p://a, when a person says so; there: from no other room; next: take it from this room, or give it to that one too".to_owned(),
         ]
     );
-    let never = "which is never in front: nobody can move a file from or to it; next: remove it";
+    let never = "which is not the outside (devices = [\"port\"]): nobody can move a file from or to it; next: remove it";
     assert_eq!(
         couriers(&[
             ("p__a.toml", "to = [\"sys://b\"]"),
@@ -198,6 +198,24 @@ fn a03_a_room_that_no_file_can_be_moved_from_or_to_is_a_finding() {
             format!("d/sys__b.toml: courier is in the policy of sys://b, {never}"),
         ]
     );
+}
+
+#[test]
+fn u09_the_outside_is_a_room_of_the_system_and_no_other_has_its_port() {
+    let port = "devices = [\"port\"]\n";
+    let said_of = |files: &[(&str, &str)]| {
+        let folder = tempfile::tempdir().unwrap();
+        for (file, text) in files {
+            fs::write(folder.path().join(file), format!("{LEAST}{text}")).unwrap();
+        }
+        said(&set::load(&[(folder.path(), "d")]).unwrap())
+    };
+    let to = "courier = { to = [\"sys://b\"], bytes = \"1MiB\" }\n";
+    let from = format!("{port}courier = {{ from = [\"p://a\"], bytes = \"1MiB\" }}\n");
+    let none: [&str; 0] = [];
+    assert_eq!(said_of(&[("p__a.toml", to), ("sys__b.toml", &from)]), none);
+    let past = "d/p__a.toml: devices has port, which only a room of sys:// has: all others reach the outside by the courier; next: remove it";
+    assert_eq!(said_of(&[("p__a.toml", port)]), [past]);
 }
 
 fn tree(tests: bool) -> Loaded {
@@ -221,6 +239,7 @@ fn a06_the_policies_of_the_tree_are_in_order() {
         "p://work",
         "sys://ai",
         "sys://net",
+        "sys://outside",
         "sys://update",
     ];
     assert_eq!(names(&tree(false)), shipped);
@@ -253,6 +272,7 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
         "p://shows",
         "p://tiny",
         "sys://brings",
+        "sys://port",
         "sys://serves",
     ];
     let mut both = [names(&shipped), more.map(str::to_owned).to_vec()].concat();
@@ -267,6 +287,8 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
             let (image, program) = match name.to_string().as_str() {
                 "p://reads" => (&["dev"][..], "/bin/bash"),
                 "p://lost" => (&[][..], "/bin/lost"),
+                // Its image is in every set.
+                "sys://port" => (&["outside"][..], "/usr/bin/portd"),
                 _ => (&[][..], "/bin/sh"),
             };
             let is_there = image.contains(&&*policy.image) || tested.has(&[&policy.image]);
@@ -347,4 +369,6 @@ fn a06_the_lists_of_system_calls_stand_beside_the_policies_and_are_none() {
 fn t05_the_word_of_a_policy_is_the_bit_that_bay0_looks_at() {
     let place = terms::number(&TERMS.devices, "standin");
     assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::STANDIN));
+    let place = terms::number(&TERMS.devices, "port");
+    assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::PORT));
 }
