@@ -24,7 +24,7 @@ use factory::{
     spine, stage, uefi,
 };
 use house::{budget, suite, tidy};
-use machines::{accel, machine, qemu, smoke, vault};
+use machines::{accel, machine, outside, qemu, smoke, vault};
 use scenarios::{fuzz, soak, vm};
 
 use crate::accel::Choice;
@@ -87,6 +87,10 @@ enum Task {
     },
     /// Set everything up and boot on the serial console
     Qemu(QemuArgs),
+    /// Give a file to a room of the machine that `qemu` runs, if a person allows it there
+    Send(outside::SendArgs),
+    /// Take a file that a room of that machine gives, if a person allows it there
+    Receive(outside::ReceiveArgs),
     /// Print code lines by crate and by process, and dependencies, against what the design allows; fail when over
     Budget {
         /// Show what this process consists of instead, or with `none` what is in no process
@@ -300,6 +304,10 @@ fn run(task: Task) -> Result<u8> {
         Task::Contained => return contained::command(&layout),
         Task::Reproduce { kernel } => return reproduce::command(&layout, kernel),
         Task::Qemu(args) => return boot(&layout, &args),
+        Task::Send(args) => return Ok(outside::send(&outside::socket(&layout), &args)?.tell()),
+        Task::Receive(args) => {
+            return Ok(outside::receive(&outside::socket(&layout), &args)?.tell());
+        }
         Task::Update(args) => uefi::make_update(&layout, &args)?,
         Task::Keys { force } => uefi::make_keys(&layout, force)?,
         Task::Disk(args) => uefi::make_disk(&layout, &args)?,

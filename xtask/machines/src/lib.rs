@@ -14,6 +14,7 @@
 pub mod accel;
 pub mod lan;
 pub mod machine;
+pub mod outside;
 pub mod qemu;
 mod qmp;
 pub mod smoke;
@@ -21,4 +22,4 @@ pub mod tpm;
 pub mod vault;
 
 // By these names the modules know them.
-use factory::{arch, host, layout, persist, roomdisk, rootimg, soil, spine, uefi};
+use factory::{arch, host, layout, persist, policy, roomdisk, rootimg, soil, spine, stamp, uefi};

@@ -10,6 +10,7 @@ use crate::arch;
 use crate::host;
 use crate::layout::{Layout, Spine};
 use crate::machine::{CARD, Firmware, MachineConfig, virtio_drive};
+use crate::outside;
 use crate::persist;
 use crate::roomdisk::{SMALL, Set, WORKSHOP};
 use crate::soil::{self, Soil};
@@ -64,6 +65,12 @@ pub fn set_up(layout: &Layout, soil: Soil, choice: Choice, rooms: &Set) -> Resul
     cfg.rooms = Some(layout.rooms_disk()).filter(|disk| disk.exists());
     // For sys://net; until somebody starts that, nobody uses it.
     cfg.extra_args.extend(CARD.map(String::from));
+    match outside::port(&outside::socket(layout)) {
+        Some(port) => cfg.extra_args.extend(port),
+        None => eprintln!(
+            "qemu: the path of this clone is too long for a port; `send` and `receive` are not there"
+        ),
+    }
     Ok(cfg)
 }
 

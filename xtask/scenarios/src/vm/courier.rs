@@ -11,13 +11,13 @@ const SENDS: &str = r#"cd /; echo x >x; (echo x; exec sleep 300) | bay0 send p:/
 
 impl Guest {
     /// Has a room, which is started, wait for a file.
-    fn receives(&mut self, name: &str) -> Result<()> {
+    pub(super) fn receives(&mut self, name: &str) -> Result<()> {
         self.start_room(name)?;
         self.waits(name)
     }
 
     /// The same of a room that is there.
-    fn waits(&mut self, name: &str) -> Result<()> {
+    pub(super) fn waits(&mut self, name: &str) -> Result<()> {
         self.run_in(
             name,
             "cd /; rm -f /told; (bay0 receive >/told 2>&1 &); until grep -q waits /told; do :; done",
@@ -35,7 +35,7 @@ impl Guest {
     }
 
     /// The letters of the question that is drawn next.
-    fn letters(&mut self) -> Result<String> {
+    pub(super) fn letters(&mut self) -> Result<String> {
         let line = self.expect(r"to allow it type  [a-z] [a-z] [a-z]  and Enter; ")?;
         let letters = line.split("type  ").nth(1).context("no letters")?;
         Ok(letters
@@ -46,7 +46,7 @@ impl Guest {
     }
 
     /// What a room was told at the end of its `send`.
-    fn said_in(&mut self, name: &str) -> Result<String> {
+    pub(super) fn said_in(&mut self, name: &str) -> Result<String> {
         self.run_in(
             name,
             "until tail -n 1 /said 2>/dev/null | grep -q '^[0-9]*$'; do sleep 0.1; done; cat /said",

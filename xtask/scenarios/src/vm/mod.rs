@@ -36,6 +36,7 @@ mod limits;
 mod lines;
 mod net;
 mod online;
+mod outside;
 mod rights;
 mod roomends;
 mod rooms;
@@ -206,6 +207,8 @@ scenarios! {
     courier::a03_rooms_that_end_or_stand_still_cost_their_file_and_nothing_else: "in the middle, in the background, without reading, without end",
     courier::a03_a_nested_room_that_gave_a_file_goes_on_with_the_one_around_it: "though the focus went elsewhere meanwhile",
     courier::a03_downwards_nobody_is_asked_where_both_policies_say_so: "to a frozen room, which is frozen again afterwards; what it is stands in the log",
+    outside::u09_a_file_gets_in_and_out_of_a_room_when_a_person_says_so: "by a port to the host; both digests and the log agree",
+    outside::u09_the_outside_gets_and_gives_nothing_without_a_yes_and_may_hang_up: "no, a host that hangs up, another file than it waits for, a room without the port",
     courier::a03_what_the_policies_do_not_let_pass_is_refused_with_the_reason: "size, kind, name, room; a room that does not wait",
     boots::h05_first_boot_on_an_empty_disk_then_the_second_knows_it: "first boot, clean end, second boot",
     boots::h20_clean_boot_is_green: "every phase in order, no FAIL, GREEN, power-off",
