@@ -75,6 +75,8 @@ pub enum Rights {
     Links,
     /// Who draws on the display and reads keyboards.
     Screen,
+    /// Asks a person at the screen: the same.
+    Arbiter,
     /// Who carries a file from one room to another.
     Courier,
     /// Who reads a disk's table or its content, or asks the TPM: files, and what a device tells of itself.
@@ -110,6 +112,7 @@ impl Rights {
             Self::Seed => Some(c"bay0-seed"),
             Self::Links => Some(c"bay0-links"),
             Self::Screen => Some(c"bay0-screen"),
+            Self::Arbiter => Some(c"bay0-arbiter"),
             Self::Courier => Some(c"bay0-courier"),
             Self::Look => Some(c"bay0-look"),
             Self::List => Some(c"bay0-list"),
@@ -137,7 +140,7 @@ impl Rights {
             Self::Files => (0, &[FILES, HERE]),
             Self::Seed => (admin, &[SEED]),
             Self::Links => (admin | net.bitmask(), &[LINKS]),
-            Self::Screen => (0, &[SCREEN, POLL]),
+            Self::Screen | Self::Arbiter => (0, &[SCREEN, POLL]),
             Self::Courier => (0, &[COURIER]),
             Self::Look => (0, &[FILES, HERE, DEVICE]),
             Self::List => (walls.bitmask(), &[FILES, HERE, DISKS]),

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, DirEntry, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
@@ -65,6 +66,37 @@ pub fn open_input(path: &str) -> Result<File> {
     options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     let device = options.read(true).open(path);
     device.with_context(|| format!("open {path}"))
+}
+
+nix::ioctl_none!(drop_master, b'd', 0x1f);
+nix::ioctl_write_int!(evdev_grab, b'E', 0x90);
+nix::ioctl_write_int!(evdev_revoke, b'E', 0x91);
+
+/// Has whoever has this opening of a display draw on it no more (`DRM_IOCTL_DROP_MASTER`).
+///
+/// # Errors
+/// The kernel's errno, EINVAL if nobody draws by it.
+pub fn stop_drawing(display: &impl AsRawFd) -> nix::Result<()> {
+    // SAFETY: the call takes no memory of ours, and the descriptor is open.
+    unsafe { drop_master(display.as_raw_fd()) }.map(drop)
+}
+
+/// Has an input device tell this opening alone.
+///
+/// # Errors
+/// The kernel's errno, EBUSY if it tells another one alone.
+pub fn grab(input: &impl AsRawFd) -> nix::Result<()> {
+    // SAFETY: the call takes no memory of ours, and the descriptor is open.
+    unsafe { evdev_grab(input.as_raw_fd(), 1) }.map(drop)
+}
+
+/// Takes this opening of an input device back: whoever has it reads an error from now on.
+///
+/// # Errors
+/// The kernel's errno, ENODEV if the device was unplugged.
+pub fn revoke(input: &impl AsRawFd) -> nix::Result<()> {
+    // SAFETY: the call takes no memory of ours, and the descriptor is open.
+    unsafe { evdev_revoke(input.as_raw_fd(), 0) }.map(drop)
 }
 
 /// What stands in a small file of the kernel; nothing if it cannot be read.

@@ -40,7 +40,7 @@ const ANSWER_MS: u64 = 5000;
 /// What invites the operator to type.
 const PROMPT: &str = "bay0> ";
 /// What invites him to answer a question.
-const ANSWER: &str = "allow> ";
+pub const ANSWER: &str = "allow> ";
 /// Most bytes taken from the console in one turn.
 const TYPED_BYTES: usize = 4096;
 
@@ -61,9 +61,11 @@ pub struct Console {
 }
 
 /// A terminal, and its settings for the operator line.
-struct Terminal {
-    device: File,
+pub struct Terminal {
+    /// Does not block.
+    pub device: File,
     cooked: Termios,
+    is_screen: bool,
 }
 
 /// The operator is inside a room.
@@ -121,14 +123,7 @@ impl Console {
 
     /// Has the terminals hand over each key, in a room also those with a meaning of their own.
     fn set(&self, is_inside: bool) -> nix::Result<()> {
-        self.terminals.iter().try_for_each(|it| {
-            let mut settings = it.cooked.clone();
-            if is_inside {
-                cfmakeraw(&mut settings);
-                settings.output_flags = it.cooked.output_flags;
-            }
-            tcsetattr(&it.device, SetArg::TCSANOW, &settings)
-        })
+        self.terminals.iter().try_for_each(|it| it.set(is_inside))
     }
 
     /// Nobody is listened to any more: a hang-up, or a child needs the console.
@@ -175,10 +170,18 @@ impl Console {
             let forget = |it: &Terminal| tcflush(&it.device, FlushArg::TCIFLUSH);
             let _ = self.terminals.iter().try_for_each(forget);
         }
-        log.draw(self.question.as_ref().map_or("", |it| &it.0));
+        match &self.question {
+            Some((text, _)) => log.ask(text),
+            None => log.draw(""),
+        }
     }
 
-    /// Takes what was typed. After a hang-up or an error that is nothing, and the console is closed, so that neither can make the loop
+    /// What a person is asked now.
+    pub fn question(&self) -> Option<&str> {
+        self.question.as_ref().map(|it| it.0.as_str())
+    }
+
+    /// Takes what was typed; at the screen nothing while a question is asked, which its process neither sees nor answers. After a hang-up or an error that is nothing, and the console is closed, so that neither can make the loop
     /// spin.
     pub fn read(&mut self, log: &mut Log) -> Vec<u8> {
         let (mut typed, mut is_well) = (Vec::new(), !self.terminals.is_empty());
@@ -187,6 +190,7 @@ impl Console {
             match terminal.device.read(&mut bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) | Ok(0) => is_well = false,
+                Ok(_) if terminal.is_screen && self.question.is_some() => {}
                 Ok(count) => {
                     typed.extend(bytes.get(..count).unwrap_or_default());
                     self.size = terminal.size();
@@ -325,7 +329,11 @@ impl Console {
 }
 
 impl Terminal {
-    fn open(path: &str) -> Result<Self> {
+    /// Opens a terminal, whose settings stay as they are.
+    ///
+    /// # Errors
+    /// It is none, or nobody has its other end.
+    pub fn open(path: &str) -> Result<Self> {
         let device = open_device(path)?;
         let mut cooked = tcgetattr(&device).map_err(io::Error::from)?;
         let line = LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG | LocalFlags::IEXTEN;
@@ -333,7 +341,25 @@ impl Terminal {
         // Control-S is a key like others: who stops the line would hold the screen's process up.
         let flow = InputFlags::IXON | InputFlags::IXOFF;
         cooked.input_flags.remove(flow);
-        Ok(Self { device, cooked })
+        let is_screen = path == SCREEN;
+        Ok(Self {
+            device,
+            cooked,
+            is_screen,
+        })
+    }
+
+    /// Has it hand over each key; with `is_raw` also those with a meaning of their own.
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    pub fn set(&self, is_raw: bool) -> nix::Result<()> {
+        let mut settings = self.cooked.clone();
+        if is_raw {
+            cfmakeraw(&mut settings);
+            settings.output_flags = self.cooked.output_flags;
+        }
+        tcsetattr(&self.device, SetArg::TCSANOW, &settings)
     }
 
     /// Its size, if it knows one; a serial line does not.

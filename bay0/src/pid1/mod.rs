@@ -3,12 +3,14 @@
 //! [`Bay0`] is the router: it alone knows all parts. Each part keeps its state to itself, gets what it needs as arguments and
 //! answers with values, which are carried out here.
 
+mod arbiter;
 mod boot;
 mod buttons;
 mod console;
 mod courier;
 mod disk;
 mod doors;
+mod drawer;
 mod ending;
 mod facts;
 // The test build's damage: no part of what ships, so it neither lies in src nor counts as code of the Spine.
@@ -163,6 +165,7 @@ impl Bay0 {
                 Source::Keeper => self.on_keeper(),
                 Source::Umbilical(door) => self.on_umbilical(door),
                 Source::Operator => self.on_operator(),
+                Source::Arbiter => self.on_arbiter(),
                 Source::Button(number) => self.on_button(number),
                 Source::Courier => {
                     let (rooms, console) = (&mut self.rooms, &mut self.console);
@@ -191,6 +194,8 @@ impl Bay0 {
         self.on_events(events);
         let (rooms, console) = (&mut self.rooms, &mut self.console);
         self.courier.tend(rooms, console, &mut self.log);
+        let question = self.console.question();
+        self.screen.attend(question, &mut self.poll, &mut self.log);
         self.health.pace(self.keeper.slow_ms().is_some());
         if let Some(Err(err)) = self.watchdog.as_mut().map(Watchdog::feed) {
             self.watchdog = None;
@@ -901,6 +906,15 @@ impl Bay0 {
                 self.log.draw(answer);
             }
             typed = rest;
+        }
+    }
+
+    /// Takes what was typed at a question on the screen.
+    fn on_arbiter(&mut self) {
+        for line in self.screen.entered(&mut self.log) {
+            let (rooms, console) = (&mut self.rooms, &mut self.console);
+            let answer = self.courier.answer(&line, rooms, console, &mut self.log);
+            self.screen.tell(answer);
         }
     }
 

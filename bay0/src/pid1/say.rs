@@ -153,11 +153,20 @@ impl Log {
 
     /// Writes to serial console and screen alone: what the operator asked for, and the prompt; over the prompt, if it is shown.
     pub fn draw(&mut self, text: impl AsRef<[u8]>) {
+        self.put(text.as_ref(), true);
+    }
+
+    /// The same at the serial console alone: who draws the screen has read what rooms write, and is not shown a question.
+    pub fn ask(&mut self, text: &str) {
+        self.put(text.as_bytes(), false);
+    }
+
+    fn put(&mut self, text: &[u8], to_screen: bool) {
         let over = std::mem::take(&mut self.prompt).then_some("\r\x1b[K");
-        let text = [over.unwrap_or_default().as_bytes(), text.as_ref()].concat();
+        let text = [over.unwrap_or_default().as_bytes(), text].concat();
         // Before a serial console is open, what is said waits for one.
         let fits = self.no_serial || self.serial.hold(&text) || self.serial.file.is_none();
-        let is_seen = self.screen.file.is_none() || self.screen.hold(&text);
+        let is_seen = !to_screen || self.screen.file.is_none() || self.screen.hold(&text);
         if !fits || !is_seen {
             self.lost = self.lost.saturating_add(1);
         }

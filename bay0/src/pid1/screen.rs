@@ -3,23 +3,21 @@
 //! without a display has none of it, and is well.
 
 use std::fs::{self, File};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use bay0_persona::packet::{pair, send};
-use bay0_persona::{Child, CloneFlags, spawn, terminal};
+use bay0_persona::confine::Rights;
 use bay0_state::SCREEN;
-use nix::sys::socket::MsgFlags;
-use nix::sys::termios::{InputFlags, LocalFlags, SetArg, tcgetattr, tcsetattr};
 
+use super::arbiter::Arbiter;
+use super::drawer::{Drawer, terminal};
+use super::poll::Poll;
 use super::say::Log;
-use crate::screen::{DISPLAY, KEYBOARD, run};
-use crate::sys::{displays, keyboards, open_device, open_input};
+use crate::screen::{DISPLAY, KEYBOARD, VOID};
+use crate::sys::{displays, keyboards, open_device, open_input, revoke, stop_drawing};
 
-/// Its font, of the verified root.
-const FONT: &str = "/lib/bay0/font";
 /// How often the process is started in a boot.
 const STARTS: usize = 4;
 /// Most displays and keyboards at a time: what is plugged in later does not lock those out that are there.
@@ -28,27 +26,23 @@ const KEYBOARDS: usize = 8;
 /// For so many seconds it may take nothing of what was written: a room whose output is shown would wait for it for ever.
 const STUCK_S: u32 = 10;
 
-/// Nothing is drawn that is typed before somebody asks, and control-S does not stop what is written. Its other end has the settings.
-fn still(terminal: &File) -> nix::Result<()> {
-    let mut settings = tcgetattr(terminal)?;
-    settings.local_flags.remove(LocalFlags::ECHO);
-    settings
-        .input_flags
-        .remove(InputFlags::IXON | InputFlags::IXOFF);
-    tcsetattr(terminal, SetArg::TCSANOW, &settings)
-}
+/// What follows where the screen cannot ask.
+const ELSEWHERE: &str =
+    "the question is at the serial console alone; next: answer there, or let it pass";
 
 /// What there is of a screen.
 #[derive(Default)]
 pub struct Screen {
     /// The process's end of the terminal: the next process goes on with it.
     terminal: Option<File>,
-    /// With our end of the socket on which it is given devices.
-    process: Option<(Child, OwnedFd)>,
+    process: Option<Drawer>,
     devices: Vec<Device>,
     /// It was said that there are too many.
     told: bool,
     starts: usize,
+    /// Who asks a question, and that it was tried to have it asked.
+    arbiter: Option<Arbiter>,
+    asked: bool,
 }
 
 /// A display or a keyboard; another one under the same path has another inode.
@@ -64,11 +58,11 @@ impl Screen {
     /// Once a second: looks for what is new, and whether the process lives and works; whether there is a line now that was not there before.
     pub fn tend(&mut self, log: &mut Log) -> bool {
         if log.screen_idle() > STUCK_S {
-            let _ = self.process.as_ref().map(|it| it.0.kill());
+            let _ = self.process.as_ref().map(|it| it.process.kill());
             // At once: what hangs in a driver does not die, and nobody waits for it.
             log.set_screen(None);
         }
-        let ended = |it: &mut (Child, OwnedFd)| it.0.wait_exit(Duration::ZERO);
+        let ended = |it: &mut Drawer| it.process.wait_exit(Duration::ZERO);
         if self.process.take_if(ended).is_some() {
             // With the last descriptor of a display goes what was made on it.
             self.devices.clear();
@@ -93,7 +87,9 @@ impl Screen {
                 ));
             }
         }
-        self.give();
+        if self.arbiter.is_none() {
+            self.give();
+        }
         begins && self.process.is_some()
     }
 
@@ -122,11 +118,7 @@ impl Screen {
             }
             return;
         }
-        let open = |path: &str| match kind {
-            DISPLAY => open_device(path),
-            _ => open_input(path),
-        };
-        let opened = new.find_map(|path| open(&path).ok().map(|file| (path, file)));
+        let opened = new.find_map(|path| open(kind, &path).ok().map(|file| (path, file)));
         if let Some((path, file)) = opened {
             log.say(format!("screen: {path}"));
             self.devices.push(Device {
@@ -141,38 +133,99 @@ impl Screen {
 
     /// Starts the process, and shows it what was said so far.
     fn start(&mut self, log: &mut Log) -> Result<()> {
-        let font = fs::read(FONT).context(FONT)?;
-        let (socket, theirs) = pair().context("make a socket")?;
         if self.terminal.is_none() {
-            let (terminal, name) = terminal(0).context("make a terminal")?;
-            still(&terminal).context("make a terminal")?;
+            let (terminal, name) = terminal()?;
             symlink(name, SCREEN).context(SCREEN)?;
             self.terminal = Some(terminal);
         }
         let terminal = self.terminal.as_ref().context("no terminal")?;
-        let (line, keep) = (
-            open_device(SCREEN)?,
-            [terminal.as_raw_fd(), theirs.as_raw_fd()],
-        );
-        let child = spawn(None, CloneFlags::empty(), &keep, || {
-            run(terminal, &theirs, font)
-        });
-        let child = child.context("start its process")?;
-        self.process = Some((child, socket));
+        let line = open_device(SCREEN)?;
+        self.process = Some(Drawer::start(terminal, Rights::Screen)?);
         log.set_screen(Some(line));
         Ok(())
     }
 
+    /// Has a question asked, as long as it is one, by a process of its own that has the displays and keyboards meanwhile; afterwards the
+    /// screen is as it was. Without a display nobody is asked there.
+    pub fn attend(&mut self, question: Option<&str>, poll: &mut Poll, log: &mut Log) {
+        let has_display = self.devices.iter().any(|it| it.kind == DISPLAY);
+        match (question, self.asked) {
+            (Some(text), false) if has_display => {
+                self.asked = true;
+                if let Some(drawer) = &self.process {
+                    let _ = drawer.give(VOID, None);
+                }
+                self.reopen();
+                let devices = self.devices.iter().map(|it| (it.kind, &it.file));
+                match Arbiter::start(text, devices, poll) {
+                    Ok(arbiter) => self.arbiter = Some(arbiter),
+                    Err(why) => {
+                        log.say(format!("arbiter: FAIL: {why:#}; {ELSEWHERE}"));
+                        self.dismiss();
+                    }
+                }
+            }
+            (None, true) => {
+                self.asked = false;
+                if self.arbiter.is_some() {
+                    self.dismiss();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The lines that were entered at a question.
+    pub fn entered(&mut self, log: &mut Log) -> Vec<String> {
+        let lines = self.arbiter.as_mut().and_then(Arbiter::read);
+        if lines.is_none() && self.arbiter.is_some() {
+            log.say(format!("arbiter: FAIL: its process ended; {ELSEWHERE}"));
+            self.dismiss();
+        }
+        lines.unwrap_or_default()
+    }
+
+    /// Says something below a question.
+    pub fn tell(&mut self, text: &str) {
+        let _ = self.arbiter.as_mut().map(|it| it.draw(text));
+    }
+
+    /// Ends who asks, and gives back what it had.
+    fn dismiss(&mut self) {
+        self.arbiter = None;
+        self.reopen();
+        self.give();
+    }
+
+    /// Takes all devices from whoever has them, and opens them anew; what cannot be opened is gone.
+    fn reopen(&mut self) {
+        self.devices.retain_mut(|it| {
+            // Of one that was unplugged, or by which nobody draws, there is nothing to take.
+            let _ = match it.kind {
+                DISPLAY => stop_drawing(&it.file),
+                _ => revoke(&it.file),
+            };
+            it.is_given = false;
+            let opened = open(it.kind, &it.path);
+            opened.map(|file| it.file = file.into()).is_ok()
+        });
+    }
+
     /// Hands over what the process has not got yet; what it has no room for, later.
     fn give(&mut self) {
-        let Some((_, socket)) = &self.process else {
+        let Some(drawer) = &self.process else {
             return;
         };
         for device in self.devices.iter_mut().filter(|it| !it.is_given) {
-            let (parts, file) = ([device.kind], Some(&device.file));
-            let given = send(socket, &parts, file, MsgFlags::MSG_DONTWAIT);
-            device.is_given = given.is_ok();
+            device.is_given = drawer.give(device.kind, Some(&device.file)).is_ok();
         }
+    }
+}
+
+fn open(kind: &[u8], path: &str) -> Result<File> {
+    match kind {
+        DISPLAY => open_device(path),
+        _ => open_input(path),
     }
 }
 
@@ -183,19 +236,7 @@ fn inode(path: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Write};
-
-    #[test]
-    fn u08_what_is_typed_before_a_question_is_not_drawn_and_stops_nothing() {
-        let pty = nix::pty::openpty(None, None).unwrap();
-        let (mut ours, mut line) = (File::from(pty.master), File::from(pty.slave));
-        still(&ours).unwrap();
-        ours.write_all(b"\x13secret\n").unwrap();
-        line.write_all(b"written").unwrap();
-        let mut seen = [0; 64];
-        let count = ours.read(&mut seen).unwrap();
-        assert_eq!(seen.get(..count), Some(&b"written"[..]));
-    }
+    use std::io::Write;
 
     #[test]
     fn u08_keyboards_are_opened_one_at_a_time_and_the_newest_are_refused() {

@@ -40,9 +40,19 @@ pub struct Held {
     shift: [bool; 2],
     control: [bool; 2],
     caps: bool,
+    /// A key that stays down is typed once.
+    once: bool,
 }
 
 impl Held {
+    /// Nothing is held down.
+    pub fn new(once: bool) -> Self {
+        Self {
+            once,
+            ..Self::default()
+        }
+    }
+
     /// Takes records; what they send.
     pub fn take(&mut self, records: &[u8]) -> Vec<u8> {
         let (records, _) = records.as_chunks::<RECORD>();
@@ -69,7 +79,7 @@ impl Held {
             let its = keys.iter().zip(held).filter(|(it, _)| **it == key);
             its.for_each(|(_, held)| *held = down);
         }
-        if !down {
+        if !down || value == 2 && self.once {
             return Vec::new();
         }
         self.caps ^= key == CAPS && value == 1;
@@ -165,6 +175,20 @@ mod tests {
         assert_eq!(held.take(&record(KEY, 30, 1)), b"A");
         assert_eq!(held.take(&record(0, 3, 0)), b"");
         assert_eq!(held.take(&record(KEY, 30, 1)), b"a");
+    }
+
+    #[test]
+    fn a04_a_key_that_stays_down_answers_nothing() {
+        let mut held = Held::new(true);
+        // Enter was down before anybody was asked.
+        assert_eq!(
+            held.take(&[record(KEY, 28, 2), record(KEY, 28, 2), record(KEY, 28, 0)].concat()),
+            b""
+        );
+        assert_eq!(
+            held.take(&[record(KEY, 30, 1), record(KEY, 30, 2)].concat()),
+            b"a"
+        );
     }
 
     proptest! {

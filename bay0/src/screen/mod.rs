@@ -30,6 +30,8 @@ use crate::sys::mortal;
 pub const DISPLAY: &[u8] = b"d";
 /// The other kind.
 pub const KEYBOARD: &[u8] = b"k";
+/// Without a descriptor: what was given before is somebody else's now.
+pub const VOID: &[u8] = b"v";
 /// Rows and columns while there is no display.
 const SIZE: (usize, usize) = (25, 80);
 /// How long nothing has come before a display that could not be used is tried again, in milliseconds.
@@ -42,8 +44,8 @@ const RECORDS: usize = 64;
 /// Most displays and keyboards; the oldest goes first.
 const MOST: usize = 16;
 
-/// Runs until PID 1 or the terminal is gone.
-pub fn run(terminal: &File, given: &OwnedFd, font: Vec<u8>) -> i32 {
+/// Runs until PID 1 or the terminal is gone. An arbiter takes no key that is held down, and none while nothing is shown.
+pub fn run(terminal: &File, given: &OwnedFd, font: Vec<u8>, rights: Rights) -> i32 {
     // PID 1's console among them.
     for fd in 0..=2 {
         let _ = close(fd);
@@ -57,9 +59,10 @@ pub fn run(terminal: &File, given: &OwnedFd, font: Vec<u8>) -> i32 {
         displays: Vec::new(),
         picture: None,
         is_due: true,
+        asks: matches!(rights, Rights::Arbiter),
         keyboards: Vec::new(),
     };
-    let Err(error) = confine(Rights::Screen).and_then(|()| screen.serve());
+    let Err(error) = confine(rights).and_then(|()| screen.serve());
     error.raw_os_error().unwrap_or(libc::EIO)
 }
 
@@ -74,6 +77,8 @@ struct Screen<'a> {
     picture: Option<Picture>,
     /// It is time to try the displays.
     is_due: bool,
+    /// What is typed answers a question.
+    asks: bool,
     keyboards: Vec<(File, Held)>,
 }
 
@@ -88,6 +93,7 @@ impl Screen<'_> {
     fn serve(&mut self) -> io::Result<Infallible> {
         // The first is a display, and nothing is laid out before its size is known.
         self.be_given()?;
+        self.read()?;
         self.draw();
         loop {
             self.turn()?;
@@ -122,13 +128,26 @@ impl Screen<'_> {
     fn be_given(&mut self) -> io::Result<()> {
         let mut kind = [0; 1];
         let (_, device) = receive(self.given, &mut kind, MsgFlags::empty())?;
+        if kind.as_slice() == VOID {
+            self.displays.clear();
+            self.keyboards.clear();
+            self.picture = None;
+            return Ok(());
+        }
         let device = device.ok_or(ErrorKind::UnexpectedEof)?;
         match kind.as_slice() {
             DISPLAY => {
                 self.displays.insert(0, device);
                 self.is_due = true;
             }
-            _ => self.keyboards.insert(0, (device.into(), Held::default())),
+            _ => {
+                let mut keyboard = File::from(device);
+                // What was pressed before.
+                let mut records = [0; RECORD * RECORDS];
+                while self.asks && matches!(keyboard.read(&mut records), Ok(1..)) {}
+                let held = Held::new(self.asks);
+                self.keyboards.insert(0, (keyboard, held));
+            }
         }
         self.displays.truncate(MOST);
         self.keyboards.truncate(MOST);
@@ -148,6 +167,9 @@ impl Screen<'_> {
             typed.extend(held.take(read.unwrap_or_default()));
             count.is_ok()
         });
+        if self.asks && self.picture.is_none() {
+            return Ok(());
+        }
         now(self.terminal.write(&typed)).map(drop)
     }
 

@@ -1,13 +1,11 @@
 //! The focus (T04, T05): which room is in front, and which has the device that goes with it.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
 
 use crate::pid1::id::RoomId;
-
-nix::ioctl_write_int!(evdev_revoke, b'E', 0x91);
+use crate::sys;
 
 /// Who has the focus and the device.
 #[derive(Default)]
@@ -57,9 +55,7 @@ impl Focus {
 
 /// Takes a device back: whoever has it open reads an error from now on. One that was unplugged is nobody's already.
 fn revoke(lent: Option<&(RoomId, File)>) -> nix::Result<()> {
-    let fd = lent.map(|(_, device)| device.as_raw_fd());
-    // SAFETY: the call takes no memory of ours, and the descriptor is open as long as the file is.
-    match fd.map(|fd| unsafe { evdev_revoke(fd, 0) }) {
+    match lent.map(|(_, device)| sys::revoke(device)) {
         Some(Err(errno)) if errno != Errno::ENODEV => Err(errno),
         _ => Ok(()),
     }

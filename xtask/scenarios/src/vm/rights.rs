@@ -270,7 +270,17 @@ pub fn a09_the_screen_has_the_rights_it_is_declared_with(lab: &Lab) -> Result<()
     config.extra_args.extend(display);
     let mut guest = lab.start(&config)?;
     guest.verdict("GREEN")?;
-    seen_at(&mut guest, &["bay0", "bay0-screen"], |_| Ok(()))?;
+    guest.start_room("p://a")?;
+    guest.start_and_run_in("p://b", "cd /; echo text >note")?;
+    // Who asks is there as long as the question, which nobody answers: one look takes a while.
+    let kinds = ["bay0", "bay0-screen", "bay0-arbiter"];
+    seen_at(&mut guest, &kinds, |guest| {
+        guest.waits("p://a")?;
+        let gives = "((bay0 send p://a note </note >/said 2>&1; echo $? >>/said) &)";
+        guest.run_in("p://b", gives)?;
+        guest.says("courier: 1 not delivered: the answer was no; next: none")?;
+        Ok(())
+    })?;
     guest.power_off()
 }
 

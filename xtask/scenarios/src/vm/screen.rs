@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -25,9 +25,9 @@ const LIGHT: u32 = 300;
 /// How often the screen is looked at.
 const SOON: Duration = Duration::from_millis(50);
 /// A machine on which nobody can type but at a keyboard.
-const NO_SERIAL: [&str; 2] = ["-serial", "none"];
+pub(super) const NO_SERIAL: [&str; 2] = ["-serial", "none"];
 /// A PC's own port for keys is there unless it is switched off, and would be asked first.
-const USB_KEYS: [&str; 6] = [
+pub(super) const USB_KEYS: [&str; 6] = [
     "-machine",
     "i8042=off",
     "-device",
@@ -35,7 +35,7 @@ const USB_KEYS: [&str; 6] = [
     "-device",
     "usb-kbd,bus=keys.0",
 ];
-const DISPLAY: [&str; 2] = ["-device", "virtio-gpu-pci"];
+pub(super) const DISPLAY: [&str; 2] = ["-device", "virtio-gpu-pci"];
 /// What `hello` is answered with.
 const ANSWER: &str = r"^bay0 \d+\.\d+\.\d+$";
 /// The display's rows and columns.
@@ -79,19 +79,24 @@ fn characters(picture: &[u8]) -> Result<Vec<String>> {
 }
 
 /// A machine with a screen, and who sits before it.
-struct Seat<'a> {
+pub(super) struct Seat<'a> {
     lab: &'a Lab,
-    guest: Guest,
+    pub(super) guest: Guest,
 }
 
 impl<'a> Seat<'a> {
-    fn at(lab: &'a Lab, config: &MachineConfig) -> Result<Self> {
+    pub(super) fn at(lab: &'a Lab, config: &MachineConfig) -> Result<Self> {
         let guest = lab.start(config)?;
         Ok(Self { lab, guest })
     }
 
+    /// Where a picture is kept, beside the consoles.
+    pub(super) fn picture(&self, name: &str) -> PathBuf {
+        self.lab.bench.logs.join(name)
+    }
+
     /// What stands on the screen now.
-    fn rows(&mut self) -> Result<Vec<String>> {
+    pub(super) fn rows(&mut self) -> Result<Vec<String>> {
         let file = self.lab.path("screen.ppm");
         let there = json!({ "filename": file });
         self.guest.machine.qmp("screendump", there)?;
@@ -99,7 +104,7 @@ impl<'a> Seat<'a> {
     }
 
     /// Waits until a row of the screen matches; returns it.
-    fn sees(&mut self, pattern: &str) -> Result<String> {
+    pub(super) fn sees(&mut self, pattern: &str) -> Result<String> {
         let (pattern, end) = (Regex::new(pattern)?, Instant::now() + PATIENCE);
         loop {
             let rows = self.rows()?;
@@ -116,7 +121,7 @@ impl<'a> Seat<'a> {
     }
 
     /// Presses the keys of a line, and Enter; each key when the one before is seen: QEMU forgets those that a slow guest is late for.
-    fn types(&mut self, line: &str) -> Result<()> {
+    pub(super) fn types(&mut self, line: &str) -> Result<()> {
         for (at, character) in line.char_indices() {
             self.presses(character)?;
             let typed = line.get(..at).unwrap_or_default().to_owned() + &character.to_string();
@@ -127,7 +132,7 @@ impl<'a> Seat<'a> {
     }
 
     /// The same of what is not shown.
-    fn types_unseen(&mut self, line: &str) -> Result<()> {
+    pub(super) fn types_unseen(&mut self, line: &str) -> Result<()> {
         for character in line.chars() {
             self.presses(character)?;
             std::thread::sleep(LOOK);
@@ -135,7 +140,7 @@ impl<'a> Seat<'a> {
         self.guest.press(&["ret"])
     }
 
-    fn presses(&mut self, character: char) -> Result<()> {
+    pub(super) fn presses(&mut self, character: char) -> Result<()> {
         let key = character.to_lowercase().to_string();
         match character {
             ' ' => self.guest.press(&["spc"]),
@@ -155,7 +160,7 @@ impl<'a> Seat<'a> {
     }
 }
 
-fn words<'a>(all: impl IntoIterator<Item = &'a str>) -> impl Iterator<Item = String> {
+pub(super) fn words<'a>(all: impl IntoIterator<Item = &'a str>) -> impl Iterator<Item = String> {
     let words: Vec<_> = all.into_iter().map(str::to_owned).collect();
     words.into_iter()
 }

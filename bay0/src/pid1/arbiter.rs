@@ -1,0 +1,91 @@
+//! Who asks at the screen (A04, decision 23): for each question a process of its own, which does what that of the screen does
+//! ([`crate::screen`]) and to which no room has ever written. While it asks it alone has the displays and keyboards, on a picture of its own.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context, Result};
+use bay0_persona::confine::Rights;
+
+use super::console::{ANSWER, Terminal};
+use super::drawer::{Drawer, terminal};
+use super::line::{Act, Line};
+use super::poll::{Poll, Source};
+use crate::screen::DISPLAY;
+use crate::sys::grab;
+
+/// Before the question.
+const HEAD: &str = "bay0 asks, outside of all rooms:\n\n";
+
+/// The process, and the line that a person answers on.
+pub struct Arbiter {
+    drawer: Drawer,
+    line: Terminal,
+    typed: Line,
+}
+
+impl Arbiter {
+    /// Shows a question on the first of these displays that can be used; the keyboards tell nobody else.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn start<'a>(
+        question: &str,
+        devices: impl Iterator<Item = (&'static [u8], &'a OwnedFd)>,
+        poll: &mut Poll,
+    ) -> Result<Self> {
+        let (terminal, name) = terminal()?;
+        let line = Terminal::open(&name)?;
+        line.set(false).context("set the terminal")?;
+        let mut arbiter = Self {
+            drawer: Drawer::start(&terminal, Rights::Arbiter)?,
+            line,
+            typed: Line::default(),
+        };
+        // What is shown is there before it has a display, and that before it has a keyboard.
+        arbiter.draw(&format!("{HEAD}{question}"))?;
+        poll.watch(&arbiter.line.device, Source::Arbiter)?;
+        let (displays, keyboards): (Vec<_>, Vec<_>) = devices.partition(|it| it.0 == DISPLAY);
+        for (_, keyboard) in &keyboards {
+            grab(*keyboard).context("take a keyboard")?;
+        }
+        for (kind, device) in displays.into_iter().chain(keyboards) {
+            let given = arbiter.drawer.give(kind, Some(device));
+            given.context("hand over a device")?;
+        }
+        Ok(arbiter)
+    }
+
+    /// The lines that were entered; none: its process has ended.
+    pub fn read(&mut self) -> Option<Vec<String>> {
+        let mut keys = [0; 256];
+        let count = match self.line.device.read(&mut keys) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(_) | Ok(0) => return None,
+            Ok(count) => count,
+        };
+        let mut lines = Vec::new();
+        for key in keys.get(..count).unwrap_or_default() {
+            if let Act::Entered(line) = self.typed.key(*key) {
+                lines.push(line);
+            }
+        }
+        self.draw("").ok().map(|()| lines)
+    }
+
+    /// Draws this, and below it what is typed.
+    ///
+    /// # Errors
+    /// Its process takes nothing.
+    pub fn draw(&mut self, text: &str) -> Result<()> {
+        let over = ["\r\x1b[K", text, ANSWER].concat().into_bytes();
+        let all = [over, self.typed.shown()].concat();
+        Ok(self.line.device.write_all(&all)?)
+    }
+}
+
+impl Drop for Arbiter {
+    fn drop(&mut self) {
+        let _ = self.drawer.process.kill();
+    }
+}
