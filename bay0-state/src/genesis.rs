@@ -232,9 +232,9 @@ fn printable(text: &str) -> String {
 }
 
 fn render(seq: impl Display, boot: &str, ms: impl Display, prev: &str, text: &str) -> String {
-    let bare = format!("{seq} {boot} {ms} {prev} {text}");
-    let sum = hex(&sha256(&[bare.as_bytes()]));
-    format!("{seq} {boot} {ms} {prev} {sum:.8} {text}\n")
+    let head = format!("{seq} {boot} {ms} {prev} ");
+    let sum = hex(&sha256(&[head.as_bytes(), text.as_bytes()]));
+    format!("{head}{sum:.8} {text}\n")
 }
 
 /// Whether the bad line at `start` is where sectors of the last batch are missing: it is cut short by zeros that begin

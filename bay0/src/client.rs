@@ -259,7 +259,7 @@ fn show(gate: &OwnedFd, out: &mut File, most: u64, end: &[u8]) -> Result<()> {
         }
         let (tag, data) = packet.context(UNKEPT)?;
         match *tag {
-            DATA => out.write_all(&[data, end].concat())?,
+            DATA => out.write_all(data).and_then(|()| out.write_all(end))?,
             DONE => return Ok(out.write_all(data)?),
             NOT => bail!("{}", String::from_utf8_lossy(data)),
             _ => bail!(UNKEPT),

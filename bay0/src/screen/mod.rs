@@ -93,6 +93,8 @@ impl Screen<'_> {
     fn serve(&mut self) -> io::Result<Infallible> {
         // The first is a display, and nothing is laid out before its size is known.
         self.be_given()?;
+        self.draw();
+        // A question that is there already is shown before anybody can answer it.
         self.read()?;
         self.draw();
         loop {

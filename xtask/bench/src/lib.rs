@@ -48,7 +48,7 @@ const SPINE_BYTES: f64 = 12e6;
 /// What `cargo xtask bench` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Only the groups whose name contains this: boot, builds, orphans, umbilical, log, store, net, size, rooms, root, uefi, vault, install
+    /// Only the groups whose name contains this: boot, builds, orphans, umbilical, log, store, courier, net, size, rooms, root, uefi, vault, install
     pub filter: Option<String>,
     /// Times each machine is booted
     #[arg(long, default_value_t = 5)]
@@ -86,9 +86,10 @@ enum Group {
     Host(fn(&Layout, &BenchArgs) -> Result<Vec<Figure>>),
 }
 
-const GROUPS: [(&str, Group); 13] = [
+const GROUPS: [(&str, Group); 14] = [
     ("size", Group::Spine(size)),
     ("store", Group::Host(store::store)),
+    ("courier", Group::Host(store::courier)),
     ("net", Group::Host(net::net)),
     ("umbilical", Group::Spine(umbilical)),
     ("log", Group::Spine(log)),

@@ -1,5 +1,5 @@
-//! What is measured of the store and the gate, on the host: `peers/store.rs` and `peers/gate.rs` do it, with bay0's own code. It needs
-//! neither a machine nor privilege, but a directory whose disk keeps what it is asked to.
+//! What is measured of the store, the gate and the courier, on the host: `peers/store.rs`, `gate.rs` and `send.rs` do it, with bay0's
+//! own code. It needs neither a machine nor privilege, but for the store a directory whose disk keeps what it is asked to.
 
 use std::fs;
 use std::path::Path;
@@ -44,6 +44,13 @@ pub fn store(layout: &Layout, args: &BenchArgs) -> Result<Vec<Figure>> {
         text += &peers(layout, task, dir.path(), numbers)?;
     }
     Ok(rows("store").map(|row| row.figure(&text)).collect())
+}
+
+/// A file from room to room. Files of rooms are in memory, and so are these; 4 GiB of it must be free.
+pub fn courier(layout: &Layout, args: &BenchArgs) -> Result<Vec<Figure>> {
+    let dir = tempfile::tempdir_in("/dev/shm").context("make a folder in /dev/shm")?;
+    let text = peers(layout, "send", dir.path(), &[&args.runs.to_string()])?;
+    Ok(rows("send").map(|row| row.figure(&text)).collect())
 }
 
 /// What is in memory alone is flushed at once and lost all the same: every figure would be of nothing.

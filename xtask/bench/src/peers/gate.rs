@@ -22,7 +22,7 @@ use crate::timed;
 /// Writers at once, and records of each in a sample: together at least a segment's worth, so that one is begun in every sample.
 const WRITERS: [(usize, u32); 3] = [(1, 910), (4, 455), (16, 228)];
 /// Bytes of an object.
-const OBJECT: usize = 1 << 30;
+pub const OBJECT: usize = 1 << 30;
 /// More than anything here takes.
 const LIMITS: Limits = Limits {
     bytes: 1 << 40,
@@ -160,17 +160,21 @@ pub fn objects(dir: &Path, samples: u32) -> Result<()> {
 }
 
 fn save(gate: &Gate, from: &Path) -> Result<()> {
-    let (mut file, mut buffer) = (File::open(from)?, vec![0; CHUNK]);
     let end = gate.wish("save object")?;
+    pour(from, &end)?;
+    done(&end)
+}
+
+/// Sends a file, and that this was all.
+pub fn pour(from: &Path, end: &OwnedFd) -> Result<()> {
+    let (mut file, mut buffer) = (File::open(from)?, vec![0; CHUNK]);
     loop {
         let length = file.read(&mut buffer)?;
         if length == 0 {
-            break;
+            return Ok(packet::send(end, &[&[END]], None, PLAIN)?);
         }
-        packet::send(&end, &[&[DATA], &buffer[..length]], None, PLAIN)?;
+        packet::send(end, &[&[DATA], &buffer[..length]], None, PLAIN)?;
     }
-    packet::send(&end, &[&[END]], None, PLAIN)?;
-    done(&end)
 }
 
 fn load(gate: &Gate, to: &Path) -> Result<()> {
@@ -191,7 +195,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// What no file system takes for zeros.
-fn noise(length: usize) -> io::Result<Vec<u8>> {
+pub fn noise(length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; length];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes)
