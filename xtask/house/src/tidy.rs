@@ -97,8 +97,10 @@ impl Tree {
             let relative = format!("{prefix}{name}");
             if path.is_dir() {
                 self.read_folder(&path, &format!("{relative}/"))?;
-            } else if let Ok(text) = String::from_utf8(fs::read(&path)?) {
-                self.0.insert(relative, text);
+            } else {
+                // A picture is there, and says nothing.
+                let text = String::from_utf8(fs::read(&path)?);
+                self.0.insert(relative, text.unwrap_or_default());
             }
         }
         Ok(())
