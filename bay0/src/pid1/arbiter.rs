@@ -2,7 +2,6 @@
 //! ([`crate::screen`]) and to which no room has ever written. While it asks it alone has the displays and keyboards, on a picture of its own.
 
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
 use bay0_persona::confine::Rights;
@@ -11,29 +10,24 @@ use super::console::{ANSWER, Terminal};
 use super::drawer::{Drawer, terminal};
 use super::line::{Act, Line};
 use super::poll::{Poll, Source};
-use crate::screen::DISPLAY;
-use crate::sys::grab;
 
 /// Before the question.
 const HEAD: &str = "bay0 asks, outside of all rooms:\n\n";
 
 /// The process, and the line that a person answers on.
 pub struct Arbiter {
-    drawer: Drawer,
+    /// What is given devices.
+    pub drawer: Drawer,
     line: Terminal,
     typed: Line,
 }
 
 impl Arbiter {
-    /// Shows a question on the first of these displays that can be used; the keyboards tell nobody else.
+    /// Starts it with a question, which it shows on the first display that it is given.
     ///
     /// # Errors
     /// The step that failed.
-    pub fn start<'a>(
-        question: &str,
-        devices: impl Iterator<Item = (&'static [u8], &'a OwnedFd)>,
-        poll: &mut Poll,
-    ) -> Result<Self> {
+    pub fn start(question: &str, poll: &mut Poll) -> Result<Self> {
         let (terminal, name) = terminal()?;
         let line = Terminal::open(&name)?;
         line.set(false).context("set the terminal")?;
@@ -42,17 +36,8 @@ impl Arbiter {
             line,
             typed: Line::default(),
         };
-        // What is shown is there before it has a display, and that before it has a keyboard.
         arbiter.draw(&format!("{HEAD}{question}"))?;
         poll.watch(&arbiter.line.device, Source::Arbiter)?;
-        let (displays, keyboards): (Vec<_>, Vec<_>) = devices.partition(|it| it.0 == DISPLAY);
-        for (_, keyboard) in &keyboards {
-            grab(*keyboard).context("take a keyboard")?;
-        }
-        for (kind, device) in displays.into_iter().chain(keyboards) {
-            let given = arbiter.drawer.give(kind, Some(device));
-            given.context("hand over a device")?;
-        }
         Ok(arbiter)
     }
 

@@ -16,7 +16,7 @@ use super::drawer::{Drawer, terminal};
 use super::poll::Poll;
 use super::say::Log;
 use crate::screen::{DISPLAY, KEYBOARD, VOID};
-use crate::sys::{displays, keyboards, open_device, open_input, revoke, stop_drawing};
+use crate::sys::{displays, grab, keyboards, open_device, open_input, revoke, stop_drawing};
 
 /// How often the process is started in a boot.
 const STARTS: usize = 4;
@@ -87,9 +87,7 @@ impl Screen {
                 ));
             }
         }
-        if self.arbiter.is_none() {
-            self.give();
-        }
+        self.give();
         begins && self.process.is_some()
     }
 
@@ -156,9 +154,11 @@ impl Screen {
                     let _ = drawer.give(VOID, None);
                 }
                 self.reopen();
-                let devices = self.devices.iter().map(|it| (it.kind, &it.file));
-                match Arbiter::start(text, devices, poll) {
-                    Ok(arbiter) => self.arbiter = Some(arbiter),
+                match Arbiter::start(text, poll) {
+                    Ok(arbiter) => {
+                        self.arbiter = Some(arbiter);
+                        self.give();
+                    }
                     Err(why) => {
                         log.say(format!("arbiter: FAIL: {why:#}; {ELSEWHERE}"));
                         self.dismiss();
@@ -211,12 +211,19 @@ impl Screen {
         });
     }
 
-    /// Hands over what the process has not got yet; what it has no room for, later.
+    /// Hands over what the process has not got yet, or who asks; what it has no room for, later.
     fn give(&mut self) {
-        let Some(drawer) = &self.process else {
+        let asks = self.arbiter.as_ref().map(|it| &it.drawer);
+        let Some(drawer) = asks.or(self.process.as_ref()) else {
             return;
         };
+        // A question is shown before anybody can answer it.
+        self.devices.sort_by_key(|it| it.kind != DISPLAY);
         for device in self.devices.iter_mut().filter(|it| !it.is_given) {
+            if asks.is_some() && device.kind != DISPLAY {
+                // It tells nobody else. Whom it told before has lost it already.
+                let _ = grab(&device.file);
+            }
             device.is_given = drawer.give(device.kind, Some(&device.file)).is_ok();
         }
     }

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use regex::Regex;
 use serde_json::json;
 
-use super::lab::{Build, Lab};
+use super::lab::{Build, Lab, PATIENCE};
 use super::screen::{DISPLAY, NO_SERIAL, Seat, USB_KEYS, words};
 
 /// What stands above each question.
@@ -130,6 +130,44 @@ pub fn a04_a_question_on_the_screen_outlives_who_asks_it(lab: &Lab) -> Result<()
     seat.types_unseen(&letters)?;
     seat.guest.machine.send_line(&letters)?;
     seat.guest.says("courier: 1 allowed, typed")?;
+    seat.sees(r"courier: 1 delivered \(\d+ ms\)$")?;
+    seat.types("hello")?;
+    seat.guest.expect(r"^bay0 \d+\.\d+\.\d+$")?;
+    seat.guest.power_off()
+}
+
+/// The only keyboard is pulled out in the middle of an answer, and another one is plugged in.
+pub fn a04_a_keyboard_that_comes_while_a_question_is_asked_answers_it(lab: &Lab) -> Result<()> {
+    let mut config = lab.config_with(Build::Fault, &lab.disk()?);
+    let more = DISPLAY.into_iter().chain(USB_KEYS.into_iter().take(4));
+    config.extra_args.extend(words(more));
+    let mut seat = Seat::at(lab, &config)?;
+    seat.guest.verdict("GREEN")?;
+    let keyboard = |id: &str| json!({ "driver": "usb-kbd", "id": id, "bus": "keys.0" });
+    seat.guest.machine.qmp("device_add", keyboard("first"))?;
+    seat.guest.expect("screen: /dev/input/event[0-9]+$")?;
+    seat.guest.start_and_run_in("p://a", WAITS)?;
+    seat.guest
+        .start_and_run_in("p://b", "cd /; echo text >note")?;
+    seat.sees("^bay0>$")?;
+    seat.guest.run_in(
+        "p://b",
+        "((bay0 send p://a note <note >/said 2>&1; echo $? >>/said) &)",
+    )?;
+    let letters = seat.is_asked()?;
+    seat.presses('i')?;
+    seat.sees("^allow> i$")?;
+    seat.guest
+        .machine
+        .qmp("device_del", json!({ "id": "first" }))?;
+    seat.guest.machine.qmp_event("DEVICE_DELETED", PATIENCE)?;
+    seat.guest.machine.qmp("device_add", keyboard("second"))?;
+    seat.guest.expect("screen: /dev/input/event[0-9]+$")?;
+    seat.guest.press(&["backspace"])?;
+    seat.sees("^allow>$")?;
+    seat.answers(&letters)?;
+    seat.guest.says("courier: 1 allowed, typed")?;
+    seat.guest.says("courier: 1 delivered (N ms)")?;
     seat.sees(r"courier: 1 delivered \(\d+ ms\)$")?;
     seat.types("hello")?;
     seat.guest.expect(r"^bay0 \d+\.\d+\.\d+$")?;

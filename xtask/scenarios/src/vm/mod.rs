@@ -242,6 +242,7 @@ scenarios! {
     screen::u08_a_keyboard_that_is_plugged_in_later_types {Pc}: "and again, once it was pulled out",
     arbiter::a04_a_question_on_the_screen_is_drawn_by_a_process_of_its_own {Pc}: "virtio and bochs: to who is inside a room; other letters, these, and the room's screen and keys as before",
     arbiter::a04_a_question_on_the_screen_outlives_who_asks_it {Pc}: "who asks is killed; the screen neither shows the letters nor takes them; the serial console does",
+    arbiter::a04_a_keyboard_that_comes_while_a_question_is_asked_answers_it {Pc}: "the only one is pulled out in the middle",
     arbiter::a04_without_a_serial_port_the_screen_alone_asks {Pc}: "Enter alone is no",
     screen::u07_a_person_installs_by_screen_and_keyboard_alone {Pc}: "from a stick, and the first start of the disk, whose vault is made with what is typed",
     rights::a09_the_courier_has_the_rights_it_is_declared_with: "two sockets and a file in memory, no capability, and all but one namespace of its own",
