@@ -38,9 +38,9 @@ const SCREEN: &[c_long] = calls! {
     SYS_prctl SYS_restart_syscall SYS_exit SYS_exit_group
 };
 
-/// Packets of two rooms and of PID 1, and memory that is sealed: nothing can be opened or made.
+/// Packets of two rooms and of PID 1, and memory that is sealed: nothing can be opened or made, and no descriptor handed on.
 const COURIER: &[c_long] = calls! {
-    SYS_recvmsg SYS_sendmsg SYS_write SYS_pread64 SYS_fcntl SYS_close SYS_prctl SYS_brk SYS_mmap SYS_munmap SYS_mremap
+    SYS_recvmsg SYS_sendto SYS_write SYS_pread64 SYS_fcntl SYS_close SYS_prctl SYS_brk SYS_mmap SYS_munmap SYS_mremap
     SYS_restart_syscall SYS_exit SYS_exit_group
 };
 
