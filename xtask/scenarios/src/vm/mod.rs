@@ -214,7 +214,7 @@ scenarios! {
     transfers::a03_a_room_that_ends_at_any_stage_costs_its_own_file_alone: "the one that gives, and the one that takes: while it is read, asked about, delivered",
     transfers::a03_a_file_that_changes_while_it_is_read_is_delivered_as_it_was_read: "the hash of the record is that of what came",
     transfers::a03_a_thousand_files_in_a_row_leave_nothing_behind: "no descriptor, process or group, and PID 1 has not grown",
-    transfers::a03_the_largest_file_is_read_whole_and_delivered_or_given_up: "1 GiB, with memory for it",
+    transfers::a03_megabytes_pass_within_the_time_of_a_delivery: "from a stream and through a pipe, with the right hash",
     forgery::a04_letters_typed_at_a_rooms_own_question_are_the_rooms_and_nothing_passes: "a question that a room prints, alone and in a flood beside a real one; keys typed ahead are no answer",
     forgery::a04_a_half_typed_verb_is_no_answer_and_goes_on_after_it: "and a room that asks without end meanwhile gets nothing",
     courier::a03_downwards_nobody_is_asked_where_both_policies_say_so: "to a frozen room, which is frozen again afterwards; what it is stands in the log",
