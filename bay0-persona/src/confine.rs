@@ -38,9 +38,9 @@ const SCREEN: &[c_long] = calls! {
     SYS_prctl SYS_restart_syscall SYS_exit SYS_exit_group
 };
 
-/// Packets of two rooms and of PID 1, and memory that is sealed: nothing can be opened or made.
+/// Packets of two rooms and of PID 1, and memory that is sealed: nothing can be opened or made, and no descriptor handed on.
 const COURIER: &[c_long] = calls! {
-    SYS_recvmsg SYS_sendmsg SYS_write SYS_pread64 SYS_fcntl SYS_close SYS_prctl SYS_brk SYS_mmap SYS_munmap SYS_mremap
+    SYS_recvmsg SYS_sendto SYS_write SYS_pread64 SYS_fcntl SYS_close SYS_prctl SYS_brk SYS_mmap SYS_munmap SYS_mremap
     SYS_restart_syscall SYS_exit SYS_exit_group
 };
 
@@ -58,9 +58,10 @@ const TOOLS: &[c_long] = calls! {
 };
 /// What a device tells of itself, what the page cache has of it, and what protects a variable of the firmware's (`FS_IOC_SETFLAGS`).
 const DEVICE: &[c_long] = calls! { SYS_ioctl SYS_fadvise64 };
-/// One descriptor is read, another written to.
-const CHECK: &[c_long] =
-    calls! { SYS_read SYS_write SYS_close SYS_prctl SYS_brk SYS_exit SYS_exit_group };
+/// One descriptor is read, another written to; what it took is a call where the kernel's own clock is not mapped (`vdso(7)`).
+const CHECK: &[c_long] = calls! {
+    SYS_read SYS_write SYS_close SYS_prctl SYS_brk SYS_clock_gettime SYS_exit SYS_exit_group
+};
 /// The connection to PID 1's socket.
 const FEEL: &[c_long] = calls! { SYS_socket SYS_connect SYS_getsockopt SYS_setsockopt SYS_getuid };
 

@@ -11,21 +11,26 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use bay0_persona::confine::{Rights, confine};
 use bay0_persona::kind::{Kind, Look};
-use bay0_persona::packet::{receive, send};
+use bay0_persona::packet;
 use bay0_state::gate::{DATA, DONE, END, PACKET, SIZE};
 use bay0_state::shelf::CHUNK;
 use bay0_state::{Sha256, hex};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::socket::MsgFlags;
+use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::close;
 
 use crate::sys::mortal;
+
+// The test build's damage, as `fault.rs`.
+#[cfg(feature = "fault")]
+#[path = "../testing/hostile.rs"]
+mod hostile;
 
 const WAIT: MsgFlags = MsgFlags::empty();
 const GONE: &str = "the room has not sent all of it; next: send it again";
@@ -88,7 +93,7 @@ impl Told {
 /// # Errors
 /// The courier is gone.
 pub fn allow(control: &OwnedFd, taker: &OwnedFd) -> nix::Result<()> {
-    send(control, &[b"y"], Some(taker), MsgFlags::MSG_DONTWAIT)
+    packet::send(control, &[b"y"], Some(taker), MsgFlags::MSG_DONTWAIT)
 }
 
 /// The process: `giver` is the connection with the room that gives a file, `control` that with PID 1, `most` its greatest size.
@@ -105,7 +110,13 @@ pub fn run(giver: &OwnedFd, control: &OwnedFd, most: u64) -> i32 {
         Err(error) => Err(format!("begin: {error}; next: send it again")),
     };
     let told = carried.map_or_else(Told::Failed, |()| Told::Delivered);
-    i32::from(send(control, &[told.encode().as_bytes()], None, WAIT).is_err())
+    i32::from(say(control, told.encode().as_bytes()).is_err())
+}
+
+/// Sends a packet. Not by `sendmsg(2)`, which this process has not: no descriptor leaves it, neither an end of a room nor one that a
+/// room has sent it.
+fn say(to: &OwnedFd, packet: &[u8]) -> nix::Result<usize> {
+    send(to.as_raw_fd(), packet, MsgFlags::MSG_NOSIGNAL)
 }
 
 fn carry(giver: &OwnedFd, control: &OwnedFd, mut memory: File, most: u64) -> Result<(), String> {
@@ -116,9 +127,11 @@ fn carry(giver: &OwnedFd, control: &OwnedFd, mut memory: File, most: u64) -> Res
         FcntlArg::F_ADD_SEALS(seals | SealFlag::F_SEAL_SEAL),
     )
     .map_err(|errno| format!("seal it: {errno:?}; next: send it again"))?;
+    #[cfg(feature = "fault")]
+    hostile::taken_over(giver, control, &memory, &content)?;
     let told = Told::Read(content).encode();
-    send(control, &[told.as_bytes()], None, WAIT).map_err(|_| "bay0 is gone".to_owned())?;
-    let answer = receive(control, &mut [0], WAIT).unwrap_or_default();
+    say(control, told.as_bytes()).map_err(|_| "bay0 is gone".to_owned())?;
+    let answer = packet::receive(control, &mut [0], WAIT).unwrap_or_default();
     let taker = answer.1.ok_or("bay0 is gone")?;
     deliver(&taker, &memory)
 }
@@ -127,10 +140,10 @@ fn carry(giver: &OwnedFd, control: &OwnedFd, mut memory: File, most: u64) -> Res
 fn take(giver: &OwnedFd, memory: &mut File, most: u64) -> Result<Content, String> {
     let large = || format!("over {most} bytes, which the policies allow; next: send less");
     let (mut hash, mut look, mut size) = (Sha256::default(), Look::default(), 0_u64);
-    let mut packet = vec![0; PACKET];
+    let mut buffer = vec![0; PACKET];
     loop {
-        let (length, _) = receive(giver, &mut packet, WAIT).unwrap_or_default();
-        match packet.get(..length).and_then(|it| it.split_first()) {
+        let (length, _) = packet::receive(giver, &mut buffer, WAIT).unwrap_or_default();
+        match buffer.get(..length).and_then(|it| it.split_first()) {
             Some((&SIZE, digits)) => {
                 let size = str::from_utf8(digits).ok().and_then(|it| it.parse().ok());
                 if size.is_none_or(|size: u64| size > most) {
@@ -166,14 +179,14 @@ fn deliver(taker: &OwnedFd, memory: &File) -> Result<(), String> {
         let count = memory.read_at(&mut data, at).map_err(|_| LOST)?;
         let part = data.get(..count).unwrap_or_default();
         let tag = if part.is_empty() { END } else { DATA };
-        send(taker, &[&[tag], part], None, WAIT).map_err(lost)?;
+        say(taker, &[&[tag], part].concat()).map_err(lost)?;
         at = at.saturating_add(count as u64);
         if tag == END {
             break;
         }
     }
     let mut answer = [0];
-    match receive(taker, &mut answer, WAIT) {
+    match packet::receive(taker, &mut answer, WAIT) {
         Ok((1.., _)) if answer == [DONE] => Ok(()),
         _ => Err(LOST.to_owned()),
     }
@@ -198,13 +211,13 @@ mod tests {
 
     fn heard(end: &OwnedFd) -> Vec<u8> {
         let mut packet = vec![0; PACKET];
-        let (length, _) = receive(end, &mut packet, WAIT).unwrap_or_default();
+        let (length, _) = packet::receive(end, &mut packet, WAIT).unwrap_or_default();
         packet.truncate(length);
         packet
     }
 
     fn say(end: &OwnedFd, tag: u8, data: &[u8]) {
-        send(end, &[&[tag], data], None, WAIT).unwrap();
+        super::say(end, &[&[tag], data].concat()).unwrap();
     }
 
     #[test]

@@ -88,6 +88,8 @@ pub fn inject(bay: &mut Bay0, line: &str) -> String {
         ("used", _) => used(),
         ("kill-keeper", _) => format!("{:?}", keeper.map(|keeper| keeper.child.kill())),
         ("kill", program) => kill_all(program),
+        ("frozen", program) => format!("frozen={}", is_frozen(program)),
+        ("end-frozen", programs) => end_frozen(programs),
         ("patience", seconds) => {
             let patience = Duration::from_secs(seconds.parse().unwrap_or(1));
             format!("{:?}", keeper.map(|it| it.patience = patience))
@@ -351,11 +353,59 @@ fn census() -> String {
 
 /// Kills every process of this name, whosever it is; how many there were.
 fn kill_all(program: &str) -> String {
-    let is = |path: &PathBuf| text_of(path.join("comm")).trim_end() == program;
     let number = |path: PathBuf| path.file_name()?.to_str()?.parse().ok();
-    let all = entries("/proc").into_iter().filter(is).filter_map(number);
+    let all = running(program).into_iter().filter_map(number);
     let killed = all.filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok());
     format!("killed={}", killed.count())
+}
+
+/// Has a child wait until the room in which the first of two programs runs stands still, and then kill the first process of the room in
+/// which the second does: for an instant at which there is no operator line.
+fn end_frozen(programs: &str) -> String {
+    let (first, second) = programs.split_once(' ').unwrap_or_default();
+    let ender = spawn(None, CloneFlags::empty(), &[], || {
+        while !is_frozen(first) {
+            sleep(EACH);
+        }
+        let found = running(second);
+        let found = found
+            .first()
+            .and_then(|it| it.file_name()?.to_str()?.parse().ok());
+        let killed = found.map(|pid| kill(first_of(pid), Signal::SIGKILL));
+        i32::from(killed != Some(Ok(())))
+    });
+    // It is to outlive this handle.
+    format!("{:?}", ender.map(ManuallyDrop::new).map(|it| it.pid))
+}
+
+/// Whether the room in which a program runs stands still, whatever is said of it.
+fn is_frozen(program: &str) -> bool {
+    let frozen = |path: &PathBuf| {
+        let group = text_of(path.join("cgroup"));
+        let group = group.lines().find_map(|it| it.strip_prefix("0::/"));
+        let events = group.map(|it| text_of(format!("/sys/fs/cgroup/{it}/cgroup.events")));
+        events.is_some_and(|it| it.contains("frozen 1"))
+    };
+    running(program).iter().any(frozen)
+}
+
+/// Every process of this name.
+fn running(program: &str) -> Vec<PathBuf> {
+    let mut all = entries("/proc");
+    all.retain(|path| text_of(path.join("comm")).trim_end() == program);
+    all
+}
+
+/// The process above this one that PID 1 has started.
+fn first_of(mut pid: i32) -> Pid {
+    loop {
+        let status = text_of(format!("/proc/{pid}/status"));
+        let above = status.lines().find_map(|it| it.strip_prefix("PPid:"));
+        match above.and_then(|it| it.trim().parse().ok()) {
+            Some(above) if above > 1 => pid = above,
+            _ => return Pid::from_raw(pid),
+        }
+    }
 }
 
 fn entries(folder: impl AsRef<Path>) -> Vec<PathBuf> {

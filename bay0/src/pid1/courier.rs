@@ -8,7 +8,7 @@
 //! | recording | frozen | | the record is on the disk | it is refused; [`DELIVERING`] since the answer |
 //! | delivering | frozen | thawed | it has confirmed all of it | the same [`DELIVERING`] |
 //!
-//! In each stage it ends without when the courier, or one of the rooms, does.
+//! In each stage it ends without when the courier, or the room that takes, does; up to the answer also when the one that gives does.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -4,20 +4,23 @@ use anyhow::{Context, Result, ensure};
 
 use super::lab::{Build, Guest, Lab};
 
-/// Begins to send a file that comes to no end, and returns when its connection with the courier is there: that one is no socket of the
-/// room's network, as the one to ask with is.
-const SENDS: &str = r#"cd /; echo x >x; (echo x; exec sleep 300) | bay0 send p://b x >/said 2>&1 & p=$!
+/// Begins to send a file that comes to no end, and returns when its connection with the courier is there ([`BEGUN`]).
+const SENDS: &str =
+    "cd /; echo x >x; ((echo x; exec sleep 300) | bay0 send p://b x >/said 2>&1 & echo $! >/pid)";
+/// Waits until the program whose number is in this file has its connection with the courier: that one is no socket of the room's network,
+/// as the one to ask with is. It is no child of the shell that is typed at, which ends when such a one does.
+pub const BEGUN: &str = r#"p=$(cat /pid)
     until i=$(ls -l /proc/$p/fd 2>/dev/null | sed -n 's/.*socket:.\([0-9]*\).*/\1/p'); [ -n "$i" ] && ! grep -q " $i" /proc/net/unix; do :; done"#;
 
 impl Guest {
     /// Has a room, which is started, wait for a file.
-    pub(super) fn receives(&mut self, name: &str) -> Result<()> {
+    pub fn receives(&mut self, name: &str) -> Result<()> {
         self.start_room(name)?;
         self.waits(name)
     }
 
     /// The same of a room that is there.
-    pub(super) fn waits(&mut self, name: &str) -> Result<()> {
+    pub fn waits(&mut self, name: &str) -> Result<()> {
         self.run_in(
             name,
             "cd /; rm -f /told; (bay0 receive >/told 2>&1 &); until grep -q waits /told; do :; done",
@@ -26,7 +29,7 @@ impl Guest {
     }
 
     /// Has a room that is started send this file of its own, until somebody would be asked, and leaves it.
-    fn sends(&mut self, from: &str, to: &str, number: u32, file: &str) -> Result<()> {
+    pub fn sends(&mut self, from: &str, to: &str, number: u32, file: &str) -> Result<()> {
         let room = self.enter(from)?;
         let command = format!("cd /; bay0 send {to} {file} <{file} >/said 2>&1; echo $? >>/said");
         room.guest.machine.send_line(&command)?;
@@ -35,7 +38,7 @@ impl Guest {
     }
 
     /// The letters of the question that is drawn next.
-    pub(super) fn letters(&mut self) -> Result<String> {
+    pub fn letters(&mut self) -> Result<String> {
         let line = self.expect(r"to allow it type  [a-z] [a-z] [a-z]  and Enter; ")?;
         let letters = line.split("type  ").nth(1).context("no letters")?;
         Ok(letters
@@ -46,7 +49,7 @@ impl Guest {
     }
 
     /// What a room was told at the end of its `send`.
-    pub(super) fn said_in(&mut self, name: &str) -> Result<String> {
+    pub fn said_in(&mut self, name: &str) -> Result<String> {
         self.run_in(
             name,
             "until tail -n 1 /said 2>/dev/null | grep -q '^[0-9]*$'; do sleep 0.1; done; cat /said",
@@ -286,7 +289,7 @@ pub fn a03_rooms_that_end_or_stand_still_cost_their_file_and_nothing_else(lab: &
     guest.receives("p://b")?;
     // The giving room ends in the middle.
     guest.start_room("p://a")?;
-    guest.run_in("p://a", SENDS)?;
+    guest.run_in("p://a", &format!("{SENDS}; {BEGUN}"))?;
     let said = guest.run_in("p://a", "! bay0 send p://b x <x 2>&1")?;
     ensure!(
         said.contains("not now: another file is on its way; next: try again"),
@@ -297,7 +300,7 @@ pub fn a03_rooms_that_end_or_stand_still_cost_their_file_and_nothing_else(lab: &
     // The focus goes elsewhere in the middle.
     guest.start_room("p://a")?;
     guest.run_in("p://a", "sleep 1")?;
-    guest.run_in("p://a", SENDS)?;
+    guest.run_in("p://a", &format!("{SENDS}; {BEGUN}"))?;
     guest.machine.send_line("focus p://b")?;
     guest.says(
         "courier: FAIL: 2 not delivered: the room is not in front any more; next: send it again",

@@ -1,6 +1,7 @@
 //! What rooms keep (C07, T02, S04): it outlives power cuts, nobody else's room sees it, and the figures of the policy hold.
 
 use std::fs;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::disk::Disk;
 use super::inside::Inside;
 use super::lab::{Build, Guest, Lab};
 use super::rng::Rng;
+use crate::machine::MachineConfig;
 
 /// Rooms that write at once: the one in front with one inside it, and two that serve, which are always awake.
 const WRITERS: [&str; 4] = ["p://a", "p://a/kid", "sys://serves", "sys://brings"];
@@ -283,14 +285,7 @@ fn cut(
     let base = disk.copy_to(lab.path("base.img"))?;
     disk.copy_to(work.clone())?;
     fs::write(&log, []).context("empty the write log")?;
-    let mut config = lab.config(Build::Fault);
-    config.extra_args = cutlog::drive_args(&work, &log);
-    // The rooms' disk is the second one.
-    let rooms = lab.bench.rooms.as_ref().context("no disk of rooms")?;
-    let file = rooms.display().to_string().replace(',', ",,");
-    let node = format!("driver=file,node-name=rooms,read-only=on,filename={file}");
-    let more = ["-blockdev", &node, "-device", "virtio-blk-pci,drive=rooms"];
-    config.extra_args.extend(more.map(str::to_owned));
+    let config = logged(lab, &work, &log)?;
     let mut guest = lab.start(&config)?;
     guest.verdict("GREEN")?;
     check(&mut guest, sure)?;
@@ -317,6 +312,19 @@ fn cut(
     let before = acknowledged.iter().rfind(|(bytes, _)| *bytes <= loss.at);
     sure[seen] = sure[seen].max(before.map_or(0, |(_, last)| *last));
     fs::rename(&base.path, &disk.path).context("the disk after the cut")
+}
+
+/// A machine with rooms whose disk is `work` and has each write to it in `log`.
+pub fn logged(lab: &Lab, work: &Path, log: &Path) -> Result<MachineConfig> {
+    let mut config = lab.config(Build::Fault);
+    config.extra_args = cutlog::drive_args(work, log);
+    // The rooms' disk is the second one.
+    let rooms = lab.bench.rooms.as_ref().context("no disk of rooms")?;
+    let file = rooms.display().to_string().replace(',', ",,");
+    let node = format!("driver=file,node-name=rooms,read-only=on,filename={file}");
+    let more = ["-blockdev", &node, "-device", "virtio-blk-pci,drive=rooms"];
+    config.extra_args.extend(more.map(str::to_owned));
+    Ok(config)
 }
 
 #[cfg(test)]

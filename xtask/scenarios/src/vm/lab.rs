@@ -33,7 +33,7 @@ pub(super) const LOOK: Duration = Duration::from_millis(500);
 /// How long a prompt is waited for before the next line is typed without it.
 const SOON: Duration = Duration::from_secs(4);
 /// A line of the boot before, shown again at this one; it is no news.
-const OLD_NEWS: &str = " previous: | ";
+pub const OLD_NEWS: &str = " previous: | ";
 
 /// What all scenarios share.
 #[derive(Clone, Debug)]

@@ -18,6 +18,7 @@ pub(crate) mod updates;
 
 mod apart;
 mod arbiter;
+mod betrayal;
 mod boots;
 mod courier;
 mod devices;
@@ -27,6 +28,7 @@ mod entries;
 mod faults;
 mod firmware;
 mod flood;
+mod forgery;
 mod hardware;
 mod identity;
 mod images;
@@ -47,6 +49,7 @@ mod setup;
 mod siege;
 mod slow;
 mod state;
+mod transfers;
 mod vault;
 
 use std::collections::VecDeque;
@@ -207,6 +210,15 @@ scenarios! {
     courier::a03_nothing_is_delivered_before_its_record_is_on_the_disk: "on a disk that stands still nothing passes; after a power cut the record is there",
     courier::a03_rooms_that_end_or_stand_still_cost_their_file_and_nothing_else: "in the middle, in the background, without reading, without end",
     courier::a03_a_nested_room_that_gave_a_file_goes_on_with_the_one_around_it: "though the focus went elsewhere meanwhile",
+    betrayal::a03_a_courier_that_a_room_has_taken_over_reaches_nothing: "each system call, descriptor and word that it could try, memory and processor without end: refused or ended, and an honest file passes after it",
+    betrayal::a03_other_bytes_than_were_allowed_are_refused_by_the_room_that_takes_them: "by their hash, and both rooms are told",
+    transfers::a03_a_power_cut_at_any_step_leaves_a_record_at_least_of_all_that_passed: "while it is read, asked about, allowed, recorded, delivered: the chain is whole, the rooms begin anew",
+    transfers::a03_a_room_that_ends_at_any_stage_costs_its_own_file_alone: "the one that gives, and the one that takes: while it is read, asked about, delivered",
+    transfers::a03_a_file_that_changes_while_it_is_read_is_delivered_as_it_was_read: "the hash of the record is that of what came",
+    transfers::a03_a_thousand_files_in_a_row_leave_nothing_behind: "no descriptor, process or group, and PID 1 has not grown",
+    transfers::a03_megabytes_pass_within_the_time_of_a_delivery: "from a stream and through a pipe, with the right hash",
+    forgery::a04_letters_typed_at_a_rooms_own_question_are_the_rooms_and_nothing_passes: "a question that a room prints, alone and in a flood beside a real one; keys typed ahead are no answer",
+    forgery::a04_a_half_typed_verb_is_no_answer_and_goes_on_after_it: "and a room that asks without end meanwhile gets nothing",
     courier::a03_downwards_nobody_is_asked_where_both_policies_say_so: "to a frozen room, which is frozen again afterwards; what it is stands in the log",
     outside::u09_a_file_gets_in_and_out_of_a_room_when_a_person_says_so: "by a port to the host; both digests and the log agree",
     outside::u09_the_outside_gets_and_gives_nothing_without_a_yes_and_may_hang_up: "no, a host that hangs up, another file than it waits for, a room without the port",

@@ -14,7 +14,7 @@ const WRITTEN: &str = "/note /etc/note /dev/shm/note /run/note";
 const LOOKS: usize = 30;
 
 /// What there is on the whole machine, as the test build counts it.
-fn census(guest: &mut Guest) -> Result<String> {
+pub fn census(guest: &mut Guest) -> Result<String> {
     let said = guest.ask("fault census")?;
     let line = said
         .lines()
@@ -33,7 +33,7 @@ fn figures(census: &str) -> Vec<u64> {
 
 /// Fails unless the census comes back to `before`, or below: the kernel lets go of a killed process a little later than it says
 /// so, and what the boot left behind may end meanwhile.
-fn as_before(guest: &mut Guest, before: &str) -> Result<()> {
+pub fn as_before(guest: &mut Guest, before: &str) -> Result<()> {
     let begun = Instant::now();
     let mut now = census(guest)?;
     while begun.elapsed() < PATIENCE {
