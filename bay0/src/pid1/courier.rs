@@ -5,7 +5,7 @@
 //! | --- | --- | --- | --- | --- |
 //! | reading | in front | waits, frozen or not | all of it is in sealed memory | [`READING`] |
 //! | asking | frozen | | the three letters are typed, or the policies ask nobody | Enter alone; [`ASKING`] |
-//! | recording | frozen | | the record is on the disk | it is refused; [`DELIVERING`] since the answer |
+//! | recording | frozen | | the record is on the disk | it is refused; [`DELIVERING`] since the answer, longer for what is large |
 //! | delivering | frozen | thawed | it has confirmed all of it | the same [`DELIVERING`] |
 //!
 //! In each stage it ends without when the courier, or the room that takes, does; up to the answer also when the one that gives does.
@@ -36,8 +36,9 @@ use crate::courier::{Content, Told, allow, run};
 const READING: Duration = Duration::from_secs(600);
 /// Longest that a question waits for an answer.
 const ASKING: Duration = Duration::from_secs(30);
-/// Longest from the answer to the end.
+/// Longest from the answer to the end, and as much again for each so many bytes: an emulated machine moves 10 MB a second.
 const DELIVERING: Duration = Duration::from_secs(5);
+const MORE: u64 = 32 << 20;
 /// How long a room whose question was answered no has to wait before it may send again.
 const REST: Duration = Duration::from_secs(30);
 /// As much where it came to nothing otherwise: each try may freeze and thaw rooms, which PID 1 waits for.
@@ -307,7 +308,8 @@ impl Courier {
         let done = match &transfer.stage {
             Stage::Asking { letters } if typed.to_lowercase().replace(' ', "") == *letters => {
                 console.ask(None, log);
-                transfer.allow("typed", log);
+                let size = transfer.content.as_ref().map_or(0, |it| it.size);
+                transfer.allow("typed", size, log);
                 Ok(())
             }
             Stage::Asking { .. } if typed.is_empty() => Err(anyhow!(NO)),
@@ -406,18 +408,18 @@ impl Transfer {
             self.stage = Stage::Asking { letters };
             self.until = after(ASKING);
         } else {
-            self.allow("by the policies", log);
+            self.allow("by the policies", size, log);
         }
         self.content = Some(content);
         Ok(())
     }
 
     /// It may pass, once that is recorded.
-    fn allow(&mut self, by: &str, log: &mut Log) {
+    fn allow(&mut self, by: &str, size: u64, log: &mut Log) {
         log.say(format!("courier: {} allowed, {by}", self.number));
         let lines = log.said();
         self.stage = Stage::Recording { lines };
-        (self.since, self.until) = (Instant::now(), after(DELIVERING));
+        (self.since, self.until) = (Instant::now(), after(delivering(size)));
     }
 
     /// The room that takes it wakes, is told what comes, and gets it from the courier.
@@ -480,6 +482,12 @@ fn shown(file: &str) -> String {
         }
         _ => file.to_owned(),
     }
+}
+
+/// How long a file of this size may take from the answer on.
+fn delivering(size: u64) -> Duration {
+    let more = u32::try_from(size / MORE).unwrap_or(u32::MAX);
+    DELIVERING.saturating_mul(more.saturating_add(1))
 }
 
 fn after(limit: Duration) -> Instant {
@@ -557,6 +565,12 @@ mod tests {
             shown(&long),
             format!("{first}...{last}.pdf (124 characters)")
         );
+    }
+
+    #[test]
+    fn a03_what_is_large_may_take_longer_and_nothing_else() {
+        let seconds = |mib: u64| delivering(mib << 20).as_secs();
+        assert_eq!([0, 31, 32, 64, 1024].map(seconds), [5, 5, 10, 15, 165]);
     }
 
     #[test]
