@@ -65,12 +65,10 @@ pub fn run() -> Result<ExitCode> {
         return Ok(ExitCode::from(u8::from(line.is_empty())));
     }
     let line = line.to_string_lossy();
-    let (line, piped) = match line.strip_suffix(" -") {
-        Some(rest) if rest.starts_with("save ") || rest.starts_with("send ") => (rest, true),
-        Some("receive") => ("receive", true),
-        _ => (&*line, !stdin().is_terminal()),
-    };
-    let shown = *line == *"receive";
+    let shown = line == "receive -";
+    let bare = line.strip_suffix(" -");
+    let bare = bare.filter(|it| shown || it.starts_with("save ") || it.starts_with("send "));
+    let (line, piped) = bare.map_or((&*line, !stdin().is_terminal()), |it| (it, true));
     let from = source(line, piped)?;
     let path = Path::new("/run/umbilical");
     let answer = bay0_umbilical::call(path, OUTSIDE, line, PATIENCE);
@@ -78,7 +76,7 @@ pub fn run() -> Result<ExitCode> {
     out.write_all(text.as_bytes())?;
     match (given, Wish::parse(line)) {
         (Some(stream), _) if line == "update" => update(stream, &mut out)?,
-        (Some(end), _) if line == "receive" => take(&end, &mut out, !shown)?,
+        (Some(end), _) if line == "receive" => take(&end, &mut out, shown)?,
         (Some(end), _) if line.starts_with("send ") => {
             save(from, &end)?;
             if stderr().is_terminal() {

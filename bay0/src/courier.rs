@@ -32,7 +32,9 @@ use crate::sys::mortal;
 #[path = "../testing/hostile.rs"]
 mod hostile;
 
-const WAIT: MsgFlags = MsgFlags::empty();
+/// Nobody is in a hurry, and a peer that has hung up raises no SIGPIPE. What this process sends goes by `sendto(2)`; it has no
+/// `sendmsg(2)`: no descriptor leaves it, neither an end of a room nor one that a room has sent it.
+const WAIT: MsgFlags = MsgFlags::MSG_NOSIGNAL;
 const GONE: &str = "the room has not sent all of it; next: send it again";
 
 /// What is in a file.
@@ -110,13 +112,7 @@ pub fn run(giver: &OwnedFd, control: &OwnedFd, most: u64) -> i32 {
         Err(error) => Err(format!("begin: {error}; next: send it again")),
     };
     let told = carried.map_or_else(Told::Failed, |()| Told::Delivered);
-    i32::from(say(control, told.encode().as_bytes()).is_err())
-}
-
-/// Sends a packet. Not by `sendmsg(2)`, which this process has not: no descriptor leaves it, neither an end of a room nor one that a
-/// room has sent it.
-fn say(to: &OwnedFd, packet: &[u8]) -> nix::Result<usize> {
-    send(to.as_raw_fd(), packet, MsgFlags::MSG_NOSIGNAL)
+    i32::from(send(control.as_raw_fd(), told.encode().as_bytes(), WAIT).is_err())
 }
 
 fn carry(giver: &OwnedFd, control: &OwnedFd, mut memory: File, most: u64) -> Result<(), String> {
@@ -130,7 +126,7 @@ fn carry(giver: &OwnedFd, control: &OwnedFd, mut memory: File, most: u64) -> Res
     #[cfg(feature = "fault")]
     hostile::taken_over(giver, control, &memory, &content)?;
     let told = Told::Read(content).encode();
-    say(control, told.as_bytes()).map_err(|_| "bay0 is gone".to_owned())?;
+    send(control.as_raw_fd(), told.as_bytes(), WAIT).map_err(|_| "bay0 is gone".to_owned())?;
     let answer = packet::receive(control, &mut [0], WAIT).unwrap_or_default();
     let taker = answer.1.ok_or("bay0 is gone")?;
     deliver(&taker, &memory)
@@ -179,7 +175,7 @@ fn deliver(taker: &OwnedFd, memory: &File) -> Result<(), String> {
         let count = memory.read_at(&mut data, at).map_err(|_| LOST)?;
         let part = data.get(..count).unwrap_or_default();
         let tag = if part.is_empty() { END } else { DATA };
-        say(taker, &[&[tag], part].concat()).map_err(lost)?;
+        send(taker.as_raw_fd(), &[&[tag], part].concat(), WAIT).map_err(lost)?;
         at = at.saturating_add(count as u64);
         if tag == END {
             break;
@@ -217,7 +213,7 @@ mod tests {
     }
 
     fn say(end: &OwnedFd, tag: u8, data: &[u8]) {
-        super::say(end, &[&[tag], data].concat()).unwrap();
+        send(end.as_raw_fd(), &[&[tag], data].concat(), WAIT).unwrap();
     }
 
     #[test]

@@ -9,9 +9,9 @@ use bay0_persona::packet;
 use bay0_state::gate::{DATA, DONE, END};
 use nix::errno::Errno;
 use nix::libc::{self, c_int, c_long};
-use nix::sys::socket::MsgFlags;
+use nix::sys::socket::{MsgFlags, send};
 
-use super::{Content, Told, WAIT, say};
+use super::{Content, Told, WAIT};
 
 /// How a file begins that takes the courier over.
 const BEGINS: &str = "hostile: ";
@@ -84,6 +84,10 @@ pub fn taken_over(
     loop {
         let _ = packet::receive(control, &mut [0], WAIT);
     }
+}
+
+fn say(to: &OwnedFd, packet: &[u8]) -> nix::Result<usize> {
+    send(to.as_raw_fd(), packet, WAIT)
 }
 
 /// A system call as the kernel answers it.

@@ -189,6 +189,8 @@ impl Courier {
         let now = Instant::now();
         let ahead = self.paid.map(|it| it.saturating_duration_since(now));
         let ahead = ahead.unwrap_or_default();
+        #[cfg(feature = "fault")]
+        let ahead = crate::fault::ahead(ahead);
         ensure!(
             terms.asks || ahead < EACH.saturating_mul(AT_ONCE),
             "not now: too many files without a question; next: try again in a second"

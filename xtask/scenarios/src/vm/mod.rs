@@ -360,7 +360,9 @@ scenarios! {
 }
 
 /// Those that take minutes and repeat what shorter ones show once, or wait for a clock: `cargo xtask test` leaves them to `--full`.
-const LONG: [&str; 29] = [
+const LONG: [&str; 31] = [
+    "a03_a_room_that_ends_at_any_stage_costs_its_own_file_alone",
+    "a03_a_thousand_files_in_a_row_leave_nothing_behind",
     "a04_a_question_that_nobody_answers_is_no",
     "a02_a_power_cut_while_it_is_sealed_again_leaves_the_recovery_key",
     "a02_another_tpm_is_refused_until_reseal",
