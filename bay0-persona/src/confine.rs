@@ -60,7 +60,8 @@ const TOOLS: &[c_long] = calls! {
 const DEVICE: &[c_long] = calls! { SYS_ioctl SYS_fadvise64 };
 /// One descriptor is read, another written to; what it took is a call where the kernel's own clock is not mapped (`vdso(7)`).
 const CHECK: &[c_long] = calls! {
-SYS_read SYS_write SYS_close SYS_prctl SYS_brk SYS_clock_gettime SYS_exit SYS_exit_group };
+    SYS_read SYS_write SYS_close SYS_prctl SYS_brk SYS_clock_gettime SYS_exit SYS_exit_group
+};
 /// The connection to PID 1's socket.
 const FEEL: &[c_long] = calls! { SYS_socket SYS_connect SYS_getsockopt SYS_setsockopt SYS_getuid };
 

@@ -181,8 +181,8 @@ impl Console {
         self.question.as_ref().map(|it| it.0.as_str())
     }
 
-    /// Takes what was typed; at the screen nothing while a question is asked, which its process neither sees nor answers. After a hang-up or an error that is nothing, and the console is closed, so that neither can make the loop
-    /// spin.
+    /// Takes what was typed; at the screen nothing while a question is asked, which its process neither sees nor answers. After a
+    /// hang-up or an error that is nothing, and the console is closed, so that neither can make the loop spin.
     pub fn read(&mut self, log: &mut Log) -> Vec<u8> {
         let (mut typed, mut is_well) = (Vec::new(), !self.terminals.is_empty());
         for terminal in &mut self.terminals {
