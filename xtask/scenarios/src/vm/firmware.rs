@@ -200,7 +200,7 @@ pub fn u07_a_stick_of_the_release_profile_is_installed_from_and_serves_no_other_
     let good = Content::Programs(&rig.good);
     let mut config = rig.machine_with(true, &good, &good, None)?;
     let target = lab.path("target.img");
-    File::create(&target)?.set_len(setup::TARGET)?;
+    File::create(&target)?.set_len(setup::target(lab)?)?;
     config.drives.clear();
     let installed = config.clone();
     plug(&mut config, Bus::Usb, "stick", &lab.path("disk.img"));

@@ -16,9 +16,10 @@ use super::vault;
 use crate::machine::{Firmware, MachineConfig};
 use crate::uefi::{disk, firmware, update};
 
-/// Bytes for either Spine's images on the disks of these scenarios, and of a disk that is installed on.
-const ROOMS: u64 = 64 << 20;
-pub(super) const TARGET: u64 = 400 << 20;
+/// Bytes for either Spine's images on the disks of these scenarios: as many of these as the images of this clone take.
+const STEP: u64 = 64 << 20;
+/// Bytes of a disk that is installed on, beside those.
+const TARGET: u64 = 272 << 20;
 /// What `install` asks first, and the second time of a disk with anything on it.
 const NUMBER: &str = "^type its serial number to install on it, anything else to leave it> ";
 const ERASE: &str = "^type ERASE to lose all of it, anything else to leave it> ";
@@ -66,7 +67,7 @@ impl<'a> Bare<'a> {
     /// A blank disk.
     pub(super) fn blank(&self, name: &str) -> Result<PathBuf> {
         let path = self.lab.path(name);
-        File::create(&path)?.set_len(TARGET)?;
+        File::create(&path)?.set_len(target(self.lab)?)?;
         Ok(path)
     }
 }
@@ -75,11 +76,28 @@ fn rooms(lab: &Lab) -> Result<&Path> {
     lab.bench.rooms.as_deref().context("no images")
 }
 
+fn room_for(rooms: &Path) -> Result<u64> {
+    Ok(fs::metadata(rooms)?.len().next_multiple_of(STEP))
+}
+
+/// Bytes of a disk that is installed on.
+pub(super) fn target(lab: &Lab) -> Result<u64> {
+    Ok(TARGET + 2 * room_for(rooms(lab)?)?)
+}
+
+/// What `disks` says of one that is blank.
+pub(super) fn empty(lab: &Lab) -> Result<String> {
+    let mib = target(lab)? >> 20;
+    Ok(format!(
+        "disks: nvme0n1, {mib} MiB, NVMe, QEMU NVMe Ctrl, serial nvme: nothing$"
+    ))
+}
+
 /// A disk of the factory's with these images, and a `/persist` in clear.
 fn make(lab: &Lab, to: &Path, rooms: &Path) -> Result<disk::Layout> {
     let slot = content_with(lab, &lab.bench.fault, EPOCH, Some(rooms))?;
     let contents = disk::Contents {
-        rooms: Some((rooms, ROOMS)),
+        rooms: Some((rooms, room_for(rooms)?)),
         ..contents(&slot, Some(EPOCH))
     };
     disk::make(to, Uuid::new_v4(), &contents)
@@ -115,7 +133,7 @@ pub fn u07_a_stick_installs_its_spine_on_a_disk_which_starts_without_it(lab: &La
     let mut guest = bare.start(&[(Bus::Usb, &bare.stick), (Bus::Nvme, &target)])?;
     settled(&mut guest, "A")?;
     guest.machine.send_line("disks")?;
-    guest.expect("disks: nvme0n1, 400 MiB, NVMe, QEMU NVMe Ctrl, serial nvme: nothing$")?;
+    guest.expect(&empty(lab)?)?;
     guest.expect("disks: sda: was booted; sda, |disks: sda, [0-9]+ MiB, USB, .*: was booted; slot-a 40 MiB, slot-b 40 MiB, persist 64 MiB, rooms-a 64 MiB, rooms-b 64 MiB$")?;
     confirm(&mut guest, "nvme0n1", "nvme", None)?;
     guest.expect("^install: 10 %$")?;
@@ -156,11 +174,13 @@ pub fn u07_an_installed_disk_starts_on_a_machine_that_has_never_seen_it(lab: &La
     let mut bare = Bare::new(lab)?;
     let target = bare.blank("sata.img")?;
     // Somebody's, with a file system from end to end.
-    crate::persist::format(&target, 0, TARGET, Uuid::new_v4(), EPOCH)?;
+    crate::persist::format(&target, 0, self::target(lab)?, Uuid::new_v4(), EPOCH)?;
     let mut guest = bare.start(&[(Bus::Usb, &bare.stick), (Bus::Sata, &target)])?;
     settled(&mut guest, "A")?;
     guest.machine.send_line("disks")?;
-    let line = guest.expect("disks: sd[ab], 400 MiB, SATA, QEMU HARDDISK, serial [^ ]+: ext4$")?;
+    let mib = self::target(lab)? >> 20;
+    let line = format!("disks: sd[ab], {mib} MiB, SATA, QEMU HARDDISK, serial [^ ]+: ext4$");
+    let line = guest.expect(&line)?;
     let name = line
         .split("disks: ")
         .nth(1)
