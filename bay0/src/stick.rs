@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use bay0_persona::disks::{self, Content, Disk, booted};
 use bay0_persona::packet::send;
 use bay0_state::gate::{DONE, NOT};
@@ -31,7 +31,7 @@ pub fn give(room: &OwnedFd) -> Answer {
     let now = MsgFlags::MSG_DONTWAIT;
     let _ = match open() {
         Ok(stick) => send(room, &[&[DONE]], Some(&stick.into()), now),
-        Err(why) => send(room, &[&[NOT], format!("{why:#}").as_bytes()], None, now),
+        Err(why) => send(room, &[&[NOT], why.to_string().as_bytes()], None, now),
     };
     Answer::Done(String::new())
 }
@@ -40,7 +40,7 @@ fn open() -> Result<File> {
     let all = disks::all();
     let name = only(&all, is_on_usb)?;
     let stick = open_alone(&format!("/dev/{name}"))
-        .with_context(|| format!("{name} is not given; next: plug it in again"))?;
+        .map_err(|error| anyhow!("open {name}: {error}; next: plug it in again"))?;
     // It is this one from here on, whatever else was called so before.
     let known = disks::one(name).filter(|it| !is_ours(it));
     let readable = known.filter(|it| matches!(it.content, Content::Whole | Content::Parts(_)));

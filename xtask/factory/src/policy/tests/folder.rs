@@ -246,6 +246,7 @@ fn a06_the_policies_of_the_tree_are_in_order() {
         "sys://ai",
         "sys://net",
         "sys://outside",
+        "sys://stick",
         "sys://update",
     ];
     assert_eq!(names(&tree(false)), shipped);
@@ -280,6 +281,7 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
         "sys://brings",
         "sys://port",
         "sys://serves",
+        "sys://usb",
     ];
     let mut both = [names(&shipped), more.map(str::to_owned).to_vec()].concat();
     both.sort();
@@ -295,6 +297,7 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
                 "p://lost" => (&[][..], "/bin/lost"),
                 // Its image is in every set.
                 "sys://port" => (&["outside"][..], "/usr/bin/portd"),
+                "sys://usb" => (&["stick"][..], "/usr/bin/stickd"),
                 _ => (&[][..], "/bin/sh"),
             };
             let is_there = image.contains(&&*policy.image) || tested.has(&[&policy.image]);
