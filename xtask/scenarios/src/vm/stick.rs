@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
-use super::bus::Bus;
+use super::bus::{Bus, plug};
 use super::hardware::Stick;
 use super::lab::{Build, Guest, Lab};
 use crate::host;
@@ -224,7 +224,12 @@ pub fn u09_a_stick_that_is_pulled_in_the_middle_costs_its_file_and_nothing_else(
 
 pub fn u09_what_the_machine_was_started_from_is_no_stick(lab: &Lab) -> Result<()> {
     let stick = Stick::new(lab, "")?;
-    let mut guest = lab.start(&stick.on(Bus::Usb))?;
+    let mut config = stick.on(Bus::Usb);
+    let rooms = lab.bench.rooms.as_ref().context("no disk of rooms")?;
+    let copy = lab.path("rooms.img");
+    fs::copy(rooms, &copy)?;
+    plug(&mut config, Bus::Virtio, "rooms", &copy);
+    let mut guest = lab.start(&config)?;
     guest.verdict("GREEN")?;
     guest.start_room("sys://stick")?;
     guest.machine.send_line("enter sys://stick")?;
