@@ -95,6 +95,8 @@ pub const STANDIN: u64 = 1 << 4;
 pub const SLOT: u64 = 1 << 5;
 /// [`Grant::Devices`]: the port to what is outside of the machine.
 pub const PORT: u64 = 1 << 6;
+/// [`Grant::Devices`]: the USB stick that is plugged in.
+pub const STICK: u64 = 1 << 7;
 
 /// What each number is called in a policy file, and how a child's is held.
 const GRANTS: [(&str, Within); 25] = [

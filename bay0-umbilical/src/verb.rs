@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | operator | typing at the serial line | everything |
 //! | Spine | uid 0 | `hello`, `version`, `status`, `validate`, `rooms` |
-//! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own; `device standin`, `device port`, `update`, `net`, `send`, `receive`; what it keeps |
+//! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own; `device standin`, `device port`, `device stick`, `update`, `net`, `send`, `receive`; what it keeps |
 //! | nobody | any other uid | `hello` |
 
 use std::fmt;
@@ -46,6 +46,8 @@ pub enum Verb {
     Device,
     /// A room asks for the port to what is outside of the machine.
     Port,
+    /// A room asks for the USB stick that is plugged in.
+    Stick,
     /// Shows the last log lines.
     Log,
     /// Takes the update that is attached, or that a room sends.
@@ -193,6 +195,7 @@ impl Verb {
         match line {
             "receive" => return Ok(Verb::Receive),
             "device port" => return Ok(Verb::Port),
+            "device stick" => return Ok(Verb::Stick),
             _ => {}
         }
         if word == "send" {
@@ -241,10 +244,8 @@ impl Verb {
             Verb::Hello => true,
             Verb::Status | Verb::Rooms => uid == 0 || uid >= FIRST_ROOM_UID,
             Verb::Validate | Verb::Version => uid == 0,
-            Verb::Device | Verb::Port | Verb::Update | Verb::Gate(_) | Verb::Net(_) => {
-                uid >= FIRST_ROOM_UID
-            }
-            Verb::Send(..) | Verb::Receive => uid >= FIRST_ROOM_UID,
+            Verb::Device | Verb::Port | Verb::Stick | Verb::Update => uid >= FIRST_ROOM_UID,
+            Verb::Gate(_) | Verb::Net(_) | Verb::Send(..) | Verb::Receive => uid >= FIRST_ROOM_UID,
             _ => false,
         };
         may.then_some(self).ok_or(BadVerb::Denied)

@@ -14,6 +14,7 @@ mod pid1;
 mod screen;
 mod slot;
 mod stage1;
+mod stick;
 mod sys;
 
 use anyhow::anyhow;

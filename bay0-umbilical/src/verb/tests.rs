@@ -152,7 +152,7 @@ fn c02_rooms_may_look_at_themselves_the_spine_may_look_and_only_the_operator_may
     }
     // Only a room has hardware, and sends an update: the Spine's own programs open what they are made for.
     let report = Verb::parse("net eth0 asking").unwrap();
-    for verb in [Verb::Device, Verb::Port, Verb::Update, report] {
+    for verb in [Verb::Device, Verb::Port, Verb::Stick, Verb::Update, report] {
         assert_eq!(allowed(verb), [false, false, false, true, true]);
     }
     for verb in acts {
@@ -214,6 +214,7 @@ proptest! {
                 Verb::Enter(name) => format!("enter {name}"),
                 Verb::Device => "device standin".to_owned(),
                 Verb::Port => "device port".to_owned(),
+                Verb::Stick => "device stick".to_owned(),
                 Verb::Install(disk) => format!("install {}", disk.as_str()),
                 Verb::Gate(wish) => wish.to_string(),
                 Verb::Net(report) => format!("net {report}"),

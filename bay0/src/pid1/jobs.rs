@@ -26,6 +26,8 @@ const INSTALL: Duration = Duration::from_secs(7200);
 const CHECK: Duration = Duration::from_secs(60);
 /// Longest that the firmware may take to remember something.
 const FIRMWARE: Duration = Duration::from_secs(10);
+/// Longest that a stick may take to be found and opened.
+const STICK: Duration = Duration::from_secs(10);
 /// A child has died, has sent what is no report, or is late.
 const NO_REPORT: &str = "no report; next: try again, then reboot";
 
@@ -55,6 +57,8 @@ pub enum Job {
     Install,
     /// The keys of the vault, which are to be no more.
     Reset,
+    /// The stick that a room gets.
+    Stick,
 }
 
 impl Job {
@@ -66,6 +70,7 @@ impl Job {
             Self::Slots | Self::Update => SLOTS,
             Self::Reseal | Self::Disks | Self::Reset => DEADLINE,
             Self::Install => INSTALL,
+            Self::Stick => STICK,
         }
     }
 
@@ -76,7 +81,7 @@ impl Job {
                 Some(Rights::Finder)
             }
             Self::Reseal => Some(Rights::Reseal),
-            Self::Disks => Some(Rights::List),
+            Self::Disks | Self::Stick => Some(Rights::List),
             Self::Reset => Some(Rights::Look),
             Self::Check | Self::Validate => None,
         }
@@ -93,6 +98,7 @@ impl Job {
             Self::Disks => "disks",
             Self::Install => "install",
             Self::Reset => "reset",
+            Self::Stick => "stick",
         }
     }
 
@@ -254,6 +260,7 @@ mod tests {
             Job::Disks,
             Job::Install,
             Job::Reset,
+            Job::Stick,
         ];
         for lost in [
             Err(NO_REPORT.to_owned()),

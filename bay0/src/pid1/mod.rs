@@ -38,7 +38,7 @@ mod wishes;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::rc::Rc;
@@ -49,8 +49,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use bay0_persona::disks::VARS;
 use bay0_persona::link::set_lease;
 use bay0_persona::net::{Card, Lease};
-use bay0_persona::policy::SLOT;
-use bay0_persona::{PersonaName, Policy};
+use bay0_persona::policy::{SLOT, STICK};
+use bay0_persona::{PersonaName, Policy, packet};
 use bay0_state::{Access, Opened, Request, State, Unlocked, reseal, reset};
 use bay0_umbilical::verb::{DiskName, Verb, help, usage};
 use bay0_umbilical::{SOCKET, Server};
@@ -73,6 +73,7 @@ use crate::slot::answer::Answer;
 use crate::slot::running::Next;
 use crate::slot::setup::{install_on, list};
 use crate::slot::starts;
+use crate::stick;
 use crate::sys::{boot_ms, raise_clock, text_of};
 
 /// How long PID 1 sleeps at most.
@@ -721,6 +722,19 @@ impl Bay0 {
         Ok(theirs.into())
     }
 
+    /// Has a child find the stick for a room that may have it (U09): the room's end of the connection that it comes by.
+    fn stick(&mut self, id: RoomId) -> Result<OwnedFd> {
+        self.rooms.granted(id, STICK)?;
+        ensure!(
+            !self.jobs.is_at(Job::Stick),
+            "not now: one is looked for already; next: try again"
+        );
+        let (ours, theirs) = packet::pair().context("make a socket")?;
+        let give = || stick::give(&ours).encode();
+        self.dispatch(Job::Stick, &[ours.as_raw_fd()], give);
+        Ok(theirs)
+    }
+
     /// Answers every validation that waits with what PID 1 itself knows of its health.
     fn answer_validations(&mut self, probe: Probed) {
         let (dog, server) = (self.watchdog.as_ref(), self.umbilical.as_mut());
@@ -815,6 +829,7 @@ impl Bay0 {
             (verb @ Verb::Port, Door::Room(id)) if self.facts.allows(&verb) => {
                 self.rooms.port(id)?
             }
+            (verb @ Verb::Stick, Door::Room(id)) if self.facts.allows(&verb) => self.stick(id)?,
             (Verb::Update, Door::Room(id)) => self.update_from(id)?,
             (Verb::Send(to, file), Door::Room(id)) => {
                 let from = policy.as_deref().context("no policy")?;

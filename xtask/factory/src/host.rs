@@ -114,6 +114,10 @@ pub const TOOL_OPENSSL: Tool = tool("openssl");
 pub const TOOL_SBSIGN: Tool = tool("sbsign");
 /// Writes the FAT of a slot.
 pub const TOOL_MTOOLS: Tool = tool("mformat");
+/// Checks the FAT of a stick, in tests.
+pub const TOOL_FSCK_FAT: Tool = tool("fsck.fat");
+/// Makes a stick with exFAT, in tests, and brings `fsck.exfat`.
+pub const TOOL_EXFAT: Tool = tool("mkfs.exfat");
 
 const MANAGERS: [(&str, &[&str]); 4] = [
     ("apt-get", &["install", "-y", "--no-install-recommends"]),

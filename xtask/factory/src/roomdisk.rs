@@ -31,7 +31,7 @@ pub const SMALL: &str = "busybox";
 /// What the VM scenarios boot with.
 pub const TESTED: &str = "busybox,hostile";
 /// What every other room's ways to the network and to the outside are made of: no disk is without them.
-pub const WAYS: [&str; 2] = ["net", "outside"];
+pub const WAYS: [&str; 3] = ["net", "outside", "stick"];
 /// The large one for a person, fetched and put together when it is asked for: no first boot waits for it.
 pub const WORKSHOP: &str = "dev";
 /// No image at all.

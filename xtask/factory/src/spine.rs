@@ -223,7 +223,7 @@ pub fn compile(layout: &Layout, lock: &Lock, package: &str, fault: bool) -> Resu
     // Only what ships, what is timed in its place, and what must be small is worth the release profile's minutes.
     let (profile, folder) = if matches!(
         package,
-        "bay0" | "bench-peers" | "hostile" | "netd" | "portd"
+        "bay0" | "bench-peers" | "hostile" | "netd" | "portd" | "stickd"
     ) {
         ("release", "release")
     } else {

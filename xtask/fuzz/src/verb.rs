@@ -32,6 +32,7 @@ fn spelling(verb: &Verb) -> String {
         Verb::Enter(name) => format!("enter {name}"),
         Verb::Device => "device standin".into(),
         Verb::Port => "device port".into(),
+        Verb::Stick => "device stick".into(),
         Verb::Log => "log".into(),
         Verb::Update => "update".into(),
         Verb::Gate(wish) => wish.to_string(),

@@ -37,6 +37,9 @@ pub fn command(layout: &Layout, target: Target, full: bool) -> Result<u8> {
         host::TOOL_SQFSTAR,
         host::TOOL_VERITYSETUP,
         host::TOOL_SWTPM,
+        host::TOOL_MTOOLS,
+        host::TOOL_FSCK_FAT,
+        host::TOOL_EXFAT,
     ])?;
     if nix::unistd::geteuid().is_root() {
         host::need(&[

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bay0_persona::PersonaName;
-use bay0_persona::policy::PORT;
+use bay0_persona::policy::{PORT, STICK};
 use toml::Spanned;
 
 use super::file::{Policy, Reader};
@@ -27,7 +27,7 @@ pub struct Courier {
 }
 
 /// Why no other room of `sys://` has a courier: none of them is ever in front.
-const NEVER: &str = "which is not the outside (devices = [\"port\"]): nobody can move a file from or to it; next: remove it";
+const NEVER: &str = "which is not the outside (devices has neither port nor stick): nobody can move a file from or to it; next: remove it";
 
 impl Reader<'_> {
     /// Nothing without a room in `to` or `from`, and then the others say nothing.
@@ -109,8 +109,8 @@ struct Side<'a> {
     returns: fn(&Courier) -> &BTreeSet<PersonaName>,
 }
 
-/// A person's room with the port could move files past the courier.
-const PAST: &str = "devices has port, which only a room of sys:// has: all others reach the outside by the courier; next: remove it";
+/// A person's room with one of them could move files past the courier.
+const PAST: &str = "devices has port or stick, which only a room of sys:// has: all others reach the outside by the courier; next: remove it";
 
 /// All rooms and their policies: those that are there, and those that can be read.
 pub struct Others<'a> {
@@ -155,7 +155,7 @@ pub fn ends(name: &PersonaName, policy: &Policy, others: &Others<'_>) -> Vec<Str
 
 /// Whether a room stands for what is outside of the machine.
 fn is_outside(policy: &Policy) -> bool {
-    policy.grant.devices & PORT != 0
+    policy.grant.devices & (PORT | STICK) != 0
 }
 
 impl Others<'_> {

@@ -135,6 +135,7 @@ fn k05_without_a_choice_the_disk_that_is_there_stays_if_it_has_enough() {
         ("web", b"w"),
         ("net", b"n"),
         ("outside", b"o"),
+        ("stick", b"s"),
     ]);
     let chosen = |asked: Option<&str>, least: &str| {
         let asked = asked.map(|asked| Set::parse(asked).unwrap());
@@ -143,15 +144,15 @@ fn k05_without_a_choice_the_disk_that_is_there_stays_if_it_has_enough() {
     };
     assert_eq!(
         chosen(None, SMALL),
-        "busybox,net,outside",
+        "busybox,net,outside,stick",
         "nothing was made yet"
     );
-    place.make("web,busybox,net,outside").unwrap();
-    assert_eq!(chosen(None, SMALL), "busybox,net,outside,web");
-    assert_eq!(chosen(None, TESTED), "busybox,hostile,net,outside");
+    place.make("web,busybox,net,outside,stick").unwrap();
+    assert_eq!(chosen(None, SMALL), "busybox,net,outside,stick,web");
+    assert_eq!(chosen(None, TESTED), "busybox,hostile,net,outside,stick");
     assert_eq!(chosen(Some("none"), SMALL), "none");
     // What a room has its network and the outside by is asked for by nobody, and comes with every other image.
-    assert_eq!(chosen(Some("dev"), SMALL), "dev,net,outside");
+    assert_eq!(chosen(Some("dev"), SMALL), "dev,net,outside,stick");
 }
 
 #[test]
@@ -163,6 +164,7 @@ fn k06_no_command_drops_an_image_of_the_set() {
         ("hostile", b"h"),
         ("net", b"n"),
         ("outside", b"o"),
+        ("stick", b"s"),
     ]);
     let chosen = |asked: Option<&str>, least: &str| {
         let asked = asked.map(|asked| Set::parse(asked).unwrap());
@@ -173,27 +175,30 @@ fn k06_no_command_drops_an_image_of_the_set() {
     let is = |set: &str| Ok(set.to_owned());
     assert_eq!(
         chosen(Some("busybox,dev"), SMALL),
-        is("busybox,dev,net,outside")
+        is("busybox,dev,net,outside,stick")
     );
     // The tests and what is built for elsewhere make disks of their own choice, and the next command has the set again.
-    assert_eq!(chosen(None, TESTED), is("busybox,dev,hostile,net,outside"));
+    assert_eq!(
+        chosen(None, TESTED),
+        is("busybox,dev,hostile,net,outside,stick")
+    );
     place.make(SMALL).unwrap();
-    assert_eq!(chosen(None, SMALL), is("busybox,dev,net,outside"));
+    assert_eq!(chosen(None, SMALL), is("busybox,dev,net,outside,stick"));
     let path = place.layout.rooms_set();
     let refused = format!(
-        "--rooms busybox,net,outside,web would drop dev, which the machines of this clone have; next: --rooms busybox,dev,net,outside,web, or take it out of {} first",
+        "--rooms busybox,net,outside,stick,web would drop dev, which the machines of this clone have; next: --rooms busybox,dev,net,outside,stick,web, or take it out of {} first",
         path.display()
     );
     assert_eq!(chosen(Some("busybox,web"), SMALL), Err(refused));
-    assert_eq!(chosen(None, SMALL), is("busybox,dev,net,outside"));
+    assert_eq!(chosen(None, SMALL), is("busybox,dev,net,outside,stick"));
     assert_eq!(
         chosen(Some("busybox,dev,web"), SMALL),
-        is("busybox,dev,net,outside,web")
+        is("busybox,dev,net,outside,stick,web")
     );
     fs::write(&path, "busybox\n").unwrap();
     assert_eq!(
         chosen(Some("busybox,web"), SMALL),
-        is("busybox,net,outside,web")
+        is("busybox,net,outside,stick,web")
     );
     fs::write(&path, "Dev").unwrap();
     assert!(chosen(None, SMALL).unwrap_err().contains("rooms.set"));

@@ -49,6 +49,7 @@ mod setup;
 mod siege;
 mod slow;
 mod state;
+mod stick;
 mod transfers;
 mod vault;
 
@@ -222,6 +223,10 @@ scenarios! {
     courier::a03_downwards_nobody_is_asked_where_both_policies_say_so: "to a frozen room, which is frozen again afterwards; what it is stands in the log",
     outside::u09_a_file_gets_in_and_out_of_a_room_when_a_person_says_so: "by a port to the host; both digests and the log agree",
     outside::u09_the_outside_gets_and_gives_nothing_without_a_yes_and_may_hang_up: "no, a host that hangs up, another file than it waits for, a room without the port",
+    stick::u09_a_file_gets_from_a_stick_and_onto_it_when_a_person_says_so {Vm, Pc}: "by FAT32 on USB; what is put there the host's mtools read, and fsck finds nothing",
+    stick::u09_without_a_stick_and_with_two_the_person_is_told_and_no_other_room_gets_one {Vm, Pc}: "plugged in and pulled while the machine runs",
+    stick::u09_a_stick_that_is_pulled_in_the_middle_costs_its_file_and_nothing_else {Vm, Pc}: "nothing is confirmed that is not on it",
+    stick::u09_what_the_machine_was_started_from_is_no_stick {Vm, Pc}: "booted from USB by firmware, with the state there",
     courier::a03_what_the_policies_do_not_let_pass_is_refused_with_the_reason: "size, kind, name, room; a room that does not wait",
     boots::h05_first_boot_on_an_empty_disk_then_the_second_knows_it: "first boot, clean end, second boot",
     boots::h20_clean_boot_is_green: "every phase in order, no FAIL, GREEN, power-off",
@@ -456,6 +461,8 @@ pub fn built(layout: &Layout, soil: Soil, accel: Choice, rooms: Option<&Set>) ->
     host::need(&[
         arch::facts().qemu,
         host::TOOL_MKE2FS,
+        host::TOOL_MTOOLS,
+        host::TOOL_FSCK_FAT,
         host::TOOL_CC,
         host::TOOL_SWTPM,
     ])?;

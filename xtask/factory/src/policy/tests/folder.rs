@@ -187,7 +187,7 @@ fn a03_a_room_that_no_file_can_be_moved_from_or_to_is_a_finding() {
             "d/p__a__k.toml: courier.from: p://a/k has more than p://a, which it is in: from p://a, when a person says so; there: from no other room; next: take it from this room, or give it to that one too".to_owned(),
         ]
     );
-    let never = "which is not the outside (devices = [\"port\"]): nobody can move a file from or to it; next: remove it";
+    let never = "which is not the outside (devices has neither port nor stick): nobody can move a file from or to it; next: remove it";
     assert_eq!(
         couriers(&[
             ("p__a.toml", "to = [\"sys://b\"]"),
@@ -202,7 +202,6 @@ fn a03_a_room_that_no_file_can_be_moved_from_or_to_is_a_finding() {
 
 #[test]
 fn u09_the_outside_is_a_room_of_the_system_and_no_other_has_its_port() {
-    let port = "devices = [\"port\"]\n";
     let said_of = |files: &[(&str, &str)]| {
         let folder = tempfile::tempdir().unwrap();
         for (file, text) in files {
@@ -211,11 +210,18 @@ fn u09_the_outside_is_a_room_of_the_system_and_no_other_has_its_port() {
         said(&set::load(&[(folder.path(), "d")]).unwrap())
     };
     let to = "courier = { to = [\"sys://b\"], bytes = \"1MiB\" }\n";
-    let from = format!("{port}courier = {{ from = [\"p://a\"], bytes = \"1MiB\" }}\n");
-    let none: [&str; 0] = [];
-    assert_eq!(said_of(&[("p__a.toml", to), ("sys__b.toml", &from)]), none);
-    let past = "d/p__a.toml: devices has port, which only a room of sys:// has: all others reach the outside by the courier; next: remove it";
-    assert_eq!(said_of(&[("p__a.toml", port)]), [past]);
+    let from = "courier = { from = [\"p://a\"], bytes = \"1MiB\" }\n";
+    let past = "d/p__a.toml: devices has port or stick, which only a room of sys:// has: all others reach the outside by the courier; next: remove it";
+    for device in ["port", "stick"] {
+        let has = format!("devices = [\"{device}\"]\n");
+        let outside = [&has, from].concat();
+        let none: [&str; 0] = [];
+        assert_eq!(
+            said_of(&[("p__a.toml", to), ("sys__b.toml", &outside)]),
+            none
+        );
+        assert_eq!(said_of(&[("p__a.toml", &has)]), [past]);
+    }
 }
 
 fn tree(tests: bool) -> Loaded {
@@ -240,6 +246,7 @@ fn a06_the_policies_of_the_tree_are_in_order() {
         "sys://ai",
         "sys://net",
         "sys://outside",
+        "sys://stick",
         "sys://update",
     ];
     assert_eq!(names(&tree(false)), shipped);
@@ -274,6 +281,7 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
         "sys://brings",
         "sys://port",
         "sys://serves",
+        "sys://usb",
     ];
     let mut both = [names(&shipped), more.map(str::to_owned).to_vec()].concat();
     both.sort();
@@ -289,6 +297,7 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
                 "p://lost" => (&[][..], "/bin/lost"),
                 // Its image is in every set.
                 "sys://port" => (&["outside"][..], "/usr/bin/portd"),
+                "sys://usb" => (&["stick"][..], "/usr/bin/stickd"),
                 _ => (&[][..], "/bin/sh"),
             };
             let is_there = image.contains(&&*policy.image) || tested.has(&[&policy.image]);
@@ -371,4 +380,6 @@ fn t05_the_word_of_a_policy_is_the_bit_that_bay0_looks_at() {
     assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::STANDIN));
     let place = terms::number(&TERMS.devices, "port");
     assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::PORT));
+    let place = terms::number(&TERMS.devices, "stick");
+    assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::STICK));
 }

@@ -9,7 +9,9 @@ fn h01_every_recipe_parses_and_every_package_it_asks_for_is_pinned() {
     let names = names(&dir).unwrap();
     assert_eq!(
         names,
-        ["busybox", "dev", "hostile", "net", "outside", "web", "work"]
+        [
+            "busybox", "dev", "hostile", "net", "outside", "stick", "web", "work"
+        ]
     );
     for name in names {
         let recipe = Recipe::read(&dir, &name).unwrap();

@@ -1,0 +1,121 @@
+//! The USB stick that is plugged in (U09): found, opened for one room alone, and handed to it. Done by a child of PID 1, which a medium
+//! that does not answer may hold up. What is on the stick is read by the room, and of it nothing here but the partition table, which tells
+//! whether it is one of ours: by a child of the child, without a right, as for every disk ([`disks`]).
+//!
+//! | disks on USB that are not ours | what the room gets |
+//! | --- | --- |
+//! | none | why not |
+//! | one | that, for reading and writing; for reading if it is protected from being written |
+//! | two | why not, with both named |
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+
+use anyhow::{Context, Result, anyhow, bail};
+use bay0_persona::disks::{self, Content, Disk, booted};
+use bay0_persona::packet::send;
+use bay0_state::gate::{DONE, NOT};
+use nix::libc;
+use nix::sys::socket::MsgFlags;
+
+use crate::slot::answer::Answer;
+use crate::sys::is_on_usb;
+
+/// Partitions by which a disk is one of ours: state, Spines, images.
+const OURS: [&str; 6] = ["persist", "rooms", "rooms-a", "rooms-b", "slot-a", "slot-b"];
+
+/// Sends a room the stick, or `reason; next: action`. The log has each file that passes, and nothing of this.
+pub fn give(room: &OwnedFd) -> Answer {
+    let now = MsgFlags::MSG_DONTWAIT;
+    let _ = match open() {
+        Ok(stick) => send(room, &[&[DONE]], Some(&stick.into()), now),
+        Err(why) => send(room, &[&[NOT], why.to_string().as_bytes()], None, now),
+    };
+    Answer::Done(String::new())
+}
+
+fn open() -> Result<File> {
+    let all = disks::all();
+    let name = only(&all, is_on_usb)?;
+    let stick = open_alone(&format!("/dev/{name}"))
+        .map_err(|error| anyhow!("open {name}: {error}; next: plug it in again"))?;
+    // It is this one from here on, whatever else was called so before.
+    let known = disks::one(name).filter(|it| !is_ours(it));
+    let readable = known.filter(|it| matches!(it.content, Content::Whole | Content::Parts(_)));
+    readable
+        .with_context(|| format!("{name} does not show what is on it; next: plug it in again"))?;
+    Ok(stick)
+}
+
+/// The only disk that is a stick, by name.
+fn only(all: &[Disk], is_on_usb: impl Fn(&str) -> bool) -> Result<&str> {
+    let mut sticks = all.iter().filter(|it| is_on_usb(&it.name) && !is_ours(it));
+    match (sticks.next(), sticks.next()) {
+        (Some(one), None) => Ok(&one.name),
+        (Some(a), Some(b)) => bail!(
+            "{} and {} are both sticks; next: unplug one",
+            a.name,
+            b.name
+        ),
+        _ => bail!("no stick is there; next: plug one in"),
+    }
+}
+
+fn is_ours(disk: &Disk) -> bool {
+    let booted = booted();
+    let mut parts = disk.parts().iter();
+    parts.any(|it| OURS.contains(&&*it.name) || Some(it.guid) == booted)
+}
+
+/// Opens it while nobody else uses it, and nobody can until it is closed (`open(2)`, `O_EXCL` of a block device).
+fn open_alone(path: &str) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).custom_flags(libc::O_EXCL);
+    let opened = options.open(path);
+    match opened.as_ref().map_err(io::Error::raw_os_error) {
+        Err(Some(libc::EROFS | libc::EACCES)) => options.write(false).open(path),
+        _ => opened,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bay0_persona::gpt::Part;
+
+    fn disk(name: &str, parts: &[&str]) -> Disk {
+        let part = |name: &&str| Part {
+            number: 1,
+            guid: [0; 16],
+            start: 0,
+            bytes: 0,
+            name: (*name).to_owned(),
+        };
+        Disk {
+            name: name.to_owned(),
+            content: Content::Parts(parts.iter().map(part).collect()),
+            damage: None,
+        }
+    }
+
+    #[test]
+    fn u09_a_stick_is_the_only_disk_on_usb_that_holds_nothing_of_ours() {
+        let told = |disks: &[Disk]| {
+            let found = only(disks, |name| name.starts_with("sd"));
+            found.map_or_else(|why| why.to_string(), str::to_owned)
+        };
+        let (inside, stick) = (disk("vda", &["data"]), disk("sda", &["data"]));
+        assert_eq!(told(&[inside.clone(), stick.clone()]), "sda");
+        let none = "no stick is there; next: plug one in";
+        assert_eq!(told(std::slice::from_ref(&inside)), none);
+        for name in OURS {
+            assert_eq!(told(&[disk("sdb", &["data", name])]), none, "{name}");
+        }
+        let two = "sda and sdc are both sticks; next: unplug one";
+        assert_eq!(told(&[stick.clone(), inside, disk("sdc", &[])]), two);
+        // What the machine was started from is none, wherever it is.
+        assert_eq!(told(&[disk("sdb", &["slot-a", "persist"]), stick]), "sda");
+    }
+}

@@ -1,0 +1,241 @@
+//! A USB stick (U09): its files by the program of a room, through the same courier.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+
+use super::bus::{Bus, plug};
+use super::hardware::Stick;
+use super::lab::{Build, Guest, Lab};
+use crate::host;
+
+/// The room with the stick.
+const ROOM: &str = "sys://usb";
+/// The key that leaves a room: control and `]`.
+const LEAVE: &[u8] = b"\x1d";
+
+/// Runs a program of the host that must succeed.
+fn tool(program: &str, args: &[&str]) -> Result<()> {
+    let path = host::find(program).with_context(|| format!("no {program}"))?;
+    let done = Command::new(path).args(args).output();
+    let done = done.with_context(|| format!("run {program}"))?;
+    let why = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "{program} {args:?}: {why}");
+    Ok(())
+}
+
+/// A FAT32 stick with a file in a folder, as mtools make it.
+fn fat(lab: &Lab, name: &str, file: &[u8]) -> Result<PathBuf> {
+    let image = lab.path(name);
+    fs::File::create(&image)?.set_len(300 << 20)?;
+    let (note, text) = (lab.path("note"), image.display().to_string());
+    fs::write(&note, file)?;
+    tool(
+        "mformat",
+        &["-F", "-T", "614400", "-c", "8", "-i", &text, "::"],
+    )?;
+    tool("mmd", &["-i", &text, "::papers"])?;
+    let note = note.display().to_string();
+    tool("mcopy", &["-i", &text, &note, "::papers/a note.bin"])?;
+    Ok(image)
+}
+
+impl Guest {
+    /// Enters the room with the stick, whose program is no shell.
+    fn at_stick(&mut self) -> Result<()> {
+        self.machine.send_line(&format!("enter {ROOM}"))?;
+        self.expect(&format!(
+            r"terminal: inside {ROOM} until Ctrl-\]; mark [0-9a-f]{{4}}$"
+        ))?;
+        Ok(())
+    }
+
+    fn away(&mut self) -> Result<()> {
+        self.machine.send(LEAVE)?;
+        self.expect(&format!("terminal: left {ROOM}; mark "))
+            .map(drop)
+    }
+
+    /// Types a command there, and waits for this.
+    fn types(&mut self, command: &str, expected: &str) -> Result<()> {
+        self.machine.send_line(command)?;
+        self.expect(expected)
+            .with_context(|| format!("{command:?}"))
+            .map(drop)
+    }
+}
+
+/// A machine with a port for sticks. They come once it runs: where the state is a whole disk, one that is there before may be it.
+fn boot(lab: &Lab) -> Result<Guest> {
+    let mut config = lab.config_with(Build::Fault, &lab.disk()?);
+    let port = ["-device", "qemu-xhci,id=usb"].map(str::to_owned);
+    config.extra_args.extend(port);
+    let mut guest = lab.start(&config)?;
+    guest.verdict("GREEN")?;
+    guest.start_room(ROOM)?;
+    Ok(guest)
+}
+
+/// Plugs a stick in.
+fn insert(guest: &mut Guest, id: &str, image: &Path) -> Result<()> {
+    let file = json!({ "driver": "file", "filename": image.display().to_string() });
+    let node = json!({ "driver": "raw", "node-name": id, "file": file });
+    guest.machine.qmp("blockdev-add", node)?;
+    let stick = json!({ "driver": "usb-storage", "id": id, "drive": id, "removable": true });
+    guest.machine.qmp("device_add", stick)?;
+    Ok(())
+}
+
+pub fn u09_a_file_gets_from_a_stick_and_onto_it_when_a_person_says_so(lab: &Lab) -> Result<()> {
+    let file: Vec<u8> = (0..50_000_u32).flat_map(u32::to_le_bytes).collect();
+    let image = fat(lab, "stick.img", &file)?;
+    let mut guest = boot(lab)?;
+    insert(&mut guest, "stick", &image)?;
+    guest.receives("p://a")?;
+    guest.at_stick()?;
+    until(&mut guest, "list", r"folder  papers/\r?$")?;
+    guest.types("list papers", r"200000  a\\x20note.bin\r?$")?;
+    // A name that no file passes under, and one that is not there.
+    guest.types(
+        "give papers/a\\x20note.bin p://a",
+        r"no: a\\x20note.bin is no name that a file passes under",
+    )?;
+    guest.types(
+        "give nothing p://a",
+        "no: nothing is not on the stick; next: type list",
+    )?;
+    guest.types(
+        "give papers/a\\x20note.bin p://a note.bin",
+        "note.bin: all 200000 bytes are read; a person is asked",
+    )?;
+    guest.away()?;
+    let letters = guest.letters()?;
+    guest.machine.send_line(&letters)?;
+    guest.says("courier: 1 delivered (N ms)")?;
+    guest.run_in(
+        "p://a",
+        "cmp -n 4 /note.bin /note.bin; mv /note.bin /back.bin; [ $(wc -c </back.bin) = 200000 ]",
+    )?;
+    // And back, by another name; then nothing of it is open any more.
+    guest.at_stick()?;
+    guest.types("take", "waits for a file; Enter ends that")?;
+    guest.away()?;
+    let gives = "cd /; ((until bay0 send sys://usb back.bin <back.bin >/said 2>&1 || ! grep -q 'does not wait' /said; do :; done; echo $? >>/said) &)";
+    guest.run_in("p://a", gives)?;
+    let letters = guest.letters()?;
+    guest.machine.send_line(&letters)?;
+    guest.says("courier: 2 delivered (N ms)")?;
+    // What is there already stays.
+    guest.at_stick()?;
+    guest.types(
+        "take back.bin",
+        "no: back.bin is on the stick already; next: take NAME, another one",
+    )?;
+    guest.types("end", "nothing of the stick is open: it may be pulled")?;
+    guest.away()?;
+    guest.never("FAIL")?;
+    guest.power_off()?;
+    let (back, text) = (lab.path("back"), image.display().to_string());
+    tool(
+        "mcopy",
+        &["-n", "-i", &text, "::back.bin", &back.display().to_string()],
+    )?;
+    ensure!(fs::read(back)? == file, "another file");
+    tool("fsck.fat", &["-n", &text])
+}
+
+pub fn u09_without_a_stick_and_with_two_the_person_is_told_and_no_other_room_gets_one(
+    lab: &Lab,
+) -> Result<()> {
+    let (one, two) = (fat(lab, "one.img", b"one")?, fat(lab, "two.img", b"two")?);
+    let mut guest = boot(lab)?;
+    guest.start_room("p://a")?;
+    let said = guest.run_in("p://a", "! bay0 device stick 2>&1")?;
+    let refused = "not in this room's policy; next: write it there";
+    ensure!(said.contains(refused), "{said}");
+    guest.at_stick()?;
+    guest.types("list", "no: no stick is there; next: plug one in")?;
+    for (id, image) in [("one", &one), ("two", &two)] {
+        insert(&mut guest, id, image)?;
+        let seen = if id == "one" {
+            r"folder  papers/\r?$"
+        } else {
+            "no: sd. and sd. are both sticks; next: unplug one"
+        };
+        until(&mut guest, "list", seen)?;
+    }
+    // Pulled: the other one is the stick, and a file that is half read comes to nothing.
+    guest.machine.qmp("device_del", json!({ "id": "one" }))?;
+    until(&mut guest, "list", r"folder  papers/\r?$")?;
+    guest.machine.qmp("device_del", json!({ "id": "two" }))?;
+    until(
+        &mut guest,
+        "list",
+        "no: no stick is there; next: plug one in",
+    )?;
+    guest.away()?;
+    guest.never("FAIL")?;
+    guest.power_off()
+}
+
+/// Types a command again until this is answered.
+fn until(guest: &mut Guest, command: &str, expected: &str) -> Result<()> {
+    for _ in 0..20 {
+        guest.machine.send_line(command)?;
+        let said = guest.expect(r"(folder  |no: |nothing|more).*$")?;
+        if regex::Regex::new(expected)?.is_match(&said) {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+    bail!("{command}: never {expected}")
+}
+
+pub fn u09_a_stick_that_is_pulled_in_the_middle_costs_its_file_and_nothing_else(
+    lab: &Lab,
+) -> Result<()> {
+    let image = fat(lab, "stick.img", b"one")?;
+    let mut guest = boot(lab)?;
+    insert(&mut guest, "stick", &image)?;
+    guest.start_room("p://a")?;
+    guest.run_in("p://a", "head -c 1000000 /dev/zero >/file")?;
+    guest.at_stick()?;
+    until(&mut guest, "list", r"folder  papers/\r?$")?;
+    // It is open while a file is waited for.
+    guest.types("take", "waits for a file; Enter ends that")?;
+    guest.machine.qmp("device_del", json!({ "id": "stick" }))?;
+    guest
+        .machine
+        .qmp_event("DEVICE_DELETED", std::time::Duration::from_secs(20))?;
+    guest.away()?;
+    let gives = "cd /; ((bay0 send sys://usb file <file >/said 2>&1; echo $? >>/said) &)";
+    guest.run_in("p://a", gives)?;
+    let letters = guest.letters()?;
+    guest.machine.send_line(&letters)?;
+    guest.expect("courier: FAIL: 1 not delivered: the other room has not taken all of it; next: send it again")?;
+    guest.at_stick()?;
+    guest.types("list", "no: no stick is there; next: plug one in")?;
+    guest.away()?;
+    guest.power_off()
+}
+
+pub fn u09_what_the_machine_was_started_from_is_no_stick(lab: &Lab) -> Result<()> {
+    let stick = Stick::new(lab, "")?;
+    let mut config = stick.on(Bus::Usb);
+    let rooms = lab.bench.rooms.as_ref().context("no disk of rooms")?;
+    let copy = lab.path("rooms.img");
+    fs::copy(rooms, &copy)?;
+    plug(&mut config, Bus::Virtio, "rooms", &copy);
+    let mut guest = lab.start(&config)?;
+    guest.verdict("GREEN")?;
+    guest.start_room("sys://stick")?;
+    guest.machine.send_line("enter sys://stick")?;
+    guest.expect(r"terminal: inside sys://stick until Ctrl-\]; mark [0-9a-f]{4}$")?;
+    guest.types("list", "no: no stick is there; next: plug one in")?;
+    guest.machine.send(LEAVE)?;
+    guest.expect("terminal: left sys://stick; mark ")?;
+    guest.power_off()
+}
