@@ -259,6 +259,7 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
         "p://a",
         "p://a/kid",
         "p://abroad",
+        "p://aside",
         "p://b",
         "p://behind",
         "p://bounded",
