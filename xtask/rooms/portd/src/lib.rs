@@ -9,7 +9,7 @@
 //! host     SIZE bytes
 //! portd                                        MARK data LENGTH, that many bytes, ...
 //!                                              MARK end
-//! host                                         ok
+//! host                                         MARK ok
 //! portd    MARK ok                             MARK ok
 //! ```
 //!

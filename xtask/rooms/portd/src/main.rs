@@ -1,17 +1,11 @@
 //! `portd`: the program of `sys://outside`, see [`portd`].
 
 use std::io::{self, ErrorKind, Write};
-use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use bay0_umbilical::call;
-use bay0_umbilical::client::OUTSIDE;
+use outside::ask;
 use portd::port::Port;
 use portd::session::serve;
-
-/// How long an answer of bay0 may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let Err(why) = run();
@@ -21,15 +15,8 @@ fn main() -> ExitCode {
 
 /// Serves the host. The port is opened anew where it sends what nobody takes: what is left of that the kernel throws away then.
 fn run() -> Result<std::convert::Infallible, String> {
-    let umbilical = Path::new("/run/umbilical");
-    let ask = |line: &str| {
-        let answer = call(umbilical, OUTSIDE, line, PATIENCE).map_err(|why| why.to_string());
-        answer?
-            .1
-            .ok_or_else(|| "bay0 has given nothing; next: report it".to_owned())
-    };
     loop {
-        let port = Port::new(ask("device port")?);
+        let port = Port::new(ask("device port").map_err(|why| why.0)?);
         let mut port = port.map_err(|error| format!("use the port: {error}; next: report it"))?;
         let mut served: io::Result<()> = Ok(());
         while !served.is_err_and(|error| error.kind() == ErrorKind::InvalidData) {

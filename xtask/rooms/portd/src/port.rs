@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use outside::Courier;
 
 /// Longest line, its end included, in bytes.
 pub const LINE: usize = 1024;
@@ -54,23 +55,14 @@ impl Port {
             .is_some_and(|it| it.contains(PollFlags::POLLHUP)))
     }
 
-    /// Waits until this packet connection has something to read. A host that waits for that says nothing: what comes is the next one's.
+    /// Waits until the courier has something to read. A host that waits for that says nothing: what comes is the next one's.
     ///
     /// # Errors
     /// The host hangs up, or there is another one.
-    pub fn wait(&self, end: &OwnedFd) -> io::Result<()> {
-        let mut fds = [
-            PollFd::new(end.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.file.as_fd(), PollFlags::POLLIN),
-        ];
-        let limit = match self.held.is_empty() {
-            true => PollTimeout::NONE,
-            false => PollTimeout::ZERO,
-        };
-        poll(&mut fds, limit)?;
-        match fds.first().and_then(PollFd::any) {
-            Some(true) => Ok(()),
-            _ => Err(ErrorKind::UnexpectedEof.into()),
+    pub fn wait(&self, courier: &Courier) -> io::Result<()> {
+        match courier.waits(&self.file, !self.held.is_empty())? {
+            true => Ok(()),
+            false => Err(ErrorKind::UnexpectedEof.into()),
         }
     }
 
@@ -157,11 +149,5 @@ impl Port {
             Some(ready) if ready.intersects(what) => Ok(()),
             _ => Err(ErrorKind::UnexpectedEof.into()),
         }
-    }
-}
-
-impl AsFd for Port {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
     }
 }

@@ -1,22 +1,14 @@
 //! One file: what the host asks for, and what becomes of it.
 
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, OwnedFd};
 
-use bay0_persona::packet;
-use bay0_state::gate::{DATA, DONE, END, HEAD, NOT, PACKET, SIZE};
+use bay0_state::gate::{DATA, DONE, END, HEAD, NOT, SIZE};
 use bay0_state::shelf::CHUNK;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::MsgFlags;
+use outside::{Ask, Courier, Refused, lost};
 
 use crate::port::Port;
 
-const WAIT: MsgFlags = MsgFlags::empty();
-const LOST: &str = "bay0 has ended it; next: see its log";
 const USAGE: &str = "no request of this port; next: use the cargo xtask of the same tree";
-
-/// Asks bay0 for a connection with the courier, by a line of the umbilical's grammar; its refusal is `reason; next: action`.
-pub type Ask<'a> = &'a dyn Fn(&str) -> Result<OwnedFd, String>;
 
 /// Why it came to no end.
 #[derive(Debug)]
@@ -27,6 +19,12 @@ pub enum Failure {
     Refused(String),
     /// The same, and the host goes on sending what nobody takes.
     Unread(String),
+}
+
+impl From<Refused> for Failure {
+    fn from(Refused(why): Refused) -> Self {
+        Self::Refused(why)
+    }
 }
 
 impl From<io::Error> for Failure {
@@ -91,27 +89,25 @@ fn send(
     name: &str,
     size: u64,
 ) -> Result<(), Failure> {
-    let end = ask(&format!("send {room} {name}")).map_err(Failure::Refused)?;
-    let _ = packet::send(&end, &[&[SIZE], size.to_string().as_bytes()], None, WAIT);
+    let courier = Courier::open(ask, &format!("send {room} {name}"))?;
+    // Whoever refuses it says why.
+    let _ = courier.send(SIZE, size.to_string().as_bytes());
     host.say("go")?;
     let mut left = size;
-    // Whoever refuses it says why.
-    while left > 0 && !has_answer(&end) {
+    while left > 0 && !courier.has_answer() {
         let most = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
         let data = host.port.take(most)?;
         left = left.saturating_sub(data.len() as u64);
-        let _ = packet::send(&end, &[&[DATA], &data], None, WAIT);
+        let _ = courier.send(DATA, &data);
     }
     if left == 0 {
-        let _ = packet::send(&end, &[&[END]], None, WAIT);
+        let _ = courier.send(END, b"");
+        host.port.wait(&courier)?;
     }
-    if left == 0 {
-        host.port.wait(&end)?;
-    }
-    let why = match next(&end) {
-        Some((DONE, _)) => return Ok(()),
-        Some((NOT, why)) => String::from_utf8_lossy(&why).into_owned(),
-        _ => LOST.to_owned(),
+    let Refused(why) = match courier.next() {
+        Ok((DONE, _)) => return Ok(()),
+        Ok(_) => lost(),
+        Err(why) => why,
     };
     Err(match left {
         0 => Failure::Refused(why),
@@ -121,32 +117,31 @@ fn send(
 
 /// Brings the host a file of a room, of this name, or with `-` of any.
 fn receive(host: &mut Host<'_>, ask: Ask<'_>, room: &str, name: &str) -> Result<(), Failure> {
-    let lost = || Failure::Refused(LOST.to_owned());
-    let end = ask("receive").map_err(Failure::Refused)?;
+    let courier = Courier::open(ask, "receive")?;
     host.say("waits")?;
-    host.port.wait(&end)?;
-    let (_, head) = next(&end)
-        .filter(|(tag, _)| *tag == HEAD)
-        .ok_or_else(lost)?;
+    host.port.wait(&courier)?;
+    let (HEAD, head) = courier.next()? else {
+        return Err(lost().into());
+    };
     let head = String::from_utf8(head).map_err(|_| lost())?;
     let (from, file) = head.split_once(' ').ok_or_else(lost)?;
     let is_named = name == "-" || file.starts_with(&format!("{name} "));
     if from != room || !is_named {
         let why =
             format!("{room} was to give {name}, and {from} gives another file; next: receive that");
-        let _ = packet::send(&end, &[&[NOT], why.as_bytes()], None, WAIT);
+        let _ = courier.send(NOT, why.as_bytes());
         return Err(Failure::Refused(why));
     }
     host.say(&format!("file {file}"))?;
     loop {
-        host.port.wait(&end)?;
-        match next(&end) {
-            Some((DATA, data)) => {
+        host.port.wait(&courier)?;
+        match courier.next()? {
+            (DATA, data) => {
                 host.say(&format!("data {}", data.len()))?;
                 host.port.write(&data)?;
             }
-            Some((END, _)) => break,
-            _ => return Err(lost()),
+            (END, _) => break,
+            _ => return Err(lost().into()),
         }
     }
     host.say("end")?;
@@ -156,18 +151,5 @@ fn receive(host: &mut Host<'_>, ask: Ask<'_>, room: &str, name: &str) -> Result<
         host.port.put_back(&answer);
         return Err(Failure::Host(ErrorKind::UnexpectedEof.into()));
     }
-    packet::send(&end, &[&[DONE]], None, WAIT).map_err(|_| lost())
-}
-
-/// The next packet.
-fn next(end: &OwnedFd) -> Option<(u8, Vec<u8>)> {
-    let mut packet = vec![0; PACKET];
-    let (length, _) = packet::receive(end, &mut packet, WAIT).ok()?;
-    let (tag, data) = packet.get(..length)?.split_first()?;
-    Some((*tag, data.to_vec()))
-}
-
-fn has_answer(end: &OwnedFd) -> bool {
-    let mut fds = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
-    matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
+    Ok(courier.send(DONE, b"")?)
 }

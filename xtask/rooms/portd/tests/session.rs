@@ -16,6 +16,7 @@ use std::thread;
 use bay0_persona::packet::{self, pair};
 use bay0_state::gate::{DATA, DONE, END, HEAD, NOT, PACKET, SIZE};
 use nix::sys::socket::MsgFlags;
+use outside::Refused;
 use portd::port::{LINE, Port};
 use portd::session::serve;
 use proptest::prelude::*;
@@ -23,7 +24,7 @@ use proptest::prelude::*;
 const WAIT: MsgFlags = MsgFlags::empty();
 
 /// What bay0 says to a line, once: its end of the connection, or a refusal.
-type Answer = Result<OwnedFd, String>;
+type Answer = Result<OwnedFd, Refused>;
 
 /// The program at work on one request: the host's end; when it has ended, what it has asked bay0.
 fn portd(answer: Answer) -> (UnixStream, thread::JoinHandle<(Vec<String>, bool)>) {
@@ -172,7 +173,7 @@ fn u09_a_second_host_ends_what_the_first_has_begun_and_its_line_is_kept() {
     // Both are there before this program has run: no hang-up is seen between them.
     let (host, port) = UnixStream::pair().unwrap();
     let (courier, theirs) = pair().unwrap();
-    let given = std::cell::RefCell::new(vec![Err("no such room".to_owned()), Ok(theirs)]);
+    let given = std::cell::RefCell::new(vec![Err(Refused("no such room".to_owned())), Ok(theirs)]);
     let ask = |_: &str| given.borrow_mut().pop().unwrap();
     (&host)
         .write_all(b"a receive p://dev x\nb send p://dev x 3\n")
@@ -194,9 +195,9 @@ fn u09_a_second_host_ends_what_the_first_has_begun_and_its_line_is_kept() {
 
 #[test]
 fn u09_what_bay0_refuses_the_host_is_told() {
-    let (mut host, work) = portd(Err(
+    let (mut host, work) = portd(Err(Refused(
         "p://dev does not wait for a file; next: type bay0 receive there".to_owned(),
-    ));
+    )));
     host.write_all(b"m send p://dev x 3\n").unwrap();
     work.join().unwrap();
     let mut told = String::new();

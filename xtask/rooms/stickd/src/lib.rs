@@ -12,10 +12,10 @@
 //! it is foreign: its file system is read here, in a room that reaches nothing but the courier. Nothing of a name reaches the terminal but
 //! printable ASCII; nothing is followed further than a sound file system could lead.
 
-pub mod courier;
 pub mod disk;
 pub mod exfat;
 pub mod fat;
+pub mod handed;
 pub mod name;
 pub mod session;
 pub mod trouble;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use stickd::courier::ask;
+use outside::ask;
 use stickd::session::{Person, serve, terminal};
 
 fn main() -> ExitCode {

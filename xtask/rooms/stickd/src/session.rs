@@ -8,10 +8,10 @@ use bay0_persona::wish::is_name;
 use bay0_state::gate::{DATA, DONE, END, HEAD, NOT, SIZE};
 use bay0_state::shelf::CHUNK;
 use bay0_state::{Sha256, hex};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::read;
+use outside::{Ask, Courier, Refused, lost};
 
-use crate::courier::{Ask, Courier, lost, stick};
+use crate::handed::stick;
 use crate::name::shown;
 use crate::trouble::Trouble;
 use crate::volume::{Path, Volume};
@@ -74,17 +74,8 @@ impl<'a> Person<'a> {
     /// # Errors
     /// Something is typed before.
     fn wait(&mut self, courier: &Courier) -> Result<(), Trouble> {
-        let mut fds = [
-            PollFd::new(courier.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.typed.as_fd(), PollFlags::POLLIN),
-        ];
-        let limit = match self.held.is_empty() {
-            true => PollTimeout::NONE,
-            false => PollTimeout::ZERO,
-        };
-        let _ = poll(&mut fds, limit);
-        match fds.first().and_then(PollFd::any) {
-            Some(true) => Ok(()),
+        match courier.waits(&self.typed, !self.held.is_empty()) {
+            Ok(true) => Ok(()),
             _ => {
                 self.line();
                 Err(Trouble::Ended)
@@ -172,14 +163,14 @@ fn give(
     let mut volume = Volume::open(stick(ask)?)?;
     let size = volume.size(&path)?;
     let courier = Courier::open(ask, &format!("send {room} {name}"))?;
-    courier.send(SIZE, size.to_string().as_bytes());
+    let _ = courier.send(SIZE, size.to_string().as_bytes());
     let mut is_wanted = true;
     volume.read(&path, &mut |data| {
         // Whoever refuses it says why.
         for piece in data.chunks(CHUNK) {
             is_wanted = is_wanted && !courier.has_answer();
             if is_wanted {
-                courier.send(DATA, piece);
+                let _ = courier.send(DATA, piece);
             }
         }
         Ok(is_wanted)
@@ -187,7 +178,7 @@ fn give(
     // The stick may be pulled from here on.
     drop(volume);
     if is_wanted {
-        courier.send(END, b"");
+        let _ = courier.send(END, b"");
         person.say(&format!(
             "{name}: all {size} bytes are read; a person is asked at the operator line"
         ));
@@ -197,7 +188,7 @@ fn give(
             person.say(&format!("{room} has {name}: {size} bytes"));
             Ok(())
         }
-        _ => Err(lost()),
+        _ => Err(lost().into()),
     }
 }
 
@@ -242,7 +233,7 @@ fn take(person: &mut Person<'_>, ask: Ask<'_>, name: Option<&str>) -> Result<(),
     person.wait(&courier)?;
     let head = match courier.next()? {
         (HEAD, data) => Head::of(&data).ok_or_else(lost)?,
-        _ => return Err(lost()),
+        _ => return Err(lost().into()),
     };
     let name = name.unwrap_or(&head.name);
     let taken = fat.takes(name, head.size).and_then(|()| {
@@ -260,25 +251,25 @@ fn take(person: &mut Person<'_>, ask: Ask<'_>, name: Option<&str>) -> Result<(),
                 true if had == head.size => Ok(None),
                 _ => Err(other()),
             },
-            _ => Err(lost()),
+            _ => Err(lost().into()),
         })
     });
     match taken {
         Ok(()) => {
-            courier.send(DONE, b"");
+            let _ = courier.send(DONE, b"");
             let (from, size) = (&head.from, head.size);
             person.say(&format!("{name} of {from} is on the stick: {size} bytes"));
             Ok(())
         }
         Err(why) => {
-            courier.send(NOT, why.to_string().as_bytes());
+            let _ = courier.send(NOT, why.to_string().as_bytes());
             Err(why)
         }
     }
 }
 
 fn other() -> Trouble {
-    Trouble::Refused("it is not what was allowed; next: send it again".to_owned())
+    Refused("it is not what was allowed; next: send it again".to_owned()).into()
 }
 
 /// The terminal of this process.

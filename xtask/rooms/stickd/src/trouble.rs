@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use outside::Refused;
+
 /// Why; shown as `reason; next: action`.
 #[derive(Debug)]
 pub enum Trouble {
@@ -59,6 +61,12 @@ impl fmt::Display for Trouble {
             Self::Refused(why) => f.write_str(why),
             Self::Ended => f.write_str("ended; next: none"),
         }
+    }
+}
+
+impl From<Refused> for Trouble {
+    fn from(Refused(why): Refused) -> Self {
+        Self::Refused(why)
     }
 }
 

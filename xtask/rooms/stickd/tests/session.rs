@@ -21,12 +21,13 @@ use bay0_state::gate::{DATA, DONE, END, HEAD, NOT, PACKET, SIZE};
 use bay0_state::{hex, sha256};
 use common::{Image, big, mtype};
 use nix::sys::socket::MsgFlags;
+use outside::Refused;
 use stickd::session::{Person, serve};
 
 const WAIT: MsgFlags = MsgFlags::empty();
 
 /// What bay0 gives for each line.
-type Answer = Result<OwnedFd, String>;
+type Answer = Result<OwnedFd, Refused>;
 
 /// The program at work: where a person types, and what was asked and shown by its end.
 fn stickd(answers: Vec<Answer>) -> (std::io::PipeWriter, JoinHandle<(Vec<String>, String)>) {
@@ -162,7 +163,7 @@ fn u09_each_command_that_comes_to_nothing_says_why_and_the_next_one_is_served() 
     let answers = vec![
         refusal("no stick is there; next: plug one in"),
         stick(&exfat),
-        Err("not now; next: wait".to_owned()),
+        Err(Refused("not now; next: wait".to_owned())),
         stick(&small()),
         Ok(waits),
     ];
