@@ -11,9 +11,6 @@ use super::screen::{DISPLAY, NO_SERIAL, Seat, USB_KEYS, words};
 /// What stands above each question.
 const HEAD: &str = "bay0 asks, outside of all rooms:";
 const SENDS: &str = "p://b asks to give p://a the file note";
-/// Has p://a wait, without anybody inside it.
-const WAITS: &str =
-    "cd /; rm -f /told; (bay0 receive >/told 2>&1 &); until grep -q waits /told; do :; done";
 
 impl Seat<'_> {
     /// The letters of the question that is on the screen, which is all that is there.
@@ -34,6 +31,16 @@ impl Seat<'_> {
         let letters = Regex::new("type  (.) (.) (.)  ")?;
         let letters = letters.captures(&line).context("no letters")?;
         Ok([1, 2, 3].map(|at| letters[at].to_owned()).concat())
+    }
+
+    /// Has p://b give p://a a file, while nobody is inside a room: the letters.
+    fn begins(&mut self) -> Result<String> {
+        self.guest.receives("p://a")?;
+        self.guest
+            .start_and_run_in("p://b", "cd /; echo text >note")?;
+        self.sees("^bay0>$")?;
+        self.guest.gives("p://b", "p://a", "note")?;
+        self.is_asked()
     }
 
     /// Presses keys at a question.
@@ -65,7 +72,7 @@ pub fn a04_a_question_on_the_screen_is_drawn_by_a_process_of_its_own(lab: &Lab) 
         let mut seat = Seat::at(lab, &config)?;
         seat.guest.verdict("GREEN")?;
         seat.sees("^bay0>$")?;
-        seat.guest.start_and_run_in("p://a", WAITS)?;
+        seat.guest.receives("p://a")?;
         seat.guest.start_and_run_in(
             "p://b",
             "cd /; echo text >note; echo 'clear; cd /; bay0 send p://a note; echo said $?' >s",
@@ -107,15 +114,7 @@ pub fn a04_a_question_on_the_screen_outlives_who_asks_it(lab: &Lab) -> Result<()
     config.append_extra = "fault=arbiter".to_owned();
     let mut seat = Seat::at(lab, &config)?;
     seat.guest.verdict("GREEN")?;
-    seat.guest.start_and_run_in("p://a", WAITS)?;
-    seat.guest
-        .start_and_run_in("p://b", "cd /; echo text >note")?;
-    seat.sees("^bay0>$")?;
-    seat.guest.run_in(
-        "p://b",
-        "((bay0 send p://a note <note >/said 2>&1; echo $? >>/said) &)",
-    )?;
-    let letters = seat.is_asked()?;
+    let letters = seat.begins()?;
     let serial = seat.guest.letters()?;
     ensure!(letters == serial, "{letters} and {serial}");
     seat.presses('x')?;
@@ -146,15 +145,7 @@ pub fn a04_a_keyboard_that_comes_while_a_question_is_asked_answers_it(lab: &Lab)
     let keyboard = |id: &str| json!({ "driver": "usb-kbd", "id": id, "bus": "keys.0" });
     seat.guest.machine.qmp("device_add", keyboard("first"))?;
     seat.guest.expect("screen: /dev/input/event[0-9]+$")?;
-    seat.guest.start_and_run_in("p://a", WAITS)?;
-    seat.guest
-        .start_and_run_in("p://b", "cd /; echo text >note")?;
-    seat.sees("^bay0>$")?;
-    seat.guest.run_in(
-        "p://b",
-        "((bay0 send p://a note <note >/said 2>&1; echo $? >>/said) &)",
-    )?;
-    let letters = seat.is_asked()?;
+    let letters = seat.begins()?;
     seat.presses('i')?;
     seat.sees("^allow> i$")?;
     seat.guest

@@ -37,6 +37,14 @@ impl Guest {
         room.leave()
     }
 
+    /// Has a room that is there give a file of its own behind whoever comes next, as soon as the other one waits, and leaves it.
+    pub fn gives(&mut self, from: &str, to: &str, file: &str) -> Result<()> {
+        let send = format!("bay0 send {to} {file} <{file} >/said 2>&1; c=$?");
+        let again = format!("while :; do {send}; grep -q 'does not wait' /said || break; done");
+        let command = format!("cd /; rm -f /said; (({again}; echo $c >>/said) &)");
+        self.run_in(from, &command).map(drop)
+    }
+
     /// The letters of the question that is drawn next.
     pub fn letters(&mut self) -> Result<String> {
         let line = self.expect(r"to allow it type  [a-z] [a-z] [a-z]  and Enter; ")?;

@@ -61,13 +61,25 @@ impl Guest {
         self.run_in(name, command)
     }
 
-    /// Enters a room whose program is a shell, and makes that neither echo nor prompt.
-    pub fn enter(&mut self, name: &str) -> Result<Inside<'_>> {
+    /// Goes inside a room, whatever its program is: the mark.
+    pub fn go_inside(&mut self, name: &str) -> Result<String> {
         self.machine.send_line(&format!("enter {name}"))?;
         let line = self.expect(&format!(
             r"terminal: inside {name} until Ctrl-\]; mark [0-9a-f]{{4}}$"
         ))?;
-        let mark = line.rsplit(' ').next().unwrap_or_default().to_owned();
+        Ok(line.rsplit(' ').next().unwrap_or_default().to_owned())
+    }
+
+    /// Leaves a room, and checks that the mark is the one of the entry.
+    pub fn go_outside(&mut self, name: &str, mark: &str) -> Result<()> {
+        self.machine.send(LEAVE)?;
+        self.says(&format!("terminal: left {name}; mark {mark}"))
+            .map(drop)
+    }
+
+    /// Enters a room whose program is a shell, and makes that neither echo nor prompt.
+    pub fn enter(&mut self, name: &str) -> Result<Inside<'_>> {
+        let mark = self.go_inside(name)?;
         let mut inside = Inside {
             guest: self,
             name: name.to_owned(),
@@ -130,9 +142,7 @@ impl Inside<'_> {
 
     /// Leaves, and checks that the mark is the one of the entry.
     pub fn leave(self) -> Result<()> {
-        self.guest.machine.send(LEAVE)?;
-        let line = format!("terminal: left {}; mark {}", self.name, self.mark);
-        self.guest.says(&line).map(drop)
+        self.guest.go_outside(&self.name, &self.mark)
     }
 }
 

@@ -6,11 +6,11 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use machines::outside::{self, End, PersonaName, ReceiveArgs, SendArgs};
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::disk::Disk;
 use super::lab::{Build, Guest, Lab};
+use crate::stamp::sha256;
 
 /// A command of the host at work.
 type Command = JoinHandle<Result<End>>;
@@ -98,13 +98,6 @@ fn refused(command: Command, expected: &str) -> Result<()> {
     Ok(())
 }
 
-fn digest(file: &[u8]) -> String {
-    Sha256::digest(file)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
 pub fn u09_a_file_gets_in_and_out_of_a_room_when_a_person_says_so(lab: &Lab) -> Result<()> {
     let (host, disk) = (Host(tempfile::tempdir()?), lab.disk()?);
     let mut guest = host.boot(lab, &disk)?;
@@ -117,7 +110,7 @@ pub fn u09_a_file_gets_in_and_out_of_a_room_when_a_person_says_so(lab: &Lab) -> 
     guest.says("courier: 1 from sys://port to p://a")?;
     guest.says(&format!(
         "courier: 1 in.bin: 4000000 bytes, other, sha256 {}",
-        digest(&file)
+        sha256(&file)
     ))?;
     let letters = guest.letters()?;
     guest.machine.send_line(&letters)?;
@@ -128,13 +121,12 @@ pub fn u09_a_file_gets_in_and_out_of_a_room_when_a_person_says_so(lab: &Lab) -> 
         "sha256sum </in.bin; mv /in.bin /out.bin; tail -n 1 /told",
     )?;
     ensure!(
-        told.contains(&digest(&file)) && told.contains("in.bin from sys://port: 4000000 bytes"),
+        told.contains(&sha256(&file)) && told.contains("in.bin from sys://port: 4000000 bytes"),
         "{told}"
     );
     // And back, to who waits for it.
     let taken = host.receive("out.bin", "back.bin");
-    let gives = "cd /; ((until bay0 send sys://port out.bin <out.bin >/said 2>&1 || ! grep -q 'does not wait' /said; do :; done; echo $? >>/said) &)";
-    guest.run_in("p://a", gives)?;
+    guest.gives("p://a", "sys://port", "out.bin")?;
     let letters = guest.letters()?;
     guest.machine.send_line(&letters)?;
     guest.says("courier: 2 delivered (N ms)")?;
@@ -188,8 +180,8 @@ pub fn u09_the_outside_gets_and_gives_nothing_without_a_yes_and_may_hang_up(
     )?;
     // What another name is given by the room does not come.
     let taken = host.receive("wanted", "wanted");
-    let gives = "cd /; echo x >other; ((until bay0 send sys://port other <other >/said 2>&1 || ! grep -q 'does not wait' /said; do :; done; echo $? >>/said) &)";
-    guest.run_in("p://a", gives)?;
+    guest.run_in("p://a", "echo x >/other")?;
+    guest.gives("p://a", "sys://port", "other")?;
     let letters = guest.letters()?;
     guest.machine.send_line(&letters)?;
     guest.says("courier: FAIL: 3 not delivered: the other room has not taken all of it; next: send it again")?;

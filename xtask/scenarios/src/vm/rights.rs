@@ -276,8 +276,7 @@ pub fn a09_the_screen_has_the_rights_it_is_declared_with(lab: &Lab) -> Result<()
     let kinds = ["bay0", "bay0-screen", "bay0-arbiter"];
     seen_at(&mut guest, &kinds, |guest| {
         guest.waits("p://a")?;
-        let gives = "((bay0 send p://a note </note >/said 2>&1; echo $? >>/said) &)";
-        guest.run_in("p://b", gives)?;
+        guest.gives("p://b", "p://a", "note")?;
         guest.says("courier: 1 not delivered: the answer was no; next: none")?;
         Ok(())
     })?;

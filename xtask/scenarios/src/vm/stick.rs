@@ -9,13 +9,11 @@ use serde_json::json;
 
 use super::bus::{Bus, plug};
 use super::hardware::Stick;
-use super::lab::{Build, Guest, Lab};
+use super::lab::{Build, Guest, LOOK, Lab, PATIENCE};
 use crate::host;
 
 /// The room with the stick.
 const ROOM: &str = "sys://usb";
-/// The key that leaves a room: control and `]`.
-const LEAVE: &[u8] = b"\x1d";
 
 /// Runs a program of the host that must succeed.
 fn tool(program: &str, args: &[&str]) -> Result<()> {
@@ -44,21 +42,6 @@ fn fat(lab: &Lab, name: &str, file: &[u8]) -> Result<PathBuf> {
 }
 
 impl Guest {
-    /// Enters the room with the stick, whose program is no shell.
-    fn at_stick(&mut self) -> Result<()> {
-        self.machine.send_line(&format!("enter {ROOM}"))?;
-        self.expect(&format!(
-            r"terminal: inside {ROOM} until Ctrl-\]; mark [0-9a-f]{{4}}$"
-        ))?;
-        Ok(())
-    }
-
-    fn away(&mut self) -> Result<()> {
-        self.machine.send(LEAVE)?;
-        self.expect(&format!("terminal: left {ROOM}; mark "))
-            .map(drop)
-    }
-
     /// Types a command there, and waits for this.
     fn types(&mut self, command: &str, expected: &str) -> Result<()> {
         self.machine.send_line(command)?;
@@ -95,7 +78,7 @@ pub fn u09_a_file_gets_from_a_stick_and_onto_it_when_a_person_says_so(lab: &Lab)
     let mut guest = boot(lab)?;
     insert(&mut guest, "stick", &image)?;
     guest.receives("p://a")?;
-    guest.at_stick()?;
+    let mark = guest.go_inside(ROOM)?;
     until(&mut guest, "list", r"folder  papers/\r?$")?;
     guest.types("list papers", r"200000  a\\x20note.bin\r?$")?;
     // A name that no file passes under, and one that is not there.
@@ -111,7 +94,7 @@ pub fn u09_a_file_gets_from_a_stick_and_onto_it_when_a_person_says_so(lab: &Lab)
         "give papers/a\\x20note.bin p://a note.bin",
         "note.bin: all 200000 bytes are read; a person is asked",
     )?;
-    guest.away()?;
+    guest.go_outside(ROOM, &mark)?;
     let letters = guest.letters()?;
     guest.machine.send_line(&letters)?;
     guest.says("courier: 1 delivered (N ms)")?;
@@ -120,22 +103,21 @@ pub fn u09_a_file_gets_from_a_stick_and_onto_it_when_a_person_says_so(lab: &Lab)
         "cmp -n 4 /note.bin /note.bin; mv /note.bin /back.bin; [ $(wc -c </back.bin) = 200000 ]",
     )?;
     // And back, by another name; then nothing of it is open any more.
-    guest.at_stick()?;
+    let mark = guest.go_inside(ROOM)?;
     guest.types("take", "waits for a file; Enter ends that")?;
-    guest.away()?;
-    let gives = "cd /; ((until bay0 send sys://usb back.bin <back.bin >/said 2>&1 || ! grep -q 'does not wait' /said; do :; done; echo $? >>/said) &)";
-    guest.run_in("p://a", gives)?;
+    guest.go_outside(ROOM, &mark)?;
+    guest.gives("p://a", "sys://usb", "back.bin")?;
     let letters = guest.letters()?;
     guest.machine.send_line(&letters)?;
     guest.says("courier: 2 delivered (N ms)")?;
     // What is there already stays.
-    guest.at_stick()?;
+    let mark = guest.go_inside(ROOM)?;
     guest.types(
         "take back.bin",
         "no: back.bin is on the stick already; next: take NAME, another one",
     )?;
     guest.types("end", "nothing of the stick is open: it may be pulled")?;
-    guest.away()?;
+    guest.go_outside(ROOM, &mark)?;
     guest.never("FAIL")?;
     guest.power_off()?;
     let (back, text) = (lab.path("back"), image.display().to_string());
@@ -156,7 +138,7 @@ pub fn u09_without_a_stick_and_with_two_the_person_is_told_and_no_other_room_get
     let said = guest.run_in("p://a", "! bay0 device stick 2>&1")?;
     let refused = "not in this room's policy; next: write it there";
     ensure!(said.contains(refused), "{said}");
-    guest.at_stick()?;
+    let mark = guest.go_inside(ROOM)?;
     guest.types("list", "no: no stick is there; next: plug one in")?;
     for (id, image) in [("one", &one), ("two", &two)] {
         insert(&mut guest, id, image)?;
@@ -176,7 +158,7 @@ pub fn u09_without_a_stick_and_with_two_the_person_is_told_and_no_other_room_get
         "list",
         "no: no stick is there; next: plug one in",
     )?;
-    guest.away()?;
+    guest.go_outside(ROOM, &mark)?;
     guest.never("FAIL")?;
     guest.power_off()
 }
@@ -189,7 +171,7 @@ fn until(guest: &mut Guest, command: &str, expected: &str) -> Result<()> {
         if regex::Regex::new(expected)?.is_match(&said) {
             return Ok(());
         }
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        std::thread::sleep(LOOK);
     }
     bail!("{command}: never {expected}")
 }
@@ -202,23 +184,20 @@ pub fn u09_a_stick_that_is_pulled_in_the_middle_costs_its_file_and_nothing_else(
     insert(&mut guest, "stick", &image)?;
     guest.start_room("p://a")?;
     guest.run_in("p://a", "head -c 1000000 /dev/zero >/file")?;
-    guest.at_stick()?;
+    let mark = guest.go_inside(ROOM)?;
     until(&mut guest, "list", r"folder  papers/\r?$")?;
     // It is open while a file is waited for.
     guest.types("take", "waits for a file; Enter ends that")?;
     guest.machine.qmp("device_del", json!({ "id": "stick" }))?;
-    guest
-        .machine
-        .qmp_event("DEVICE_DELETED", std::time::Duration::from_secs(20))?;
-    guest.away()?;
-    let gives = "cd /; ((bay0 send sys://usb file <file >/said 2>&1; echo $? >>/said) &)";
-    guest.run_in("p://a", gives)?;
+    guest.machine.qmp_event("DEVICE_DELETED", PATIENCE)?;
+    guest.go_outside(ROOM, &mark)?;
+    guest.gives("p://a", "sys://usb", "file")?;
     let letters = guest.letters()?;
     guest.machine.send_line(&letters)?;
     guest.expect("courier: FAIL: 1 not delivered: the other room has not taken all of it; next: send it again")?;
-    guest.at_stick()?;
+    let mark = guest.go_inside(ROOM)?;
     guest.types("list", "no: no stick is there; next: plug one in")?;
-    guest.away()?;
+    guest.go_outside(ROOM, &mark)?;
     guest.power_off()
 }
 
@@ -232,10 +211,8 @@ pub fn u09_what_the_machine_was_started_from_is_no_stick(lab: &Lab) -> Result<()
     let mut guest = lab.start(&config)?;
     guest.verdict("GREEN")?;
     guest.start_room("sys://stick")?;
-    guest.machine.send_line("enter sys://stick")?;
-    guest.expect(r"terminal: inside sys://stick until Ctrl-\]; mark [0-9a-f]{4}$")?;
+    let mark = guest.go_inside("sys://stick")?;
     guest.types("list", "no: no stick is there; next: plug one in")?;
-    guest.machine.send(LEAVE)?;
-    guest.expect("terminal: left sys://stick; mark ")?;
+    guest.go_outside("sys://stick", &mark)?;
     guest.power_off()
 }
