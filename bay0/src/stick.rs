@@ -15,16 +15,18 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use anyhow::{Context, Result, anyhow, bail};
 use bay0_persona::disks::{self, Content, Disk, booted};
+use bay0_persona::gpt::Guid;
 use bay0_persona::packet::send;
 use bay0_state::gate::{DONE, NOT};
 use nix::libc;
 use nix::sys::socket::MsgFlags;
 
 use crate::slot::answer::Answer;
+use crate::slot::table::OURS;
 use crate::sys::is_on_usb;
 
-/// Partitions by which a disk is one of ours: state, Spines, images.
-const OURS: [&str; 6] = ["persist", "rooms", "rooms-a", "rooms-b", "slot-a", "slot-b"];
+/// The partition that an update's disk has its images in; a disk of ours has others ([`OURS`]).
+const ROOMS: &str = "rooms";
 
 /// Sends a room the stick, or `reason; next: action`. The log has each file that passes, and nothing of this.
 pub fn give(room: &OwnedFd) -> Answer {
@@ -37,12 +39,12 @@ pub fn give(room: &OwnedFd) -> Answer {
 }
 
 fn open() -> Result<File> {
-    let all = disks::all();
-    let name = only(&all, is_on_usb)?;
+    let (all, booted) = (disks::all(), booted());
+    let name = only(&all, is_on_usb, booted)?;
     let stick = open_alone(&format!("/dev/{name}"))
         .map_err(|error| anyhow!("open {name}: {error}; next: plug it in again"))?;
     // It is this one from here on, whatever else was called so before.
-    let known = disks::one(name).filter(|it| !is_ours(it));
+    let known = disks::one(name).filter(|it| !is_ours(it, booted));
     let readable = known.filter(|it| matches!(it.content, Content::Whole | Content::Parts(_)));
     readable
         .with_context(|| format!("{name} does not show what is on it; next: plug it in again"))?;
@@ -50,8 +52,9 @@ fn open() -> Result<File> {
 }
 
 /// The only disk that is a stick, by name.
-fn only(all: &[Disk], is_on_usb: impl Fn(&str) -> bool) -> Result<&str> {
-    let mut sticks = all.iter().filter(|it| is_on_usb(&it.name) && !is_ours(it));
+fn only(all: &[Disk], is_on_usb: impl Fn(&str) -> bool, booted: Option<Guid>) -> Result<&str> {
+    let is_stick = |it: &&Disk| is_on_usb(&it.name) && !is_ours(it, booted);
+    let mut sticks = all.iter().filter(is_stick);
     match (sticks.next(), sticks.next()) {
         (Some(one), None) => Ok(&one.name),
         (Some(a), Some(b)) => bail!(
@@ -63,10 +66,10 @@ fn only(all: &[Disk], is_on_usb: impl Fn(&str) -> bool) -> Result<&str> {
     }
 }
 
-fn is_ours(disk: &Disk) -> bool {
-    let booted = booted();
+fn is_ours(disk: &Disk, booted: Option<Guid>) -> bool {
+    let named = |name: &str| name == ROOMS || OURS.iter().any(|it| it.contains(&name));
     let mut parts = disk.parts().iter();
-    parts.any(|it| OURS.contains(&&*it.name) || Some(it.guid) == booted)
+    parts.any(|it| named(&it.name) || Some(it.guid) == booted)
 }
 
 /// Opens it while nobody else uses it, and nobody can until it is closed (`open(2)`, `O_EXCL` of a block device).
@@ -103,14 +106,14 @@ mod tests {
     #[test]
     fn u09_a_stick_is_the_only_disk_on_usb_that_holds_nothing_of_ours() {
         let told = |disks: &[Disk]| {
-            let found = only(disks, |name| name.starts_with("sd"));
+            let found = only(disks, |name| name.starts_with("sd"), None);
             found.map_or_else(|why| why.to_string(), str::to_owned)
         };
         let (inside, stick) = (disk("vda", &["data"]), disk("sda", &["data"]));
         assert_eq!(told(&[inside.clone(), stick.clone()]), "sda");
         let none = "no stick is there; next: plug one in";
         assert_eq!(told(std::slice::from_ref(&inside)), none);
-        for name in OURS {
+        for name in ["persist", "rooms", "rooms-a", "rooms-b", "slot-a", "slot-b"] {
             assert_eq!(told(&[disk("sdb", &["data", name])]), none, "{name}");
         }
         let two = "sda and sdc are both sticks; next: unplug one";

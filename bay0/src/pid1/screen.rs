@@ -77,8 +77,7 @@ impl Screen {
             return false;
         }
         self.look(log);
-        let wanted = self.devices.iter().any(|it| it.kind == DISPLAY);
-        let begins = wanted && self.process.is_none();
+        let begins = self.has_display() && self.process.is_none();
         if begins {
             self.starts = self.starts.saturating_add(1);
             if let Err(why) = self.start(log) {
@@ -143,12 +142,15 @@ impl Screen {
         Ok(())
     }
 
+    fn has_display(&self) -> bool {
+        self.devices.iter().any(|it| it.kind == DISPLAY)
+    }
+
     /// Has a question asked, as long as it is one, by a process of its own that has the displays and keyboards meanwhile; afterwards the
     /// screen is as it was. Without a display nobody is asked there.
     pub fn attend(&mut self, question: Option<&str>, poll: &mut Poll, log: &mut Log) {
-        let has_display = self.devices.iter().any(|it| it.kind == DISPLAY);
         match (question, self.asked) {
-            (Some(text), false) if has_display => {
+            (Some(text), false) if self.has_display() => {
                 self.asked = true;
                 if let Some(drawer) = &self.process {
                     let _ = drawer.give(VOID, None);

@@ -11,4 +11,4 @@ mod machine;
 pub mod running;
 pub mod setup;
 pub mod starts;
-mod table;
+pub mod table;

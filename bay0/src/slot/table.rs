@@ -14,7 +14,7 @@ use bay0_persona::gpt::{Part, to_end};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 /// Partitions of a disk of ours, by name: with images of rooms, and without.
-const OURS: [&[&str]; 2] = [
+pub const OURS: [&[&str]; 2] = [
     &["persist", "rooms-a", "rooms-b", "slot-a", "slot-b"],
     &["persist", "slot-a", "slot-b"],
 ];
