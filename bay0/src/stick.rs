@@ -26,7 +26,7 @@ use crate::slot::table::OURS;
 use crate::sys::is_on_usb;
 
 /// The partition that an update's disk has its images in; a disk of ours has others ([`OURS`]).
-const ROOMS: &str = "rooms";
+const UPDATE_ROOMS: &str = "rooms";
 
 /// Sends a room the stick, or `reason; next: action`. The log has each file that passes, and nothing of this.
 pub fn give(room: &OwnedFd) -> Answer {
@@ -67,7 +67,7 @@ fn only(all: &[Disk], is_on_usb: impl Fn(&str) -> bool, booted: Option<Guid>) ->
 }
 
 fn is_ours(disk: &Disk, booted: Option<Guid>) -> bool {
-    let named = |name: &str| name == ROOMS || OURS.iter().any(|it| it.contains(&name));
+    let named = |name: &str| name == UPDATE_ROOMS || OURS.iter().any(|it| it.contains(&name));
     let mut parts = disk.parts().iter();
     parts.any(|it| named(&it.name) || Some(it.guid) == booted)
 }
