@@ -60,11 +60,11 @@ pub fn command(layout: &Layout, target: Target, full: bool) -> Result<u8> {
     for step in steps {
         println!("\n== {}: {}", step.name, step.shown());
         let begun = Instant::now();
-        let outcome = run(&step, layout)?;
-        results.push((step.name, outcome, begun.elapsed()));
+        let (outcome, failures) = run(&step, layout)?;
+        results.push((step.name, outcome, begun.elapsed(), failures));
     }
     print!("{}", report(&results));
-    Ok(u8::from(results.iter().any(|(_, o, _)| o.failed() > 0)))
+    Ok(u8::from(results.iter().any(|(_, o, ..)| o.failed() > 0)))
 }
 
 fn steps(layout: &Layout, full: bool) -> Vec<Step> {
@@ -226,17 +226,21 @@ fn nobody(layout: &Layout) -> Step {
     step
 }
 
-fn report(results: &[(&str, Outcome, Duration)]) -> String {
+/// A row for each step, with a line for each name of what failed in it, and the sums.
+fn report(results: &[(&str, Outcome, Duration, Vec<String>)]) -> String {
     let mut text = String::from("\n== what ran\n");
-    for (name, outcome, took) in results {
+    for (name, outcome, took, failures) in results {
         let seconds = took.as_secs();
         text.push_str(&match outcome {
             Outcome::Ran(..) => format!("{name:<32} {outcome} ({seconds} s)\n"),
             Outcome::NotRun(_) => format!("{name:<32} {outcome}\n"),
         });
+        for failure in failures {
+            text.push_str(&format!("  failed: {failure}\n"));
+        }
     }
-    let passed: u32 = results.iter().map(|(_, o, _)| o.passed()).sum();
-    let failed: u32 = results.iter().map(|(_, o, _)| o.failed()).sum();
+    let passed: u32 = results.iter().map(|(_, o, ..)| o.passed()).sum();
+    let failed: u32 = results.iter().map(|(_, o, ..)| o.failed()).sum();
     text.push_str(&format!("{passed} passed, {failed} failed\n"));
     text
 }
@@ -248,14 +252,24 @@ mod tests {
     #[test]
     fn the_report_says_what_did_not_run_and_ends_with_the_sums() {
         let results = [
-            ("tests", Outcome::Ran(41, 1), Duration::from_millis(61_900)),
-            ("budget", Outcome::Ran(1, 0), Duration::ZERO),
-            ("root", Outcome::NotRun("not root".into()), Duration::ZERO),
+            (
+                "tests",
+                Outcome::Ran(41, 1),
+                Duration::from_millis(61_900),
+                vec!["bay0 one::that_failed".to_owned()],
+            ),
+            ("budget", Outcome::Ran(1, 0), Duration::ZERO, Vec::new()),
+            (
+                "root",
+                Outcome::NotRun("not root".into()),
+                Duration::ZERO,
+                Vec::new(),
+            ),
         ];
         assert_eq!(
             report(&results),
             "\n== what ran\n\
-             tests                            41 passed, 1 failed (61 s)\n\
+             tests                            41 passed, 1 failed (61 s)\n  failed: bay0 one::that_failed\n\
              budget                           1 passed, 0 failed (0 s)\n\
              root                             NOT RUN: not root\n\
              42 passed, 1 failed\n"

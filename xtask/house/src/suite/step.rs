@@ -108,12 +108,12 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Runs a step with its output passed on, and counts.
-pub fn run(step: &Step, layout: &Layout) -> Result<Outcome> {
+/// Runs a step with its output passed on, counts, and names what failed.
+pub fn run(step: &Step, layout: &Layout) -> Result<(Outcome, Vec<String>)> {
     let mut command = match step.program {
         Program::Cargo => Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())),
         Program::Own => Command::new(std::env::current_exe().context("find this program")?),
-        Program::None(why) => return Ok(Outcome::NotRun(why.into())),
+        Program::None(why) => return Ok((Outcome::NotRun(why.into()), Vec::new())),
     };
     command.args(&step.args).current_dir(&layout.root);
     command.envs(step.env.iter().map(|(k, v)| (k, v)));
@@ -132,7 +132,7 @@ pub fn run(step: &Step, layout: &Layout) -> Result<Outcome> {
     let status = child
         .wait()
         .with_context(|| format!("wait for {}", step.shown()))?;
-    Ok(count(&text, status.success()))
+    Ok((count(&text, status.success()), failures(&text)))
 }
 
 fn pass_on(from: impl Read, show: impl Fn(&str)) -> String {
@@ -151,14 +151,36 @@ fn pass_on(from: impl Read, show: impl Fn(&str)) -> String {
     text
 }
 
+/// Names of what failed, each once: a test of nextest or libtest, a scenario of ours.
+fn failures(text: &str) -> Vec<String> {
+    const FAILED: &str = r"(?m)^(?:\s+(?:FAIL|TIMEOUT|SIG\w+) \[.*?s\] (?:\(.*?\) )?(.+)|test (.+) \.\.\. FAILED|FAILED(?: AGAIN)? (\w+): .*)$";
+    let mut names = Vec::new();
+    for found in Regex::new(FAILED)
+        .iter()
+        .flat_map(|it| it.captures_iter(text))
+    {
+        let name = found.iter().skip(1).flatten().next();
+        let name = name.map_or("", |it| it.as_str()).to_owned();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let steady = |name: &String| !text.contains(&format!("\nUNSTEADY {name}: "));
+    names.retain(steady);
+    names
+}
+
 /// Sums of nextest (`N tests run: N passed, N failed`), libtest (`test result: …`) or a step of ours (`N passed, N failed`); the exit
 /// code has the last word.
 fn count(text: &str, success: bool) -> Outcome {
+    // Nextest shows what a failed test printed, with libtest's sums of it.
+    let by_nextest = text.lines().any(is_summary_of_nextest);
+    let counts = |line: &&str| is_summary(line) && (!by_nextest || is_summary_of_nextest(line));
     let sum = |pattern: &str| -> u32 {
         let Ok(regex) = Regex::new(pattern) else {
             return 0;
         };
-        let lines = text.lines().filter(|l| is_summary(l));
+        let lines = text.lines().filter(counts);
         let found = lines.flat_map(|l| {
             regex
                 .captures_iter(l)
@@ -183,8 +205,11 @@ fn is_summary(line: &str) -> bool {
     let ours = line.split_once(" passed, ").is_some_and(|(n, rest)| {
         n.bytes().all(|b| b.is_ascii_digit()) && rest.ends_with(" failed")
     });
-    ours || line.starts_with("test result: ")
-        || (line.starts_with("Summary [") && line.contains(" run: "))
+    ours || line.starts_with("test result: ") || is_summary_of_nextest(line)
+}
+
+fn is_summary_of_nextest(line: &str) -> bool {
+    line.trim_start().starts_with("Summary [") && line.contains(" run: ")
 }
 
 #[cfg(test)]
@@ -201,6 +226,19 @@ mod tests {
             count("booting\n22 passed, 1 failed\n", false),
             Outcome::Ran(22, 1)
         );
+    }
+
+    #[test]
+    fn what_a_failed_test_printed_is_not_counted_again() {
+        let text = "test result: FAILED. 0 passed; 1 failed; 0 ignored\n     Summary [ 5.1s] 5 tests run: 4 passed, 1 failed, 3 skipped\n";
+        assert_eq!(count(text, false), Outcome::Ran(4, 1));
+    }
+
+    #[test]
+    fn k06_what_failed_is_named_once_whoever_ran_it() {
+        let text = "        PASS [   0.0s] (1/9) bay0 a::b\n        FAIL [   9.0s] (861/905) house tidy::tests::c\n        FAIL [   9.0s] (861/905) house tidy::tests::c\n\
+            test d::e ... FAILED\nFAILED u09_f: no answer (3.0 s)\nFAILED a04_g: late (3.0 s)\nUNSTEADY a04_g: failed beside others, passes alone\nFAILED AGAIN u09_f: no answer (2.0 s)\n";
+        assert_eq!(failures(text), ["house tidy::tests::c", "d::e", "u09_f"]);
     }
 
     #[test]
