@@ -54,6 +54,8 @@ pub const DONE: u8 = b'o';
 pub const HEAD: u8 = b'h';
 /// Says why it is not.
 pub const NOT: u8 = b'n';
+/// A person is asked first.
+pub const ASKED: u8 = b'?';
 
 /// A decimal; the greatest there is if it is none.
 fn number(digits: &[u8]) -> u64 {

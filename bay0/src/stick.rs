@@ -23,22 +23,54 @@ use nix::sys::socket::MsgFlags;
 
 use crate::slot::answer::Answer;
 use crate::slot::table::OURS;
-use crate::sys::is_on_usb;
+use crate::sys::{is_on_usb, text_of};
 
 /// The partition that an update's disk has its images in; a disk of ours has others ([`OURS`]).
 const UPDATE_ROOMS: &str = "rooms";
 
-/// Sends a room the stick, or `reason; next: action`. The log has each file that passes, and nothing of this.
-pub fn give(room: &OwnedFd) -> Answer {
+/// A stick that is plugged in: until it is pulled, the same number is that stick (`/sys/block/NAME/diskseq`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stick {
+    number: u64,
+    /// All that fits on it.
+    pub bytes: u64,
+    /// The kernel's name of it.
+    pub name: String,
+}
+
+impl Stick {
+    /// What the child sends of one that somebody has to be asked about.
+    fn encode(&self) -> String {
+        format!("{} {} {}", self.number, self.bytes, self.name)
+    }
+
+    /// What the child has sent; none of any other text.
+    pub fn decode(sent: &str) -> Option<Self> {
+        let mut words = sent.splitn(3, ' ');
+        let mut number = || words.next()?.parse().ok();
+        let (number, bytes) = (number()?, number()?);
+        let name = words.next().filter(|it| !it.is_empty())?.to_owned();
+        Some(Self {
+            number,
+            bytes,
+            name,
+        })
+    }
+}
+
+/// Sends a room the stick if it is the one that it may have, or `reason; next: action`; else the answer names the stick. The log has each file
+/// that passes, and nothing of this.
+pub fn give(room: &OwnedFd, may: Option<&Stick>) -> Answer {
     let now = MsgFlags::MSG_DONTWAIT;
     let _ = match open() {
-        Ok(stick) => send(room, &[&[DONE]], Some(&stick.into()), now),
+        Ok((it, _)) if Some(&it) != may => return Answer::Done(it.encode()),
+        Ok((_, stick)) => send(room, &[&[DONE]], Some(&stick.into()), now),
         Err(why) => send(room, &[&[NOT], why.to_string().as_bytes()], None, now),
     };
     Answer::Done(String::new())
 }
 
-fn open() -> Result<File> {
+fn open() -> Result<(Stick, File)> {
     let (all, booted) = (disks::all(), booted());
     let name = only(&all, is_on_usb, booted)?;
     let stick = open_alone(&format!("/dev/{name}"))
@@ -48,7 +80,14 @@ fn open() -> Result<File> {
     let readable = known.filter(|it| matches!(it.content, Content::Whole | Content::Parts(_)));
     readable
         .with_context(|| format!("{name} does not show what is on it; next: plug it in again"))?;
-    Ok(stick)
+    let fact = |fact: &str| text_of(format!("/sys/class/block/{name}/{fact}"));
+    let number = |text: String| text.trim().parse().unwrap_or(0_u64);
+    let known = Stick {
+        number: number(fact("diskseq")),
+        bytes: number(fact("size")).saturating_mul(512),
+        name: name.to_owned(),
+    };
+    Ok((known, stick))
 }
 
 /// The only disk that is a stick, by name.
@@ -100,6 +139,19 @@ mod tests {
             name: name.to_owned(),
             content: Content::Parts(parts.iter().map(part).collect()),
             damage: None,
+        }
+    }
+
+    #[test]
+    fn a04_a_child_names_the_stick_that_somebody_is_asked_about() {
+        let stick = Stick {
+            number: 12,
+            bytes: 1 << 40,
+            name: "sda".to_owned(),
+        };
+        assert_eq!(Stick::decode(&stick.encode()), Some(stick));
+        for other in ["", "sda", "12 5", "12 5 ", "x 5 sda", "12 -5 sda"] {
+            assert_eq!(Stick::decode(other), None, "{other:?}");
         }
     }
 

@@ -11,8 +11,6 @@
 //! In each stage it ends without when the courier, or the room that takes, does; up to the answer also when the one that gives does.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -27,6 +25,7 @@ use nix::sys::socket::MsgFlags;
 use super::console::Console;
 use super::id::RoomId;
 use super::poll::{Poll, Source};
+use super::question::{NO, Question, REST, after};
 use super::rooms::Rooms;
 use super::say::Log;
 use super::wishes::refuse;
@@ -34,14 +33,10 @@ use crate::courier::{Content, Told, allow, run};
 
 /// Longest that a room may take to send a file.
 const READING: Duration = Duration::from_secs(600);
-/// Longest that a question waits for an answer.
-const ASKING: Duration = Duration::from_secs(30);
 /// Longest from the answer to the end, and as much again for each so many bytes: an emulated machine moves 10 MB a second.
 const DELIVERING: Duration = Duration::from_secs(5);
 const MORE: u64 = 32 << 20;
-/// How long a room whose question was answered no has to wait before it may send again.
-const REST: Duration = Duration::from_secs(30);
-/// As much where it came to nothing otherwise: each try may freeze and thaw rooms, which PID 1 waits for.
+/// As long as [`REST`] where it came to nothing otherwise: each try may freeze and thaw rooms, which PID 1 waits for.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How many files without a question pass at once; then one in each of these, or the log would be full of them.
 const AT_ONCE: u32 = 16;
@@ -52,12 +47,9 @@ const OWN: u64 = 8 << 20;
 const UNDO: Duration = Duration::from_millis(500);
 /// The group that bounds it.
 const GROUP: &str = "courier";
-/// Letters of which none looks like another, or like a digit.
-const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz";
 /// Longest name of a file that a question shows whole.
 const SHOWN: usize = 40;
 const NOW: MsgFlags = MsgFlags::MSG_DONTWAIT;
-const NO: &str = "the answer was no; next: none";
 
 /// What two policies let one room give the other.
 #[derive(Debug, PartialEq, Eq)]
@@ -97,7 +89,7 @@ impl Terms {
 /// How far it is.
 enum Stage {
     Reading,
-    Asking { letters: String },
+    Asking(Question),
     Recording { lines: usize },
     Delivering,
 }
@@ -238,10 +230,15 @@ impl Courier {
         Some(transfer.until.saturating_duration_since(Instant::now()))
     }
 
+    /// Whether a file is on its way.
+    pub fn is_busy(&self) -> bool {
+        self.transfer.is_some()
+    }
+
     /// Whether a question is asked.
     pub fn asks(&self) -> bool {
         let stage = self.transfer.as_ref().map(|it| &it.stage);
-        matches!(stage, Some(Stage::Asking { .. }))
+        matches!(stage, Some(Stage::Asking(_)))
     }
 
     /// Goes on with what the courier has told.
@@ -274,10 +271,10 @@ impl Courier {
         let (giver, taker) = (transfer.giver, transfer.taker);
         let late = Instant::now() >= transfer.until;
         let done = match &transfer.stage {
-            Stage::Asking { .. } if late => Err(anyhow!(NO)),
+            Stage::Asking(_) if late => Err(anyhow!(NO)),
             Stage::Reading if late => Err(anyhow!("it was not sent in time; next: send it again")),
             _ if late => Err(anyhow!("it took too long; next: send it again")),
-            Stage::Reading | Stage::Asking { .. } if !rooms.may_move(giver) => Err(anyhow!(
+            Stage::Reading | Stage::Asking(_) if !rooms.may_move(giver) => Err(anyhow!(
                 "the room is not in front any more; next: send it again"
             )),
             _ if rooms.room(taker).is_none() => {
@@ -307,15 +304,18 @@ impl Courier {
         let Some(transfer) = &mut self.transfer else {
             return "";
         };
-        let done = match &transfer.stage {
-            Stage::Asking { letters } if typed.to_lowercase().replace(' ', "") == *letters => {
+        let Stage::Asking(question) = &transfer.stage else {
+            return "";
+        };
+        let done = match question.answer(typed) {
+            Ok(true) => {
                 console.ask(None, log);
                 let size = transfer.content.as_ref().map_or(0, |it| it.size);
                 transfer.allow("typed", size, log);
                 Ok(())
             }
-            Stage::Asking { .. } if typed.is_empty() => Err(anyhow!(NO)),
-            _ => return "not these letters; type them, or Enter alone for no\n",
+            Ok(false) => Err(anyhow!(NO)),
+            Err(other) => return other,
         };
         self.unless(done, rooms, console, log);
         ""
@@ -354,7 +354,7 @@ impl Courier {
         if let Some(transfer) = self.transfer.take() {
             let number = transfer.number;
             let (fail, rest) = match transfer.stage {
-                Stage::Asking { .. } => ("", REST),
+                Stage::Asking(_) => ("", REST),
                 _ => ("FAIL: ", PAUSE),
             };
             if transfer.content.is_none() {
@@ -398,17 +398,11 @@ impl Transfer {
             "courier: {number} {file}: {size} bytes, {kind}, sha256 {digest}"
         ));
         if self.terms.asks {
-            let letters = letters()?;
-            let spaced: Vec<String> = letters.chars().map(String::from).collect();
-            let (shown, spaced) = (shown(file), spaced.join(" "));
-            let question = format!(
-                "{from} asks to give {to} the file {shown}: {size} bytes, {kind}\n\
-                 to allow it type  {spaced}  and Enter; Enter alone, or {} s, is no\n",
-                ASKING.as_secs()
-            );
-            console.ask(Some(question), log);
-            self.stage = Stage::Asking { letters };
-            self.until = after(ASKING);
+            let file = shown(file);
+            let what = format!("{from} asks to give {to} the file {file}: {size} bytes, {kind}");
+            let question = Question::ask(&what, console, log)?;
+            self.until = question.until;
+            self.stage = Stage::Asking(question);
         } else {
             self.allow("by the policies", size, log);
         }
@@ -462,15 +456,6 @@ fn start(room: &OwnedFd, control: &OwnedFd, most: u64) -> Result<Child> {
     child.context("start the courier")
 }
 
-/// Three letters that nobody can know before they are drawn.
-fn letters() -> Result<String> {
-    let mut random = [0; 3];
-    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random))?;
-    let letter = |byte: u8| LETTERS.get(usize::from(byte).checked_rem(LETTERS.len())?);
-    let all = random.into_iter().filter_map(letter);
-    Ok(all.copied().map(char::from).collect())
-}
-
 /// A name as a question shows it: a long one is cut in the middle.
 fn shown(file: &str) -> String {
     let half = SHOWN / 2;
@@ -490,11 +475,6 @@ fn shown(file: &str) -> String {
 fn delivering(size: u64) -> Duration {
     let more = u32::try_from(size / MORE).unwrap_or(u32::MAX);
     DELIVERING.saturating_mul(more.saturating_add(1))
-}
-
-fn after(limit: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(limit).unwrap_or(now)
 }
 
 /// Whether the room at the other end has not hung up.
@@ -573,17 +553,6 @@ mod tests {
     fn a03_what_is_large_may_take_longer_and_nothing_else() {
         let seconds = |mib: u64| delivering(mib << 20).as_secs();
         assert_eq!([0, 31, 32, 64, 1024].map(seconds), [5, 5, 10, 15, 165]);
-    }
-
-    #[test]
-    fn a04_the_letters_are_three_of_which_none_looks_like_another() {
-        let all: Vec<String> = (0..64).map(|_| letters().unwrap()).collect();
-        assert!(
-            all.iter()
-                .all(|it| it.len() == 3 && it.bytes().all(|c| LETTERS.contains(&c)))
-        );
-        assert!(all.iter().any(|it| *it != all[0]));
-        assert!(!"ilo".bytes().any(|it| LETTERS.contains(&it)));
     }
 
     #[test]

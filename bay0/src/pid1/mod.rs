@@ -6,6 +6,7 @@
 mod arbiter;
 mod boot;
 mod buttons;
+mod consent;
 mod console;
 mod courier;
 mod disk;
@@ -25,6 +26,7 @@ mod line;
 mod link;
 pub mod poll;
 mod proof;
+mod question;
 mod reaper;
 pub mod rooms;
 pub mod say;
@@ -56,6 +58,7 @@ use bay0_umbilical::verb::{DiskName, Verb, help, usage};
 use bay0_umbilical::{SOCKET, Server};
 use nix::libc;
 
+use self::consent::{Consent, Want};
 use self::courier::Courier;
 use self::id::{Door, RoomId};
 use self::jobs::{Begun, Job, Jobs, Outcome};
@@ -73,7 +76,7 @@ use crate::slot::answer::Answer;
 use crate::slot::running::Next;
 use crate::slot::setup::{install_on, list};
 use crate::slot::starts;
-use crate::stick;
+use crate::stick::{self, Stick};
 use crate::sys::{boot_ms, raise_clock, text_of};
 
 /// How long PID 1 sleeps at most.
@@ -103,6 +106,7 @@ pub struct Bay0 {
     reaper: Reaper,
     rooms: Rooms,
     courier: Courier,
+    consent: Consent,
     uplink: Uplink,
     /// What children are at work on: a validation, the slots.
     jobs: Jobs,
@@ -131,6 +135,7 @@ impl Bay0 {
             reaper: Reaper::default(),
             rooms: Rooms::default(),
             courier: Courier::default(),
+            consent: Consent::default(),
             uplink: Uplink::default(),
             jobs: Jobs::default(),
             slots: Slots::default(),
@@ -195,6 +200,7 @@ impl Bay0 {
         self.on_events(events);
         let (rooms, console) = (&mut self.rooms, &mut self.console);
         self.courier.tend(rooms, console, &mut self.log);
+        self.consent.tend(console, &mut self.log);
         let question = self.console.question();
         self.screen.attend(question, &mut self.poll, &mut self.log);
         self.health.pace(self.keeper.slow_ms().is_some());
@@ -214,6 +220,7 @@ impl Bay0 {
             retry,
             self.reaper.rests(),
             self.courier.longest(),
+            self.consent.longest(),
         ];
         all.into_iter().flatten().fold(TICK, Duration::min)
     }
@@ -632,6 +639,7 @@ impl Bay0 {
                 }
             }
             Outcome::Worked(Job::Check, Answer::Failed(why)) => self.forsake(&why),
+            Outcome::Worked(Job::Stick, Answer::Done(sent)) => self.looked(&sent),
             Outcome::Worked(job, mut answer) => {
                 // What is typed once the answer is seen is for the operator line.
                 self.listen();
@@ -646,6 +654,9 @@ impl Bay0 {
                     if self.stage.is_up() {
                         self.start_validator();
                     }
+                }
+                if job == Job::Stick {
+                    drop(self.consent.looked());
                 }
                 if job == Job::Reset && matches!(answer, Answer::Done(_)) {
                     self.shut_down(Way::Reboot, "reset");
@@ -704,22 +715,58 @@ impl Bay0 {
         }
     }
 
-    /// Has an update taken: what a room sends, or what is attached.
-    fn update(&mut self, sent: Option<UnixStream>) -> Result<()> {
+    /// Whether an update may be taken now.
+    fn may_update(&self) -> Result<()> {
         let ready = self.is_ready() && self.health.validated_ms().is_some();
-        self.slots.may_update(&self.jobs, ready)?;
+        self.slots.may_update(&self.jobs, ready)
+    }
+
+    /// Has an update taken: what a room sends, or what is attached.
+    fn update(&mut self, sent: Option<UnixStream>) {
         let floor = self.facts.epoch().unwrap_or(u64::MAX);
         let begun = self.slots.update(&mut self.jobs, floor, sent);
         self.begun(begun);
-        Ok(())
     }
 
-    /// Has a room that may bring updates send one (A13): its end of a stream to the child that takes it.
-    fn update_from(&mut self, id: RoomId) -> Result<OwnedFd> {
+    /// Has a room that may bring updates send one (A13), once a person allows it: its end of a stream to the child that takes it. Where there
+    /// is no operator line nobody can be asked, and the policy decides.
+    fn update_from(&mut self, id: RoomId, room: Option<&Policy>) -> Result<OwnedFd> {
         self.rooms.granted(id, SLOT)?;
+        self.may_update()?;
         let (ours, theirs) = slots::stream()?;
-        self.update(Some(ours))?;
+        if self.facts.has_line() {
+            self.may_ask(id)?;
+            let name = &room.context("no policy")?.name;
+            let (want, console) = (Want::Update(ours), &mut self.console);
+            self.consent.ask(id, name, want, console, &mut self.log);
+        } else {
+            self.update(Some(ours));
+        }
         Ok(theirs.into())
+    }
+
+    /// Whether somebody can be asked now what a room wants.
+    fn may_ask(&self, id: RoomId) -> Result<()> {
+        ensure!(
+            self.console.is_open(),
+            "not now: nobody can be asked; next: try again when the operator line is there"
+        );
+        ensure!(
+            !self.courier.is_busy(),
+            "not now: a file is on its way; next: try again"
+        );
+        self.consent.may_ask(id)
+    }
+
+    /// Does what a person has allowed a room.
+    fn grant(&mut self, id: RoomId, want: Want) {
+        match want {
+            Want::Update(stream) => match self.may_update() {
+                Ok(()) => self.update(Some(stream)),
+                Err(why) => wishes::refuse(&stream.into(), &why.to_string()),
+            },
+            Want::Stick(end, _) => self.look(id, end),
+        }
     }
 
     /// Has a child find the stick for a room that may have it (U09): the room's end of the connection that it comes by.
@@ -730,9 +777,35 @@ impl Bay0 {
             "not now: one is looked for already; next: try again"
         );
         let (ours, theirs) = packet::pair().context("make a socket")?;
-        let give = || stick::give(&ours).encode();
-        self.dispatch(Job::Stick, &[ours.as_raw_fd()], give);
+        self.look(id, ours);
         Ok(theirs)
+    }
+
+    /// Has a child look for the stick, and give it to a room that may have that one.
+    fn look(&mut self, id: RoomId, end: OwnedFd) {
+        let may = self.consent.allowed(id);
+        let give = || stick::give(&end, may.as_ref()).encode();
+        let begun = self.jobs.begin(Job::Stick, &[end.as_raw_fd()], give);
+        self.consent.look(id, end);
+        self.begun(begun);
+    }
+
+    /// The child has found a stick that somebody has to be asked about, or there is nothing to do any more.
+    fn looked(&mut self, sent: &str) {
+        let looked = self.consent.looked();
+        let (Some((id, end)), Some(stick)) = (looked, Stick::decode(sent)) else {
+            return;
+        };
+        let name = self.rooms.room(id).map(|it| it.policy.name.clone());
+        let (may, console) = (self.may_ask(id), &mut self.console);
+        match (may, name) {
+            (Ok(()), Some(name)) => {
+                let want = Want::Stick(end, stick);
+                self.consent.ask(id, &name, want, console, &mut self.log);
+            }
+            (Err(why), _) => wishes::refuse(&end, &why.to_string()),
+            (Ok(()), None) => {}
+        }
     }
 
     /// Answers every validation that waits with what PID 1 itself knows of its health.
@@ -766,6 +839,7 @@ impl Bay0 {
                 Effect::Record(name, state) => self.keeper.record(&name, state),
                 Effect::Gone(id) => {
                     self.uplink.gone(id);
+                    self.consent.gone(id, &mut self.console, &mut self.log);
                     if self.console.inside() == Some(id) {
                         self.console.leave(&mut self.log);
                     }
@@ -830,7 +904,7 @@ impl Bay0 {
                 self.rooms.port(id)?
             }
             (verb @ Verb::Stick, Door::Room(id)) if self.facts.allows(&verb) => self.stick(id)?,
-            (Verb::Update, Door::Room(id)) => self.update_from(id)?,
+            (Verb::Update, Door::Room(id)) => self.update_from(id, policy.as_deref())?,
             (Verb::Send(to, file), Door::Room(id)) => {
                 let from = policy.as_deref().context("no policy")?;
                 self.send(id, from, &to, file)?
@@ -866,7 +940,8 @@ impl Bay0 {
             "this room is not in front; next: send it when it is"
         );
         let (taker, policy) = self.rooms.find_running(to)?;
-        let (can_ask, both) = (self.console.is_open(), ((id, from), (taker, &*policy)));
+        let can_ask = self.console.is_open() && !self.consent.asks();
+        let both = ((id, from), (taker, &*policy));
         self.courier
             .send(both.0, both.1, file, can_ask, &mut self.poll)
     }
@@ -909,13 +984,9 @@ impl Bay0 {
             }
             let names = || self.rooms.names();
             if let Some(line) = self.console.key(*byte, names, &mut self.log) {
-                let answer = match self.courier.asks() {
-                    true => {
-                        let (rooms, console) = (&mut self.rooms, &mut self.console);
-                        let answer = self.courier.answer(&line, rooms, console, &mut self.log);
-                        answer.to_owned()
-                    }
-                    false => self.answer(&line),
+                let answer = match self.console.question() {
+                    Some(_) => self.answered(&line).to_owned(),
+                    None => self.answer(&line),
                 };
                 self.carry_out();
                 self.log.draw(answer);
@@ -927,10 +998,25 @@ impl Bay0 {
     /// Takes what was typed at a question on the screen.
     fn on_arbiter(&mut self) {
         for line in self.screen.entered(&mut self.log) {
-            let (rooms, console) = (&mut self.rooms, &mut self.console);
-            let answer = self.courier.answer(&line, rooms, console, &mut self.log);
+            let answer = self.answered(&line);
             self.screen.tell(answer);
         }
+    }
+
+    /// Takes the answer to the question that is asked; what to say below it, if it goes on.
+    fn answered(&mut self, line: &str) -> &'static str {
+        let console = &mut self.console;
+        if self.courier.asks() {
+            return self
+                .courier
+                .answer(line, &mut self.rooms, console, &mut self.log);
+        }
+        match self.consent.answer(line, console, &mut self.log) {
+            Ok(Some((id, want))) => self.grant(id, want),
+            Ok(None) => {}
+            Err(other) => return other,
+        }
+        ""
     }
 
     /// The answer to a line, once what it asks for is done or begun.
@@ -957,11 +1043,10 @@ impl Bay0 {
             Verb::Help => return help() + HELP,
             Verb::Log => return self.log.text(),
             Verb::Validate => self.start_validator(),
-            Verb::Update => {
-                if let Err(why) = self.update(None) {
-                    return format!("update: FAIL: {why}\n");
-                }
-            }
+            Verb::Update => match self.may_update() {
+                Ok(()) => self.update(None),
+                Err(why) => return format!("update: FAIL: {why}\n"),
+            },
             Verb::Reseal => self.reseal(),
             Verb::Reset => self.reset(),
             Verb::Disks => self.list_disks(),

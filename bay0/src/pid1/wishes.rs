@@ -79,7 +79,7 @@ impl Wishes {
 pub fn refuse(room: &OwnedFd, why: &str) {
     let (fd, now) = (room.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
     let _ = shutdown(fd, Shutdown::Read);
-    (0..UNREAD).find(|_| !matches!(recv(fd, &mut [0], now), Ok(1..)));
+    (0..UNREAD).find(|_| !matches!(recv(fd, &mut [0; 4096], now), Ok(1..)));
     let _ = packet::send(room, &[&[NOT], why.as_bytes()], None, now);
 }
 

@@ -25,7 +25,7 @@ list [FOLDER]            what is on the stick
 give FILE ROOM [NAME]    gives a room a file, once it has typed: bay0 receive
 take [NAME]              waits for a file of a room, which types: bay0 send sys://stick NAME <FILE
 end                      nothing of the stick is open any more: pull it
-FILE and FOLDER are typed as list shows them. A person allows each file at the operator line: Ctrl-] leads there.
+FILE and FOLDER are typed as list shows them. A person allows the stick, and each file, at the operator line: Ctrl-] leads there.
 ";
 
 /// A person at a terminal.
@@ -67,6 +67,13 @@ impl<'a> Person<'a> {
             let typed = piece.get(..count).filter(|it| !it.is_empty())?;
             self.held.extend(typed);
         }
+    }
+
+    /// The stick, once somebody has allowed that this room has it.
+    fn stick(&mut self, ask: Ask<'_>) -> Result<OwnedFd, Refused> {
+        stick(ask, || {
+            self.say("a person is asked at the operator line whether this room may have the stick: Ctrl-] leads there");
+        })
     }
 
     /// Waits until a packet comes.
@@ -123,7 +130,7 @@ fn obey(line: &str, person: &mut Person<'_>, ask: Ask<'_>) -> Result<(), Trouble
 
 fn list(person: &mut Person<'_>, ask: Ask<'_>, folder: &str) -> Result<(), Trouble> {
     let path = Path::typed(folder)?;
-    let mut listing = Volume::open(stick(ask)?)?.list(&path)?;
+    let mut listing = Volume::open(person.stick(ask)?)?.list(&path)?;
     listing.entries.sort_by(|a, b| a.name.cmp(&b.name));
     for entry in listing.entries.iter().take(SHOWN) {
         let name = shown(&entry.name);
@@ -160,7 +167,7 @@ fn give(
     if !is_name(name) {
         return Err(Trouble::Name(shown(name)));
     }
-    let mut volume = Volume::open(stick(ask)?)?;
+    let mut volume = Volume::open(person.stick(ask)?)?;
     let size = volume.size(&path)?;
     let courier = Courier::open(ask, &format!("send {room} {name}"))?;
     let _ = courier.send(SIZE, size.to_string().as_bytes());
@@ -221,7 +228,7 @@ fn take(person: &mut Person<'_>, ask: Ask<'_>, name: Option<&str>) -> Result<(),
     if let Some(name) = name.filter(|it| !is_name(it)) {
         return Err(Trouble::Name(shown(name)));
     }
-    let Volume::Fat(fat) = Volume::open(stick(ask)?)? else {
+    let Volume::Fat(fat) = Volume::open(person.stick(ask)?)? else {
         return Err(Trouble::Closed("it has exFAT, which is only read here"));
     };
     fat.takes(name.unwrap_or("_"), 0).or_else(|why| match why {

@@ -17,7 +17,7 @@ use std::os::fd::OwnedFd;
 use std::thread::{self, JoinHandle};
 
 use bay0_persona::packet::{self, pair};
-use bay0_state::gate::{DATA, DONE, END, HEAD, NOT, PACKET, SIZE};
+use bay0_state::gate::{ASKED, DATA, DONE, END, HEAD, NOT, PACKET, SIZE};
 use bay0_state::{hex, sha256};
 use common::{Image, big, mtype};
 use nix::sys::socket::MsgFlags;
@@ -49,6 +49,17 @@ fn stickd(answers: Vec<Answer>) -> (std::io::PipeWriter, JoinHandle<(Vec<String>
 fn stick(image: &Image) -> Answer {
     let (ours, theirs) = pair().unwrap();
     packet::send(&ours, &[&[DONE]], Some(&image.open().into()), WAIT).unwrap();
+    Ok(theirs)
+}
+
+/// The same once a person has allowed it, or this answer of one that has not.
+fn asked(then: Result<&Image, &str>) -> Answer {
+    let (ours, theirs) = pair().unwrap();
+    say(&ours, ASKED, b"");
+    match then {
+        Ok(image) => packet::send(&ours, &[&[DONE]], Some(&image.open().into()), WAIT).unwrap(),
+        Err(why) => say(&ours, NOT, why.as_bytes()),
+    }
     Ok(theirs)
 }
 
@@ -196,6 +207,23 @@ fn u09_each_command_that_comes_to_nothing_says_why_and_the_next_one_is_served() 
             "",
         ]
     );
+}
+
+#[test]
+fn a04_a_person_is_asked_about_the_stick_and_no_is_no() {
+    let image = small();
+    let no = "the answer was no; next: none";
+    let (mut types, work) = stickd(vec![asked(Err(no)), asked(Ok(&image))]);
+    types.write_all(b"list\nlist\n").unwrap();
+    drop(types);
+    let shown = work.join().unwrap().1;
+    let lines: Vec<&str> = shown.lines().collect();
+    let is_asked = "stick> a person is asked at the operator line whether this room may have the stick: Ctrl-] leads there";
+    assert_eq!(
+        lines[1..4],
+        [is_asked, "no: the answer was no; next: none", is_asked]
+    );
+    assert!(shown.contains("        folder  papers/\n"), "{shown}");
 }
 
 #[test]

@@ -225,6 +225,7 @@ scenarios! {
     outside::u09_the_outside_gets_and_gives_nothing_without_a_yes_and_may_hang_up: "no, a host that hangs up, another file than it waits for, a room without the port",
     stick::u09_a_file_gets_from_a_stick_and_onto_it_when_a_person_says_so {Vm, Pc}: "by FAT32 on USB; what is put there the host's mtools read, and fsck finds nothing",
     stick::u09_without_a_stick_and_with_two_the_person_is_told_and_no_other_room_gets_one {Vm, Pc}: "plugged in and pulled while the machine runs",
+    stick::a04_a_stick_is_given_when_a_person_says_so_and_another_one_is_asked_about_again {Vm, Pc}: "no is no; once a room has it, it is asked no more about that stick, until it is pulled or the room ends",
     stick::u09_a_stick_that_is_pulled_in_the_middle_costs_its_file_and_nothing_else {Vm, Pc}: "nothing is confirmed that is not on it",
     stick::u09_what_the_machine_was_started_from_is_no_stick {Vm, Pc}: "booted from USB by firmware, with the state there",
     courier::a03_what_the_policies_do_not_let_pass_is_refused_with_the_reason: "size, kind, name, room; a room that does not wait",

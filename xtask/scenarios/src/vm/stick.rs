@@ -78,8 +78,8 @@ pub fn u09_a_file_gets_from_a_stick_and_onto_it_when_a_person_says_so(lab: &Lab)
     let mut guest = boot(lab)?;
     insert(&mut guest, "stick", &image)?;
     guest.receives("p://a")?;
-    let mark = guest.go_inside(ROOM)?;
-    until(&mut guest, "list", r"folder  papers/\r?$")?;
+    let mut mark = guest.go_inside(ROOM)?;
+    until(&mut guest, &mut mark, "list", r"folder  papers/\r?$")?;
     guest.types("list papers", r"200000  a\\x20note.bin\r?$")?;
     // A name that no file passes under, and one that is not there.
     guest.types(
@@ -138,7 +138,7 @@ pub fn u09_without_a_stick_and_with_two_the_person_is_told_and_no_other_room_get
     let said = guest.run_in("p://a", "! bay0 device stick 2>&1")?;
     let refused = "not in this room's policy; next: write it there";
     ensure!(said.contains(refused), "{said}");
-    let mark = guest.go_inside(ROOM)?;
+    let mut mark = guest.go_inside(ROOM)?;
     guest.types("list", "no: no stick is there; next: plug one in")?;
     for (id, image) in [("one", &one), ("two", &two)] {
         insert(&mut guest, id, image)?;
@@ -147,14 +147,15 @@ pub fn u09_without_a_stick_and_with_two_the_person_is_told_and_no_other_room_get
         } else {
             "no: sd. and sd. are both sticks; next: unplug one"
         };
-        until(&mut guest, "list", seen)?;
+        until(&mut guest, &mut mark, "list", seen)?;
     }
     // Pulled: the other one is the stick, and a file that is half read comes to nothing.
     guest.machine.qmp("device_del", json!({ "id": "one" }))?;
-    until(&mut guest, "list", r"folder  papers/\r?$")?;
+    until(&mut guest, &mut mark, "list", r"folder  papers/\r?$")?;
     guest.machine.qmp("device_del", json!({ "id": "two" }))?;
     until(
         &mut guest,
+        &mut mark,
         "list",
         "no: no stick is there; next: plug one in",
     )?;
@@ -163,17 +164,85 @@ pub fn u09_without_a_stick_and_with_two_the_person_is_told_and_no_other_room_get
     guest.power_off()
 }
 
-/// Types a command again until this is answered.
-fn until(guest: &mut Guest, command: &str, expected: &str) -> Result<()> {
+/// Types a command in the room again until this is answered, and allows it the stick where somebody is asked.
+fn until(guest: &mut Guest, mark: &mut String, command: &str, expected: &str) -> Result<()> {
+    const ANSWER: &str = r"(folder  |no: |nothing|more).*$";
     for _ in 0..20 {
         guest.machine.send_line(command)?;
-        let said = guest.expect(r"(folder  |no: |nothing|more).*$")?;
+        let mut said = guest.expect(&format!("(a person is asked|{ANSWER})"))?;
+        if said.contains("a person is asked") {
+            let letters = asked(guest, mark)?;
+            guest.machine.send_line(&letters)?;
+            guest.says("question: allowed, typed")?;
+            *mark = guest.go_inside(ROOM)?;
+            said = guest.expect(ANSWER)?;
+        }
         if regex::Regex::new(expected)?.is_match(&said) {
             return Ok(());
         }
         std::thread::sleep(LOOK);
     }
     bail!("{command}: never {expected}")
+}
+
+/// Leaves the room, whose stick somebody is asked about: the letters.
+fn asked(guest: &mut Guest, mark: &str) -> Result<String> {
+    guest.go_outside(ROOM, mark)?;
+    guest.expect(&format!(
+        "{ROOM} asks for the stick sd. with all that is on it: 300 MiB$"
+    ))?;
+    guest.letters()
+}
+
+pub fn a04_a_stick_is_given_when_a_person_says_so_and_another_one_is_asked_about_again(
+    lab: &Lab,
+) -> Result<()> {
+    let image = fat(lab, "stick.img", b"one")?;
+    let mut guest = boot(lab)?;
+    insert(&mut guest, "one", &image)?;
+    let mut mark = guest.go_inside(ROOM)?;
+    until(&mut guest, &mut mark, "list", r"folder  papers/\r?$")?;
+    // The same stick for the same room is asked about once.
+    guest.types("list papers", r"3  a\\x20note.bin\r?$")?;
+    guest.machine.qmp("device_del", json!({ "id": "one" }))?;
+    guest.machine.qmp_event("DEVICE_DELETED", PATIENCE)?;
+    guest.types("list", "no: no stick is there; next: plug one in")?;
+    insert(&mut guest, "again", &image)?;
+    until(&mut guest, &mut mark, "list", r"folder  papers/\r?$")?;
+    ensure!(
+        guest.count("question: allowed, typed")? == 2,
+        "not asked again"
+    );
+    // A room that ends takes with it what it was allowed.
+    guest.go_outside(ROOM, &mark)?;
+    guest.stop_room(ROOM)?;
+    guest.start_room(ROOM)?;
+    mark = guest.go_inside(ROOM)?;
+    until_asked(&mut guest)?;
+    asked(&mut guest, &mark)?;
+    guest.machine.send_line("")?;
+    guest.says("question: not allowed: the answer was no; next: none")?;
+    mark = guest.go_inside(ROOM)?;
+    guest.types(
+        "list",
+        "no: not now: the last answer was no, [0-9]+ s left; next: wait",
+    )?;
+    guest.go_outside(ROOM, &mark)?;
+    guest.never("FAIL")?;
+    guest.power_off()
+}
+
+/// Types `list` until a person is asked.
+fn until_asked(guest: &mut Guest) -> Result<()> {
+    for _ in 0..20 {
+        guest.machine.send_line("list")?;
+        let said = guest.expect("(a person is asked at the operator line|no: no stick).*$")?;
+        if said.contains("a person") {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK);
+    }
+    bail!("nobody was asked")
 }
 
 pub fn u09_a_stick_that_is_pulled_in_the_middle_costs_its_file_and_nothing_else(
@@ -184,8 +253,8 @@ pub fn u09_a_stick_that_is_pulled_in_the_middle_costs_its_file_and_nothing_else(
     insert(&mut guest, "stick", &image)?;
     guest.start_room("p://a")?;
     guest.run_in("p://a", "head -c 1000000 /dev/zero >/file")?;
-    let mark = guest.go_inside(ROOM)?;
-    until(&mut guest, "list", r"folder  papers/\r?$")?;
+    let mut mark = guest.go_inside(ROOM)?;
+    until(&mut guest, &mut mark, "list", r"folder  papers/\r?$")?;
     // It is open while a file is waited for.
     guest.types("take", "waits for a file; Enter ends that")?;
     guest.machine.qmp("device_del", json!({ "id": "stick" }))?;
