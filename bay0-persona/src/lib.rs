@@ -10,6 +10,7 @@ pub mod confine;
 pub mod disks;
 pub mod ends;
 mod error;
+pub mod filename;
 mod furnish;
 pub mod gpt;
 pub mod image;

@@ -58,7 +58,7 @@ pub struct Wish {
     pub number: Option<u64>,
 }
 
-/// Whether this is the name of an object or of a file: it means nothing to a shell or a terminal, and names no directory.
+/// Whether this is the name of an object: it means nothing to a shell or a terminal, and names no directory.
 pub fn is_name(text: &str) -> bool {
     let odd = |byte: u8| !byte.is_ascii_alphanumeric() && !matches!(byte, b'_' | b'.' | b'-');
     let fits = (1..=MAX_NAME).contains(&text.len());

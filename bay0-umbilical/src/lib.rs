@@ -27,7 +27,7 @@ pub use verb::{BadVerb, Verb, help};
 /// Where the Spine listens.
 pub const SOCKET: &str = "/run/bay0/umbilical.sock";
 /// Longest request, line end included, in bytes.
-pub const MAX_REQUEST: usize = 256;
+pub const MAX_REQUEST: usize = 512;
 /// Longest body of a reply, in bytes: with its header it fits a Unix socket's default send buffer, which bounds a packet.
 pub const MAX_REPLY: usize = 64 * 1024;
 

@@ -9,9 +9,10 @@
 
 use std::fmt;
 
+use bay0_persona::filename::{FILE_NAMES, name_of};
 use bay0_persona::name::BadName;
 use bay0_persona::net::Report;
-use bay0_persona::wish::{BadWish, NAMES, is_name};
+use bay0_persona::wish::BadWish;
 use bay0_persona::{PersonaName, Wish};
 
 use crate::MAX_REQUEST;
@@ -52,7 +53,7 @@ pub enum Verb {
     Log,
     /// Takes the update that is attached, or that a room sends.
     Update,
-    /// Gives a file of this name to another persona.
+    /// Gives another persona a file with this name, as it is shown ([`bay0_persona::filename`]).
     Send(PersonaName, String),
     /// Waits for a file.
     Receive,
@@ -138,7 +139,7 @@ impl fmt::Display for BadVerb<'_> {
             Self::Wish(why) => write!(f, "{why}; next: type help"),
             Self::Send => write!(
                 f,
-                "send: write send ROOM NAME: NAME {NAMES}; next: type help"
+                "send: write send ROOM NAME: NAME {FILE_NAMES}; next: type help"
             ),
             Self::Net => f.write_str("net: no report; next: see docs/UMBILICAL.md"),
             Self::Denied => f.write_str("not for this uid to ask; next: ask at the operator line"),
@@ -201,7 +202,7 @@ impl Verb {
         if word == "send" {
             let (to, file) = name.split_once(' ').ok_or(BadVerb::Send)?;
             let to = PersonaName::parse(to).map_err(|why| BadVerb::Name(word, why))?;
-            let send = is_name(file).then(|| Verb::Send(to, file.to_owned()));
+            let send = name_of(file).map(|_| Verb::Send(to, file.to_owned()));
             return send.ok_or(BadVerb::Send);
         }
         let mut rows = VERBS.iter();

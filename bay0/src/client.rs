@@ -3,17 +3,19 @@
 //!
 //! Uid 0 of the Spine is nobody's in a room, which the kernel shows as another one (`user_namespaces(7)`).
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{BufRead, ErrorKind, IsTerminal, Read, Seek, Write, copy, stderr, stdin, stdout};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail, ensure};
-use bay0_persona::wish::is_name;
+use bay0_persona::filename::{name_of, show as shown_name};
 use bay0_persona::{Wish, packet};
 use bay0_state::gate::{DATA, DONE, END, HEAD, NOT, PACKET, SIZE};
 use bay0_state::shelf::CHUNK;
@@ -41,7 +43,8 @@ const USAGE: &str = "usage: bay0 VERB
   snapshot                   keep all files as they are now
   append <LINES              keep records, a line each; prints their numbers
   read [@NUMBER]             show them, from a number on
-  send ROOM NAME <FILE       give a file to another room, if a person allows it; at a terminal: the file NAME
+  send ROOM NAME <FILE       give a file to another room, if a person allows it; at a terminal: the file NAME;
+                             ROOM outside, or stick: out of the machine
   receive                    wait for a file, which is put here under its name
   receive - >FILE            wait for a file, and put it elsewhere
   device standin             use the device that stands in for hardware
@@ -57,14 +60,13 @@ const NONE: MsgFlags = MsgFlags::empty();
 /// What was answered instead, as `reason; next: action`.
 pub fn run() -> Result<ExitCode> {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
-    let line = words.join(" ".as_ref());
+    let line = line_of(&words);
     // Not through the buffer of stdout, which would keep what the device says until a line of it is full.
     let mut out = File::from(stdout().as_fd().try_clone_to_owned()?);
     if line.is_empty() || line == "--help" {
         out.write_all(USAGE.as_bytes())?;
         return Ok(ExitCode::from(u8::from(line.is_empty())));
     }
-    let line = line.to_string_lossy();
     let shown = line == "receive -";
     let bare = line.strip_suffix(" -");
     let bare = bare.filter(|it| shown || it.starts_with("save ") || it.starts_with("send "));
@@ -89,6 +91,25 @@ pub fn run() -> Result<ExitCode> {
         (None, _) => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The request of these words; of `send` the name of a file as it is shown, whatever its bytes are, and the two rooms that stand for what is
+/// outside in a word.
+fn line_of(words: &[OsString]) -> String {
+    let text = |it: &OsString| it.to_string_lossy().into_owned();
+    let word = |(at, it): (usize, &OsString)| match (at, words.first()) {
+        (2, Some(verb)) if verb == "send" => shown_name(it.as_bytes()),
+        (1, Some(verb)) if verb == "send" && (it == "outside" || it == "stick") => {
+            format!("sys://{}", text(it))
+        }
+        _ => text(it),
+    };
+    words
+        .iter()
+        .enumerate()
+        .map(word)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn update(stream: OwnedFd, out: &mut File) -> Result<()> {
@@ -139,21 +160,22 @@ fn source(line: &str, piped: bool) -> Result<File> {
         let wish = Wish::parse(line);
         let wish = wish.map_err(|why| Error::msg(format!("{why}; next: see bay0 --help")))?;
         if word == "save" && !piped {
-            return open(&wish.name);
+            return open(Path::new(&wish.name));
         }
     } else if let Some((_, name)) = line.strip_prefix("send ").and_then(|it| it.split_once(' '))
         && !piped
-        && is_name(name)
+        && let Some(name) = name_of(name)
     {
-        return open(name);
+        return open(Path::new(OsStr::from_bytes(&name)));
     }
     Ok(File::from(stdin().as_fd().try_clone_to_owned()?))
 }
 
 /// Opens a file that is named in the place of what is typed.
-fn open(name: &str) -> Result<File> {
+fn open(path: &Path) -> Result<File> {
+    let name = path.display();
     let missing = format!("{name}: no such file; next: check the name, or add - for what is typed");
-    File::open(name).map_err(|cause| match cause.kind() {
+    File::open(path).map_err(|cause| match cause.kind() {
         ErrorKind::NotFound => Error::msg(missing),
         _ => Error::new(cause).context(format!("open {name}")),
     })
@@ -177,15 +199,16 @@ fn take(end: &OwnedFd, out: &mut File, shown: bool) -> Result<()> {
     let [from, name, size, kind, digest] = *words.as_slice() else {
         bail!(UNTAKEN);
     };
-    ensure!(is_name(name), UNTAKEN);
+    let bytes = name_of(name).context(UNTAKEN)?;
+    let path = Path::new(OsStr::from_bytes(&bytes));
     let mut file = match shown {
         true => out.try_clone()?,
-        false => File::create_new(name)
+        false => File::create_new(path)
             .map_err(|cause| Error::new(cause).context(format!("make {name}")))?,
     };
     let taken = fill(&mut file, &mut next, digest);
     if taken.is_err() && !shown {
-        let _ = fs::remove_file(name);
+        let _ = fs::remove_file(path);
     }
     taken?;
     packet::send(end, &[&[DONE]], None, NONE).context(UNTAKEN)?;
@@ -280,5 +303,34 @@ fn progress(done: &mut u64, more: usize, shown: bool) {
 fn clear(done: u64, shown: bool) {
     if shown && done >= OFTEN {
         let _ = write!(stderr(), "\r\x1b[K");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt;
+
+    #[test]
+    fn a04_a_file_is_sent_under_its_name_as_it_is_shown_whatever_its_bytes_are() {
+        let line = |words: &[&[u8]]| {
+            let words = words.iter().map(|it| OsString::from_vec(it.to_vec()));
+            line_of(&words.collect::<Vec<_>>())
+        };
+        let sent = |name: &[u8]| line(&[b"send", b"p://work", name]);
+        assert_eq!(
+            sent(b"my notes\xff.txt"),
+            r"send p://work my\x20notes\xff.txt"
+        );
+        assert_eq!(sent(b"a\\x20b"), r"send p://work a\x5cx20b");
+        assert_eq!(
+            line(&[b"send", b"p://work", b"a b", b"-"]),
+            r"send p://work a\x20b -"
+        );
+        assert_eq!(line(&[b"save", b"a", b"b c"]), "save a b c");
+        for (room, name) in [("outside", "sys://outside"), ("stick", "sys://stick")] {
+            let said = line(&[b"send", room.as_bytes(), b"x"]);
+            assert_eq!(said, format!("send {name} x"));
+        }
     }
 }

@@ -162,12 +162,12 @@ fn h15_authority_is_the_uid_of_whoever_connected() {
 }
 
 #[test]
-fn a16_a_request_of_more_than_256_bytes_is_refused_however_long_it_is() {
+fn a16_a_request_of_more_than_512_bytes_is_refused_however_long_it_is() {
     let mut scene = scene();
-    let text = "request not under 256 bytes; next: shorten it";
+    let text = "request not under 512 bytes; next: shorten it";
     let refused = format!("no {}\n{text}", text.len());
     let mut client = scene.connect();
-    for length in [256, 257, 258, 100_000] {
+    for length in [512, 513, 514, 100_000] {
         let answer = scene.ask(&mut client, &vec![b'x'; length]);
         assert_eq!(answer, refused, "{length} bytes");
     }
@@ -504,7 +504,7 @@ proptest! {
             };
             // Of what is too long, no more is looked at than shows it.
             let text = match packet.len() > MAX_REQUEST + 1 {
-                true => "request not under 256 bytes; next: shorten it".to_owned(),
+                true => "request not under 512 bytes; next: shorten it".to_owned(),
                 false => text,
             };
             expected += &format!("{word} {}\n{text}", text.len());

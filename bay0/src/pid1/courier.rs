@@ -16,6 +16,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use bay0_persona::filename::name_of;
 use bay0_persona::packet::{pair, receive, send};
 use bay0_persona::{Child, CloneFlags, GROUPS, Grant, Group, PersonaName, Policy, spawn};
 use bay0_state::gate::{DONE, HEAD};
@@ -456,19 +457,22 @@ fn start(room: &OwnedFd, control: &OwnedFd, most: u64) -> Result<Child> {
     child.context("start the courier")
 }
 
-/// A name as a question shows it: a long one is cut in the middle.
+/// A name as a question shows it: a long one is cut in the middle, between two of its bytes.
 fn shown(file: &str) -> String {
-    let half = SHOWN / 2;
-    let ends = file
-        .split_at_checked(half)
-        .zip(file.len().checked_sub(half));
-    let ends = ends.and_then(|((first, _), at)| Some((first, file.get(at..)?)));
-    match ends {
-        Some((first, last)) if file.len() > SHOWN => {
-            format!("{first}...{last} ({} characters)", file.len())
-        }
-        _ => file.to_owned(),
+    let length = name_of(file).map_or(0, |it| it.len());
+    if file.len() <= SHOWN {
+        return file.to_owned();
     }
+    // Nothing may follow from half of a `\xNN`.
+    let whole = |at: &usize| {
+        (at.saturating_sub(3)..*at).all(|it| file.get(it..it.saturating_add(1)) != Some("\\"))
+    };
+    let half = SHOWN / 2;
+    let first = (0..=half).rev().find(whole).unwrap_or(0);
+    let last = (file.len().saturating_sub(half)..=file.len()).find(whole);
+    let (first, last) = (file.get(..first), last.and_then(|at| file.get(at..)));
+    let (first, last) = (first.unwrap_or_default(), last.unwrap_or_default());
+    format!("{first}...{last} ({length} bytes)")
 }
 
 /// How long a file of this size may take from the answer on.
@@ -543,10 +547,20 @@ mod tests {
         assert_eq!(shown(&whole), whole);
         let long = format!("{}{}.pdf", "a".repeat(60), "b".repeat(60));
         let (first, last) = ("a".repeat(20), "b".repeat(16));
-        assert_eq!(
-            shown(&long),
-            format!("{first}...{last}.pdf (124 characters)")
-        );
+        assert_eq!(shown(&long), format!("{first}...{last}.pdf (124 bytes)"));
+        // No part of a byte is shown without the other.
+        for more in 0..8 {
+            let odd = format!("{}{}", "a".repeat(more), "\\xc3\\xb6".repeat(20));
+            let cut = shown(&odd);
+            let (first, last) = cut.split_once("...").unwrap();
+            let last = last.split_once(' ').unwrap().0;
+            assert!(
+                last.starts_with("\\x") && first.len() > SHOWN / 2 - 4,
+                "{cut}"
+            );
+            assert!(name_of(first).is_some() && name_of(last).is_some(), "{cut}");
+            assert!(cut.ends_with(&format!(" ({} bytes)", 40 + more)), "{cut}");
+        }
     }
 
     #[test]

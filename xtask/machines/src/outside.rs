@@ -2,17 +2,19 @@
 //! docs/COURIER-PROTOCOL.md). What is said there is described in `xtask/rooms/portd/src/lib.rs`.
 
 use std::collections::hash_map::RandomState;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write, copy, sink};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 pub use bay0_persona::PersonaName;
-use bay0_persona::wish::{NAMES, is_name};
+use bay0_persona::filename::{FILE_NAMES, name_of, show};
 use clap::Args;
 use indicatif::ProgressBar;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -49,7 +51,7 @@ pub struct SendArgs {
 /// What `receive` is told.
 #[derive(Args)]
 pub struct ReceiveArgs {
-    /// The room that gives it (`bay0 send sys://outside NAME <NAME` there), as p://dev
+    /// The room that gives it (`bay0 send outside NAME <NAME` there), as p://dev
     #[arg(value_parser = name)]
     pub room: PersonaName,
     /// Its name; without one, whatever the room gives
@@ -98,11 +100,12 @@ pub fn send(socket: &Path, args: &SendArgs) -> Result<End> {
         "{} is no file; next: name one, an archive for a folder",
         path.display()
     );
-    let own = path.file_name().unwrap_or_default().to_string_lossy();
-    let name = args.name.as_deref().unwrap_or(&own);
+    let own = path.file_name().unwrap_or_default();
+    let name = args.name.as_deref().map_or(own, OsStr::new);
+    let name = show(name.as_bytes());
     ensure!(
-        is_name(name),
-        "{name:?} is no name there; {NAMES}; next: --as NAME"
+        name_of(&name).is_some(),
+        "{name} is no name there: one {FILE_NAMES}; next: --as NAME"
     );
     let (mut host, size) = (Host::reach(socket)?, meta.len());
     host.ask(&format!("send {} {name} {size}", args.room))?;
@@ -138,10 +141,11 @@ pub fn send(socket: &Path, args: &SendArgs) -> Result<End> {
 /// # Errors
 /// There is no machine, or no place for the file.
 pub fn receive(socket: &Path, args: &ReceiveArgs) -> Result<End> {
-    let name = args.name.as_deref().unwrap_or("-");
+    let name = args.name.as_deref().map(|it| show(it.as_bytes()));
+    let name = name.as_deref().unwrap_or("-");
     ensure!(
-        args.name.is_none() || is_name(name),
-        "{name:?} is no name there; {NAMES}; next: correct it"
+        args.name.is_none() || name_of(name).is_some(),
+        "{name} is no name there: one {FILE_NAMES}; next: correct it"
     );
     let place = args
         .to
@@ -162,9 +166,9 @@ pub fn receive(socket: &Path, args: &ReceiveArgs) -> Result<End> {
     if let Some(answer) = host.first("waits")? {
         return Ok(End::of(&answer, String::new));
     }
-    let shown = args.name.as_deref().unwrap_or("NAME");
+    let shown = args.name.as_deref().map_or("NAME".to_owned(), quoted);
     eprintln!(
-        "receive: waits; type in {}: bay0 send sys://outside {shown} <{shown}",
+        "receive: waits; type in {}: bay0 send outside {shown} <{shown}",
         args.room
     );
     let head = host.line()?;
@@ -175,13 +179,13 @@ pub fn receive(socket: &Path, args: &ReceiveArgs) -> Result<End> {
     let [name, size, kind, digest] = *words.as_slice() else {
         bail!("the machine says {head:?}; next: use the tree that it was made of");
     };
-    ensure!(
-        is_name(name),
-        "the machine gives {name:?}; next: use the tree that it was made of"
-    );
-    let path = place.unwrap_or_else(|| PathBuf::from(name));
+    let bytes = name_of(name).with_context(|| {
+        format!("the machine gives {name:?}; next: use the tree that it was made of")
+    })?;
+    let path = place.unwrap_or_else(|| PathBuf::from(OsString::from_vec(bytes)));
     free(&path)?;
-    let part = path.with_file_name(format!(".{name}.part"));
+    // What the other one is called may be too long with something added.
+    let part = path.with_file_name(format!(".{}.part", std::process::id()));
     let taken = host.fill(&part, size.parse()?, digest);
     if taken.is_err() {
         let _ = fs::remove_file(&part);
@@ -193,6 +197,15 @@ pub fn receive(socket: &Path, args: &ReceiveArgs) -> Result<End> {
     Ok(End::of(&answer, || {
         format!("receive: {}: {size} bytes, {kind}", path.display())
     }))
+}
+
+/// A name as it is typed at a shell.
+fn quoted(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    match name.bytes().all(plain) {
+        true => name.to_owned(),
+        false => format!("'{}'", name.replace('\'', "'\\''")),
+    }
 }
 
 /// What it comes to.
@@ -362,11 +375,17 @@ mod tests {
             };
             send(&socket, &args).unwrap_err().to_string()
         };
-        assert!(said(None).starts_with("\"a b\" is no name there; "));
-        assert_eq!(
-            said(Some("a")),
-            "no machine of this clone runs; next: cargo xtask qemu"
-        );
+        let hidden = said(Some(".a"));
+        assert!(hidden.starts_with(".a is no name there: "), "{hidden}");
+        for name in [None, Some("a"), Some("größe")] {
+            assert_eq!(
+                said(name),
+                "no machine of this clone runs; next: cargo xtask qemu"
+            );
+        }
+        assert_eq!(quoted("a b"), "'a b'");
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+        assert_eq!(quoted("a_b-c.d"), "a_b-c.d");
         let args = ReceiveArgs {
             room: PersonaName::parse("p://dev").unwrap(),
             name: Some("x".to_owned()),

@@ -166,8 +166,9 @@ impl Fat {
         if OFlag::from_bits_truncate(flags) & OFlag::O_ACCMODE != OFlag::O_RDWR {
             return Err(Trouble::Closed("it is protected from being written"));
         }
-        // FAT drops a dot at the end.
-        if name.ends_with('.') {
+        // FAT has no place for these, and drops a dot and a space at the end.
+        let odd = |it: char| it.is_control() || "\"*/:<>?\\|".contains(it);
+        if name.contains(odd) || name.ends_with(['.', ' ']) {
             return Err(Trouble::Name(shown(name)));
         }
         let is = |it: &str| it.eq_ignore_ascii_case(name);

@@ -1,19 +1,11 @@
 //! Names on a stick, which anybody may have written, as a terminal may show and a person type them: printable ASCII, and each other byte of
 //! their UTF-8 as `\xNN`; a space and a backslash too, so that a line of words has each name as one.
 
-use std::fmt::Write;
+use bay0_persona::filename::show;
 
 /// As it is shown, and typed.
 pub fn shown(name: &str) -> String {
-    let mut shown = String::new();
-    for byte in name.bytes() {
-        if byte.is_ascii_graphic() && byte != b'\\' {
-            shown.push(byte.into());
-        } else {
-            let _ = write!(shown, "\\x{byte:02x}");
-        }
-    }
-    shown
+    show(name.as_bytes())
 }
 
 /// What was typed, as it is on the stick; none if it can be no name.

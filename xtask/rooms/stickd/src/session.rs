@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 
-use bay0_persona::wish::is_name;
+use bay0_persona::filename::{name_of, show};
 use bay0_state::gate::{DATA, DONE, END, HEAD, NOT, SIZE};
 use bay0_state::shelf::CHUNK;
 use bay0_state::{Sha256, hex};
@@ -23,7 +23,7 @@ const SHOWN: usize = 1000;
 const HELP: &str = "\
 list [FOLDER]            what is on the stick
 give FILE ROOM [NAME]    gives a room a file, once it has typed: bay0 receive
-take [NAME]              waits for a file of a room, which types: bay0 send sys://stick NAME <FILE
+take [NAME]              waits for a file of a room, which types: bay0 send stick NAME <FILE
 end                      nothing of the stick is open any more: pull it
 FILE and FOLDER are typed as list shows them. A person allows the stick, and each file, at the operator line: Ctrl-] leads there.
 ";
@@ -162,10 +162,10 @@ fn give(
     name: Option<&str>,
 ) -> Result<(), Trouble> {
     let path = Path::typed(file)?;
-    let own = path.split().map(|it| it.1);
-    let name = name.or(own).unwrap_or_default();
-    if !is_name(name) {
-        return Err(Trouble::Name(shown(name)));
+    let own = path.split().map(|it| show(it.1.as_bytes()));
+    let name = name.map(str::to_owned).or(own).unwrap_or_default();
+    if name_of(&name).is_none() {
+        return Err(Trouble::Name(name));
     }
     let mut volume = Volume::open(person.stick(ask)?)?;
     let size = volume.size(&path)?;
@@ -225,44 +225,50 @@ impl Head {
 
 /// Waits for a file of a room, and puts it on the stick.
 fn take(person: &mut Person<'_>, ask: Ask<'_>, name: Option<&str>) -> Result<(), Trouble> {
-    if let Some(name) = name.filter(|it| !is_name(it)) {
-        return Err(Trouble::Name(shown(name)));
-    }
+    let as_text = |it: &str| {
+        let bytes = name_of(it).and_then(|it| String::from_utf8(it).ok());
+        bytes.ok_or_else(|| Trouble::Name(show(it.as_bytes())))
+    };
+    let name = name.map(as_text).transpose()?;
     let Volume::Fat(fat) = Volume::open(person.stick(ask)?)? else {
         return Err(Trouble::Closed("it has exFAT, which is only read here"));
     };
-    fat.takes(name.unwrap_or("_"), 0).or_else(|why| match why {
-        Trouble::There(_) if name.is_none() => Ok(()),
-        why => Err(why),
-    })?;
+    fat.takes(name.as_deref().unwrap_or("_"), 0)
+        .or_else(|why| match why {
+            Trouble::There(_) if name.is_none() => Ok(()),
+            why => Err(why),
+        })?;
     let courier = Courier::open(ask, "receive")?;
-    person.say("waits for a file; Enter ends that. In the room: bay0 send sys://stick NAME <FILE");
+    person.say("waits for a file; Enter ends that. In the room: bay0 send stick NAME <FILE");
     person.wait(&courier)?;
     let head = match courier.next()? {
         (HEAD, data) => Head::of(&data).ok_or_else(lost)?,
         _ => return Err(lost().into()),
     };
-    let name = name.unwrap_or(&head.name);
-    let taken = fat.takes(name, head.size).and_then(|()| {
-        let (mut digest, mut had) = (Sha256::default(), 0_u64);
-        fat.put(name, &mut || match courier.next()? {
-            (DATA, data) => {
-                digest.update(&data);
-                had = had.saturating_add(data.len() as u64);
-                match had > head.size {
-                    true => Err(other()),
-                    false => Ok(Some(data)),
+    let taken = name
+        .map_or_else(|| as_text(&head.name), Ok)
+        .and_then(|name| {
+            fat.takes(&name, head.size)?;
+            let (mut digest, mut had) = (Sha256::default(), 0_u64);
+            fat.put(&name, &mut || match courier.next()? {
+                (DATA, data) => {
+                    digest.update(&data);
+                    had = had.saturating_add(data.len() as u64);
+                    match had > head.size {
+                        true => Err(other()),
+                        false => Ok(Some(data)),
+                    }
                 }
-            }
-            (END, _) => match hex(&mem::take(&mut digest).finish()) == head.digest {
-                true if had == head.size => Ok(None),
-                _ => Err(other()),
-            },
-            _ => Err(lost().into()),
-        })
-    });
+                (END, _) => match hex(&mem::take(&mut digest).finish()) == head.digest {
+                    true if had == head.size => Ok(None),
+                    _ => Err(other()),
+                },
+                _ => Err(lost().into()),
+            })?;
+            Ok(show(name.as_bytes()))
+        });
     match taken {
-        Ok(()) => {
+        Ok(name) => {
             let _ = courier.send(DONE, b"");
             let (from, size) = (&head.from, head.size);
             person.say(&format!("{name} of {from} is on the stick: {size} bytes"));

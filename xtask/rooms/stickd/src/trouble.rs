@@ -54,7 +54,7 @@ impl fmt::Display for Trouble {
             Self::There(name) => write!(f, "{name} is on the stick already; next: take NAME, another one"),
             Self::Name(name) => write!(
                 f,
-                "{name} is no name that a file passes under: 1 to 128 of A-Z a-z 0-9 _ . -, not . or - first, not . last; next: add another NAME"
+                "{name} is no name that a file passes under, or that a stick can have; next: add another NAME"
             ),
             Self::Full => f.write_str("the stick is full; next: make room on it elsewhere"),
             Self::Usage => f.write_str("not a command; next: type help"),

@@ -69,3 +69,36 @@ pub fn a04_a_half_typed_verb_is_no_answer_and_goes_on_after_it(lab: &Lab) -> Res
     guest.verdict("GREEN")?;
     guest.power_off()
 }
+
+pub fn a04_a_name_that_a_terminal_would_obey_or_a_person_misread_is_shown_byte_by_byte(
+    lab: &Lab,
+) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.receives("p://a")?;
+    guest.start_room("p://b")?;
+    // Written from right to left, over two lines, with the screen cleared in between, and longer than a question shows.
+    let long = "n".repeat(100);
+    let odd = format!(r#"n="$(printf 'a\342\200\256fdp\n\033[2J {long}.exe')""#);
+    let send = format!(
+        "cd /; echo x >x; {odd}; ((bay0 send p://a \"$n\" <x >/said 2>&1; echo $? >>/said) &)"
+    );
+    guest.run_in("p://b", &send)?;
+    let shown = r"a\xe2\x80\xaefdp\x0a\x1b[2J\x20";
+    guest.says(&format!(
+        "courier: 1 {shown}{long}.exe: 2 bytes, text, sha256 73cb3858a687a8494ca3323053016282f3dad39d42cf62ca4e79dda2aac7d9ac"
+    ))?;
+    let cut = format!(r"a\xe2\x80\xaefdp\x0a...{}.exe (117 bytes)", "n".repeat(16));
+    let question = format!("p://b asks to give p://a the file {cut}: 2 bytes, text");
+    guest.expect(&regex::escape(&question))?;
+    let letters = guest.letters()?;
+    guest.machine.send_line(&letters)?;
+    guest.says("courier: 1 delivered (N ms)")?;
+    guest.run_in("p://a", &format!("{odd}; [ \"$(cat \"/$n\")\" = x ]"))?;
+    let four = "head -c 4096 /dev/zero | tr '\\0' n";
+    let said = guest.run_in("p://b", &format!("! bay0 send p://a $({four}) </x 2>&1"))?;
+    ensure!(
+        said.contains("request not under 512 bytes; next: shorten it"),
+        "{said}"
+    );
+    guest.power_off()
+}

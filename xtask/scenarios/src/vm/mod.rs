@@ -220,6 +220,7 @@ scenarios! {
     transfers::a03_megabytes_pass_within_the_time_of_a_delivery: "from a stream and through a pipe, with the right hash",
     forgery::a04_letters_typed_at_a_rooms_own_question_are_the_rooms_and_nothing_passes: "a question that a room prints, alone and in a flood beside a real one; keys typed ahead are no answer",
     forgery::a04_a_half_typed_verb_is_no_answer_and_goes_on_after_it: "and a room that asks without end meanwhile gets nothing",
+    forgery::a04_a_name_that_a_terminal_would_obey_or_a_person_misread_is_shown_byte_by_byte: "right to left, over two lines, too long; the file has that very name on the other side, and 4 KiB are refused",
     courier::a03_downwards_nobody_is_asked_where_both_policies_say_so: "to a frozen room, which is frozen again afterwards; what it is stands in the log",
     outside::u09_a_file_gets_in_and_out_of_a_room_when_a_person_says_so: "by a port to the host; both digests and the log agree",
     outside::u09_the_outside_gets_and_gives_nothing_without_a_yes_and_may_hang_up: "no, a host that hangs up, another file than it waits for, a room without the port",
