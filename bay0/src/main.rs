@@ -3,7 +3,9 @@
 //! In a room it is the client that asks it. On a plain host it is `--validate` and `verify-log` as well (feature `host`).
 
 mod advice;
-#[cfg(not(feature = "host"))]
+// A plain host has another program, and the tests of this one.
+#[cfg(any(test, not(feature = "host")))]
+#[cfg_attr(feature = "host", expect(dead_code, reason = "tested alone"))]
 mod client;
 // A program for plain hosts: nothing in a Spine starts it, so it is in none, like the damage.
 mod courier;
