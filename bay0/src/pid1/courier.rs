@@ -41,8 +41,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How many files without a question pass at once; then one in each of these, or the log would be full of them.
 const AT_ONCE: u32 = 16;
 const EACH: Duration = Duration::from_secs(1);
-/// Memory of the courier beside the file, in bytes.
+/// Memory of the courier beside the file, in bytes, and of the kernel's for each so many of the file: it keeps 576 for 64 pages of it.
 const OWN: u64 = 8 << 20;
+const KEPT: u64 = 256;
 /// Longest that what the last one has left may take to go.
 const UNDO: Duration = Duration::from_millis(500);
 /// The group that bounds it.
@@ -443,7 +444,7 @@ fn start(room: &OwnedFd, control: &OwnedFd, most: u64) -> Result<Child> {
     // What the last one has left.
     let _ = Group::open(parent.join(GROUP)).map(|it| it.remove(UNDO));
     let group = Group::create(parent, GROUP)?;
-    group.limit_one(most.saturating_add(OWN))?;
+    group.limit_one(memory(most))?;
     let apart = CloneFlags::CLONE_NEWUSER
         | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
@@ -469,6 +470,11 @@ fn shown(file: &str) -> String {
         }
         _ => file.to_owned(),
     }
+}
+
+/// Most memory of a courier for a file of this size.
+fn memory(most: u64) -> u64 {
+    most.saturating_add(OWN).saturating_add(most / KEPT)
 }
 
 /// How long a file of this size may take from the answer on.
@@ -553,6 +559,17 @@ mod tests {
     fn a03_what_is_large_may_take_longer_and_nothing_else() {
         let seconds = |mib: u64| delivering(mib << 20).as_secs();
         assert_eq!([0, 31, 32, 64, 1024].map(seconds), [5, 5, 10, 15, 165]);
+    }
+
+    #[test]
+    fn a03_a_courier_has_memory_for_the_largest_file_and_what_the_kernel_keeps_of_it() {
+        let mib = |most: u64| memory(most << 20) >> 20;
+        assert_eq!([0, 1, 1024, 16 << 10].map(mib), [8, 9, 1036, 16_456]);
+        assert!([1, 4, 16].iter().all(|gib| {
+            let pages = (gib << 30) / 4096;
+            memory(gib << 30) - (gib << 30) > pages.div_ceil(64) * 576 + (4 << 20)
+        }));
+        assert_eq!(memory(u64::MAX), u64::MAX);
     }
 
     #[test]
