@@ -354,10 +354,7 @@ impl Courier {
         console.ask(None, log);
         if let Some(transfer) = self.transfer.take() {
             let number = transfer.number;
-            let (fail, rest) = match transfer.stage {
-                Stage::Asking(_) => ("", REST),
-                _ => ("FAIL: ", PAUSE),
-            };
+            let (fail, rest) = weight(&why);
             if transfer.content.is_none() {
                 log.say(transfer.between());
             }
@@ -477,6 +474,14 @@ fn memory(most: u64) -> u64 {
     most.saturating_add(OWN).saturating_add(most / KEPT)
 }
 
+/// What a reason is said after, and how long the room that gives rests then: a no is no failure.
+fn weight(why: &Error) -> (&'static str, Duration) {
+    match why.downcast_ref() {
+        Some(&NO) => ("", REST),
+        _ => ("FAIL: ", PAUSE),
+    }
+}
+
 /// How long a file of this size may take from the answer on.
 fn delivering(size: u64) -> Duration {
     let more = u32::try_from(size / MORE).unwrap_or(u32::MAX);
@@ -570,6 +575,18 @@ mod tests {
             memory(gib << 30) - (gib << 30) > pages.div_ceil(64) * 576 + (4 << 20)
         }));
         assert_eq!(memory(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a04_a_no_alone_is_no_failure_and_lets_a_room_rest_long() {
+        assert_eq!(weight(&anyhow!(NO)), ("", REST));
+        // The courier may say the same words; it is not asked.
+        for other in [
+            Error::msg(NO.to_owned()),
+            anyhow!("the other room has ended"),
+        ] {
+            assert_eq!(weight(&other), ("FAIL: ", PAUSE));
+        }
     }
 
     #[test]
