@@ -247,7 +247,7 @@ mod tests {
         let _room = ask(&mut consent, &mut console, &mut log);
         let question = console.question().unwrap().to_owned();
         let letters = question.split("type  ").nth(1).unwrap();
-        let granted = consent.answer(&letters[..5], &mut console, &mut log);
+        let granted = consent.answer(letters.get(..5).unwrap(), &mut console, &mut log);
         assert!(matches!(granted, Ok(Some((ROOM, Want::Stick(..))))));
         assert_eq!(consent.allowed(ROOM), Some(stick(7)));
         assert_ne!(consent.allowed(ROOM), Some(stick(8)));
