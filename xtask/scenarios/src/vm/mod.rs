@@ -51,6 +51,7 @@ mod slow;
 mod state;
 mod stick;
 mod transfers;
+mod unplugged;
 mod vault;
 
 use std::collections::VecDeque;
@@ -261,6 +262,9 @@ scenarios! {
     screen::u08_a_screen_whose_process_dies_comes_back_and_costs_nothing {Pc}: "three times, with what was said; after that the machine goes on without it, GREEN",
     screen::u08_a_keyboard_that_is_plugged_in_later_types {Pc}: "and again, once it was pulled out",
     arbiter::a04_a_question_on_the_screen_is_drawn_by_a_process_of_its_own {Pc}: "virtio and bochs: to who is inside a room; other letters, these, and the room's screen and keys as before",
+    arbiter::a04_a_question_is_on_the_firmwares_framebuffer_and_gone_with_the_answer {Pc}: "the same without a driver for the card: UEFI's own picture, by simpledrm",
+    unplugged::a04_a_display_that_is_unplugged_leaves_the_question_at_the_serial_console {Pc}: "answered there; the next one is asked without a display, where keys are no answer until there is one",
+    unplugged::a04_of_two_keyboards_the_one_that_is_left_answers_a_question {Pc}: "the other is pulled out in the middle of an answer",
     arbiter::a04_a_question_on_the_screen_outlives_who_asks_it {Pc}: "who asks is killed; the screen neither shows the letters nor takes them; the serial console does",
     arbiter::a04_a_keyboard_that_comes_while_a_question_is_asked_answers_it {Pc}: "the only one is pulled out in the middle",
     arbiter::a04_without_a_serial_port_the_screen_alone_asks {Pc}: "Enter alone is no",
