@@ -42,8 +42,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How many files without a question pass at once; then one in each of these, or the log would be full of them.
 const AT_ONCE: u32 = 16;
 const EACH: Duration = Duration::from_secs(1);
-/// Memory of the courier beside the file, in bytes.
+/// Memory of the courier beside the file, in bytes, and of the kernel's for each so many of the file: it keeps 576 for 64 pages of it.
 const OWN: u64 = 8 << 20;
+const KEPT: u64 = 256;
 /// Longest that what the last one has left may take to go.
 const UNDO: Duration = Duration::from_millis(500);
 /// The group that bounds it.
@@ -354,10 +355,7 @@ impl Courier {
         console.ask(None, log);
         if let Some(transfer) = self.transfer.take() {
             let number = transfer.number;
-            let (fail, rest) = match transfer.stage {
-                Stage::Asking(_) => ("", REST),
-                _ => ("FAIL: ", PAUSE),
-            };
+            let (fail, rest) = weight(&why);
             if transfer.content.is_none() {
                 log.say(transfer.between());
             }
@@ -444,7 +442,7 @@ fn start(room: &OwnedFd, control: &OwnedFd, most: u64) -> Result<Child> {
     // What the last one has left.
     let _ = Group::open(parent.join(GROUP)).map(|it| it.remove(UNDO));
     let group = Group::create(parent, GROUP)?;
-    group.limit_one(most.saturating_add(OWN))?;
+    group.limit_one(memory(most))?;
     let apart = CloneFlags::CLONE_NEWUSER
         | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
@@ -473,6 +471,19 @@ fn shown(file: &str) -> String {
     let (first, last) = (file.get(..first), last.and_then(|at| file.get(at..)));
     let (first, last) = (first.unwrap_or_default(), last.unwrap_or_default());
     format!("{first}...{last} ({length} bytes)")
+}
+
+/// Most memory of a courier for a file of this size.
+fn memory(most: u64) -> u64 {
+    most.saturating_add(OWN).saturating_add(most / KEPT)
+}
+
+/// What a reason is said after, and how long the room that gives rests then: a no is no failure.
+fn weight(why: &Error) -> (&'static str, Duration) {
+    match why.downcast_ref() {
+        Some(&NO) => ("", REST),
+        _ => ("FAIL: ", PAUSE),
+    }
 }
 
 /// How long a file of this size may take from the answer on.
@@ -567,6 +578,29 @@ mod tests {
     fn a03_what_is_large_may_take_longer_and_nothing_else() {
         let seconds = |mib: u64| delivering(mib << 20).as_secs();
         assert_eq!([0, 31, 32, 64, 1024].map(seconds), [5, 5, 10, 15, 165]);
+    }
+
+    #[test]
+    fn a03_a_courier_has_memory_for_the_largest_file_and_what_the_kernel_keeps_of_it() {
+        let mib = |most: u64| memory(most << 20) >> 20;
+        assert_eq!([0, 1, 1024, 16 << 10].map(mib), [8, 9, 1036, 16_456]);
+        assert!([1, 4, 16].iter().all(|gib| {
+            let pages = (gib << 30) / 4096;
+            memory(gib << 30) - (gib << 30) > pages.div_ceil(64) * 576 + (4 << 20)
+        }));
+        assert_eq!(memory(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a04_a_no_alone_is_no_failure_and_lets_a_room_rest_long() {
+        assert_eq!(weight(&anyhow!(NO)), ("", REST));
+        // The courier may say the same words; it is not asked.
+        for other in [
+            Error::msg(NO.to_owned()),
+            anyhow!("the other room has ended"),
+        ] {
+            assert_eq!(weight(&other), ("FAIL: ", PAUSE));
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@
 #[path = "../../../../bay0/src/courier.rs"]
 #[allow(dead_code, reason = "the courier itself, of which PID 1 needs more")]
 mod courier;
+mod first;
 mod gate;
 mod groups;
 mod names;
@@ -63,8 +64,8 @@ const TURNS: u32 = 20;
 const TEXT_BYTES: usize = 256;
 const REQUEST: &[u8] = b"hello\n";
 const ANSWER: &str = "bay0 0.1.0\n";
-const USAGE: &str = "bench-peers door|log|start|groups|memory|crowd|net|names|records|writers|objects|send FOLDER SAMPLES, \
-    bench-peers open FOLDER SAMPLES BYTES, bench-peers gate|courier FOLDER";
+const USAGE: &str = "bench-peers door|log|start|groups|memory|crowd|net|names|records|writers|objects|send|first FOLDER SAMPLES, \
+    bench-peers open FOLDER SAMPLES BYTES, bench-peers gate|courier|give FOLDER";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -86,6 +87,8 @@ fn main() -> Result<()> {
         ["objects", dir, samples] => gate::objects(Path::new(dir), samples.parse()?),
         ["gate", dir] => gate::serve(Path::new(dir)),
         ["send", dir, samples] => send::send(Path::new(dir), samples.parse()?),
+        ["first", dir, samples] => first::first(Path::new(dir), samples.parse()?),
+        ["give", dir] => first::give(Path::new(dir)),
         ["courier", _] => send::carry(),
         _ => bail!(USAGE),
     }

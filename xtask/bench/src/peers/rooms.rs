@@ -41,7 +41,7 @@ const OCI: &str = include_str!("oci.json");
 pub struct House {
     pub dir: PathBuf,
     pub image: PathBuf,
-    group: Group,
+    pub group: Group,
     filters: Vec<BpfProgram>,
     made: u32,
 }
@@ -49,7 +49,7 @@ pub struct House {
 /// A room that is there.
 pub struct Lodger {
     room: Room,
-    group: Group,
+    pub group: Group,
     pub server: Server,
 }
 

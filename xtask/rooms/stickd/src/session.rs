@@ -185,10 +185,11 @@ fn give(
     // The stick may be pulled from here on.
     drop(volume);
     if is_wanted {
-        let _ = courier.send(END, b"");
+        // This room may stand still from the end of the file on.
         person.say(&format!(
             "{name}: all {size} bytes are read; a person is asked at the operator line"
         ));
+        let _ = courier.send(END, b"");
     }
     match courier.next()? {
         (DONE, _) => {

@@ -1,10 +1,14 @@
 //! A question on the screen (A04): asked by a process that no room has written to, on a picture of its own, and the screen is as it was
 //! afterwards. Only the kernel of a PC drives a display.
 
+use std::fs;
+
 use anyhow::{Context, Result, ensure};
 use regex::Regex;
 use serde_json::json;
 
+use super::bus::{Bus, plug};
+use super::hardware::{Stick, TALKATIVE};
 use super::lab::{Build, Lab, PATIENCE};
 use super::screen::{DISPLAY, NO_SERIAL, Seat, USB_KEYS, words};
 
@@ -14,7 +18,7 @@ const SENDS: &str = "p://b asks to give p://a the file note";
 
 impl Seat<'_> {
     /// The letters of the question that is on the screen, which is all that is there.
-    fn is_asked(&mut self) -> Result<String> {
+    pub(super) fn is_asked(&mut self) -> Result<String> {
         self.sees("^allow>")?;
         let rows = self.rows()?;
         let rows: Vec<_> = rows.iter().filter(|row| !row.is_empty()).collect();
@@ -34,7 +38,7 @@ impl Seat<'_> {
     }
 
     /// Has p://b give p://a a file, while nobody is inside a room: the letters.
-    fn begins(&mut self) -> Result<String> {
+    pub(super) fn begins(&mut self) -> Result<String> {
         self.guest.receives("p://a")?;
         self.guest
             .start_and_run_in("p://b", "cd /; echo text >note")?;
@@ -44,7 +48,7 @@ impl Seat<'_> {
     }
 
     /// Presses keys at a question.
-    fn answers(&mut self, letters: &str) -> Result<()> {
+    pub(super) fn answers(&mut self, letters: &str) -> Result<()> {
         for (at, letter) in letters.char_indices() {
             self.presses(letter)?;
             self.sees(&format!("^allow> {}$", &letters[..=at]))?;
@@ -57,7 +61,7 @@ impl Seat<'_> {
         let rows = self.rows()?;
         Ok(rows
             .into_iter()
-            .filter(|row| !row.starts_with("bay0 "))
+            .filter(|row| !row.is_empty() && !row.starts_with("bay0 "))
             .collect())
     }
 }
@@ -69,40 +73,65 @@ pub fn a04_a_question_on_the_screen_is_drawn_by_a_process_of_its_own(lab: &Lab) 
         config
             .extra_args
             .extend(words(display.into_iter().chain(USB_KEYS)));
-        let mut seat = Seat::at(lab, &config)?;
-        seat.guest.verdict("GREEN")?;
-        seat.sees("^bay0>$")?;
-        seat.guest.receives("p://a")?;
-        seat.guest.start_and_run_in(
-            "p://b",
-            "cd /; echo text >note; echo 'clear; cd /; bay0 send p://a note; echo said $?' >s",
-        )?;
-        seat.types("enter p://b")?;
-        seat.sees("^bay0 .* terminal: inside p://b ")?;
-        seat.types_unseen("sh /s")?;
-        let letters = seat.is_asked()?;
-        picture(&mut seat, display[1])?;
-        // Not these, and then these.
-        seat.answers("iii")?;
-        seat.sees("^not these letters; type them, or Enter alone for no$")?;
-        seat.answers(&letters)?;
-        seat.guest.says("courier: 1 allowed, typed")?;
-        seat.guest.says("courier: 1 delivered (N ms)")?;
-        seat.sees("^said 0$")?;
-        let rows = seat.without_log()?;
-        let strange = rows
-            .iter()
-            .find(|row| row.contains(&letters) || row.contains("allow") || row.contains("asks"));
-        ensure!(strange.is_none(), "the room's screen has {strange:?}");
-        // Its keys are the room's again.
-        seat.types_unseen("echo again")?;
-        seat.sees("^again$")?;
-        seat.guest.press(&["ctrl", "bracket_right"])?;
-        seat.guest.expect("terminal: left p://b; mark ")?;
-        seat.guest.never("FAIL")?;
-        seat.guest.power_off()?;
+        is_answered_inside(Seat::at(lab, &config)?, display[1])?;
     }
     Ok(())
+}
+
+/// The same where no driver of a card's own draws, but that of what the firmware has left; the keys are on a PC's own port.
+pub fn a04_a_question_is_on_the_firmwares_framebuffer_and_gone_with_the_answer(
+    lab: &Lab,
+) -> Result<()> {
+    let display = "ramfb";
+    let stick = Stick::of(lab, &lab.bench.fault, TALKATIVE)?;
+    let mut config = stick.on(Bus::Nvme);
+    let rooms = lab.bench.rooms.as_ref().context("no disk of rooms")?;
+    let copy = lab.path("rooms.img");
+    fs::copy(rooms, &copy)?;
+    plug(&mut config, Bus::Virtio, "rooms", &copy);
+    config.extra_args.extend(words(["-device", display]));
+    let mut seat = Seat::at(lab, &config)?;
+    seat.guest.expect(r"\[drm\] Initialized simpledrm ")?;
+    is_answered_inside(seat, display)
+}
+
+fn is_answered_inside(mut seat: Seat<'_>, display: &str) -> Result<()> {
+    seat.guest.verdict("GREEN")?;
+    seat.sees("^bay0>$")?;
+    seat.guest.receives("p://a")?;
+    seat.guest.start_and_run_in(
+        "p://b",
+        "cd /; echo text >note; echo 'clear; echo zero' >t; echo 'cd /; bay0 send p://a note 2>/err; echo said $?' >s",
+    )?;
+    seat.types("enter p://b")?;
+    seat.sees("^bay0 .* terminal: inside p://b ")?;
+    seat.types_unseen("sh /t")?;
+    seat.sees("^zero$")?;
+    let before = seat.without_log()?;
+    seat.types_unseen("sh /s")?;
+    let letters = seat.is_asked()?;
+    picture(&mut seat, display)?;
+    // Not these, and then these.
+    seat.answers("iii")?;
+    seat.sees("^not these letters; type them, or Enter alone for no$")?;
+    seat.answers(&letters)?;
+    seat.guest.says("courier: 1 allowed, typed")?;
+    seat.guest.says("courier: 1 delivered (N ms)")?;
+    seat.sees("^said 0$")?;
+    let after = seat.without_log()?;
+    let is_there = !before.is_empty() && after.starts_with(&before);
+    ensure!(is_there, "there was {before:?}, and is {after:?}");
+    let strange = after
+        .iter()
+        .find(|row| row.contains(&letters) || row.contains("allow") || row.contains("asks"));
+    ensure!(strange.is_none(), "the room's screen has {strange:?}");
+    // Its keys are the room's again.
+    seat.types_unseen("echo again")?;
+    seat.sees("^again$")?;
+    seat.guest.press(&["ctrl", "bracket_right"])?;
+    seat.guest.expect("terminal: left p://b; mark ")?;
+    seat.guest.never("^bay0 .*FAIL")?;
+    seat.guest.power_off()
 }
 
 /// The process is killed, and the question goes on at the serial console alone.

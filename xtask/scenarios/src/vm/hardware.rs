@@ -40,7 +40,11 @@ fn contents(slot: &[u8]) -> disk::Contents<'_> {
 impl<'a> Stick<'a> {
     /// With `words` behind the command line of the Spine in both slots.
     pub(super) fn new(lab: &'a Lab, words: &str) -> Result<Stick<'a>> {
-        let ships = &lab.bench.release;
+        Self::of(lab, &lab.bench.release, words)
+    }
+
+    /// The same with another Spine.
+    pub(super) fn of(lab: &'a Lab, ships: &Spine, words: &str) -> Result<Stick<'a>> {
         let initrd = lab.path("stick-spine.img");
         fs::copy(&ships.initrd, &initrd).context("copy the Spine")?;
         let line = format!("{} {words}", command_line(&ships.initrd));

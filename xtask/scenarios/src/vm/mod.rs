@@ -51,6 +51,7 @@ mod slow;
 mod state;
 mod stick;
 mod transfers;
+mod unplugged;
 mod vault;
 
 use std::collections::VecDeque;
@@ -217,6 +218,7 @@ scenarios! {
     transfers::a03_a_room_that_ends_at_any_stage_costs_its_own_file_alone: "the one that gives, and the one that takes: while it is read, asked about, delivered",
     transfers::a03_a_file_that_changes_while_it_is_read_is_delivered_as_it_was_read: "the hash of the record is that of what came",
     transfers::a03_a_thousand_files_in_a_row_leave_nothing_behind: "no descriptor, process or group, and PID 1 has not grown",
+    transfers::a03_a_gibibyte_passes_from_room_to_room: "1 GiB, which both policies let pass at most, within the time of reading and of a delivery",
     transfers::a03_megabytes_pass_within_the_time_of_a_delivery: "from a stream and through a pipe, with the right hash",
     forgery::a04_letters_typed_at_a_rooms_own_question_are_the_rooms_and_nothing_passes: "a question that a room prints, alone and in a flood beside a real one; keys typed ahead are no answer",
     forgery::a04_a_half_typed_verb_is_no_answer_and_goes_on_after_it: "and a room that asks without end meanwhile gets nothing",
@@ -228,6 +230,7 @@ scenarios! {
     stick::u09_without_a_stick_and_with_two_the_person_is_told_and_no_other_room_gets_one {Vm, Pc}: "plugged in and pulled while the machine runs",
     stick::a04_a_stick_is_given_when_a_person_says_so_and_another_one_is_asked_about_again {Vm, Pc}: "no is no; once a room has it, it is asked no more about that stick, until it is pulled or the room ends",
     stick::u09_a_stick_that_is_pulled_in_the_middle_costs_its_file_and_nothing_else {Vm, Pc}: "nothing is confirmed that is not on it",
+    stick::u09_a_stick_that_is_protected_from_being_written_is_read_and_takes_nothing {Vm, Pc}: "its switch is on: files are given, take is refused with the reason, not a byte is another",
     stick::u09_what_the_machine_was_started_from_is_no_stick {Vm, Pc}: "booted from USB by firmware, with the state there",
     courier::a03_what_the_policies_do_not_let_pass_is_refused_with_the_reason: "size, kind, name, room; a room that does not wait",
     boots::h05_first_boot_on_an_empty_disk_then_the_second_knows_it: "first boot, clean end, second boot",
@@ -260,6 +263,9 @@ scenarios! {
     screen::u08_a_screen_whose_process_dies_comes_back_and_costs_nothing {Pc}: "three times, with what was said; after that the machine goes on without it, GREEN",
     screen::u08_a_keyboard_that_is_plugged_in_later_types {Pc}: "and again, once it was pulled out",
     arbiter::a04_a_question_on_the_screen_is_drawn_by_a_process_of_its_own {Pc}: "virtio and bochs: to who is inside a room; other letters, these, and the room's screen and keys as before",
+    arbiter::a04_a_question_is_on_the_firmwares_framebuffer_and_gone_with_the_answer {Pc}: "the same without a driver for the card: UEFI's own picture, by simpledrm",
+    unplugged::a04_a_display_that_is_unplugged_leaves_the_question_at_the_serial_console {Pc}: "answered there; the next one is asked without a display, where keys are no answer until there is one",
+    unplugged::a04_of_two_keyboards_the_one_that_is_left_answers_a_question {Pc}: "the other is pulled out in the middle of an answer",
     arbiter::a04_a_question_on_the_screen_outlives_who_asks_it {Pc}: "who asks is killed; the screen neither shows the letters nor takes them; the serial console does",
     arbiter::a04_a_keyboard_that_comes_while_a_question_is_asked_answers_it {Pc}: "the only one is pulled out in the middle",
     arbiter::a04_without_a_serial_port_the_screen_alone_asks {Pc}: "Enter alone is no",
@@ -367,7 +373,8 @@ scenarios! {
 }
 
 /// Those that take minutes and repeat what shorter ones show once, or wait for a clock: `cargo xtask test` leaves them to `--full`.
-const LONG: [&str; 31] = [
+const LONG: [&str; 32] = [
+    "a03_a_gibibyte_passes_from_room_to_room",
     "a03_a_room_that_ends_at_any_stage_costs_its_own_file_alone",
     "a03_a_thousand_files_in_a_row_leave_nothing_behind",
     "a04_a_question_that_nobody_answers_is_no",

@@ -64,8 +64,13 @@ fn boot(lab: &Lab) -> Result<Guest> {
 
 /// Plugs a stick in.
 fn insert(guest: &mut Guest, id: &str, image: &Path) -> Result<()> {
+    insert_as(guest, id, image, false)
+}
+
+/// The same of one that may be protected from being written.
+fn insert_as(guest: &mut Guest, id: &str, image: &Path, is_protected: bool) -> Result<()> {
     let file = json!({ "driver": "file", "filename": image.display().to_string() });
-    let node = json!({ "driver": "raw", "node-name": id, "file": file });
+    let node = json!({ "driver": "raw", "node-name": id, "file": file, "read-only": is_protected });
     guest.machine.qmp("blockdev-add", node)?;
     let stick = json!({ "driver": "usb-storage", "id": id, "drive": id, "removable": true });
     guest.machine.qmp("device_add", stick)?;
@@ -268,6 +273,41 @@ pub fn u09_a_stick_that_is_pulled_in_the_middle_costs_its_file_and_nothing_else(
     guest.types("list", "no: no stick is there; next: plug one in")?;
     guest.go_outside(ROOM, &mark)?;
     guest.power_off()
+}
+
+pub fn u09_a_stick_that_is_protected_from_being_written_is_read_and_takes_nothing(
+    lab: &Lab,
+) -> Result<()> {
+    let file: Vec<u8> = (0..5_000_u32).flat_map(u32::to_le_bytes).collect();
+    let image = fat(lab, "stick.img", &file)?;
+    let untouched = fs::read(&image)?;
+    let mut guest = boot(lab)?;
+    insert_as(&mut guest, "stick", &image, true)?;
+    guest.receives("p://a")?;
+    let mut mark = guest.go_inside(ROOM)?;
+    until(&mut guest, &mut mark, "list", r"folder  papers/\r?$")?;
+    for line in ["take", "take back.bin"] {
+        let refused = "no: nothing can be put on this stick: it is protected from being written; next: take another one";
+        until(&mut guest, &mut mark, line, refused)?;
+    }
+    guest.types(
+        "give papers/a\\x20note.bin p://a note.bin",
+        "note.bin: all 20000 bytes are read; a person is asked",
+    )?;
+    guest.go_outside(ROOM, &mark)?;
+    let letters = guest.letters()?;
+    guest.machine.send_line(&letters)?;
+    guest.says("courier: 1 delivered (N ms)")?;
+    let sum = guest.run_in("p://a", "sha256sum </note.bin")?;
+    guest.said(&format!(
+        "courier: 1 note.bin: 20000 bytes, other, sha256 {}",
+        sum.split(' ').next().unwrap_or_default()
+    ))?;
+    guest.never("FAIL|sd[a-z]: .*error")?;
+    guest.power_off()?;
+    let same = fs::read(&image)? == untouched;
+    ensure!(same, "it was written to");
+    Ok(())
 }
 
 pub fn u09_what_the_machine_was_started_from_is_no_stick(lab: &Lab) -> Result<()> {
