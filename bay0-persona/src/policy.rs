@@ -103,6 +103,8 @@ pub const SLOT: u64 = 1 << 5;
 pub const PORT: u64 = 1 << 6;
 /// [`Grant::Devices`]: the USB stick that is plugged in.
 pub const STICK: u64 = 1 << 7;
+/// [`Grant::Devices`]: no device, but the room whose program answers for `sys://ai`.
+pub const ORGAN: u64 = 1 << 8;
 
 /// What each number is called in a policy file, and how a child's is held.
 const GRANTS: [(&str, Within); 28] = [

@@ -1,6 +1,7 @@
-//! What a room may ask the organ `sys://ai`: the fields in `ai`.
+//! What a room may ask the organ `sys://ai`: the fields in `ai`, and the room that answers.
 
 use bay0_persona::PersonaName;
+use bay0_persona::policy::ORGAN;
 
 use super::file::{Policy, Reader};
 use super::spelled::Asks;
@@ -65,9 +66,20 @@ impl Reader<'_> {
     }
 }
 
-/// Why a policy cannot have `ai`: its room is the one that answers.
-pub fn asks_itself(name: &PersonaName, policy: &Policy) -> Option<String> {
-    let answers = name.to_string() == terms::ANSWERS;
-    let what = format!("ai is in the policy of {name}, which answers the others and asks nobody");
-    (answers && policy.grant.ai.is_some()).then(|| format!("{what}; next: remove it"))
+/// A room of a person that answers would read what other rooms ask, past the courier.
+const ANSWERS: &str = "devices has organ, which only a room of sys:// has: it reads what all others ask; next: remove it";
+
+/// Who cannot answer, and who cannot ask: the room that answers.
+pub fn ends(name: &PersonaName, policy: &Policy) -> Vec<String> {
+    let mut told = Vec::new();
+    let answers = policy.grant.devices & ORGAN != 0;
+    if answers && !name.is_system() {
+        told.push(ANSWERS.to_owned());
+    }
+    if policy.grant.ai.is_some() && (answers || name.to_string() == terms::ORGAN) {
+        let what =
+            format!("ai is in the policy of {name}, which answers the others and asks nobody");
+        told.push(format!("{what}; next: remove it"));
+    }
+    told
 }

@@ -114,7 +114,7 @@ fn together(policies: &Policies, homes: &Homes) -> Vec<Finding> {
             path: &|other| path(dir, other),
         };
         told.extend(courier::ends(name, policy, &others));
-        told.extend(ai::asks_itself(name, policy));
+        told.extend(ai::ends(name, policy));
         if let Some(parent) = name.parent() {
             match policies.get(&parent) {
                 Some(above) => told.extend(exceeds(name, policy, &parent, above)),

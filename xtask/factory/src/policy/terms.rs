@@ -107,7 +107,7 @@ pub const NO_NETWORK: &str = "none";
 /// The room that the word `via` names.
 pub const GATE: &str = "sys://net";
 /// The room that `ai` is about.
-pub const ANSWERS: &str = "sys://ai";
+pub const ORGAN: &str = "sys://ai";
 /// The bit of the card itself.
 pub const NIC: u64 = 1 << 1;
 /// The bit of the way through [`GATE`].

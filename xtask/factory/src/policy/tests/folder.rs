@@ -225,7 +225,21 @@ fn u09_the_outside_is_a_room_of_the_system_and_no_other_has_its_port() {
 }
 
 #[test]
-fn a06_the_room_that_answers_asks_nobody() {
+fn a06_a_room_that_answers_is_one_of_the_system_and_asks_nobody() {
+    let has = format!("{LEAST}devices = [\"organ\"]\n");
+    assert_eq!(said(&folder(&[("sys__b.toml", &has)])), [""; 0]);
+    let ai = [&has, "ai.tokens_per_minute = 1\n"].concat();
+    assert_eq!(
+        said(&folder(&[("sys__b.toml", &ai), ("p__a.toml", &has)])),
+        [
+            "d/p__a.toml: devices has organ, which only a room of sys:// has: it reads what all others ask; next: remove it",
+            "d/sys__b.toml: ai is in the policy of sys://b, which answers the others and asks nobody; next: remove it"
+        ]
+    );
+}
+
+#[test]
+fn a06_sys_ai_asks_nobody_whatever_its_devices() {
     let asks = format!("{LEAST}ai.tokens_per_minute = 1\n");
     let files = ["sys__ai.toml", "sys__b.toml", "p__a.toml"].map(|file| (file, asks.as_str()));
     assert_eq!(
@@ -406,4 +420,6 @@ fn t05_the_word_of_a_policy_is_the_bit_that_bay0_looks_at() {
     assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::PORT));
     let place = terms::number(&TERMS.devices, "stick");
     assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::STICK));
+    let place = terms::number(&TERMS.devices, "organ");
+    assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::ORGAN));
 }
