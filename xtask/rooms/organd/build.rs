@@ -3,18 +3,18 @@
 use std::env;
 
 fn main() {
-    println!("cargo:rerun-if-env-changed=ORGAN_ENGINE");
-    println!("cargo:rustc-check-cfg=cfg(engine)");
+    println!("cargo::rerun-if-env-changed=ORGAN_ENGINE");
+    println!("cargo::rustc-check-cfg=cfg(engine)");
     if env::var_os("CARGO_FEATURE_LLAMA").is_none() {
         return;
     }
     let Ok(dir) = env::var("ORGAN_ENGINE") else {
         println!(
-            "cargo:error=feature llama: ORGAN_ENGINE is not set; next: set it to the folder that cargo xtask room engine prints"
+            "cargo::error=feature llama: ORGAN_ENGINE is not set; next: set it to the folder that cargo xtask room engine prints"
         );
         return;
     };
-    println!("cargo:rerun-if-changed={dir}");
+    println!("cargo::rerun-if-changed={dir}");
     // Each program has a set of its own, so that one build makes both.
     let programs = [
         ("bin=organd", "baseline"),
@@ -36,7 +36,7 @@ fn main() {
         let group =
             group.chain(["-lm", "-lc", "-lgcc_eh", "-lgcc", "-Wl,--end-group"].map(str::to_owned));
         for argument in group {
-            println!("cargo:rustc-{kind}{argument}");
+            println!("cargo::rustc-{kind}{argument}");
         }
     }
 }
