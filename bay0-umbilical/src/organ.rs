@@ -151,10 +151,9 @@ fn split(packet: &[u8]) -> Option<(u8, Vec<&str>)> {
     Some((*tag, str::from_utf8(data).ok()?.split(' ').collect()))
 }
 
-/// A decimal as this module writes it: digits alone.
+/// A decimal as this module writes it, and in no other spelling.
 fn number(word: &str) -> Option<u32> {
-    let digits = word.bytes().all(|byte| byte.is_ascii_digit());
-    word.parse().ok().filter(|_| digits)
+    word.parse().ok().filter(|it: &u32| it.to_string() == word)
 }
 
 impl Order {

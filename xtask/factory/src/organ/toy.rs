@@ -88,8 +88,10 @@ impl File {
         self.tensors.extend(0u32.to_le_bytes());
         self.tensors.extend((self.data.len() as u64).to_le_bytes());
         self.tensor_count += 1;
-        self.data.extend(numbers.iter().flat_map(|it| it.to_le_bytes()));
-        self.data.resize(self.data.len().next_multiple_of(ALIGNED), 0);
+        self.data
+            .extend(numbers.iter().flat_map(|it| it.to_le_bytes()));
+        self.data
+            .resize(self.data.len().next_multiple_of(ALIGNED), 0);
     }
 
     fn bytes(self) -> Vec<u8> {
@@ -159,14 +161,23 @@ pub fn model() -> Vec<u8> {
     file.tensor("output_norm.weight", &[WIDTH], &[1.0; WIDTH]);
     file.tensor("output.weight", &[WIDTH, TOKENS], &output);
     let square = [WIDTH, WIDTH];
-    for (name, times) in [("attn_q", 0.02), ("attn_k", 0.02), ("attn_v", 0.1), ("attn_output", BEFORE)] {
+    for (name, times) in [
+        ("attn_q", 0.02),
+        ("attn_k", 0.02),
+        ("attn_v", 0.1),
+        ("attn_output", BEFORE),
+    ] {
         let name = format!("blk.0.{name}.weight");
         file.tensor(&name, &square, &same.signs(WIDTH * WIDTH, times));
     }
     for name in ["attn_norm", "ffn_norm"] {
         file.tensor(&format!("blk.0.{name}.weight"), &[WIDTH], &[1.0; WIDTH]);
     }
-    for (name, shape) in [("gate", [WIDTH, INNER]), ("up", [WIDTH, INNER]), ("down", [INNER, WIDTH])] {
+    for (name, shape) in [
+        ("gate", [WIDTH, INNER]),
+        ("up", [WIDTH, INNER]),
+        ("down", [INNER, WIDTH]),
+    ] {
         let name = format!("blk.0.ffn_{name}.weight");
         file.tensor(&name, &shape, &same.signs(WIDTH * INNER, 0.005));
     }
@@ -219,8 +230,15 @@ mod tests {
     #[test]
     fn a08_the_toy_model_is_small_and_the_same_each_time() {
         let model = model();
-        assert_eq!(crate::stamp::sha256(&model), crate::stamp::sha256(&super::model()));
-        assert!((200 << 10..500 << 10).contains(&model.len()), "{}", model.len());
+        assert_eq!(
+            crate::stamp::sha256(&model),
+            crate::stamp::sha256(&super::model())
+        );
+        assert!(
+            (200 << 10..500 << 10).contains(&model.len()),
+            "{}",
+            model.len()
+        );
         assert!(model.starts_with(b"GGUF\x03\0\0\0"));
     }
 }

@@ -271,10 +271,11 @@ fn children() -> Vec<String> {
     pids.filter(of).collect()
 }
 
-/// KiB of memory that no other process has.
+/// KiB of memory that no other process has. Pages of the model that only one process has looked at yet are not among it: they are the page
+/// cache's, and everybody's.
 fn private(pid: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let rows = text.lines().filter(|it| it.starts_with("Private_"));
+    let rows = text.lines().filter(|it| it.starts_with("Private_Dirty:"));
     rows.map(|it| {
         it.split_whitespace()
             .nth(1)

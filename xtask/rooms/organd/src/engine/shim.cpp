@@ -48,7 +48,7 @@ std::string string_repeat(const std::string & text, size_t times) {
 namespace {
 
 // Tokens of a prompt that are computed together.
-constexpr uint32_t BATCH = 512;
+constexpr uint32_t BATCH = 256;
 // What is chosen from, where the temperature is above 0.
 constexpr int32_t LIKELIEST = 40;
 constexpr float TOGETHER = 0.95f;
@@ -210,6 +210,8 @@ organ_answer * organ_begin(llama_model * model, const organ_asked * asked, uint3
         params.embeddings = embeds != 0;
         params.pooling_type = embeds ? LLAMA_POOLING_TYPE_UNSPECIFIED : LLAMA_POOLING_TYPE_NONE;
         params.no_perf = true;
+        // Layers that look back over a window remember no more than that: nothing is ever taken back.
+        params.swa_full = false;
         answer->context.reset(llama_init_from_model(model, params));
         if (answer->context == nullptr) {
             keep("no memory for a context of its own", why, size);
