@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bay0_umbilical::organ::{Kind, Order, Outcome, Report};
 use common::{Asking, Organ, Read, becomes, config};
@@ -313,6 +313,41 @@ fn a08_the_organ_uses_no_processor_while_nobody_asks() {
     let before = used();
     thread::sleep(Duration::from_secs(2));
     assert!(used() - before < 10, "{} ms", used() - before);
+    organ.end();
+}
+
+/// `ORGAN_SET=v3 ORGAN_MODEL=FILE cargo test --release -p organd --features llama --test llama -- --ignored --nocapture`, beside the
+/// engine's own programs; `ORGAN_THREADS` is how many threads an answer has.
+#[test]
+#[ignore = "a measurement"]
+fn t04_rate_first_token_and_memory() {
+    let _alone = ALONE.lock();
+    let threads = std::env::var("ORGAN_THREADS").map_or(1, |it| it.parse().unwrap());
+    let begun = Instant::now();
+    let mut organ = organ(1, threads);
+    eprintln!(
+        "mapped and first report: {} ms",
+        begun.elapsed().as_millis()
+    );
+    let question = asked("The capital of France is");
+    answer(&mut organ, 4, &question);
+    let (mut firsts, mut rates) = (Vec::new(), Vec::new());
+    for _ in 0..7 {
+        let begun = Instant::now();
+        let asking = begin(&mut organ, 64, &question);
+        while !matches!(asking.read(), Read::Piece(_)) {}
+        let first = begun.elapsed();
+        let (_, end) = asking.answer();
+        let rest = begun.elapsed() - first;
+        let Read::Done(done) = end else {
+            panic!("{end:?}");
+        };
+        organ.ended();
+        firsts.push(first.as_millis());
+        rates.push(f64::from(done.generated - 1) / rest.as_secs_f64());
+    }
+    eprintln!("first token, ms: {firsts:?}");
+    eprintln!("generated a second: {rates:.1?}");
     organ.end();
 }
 
