@@ -15,6 +15,8 @@ fn main() {
         return;
     };
     println!("cargo::rerun-if-changed={dir}");
+    let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
+    let is_static = features.split(',').any(|it| it == "crt-static");
     // A measurement asks for the newer set.
     println!("cargo::rerun-if-env-changed=ORGAN_SET");
     let tested = env::var("ORGAN_SET").unwrap_or_else(|_| "baseline".to_owned());
@@ -33,9 +35,10 @@ fn main() {
             format!("{dir}/{set}/liborgan.a"),
             format!("{dir}/{set}/libstdc++.a"),
         ];
-        let group = ["-Wl,--start-group".to_owned()]
-            .into_iter()
-            .chain(libraries);
+        // Before this the compiler has said that what follows may be shared.
+        let fixed = is_static.then(|| "-Wl,-Bstatic".to_owned());
+        let group = fixed.into_iter().chain(["-Wl,--start-group".to_owned()]);
+        let group = group.chain(libraries);
         let group =
             group.chain(["-lm", "-lc", "-lgcc_eh", "-lgcc", "-Wl,--end-group"].map(str::to_owned));
         for argument in group {

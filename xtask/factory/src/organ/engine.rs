@@ -185,6 +185,7 @@ fn compile(layout: &Layout, work: &Path) -> Result<PathBuf> {
     for name in GRAMMAR {
         let object = objects.join(format!("{name}.o"));
         let mut command = cxx_command(&tree.join("common"))?;
+        command.arg(own_paths(work));
         for folder in ["include", "ggml/include", "vendor"] {
             command.arg("-I").arg(tree.join(folder));
         }
@@ -247,7 +248,7 @@ impl Make<'_> {
         let has = if has_newer { "ON" } else { "OFF" };
         cmake.args(NEWER.map(|it| format!("-DGGML_{it}={has}")));
         // Paths in messages and assertions are the source's own.
-        let map = format!("-ffile-prefix-map={}=engine", self.work.display());
+        let map = own_paths(self.work);
         cmake.args(["C", "CXX"].map(|of| format!("-DCMAKE_{of}_FLAGS={map}")));
         self.run(cmake, set)?;
         let mut ninja = host::command("ninja")?;
@@ -329,6 +330,11 @@ fn copy_headers(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What paths in messages and assertions begin with.
+fn own_paths(work: &Path) -> String {
+    format!("-ffile-prefix-map={}=engine", work.display())
 }
 
 fn cxx_command(include: &Path) -> Result<Command> {

@@ -52,6 +52,8 @@ struct Alive {
     /// The end of who answers. The child has it as well; here it shows that the room has hung up, and says what the child cannot.
     end: OwnedFd,
     begun: Instant,
+    /// When its child began.
+    started: Instant,
     state: State,
     child: Option<Child>,
     tally: Tally,
@@ -214,6 +216,7 @@ impl<'a> Parent<'a> {
         match Child::start(|| task.serve(*engine)) {
             Ok(child) => {
                 alive.child = Some(child);
+                alive.started = Instant::now();
                 // Without this a later child could write figures of this one, and nothing else.
                 let _ = alive.tally.close();
             }
@@ -334,10 +337,12 @@ impl<'a> Parent<'a> {
             Ok(tally) if self.alive.len() < QUESTIONS && self.engine.is_ok() => tally,
             _ => return self.refuse(&question, &end),
         };
+        let now = Instant::now();
         self.alive.push(Alive {
             question,
             end,
-            begun: Instant::now(),
+            begun: now,
+            started: now,
             state: State::Waiting,
             child: None,
             tally,
@@ -383,7 +388,9 @@ impl<'a> Parent<'a> {
                 ms: u32::try_from(ms).unwrap_or(u32::MAX),
                 outcome,
             };
-            self.learn(&done);
+            if matches!(outcome, Outcome::End | Outcome::Length) {
+                self.learn(alive.started.elapsed());
+            }
             if !self.report(&Report::Ended(alive.question.id, done)) {
                 return false;
             }
@@ -392,11 +399,10 @@ impl<'a> Parent<'a> {
     }
 
     /// An answer that came to its end tells how long the next ones will take.
-    fn learn(&mut self, done: &Done) {
-        if matches!(done.outcome, Outcome::End | Outcome::Length) {
-            let old = self.mean.saturating_mul(WEIGHT.saturating_sub(1));
-            self.mean = old.saturating_add(done.ms.into()) / WEIGHT;
-        }
+    fn learn(&mut self, took: Duration) {
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let old = self.mean.saturating_mul(WEIGHT.saturating_sub(1));
+        self.mean = old.saturating_add(ms) / WEIGHT;
     }
 }
 

@@ -10,7 +10,7 @@ use nix::libc;
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, fork};
 
-/// A child. Dropping it kills and reaps it.
+/// A child. Dropping it ends the process: none answers of whom nobody knows.
 #[derive(Debug)]
 pub struct Child(OwnedFd);
 
@@ -65,6 +65,12 @@ impl Child {
     pub fn ended(&self) -> io::Result<Option<ends::End>> {
         let ended = ends::reap(Some(self.0.as_fd()))?;
         Ok(ended.map(|ended| ended.end))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.signal(Signal::SIGKILL);
     }
 }
 

@@ -301,6 +301,34 @@ fn a08_a_question_takes_little_memory_of_its_own() {
     organ.end();
 }
 
+/// Of any size: `ORGAN_MODEL` names a large one.
+#[test]
+fn a08_a_model_is_mapped_and_not_loaded() {
+    let _alone = ALONE.lock();
+    let memory = || {
+        let text = fs::read_to_string("/proc/self/status").unwrap();
+        let row = |name: &str| {
+            let line = text.lines().find(|it| it.starts_with(name)).unwrap();
+            line.split_whitespace()
+                .nth(1)
+                .unwrap()
+                .parse::<u64>()
+                .unwrap()
+        };
+        row("RssAnon:") + row("RssFile:")
+    };
+    let (before, begun) = (memory(), Instant::now());
+    let model = Llama::load(&toy(), 1).unwrap();
+    let kib = memory().saturating_sub(before);
+    let ms = begun.elapsed().as_millis();
+    let bytes = fs::metadata(toy()).unwrap().len();
+    eprintln!(
+        "{} of {bytes} bytes: {kib} KiB, {ms} ms",
+        model.model().name
+    );
+    assert!(kib < 160 << 10, "{kib} KiB");
+}
+
 #[test]
 fn a08_the_organ_uses_no_processor_while_nobody_asks() {
     let _alone = ALONE.lock();
