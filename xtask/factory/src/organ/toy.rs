@@ -208,8 +208,13 @@ fn tokens(file: &mut File) {
         kinds.extend(kind.to_le_bytes());
     }
     for byte in 0..=255u8 {
-        text(&mut names, &format!("<0x{byte:02X}>"));
-        kinds.extend(6i32.to_le_bytes());
+        // A space is written so, and is no byte.
+        let (name, kind) = match byte {
+            b' ' => ("\u{2581}".to_owned(), 1i32),
+            _ => (format!("<0x{byte:02X}>"), 6),
+        };
+        text(&mut names, &name);
+        kinds.extend(kind.to_le_bytes());
     }
     let scores = [0u8; TOKENS * 4];
     file.word("tokenizer.ggml.model", "llama");

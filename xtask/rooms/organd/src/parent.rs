@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 
-use crate::child::{SAID, Task};
+use crate::child::{NO_WALLS, SAID, Task};
 use crate::engine::Engine;
 use crate::process::Child;
 use crate::queue::{self, Act, Event, Place, State};
@@ -105,6 +105,9 @@ impl Alive {
         }
     }
 }
+
+const UNWALLED: &str =
+    "the walls around the answer's process do not stand, and nothing was heard; next: report it";
 
 /// Why a question that its child did not end has ended, as the room reads it.
 fn reason(outcome: Outcome) -> &'static str {
@@ -375,8 +378,10 @@ impl<'a> Parent<'a> {
             };
             let alive = self.alive.remove(at);
             let outcome = alive.outcome(end);
-            if end != End::Exit(SAID) {
-                say_why(&alive.end, reason(outcome));
+            match end {
+                End::Exit(SAID) => {}
+                End::Exit(NO_WALLS) => say_why(&alive.end, UNWALLED),
+                _ => say_why(&alive.end, reason(outcome)),
             }
             close(&alive.end);
             let (prompt, generated) = alive.tally.tokens();

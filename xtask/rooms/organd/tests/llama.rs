@@ -104,6 +104,12 @@ fn a08_the_model_answers_and_its_end_is_the_answers_end() {
         (done.prompt, done.generated, done.outcome),
         (3, 5, Outcome::Length)
     );
+    // A space is one token.
+    let (_, end) = answer(&mut organ, 1, &asked(&" a".repeat(20)));
+    assert!(
+        matches!(end, Read::Done(done) if done.prompt == 41),
+        "{end:?}"
+    );
     // One character in two tokens, and an end that is a token without text.
     let (text, end) = answer(&mut organ, 50, &asked("{"));
     assert_eq!(text, "|é}~");

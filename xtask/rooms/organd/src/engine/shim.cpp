@@ -179,7 +179,15 @@ organ_answer * organ_begin(llama_model * model, const organ_asked * asked, uint3
         const std::string text = embeds ? std::string(asked->prompt) : written(model, asked->system, asked->prompt, special);
         auto & prompt = answer->prompt;
         prompt.resize(text.size() + 8);
-        const int32_t found = llama_tokenize(vocab, text.data(), text.size(), prompt.data(), prompt.size(), true, special);
+        const auto read = [&] {
+            return llama_tokenize(vocab, text.data(), text.size(), prompt.data(), prompt.size(), true, special);
+        };
+        int32_t found = read();
+        if (found < 0 && found != std::numeric_limits<int32_t>::min()) {
+            // A character may be several tokens: that is how many.
+            prompt.resize(-found);
+            found = read();
+        }
         if (found <= 0) {
             keep("the prompt has no tokens", why, size);
             return nullptr;
