@@ -87,6 +87,8 @@ impl Task<'_> {
                 Outcome::End
             }
         };
+        // Before the room hears it: then it may hang up, which is no end of another kind any more.
+        self.tally.end(outcome);
         self.say(DONE, self.done(outcome).encode().as_bytes())?;
         Ok(outcome)
     }

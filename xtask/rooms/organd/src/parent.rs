@@ -99,7 +99,8 @@ impl Alive {
     /// How it has ended, once its child has: what the child has said to the room is what counts, if it came to that.
     fn outcome(&self, end: End) -> Outcome {
         match (end, self.tally.outcome(), self.state) {
-            (End::Exit(SAID), Some(outcome), _) => outcome,
+            (_, Some(outcome @ (Outcome::End | Outcome::Length)), _)
+            | (End::Exit(SAID), Some(outcome), _) => outcome,
             (_, _, State::Ending(outcome)) => outcome,
             _ => Outcome::Killed,
         }
