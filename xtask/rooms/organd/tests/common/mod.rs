@@ -8,6 +8,9 @@
     clippy::disallowed_methods
 )]
 
+#[path = "../../testing/engine.rs"]
+mod engine;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -15,126 +18,17 @@ use std::time::{Duration, Instant};
 use bay0_persona::PersonaName;
 use bay0_persona::packet::{self, pair};
 use bay0_state::gate::PACKET;
-use bay0_umbilical::organ::{
-    DONE, Done, Kind, NOT, Order, Outcome, PIECE, Question, Report, WAITS,
-};
+use bay0_umbilical::organ::{DONE, Done, Kind, NOT, Order, PIECE, Question, Report, WAITS};
+pub use engine::Fake;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::MsgFlags;
-use organd::engine::{Engine, Limits, Model, Out, Stopped};
-use organd::frames::{Asked, Refusal};
+use organd::engine::Engine;
+use organd::frames::Asked;
 use organd::parent::{Config, Parent, Room};
 
 const WAIT: MsgFlags = MsgFlags::empty();
 /// Longer than anything takes that is to come.
 const LONG_MS: u16 = 20_000;
-
-/// Says so many tokens, or does what a broken or hostile engine would.
-pub struct Fake(pub Model);
-
-impl Fake {
-    pub fn new() -> Self {
-        Self(Model {
-            name: "fake".to_owned(),
-            context: 2048,
-            embeds: true,
-        })
-    }
-}
-
-impl Engine for Fake {
-    fn model(&self) -> &Model {
-        &self.0
-    }
-
-    fn answer(&self, asked: &Asked, limits: Limits, out: &mut dyn Out) -> Result<Outcome, Stopped> {
-        let words: Vec<&str> = asked.prompt.split_whitespace().collect();
-        out.prompt(words.len() as u32);
-        match words.as_slice() {
-            ["say", many] => {
-                let many = many.parse::<u32>().unwrap();
-                for number in 0..many.min(limits.max) {
-                    out.token(format!("{number} ").as_bytes())?;
-                }
-                let all = many <= limits.max;
-                Ok(if all { Outcome::End } else { Outcome::Length })
-            }
-            ["slowly", ms] => {
-                let pause = Duration::from_millis(ms.parse().unwrap());
-                for number in 0..limits.max {
-                    out.token(format!("{number} ").as_bytes())?;
-                    thread::sleep(pause);
-                }
-                Ok(Outcome::Length)
-            }
-            ["flood"] => loop {
-                out.token(b"flood ")?;
-            },
-            ["hang"] => loop {
-                thread::park();
-            },
-            ["memory", mib] => {
-                let bytes = mib.parse::<usize>().unwrap() << 20;
-                let memory = vec![1u8; bytes];
-                out.token(format!("{}", memory.len()).as_bytes())?;
-                Ok(Outcome::End)
-            }
-            ["open"] => {
-                let found = std::fs::File::open("/dev/null").is_ok();
-                out.token(format!("open {found}").as_bytes())?;
-                Ok(Outcome::End)
-            }
-            ["socket"] => {
-                let found = pair().is_ok();
-                out.token(format!("socket {found}").as_bytes())?;
-                Ok(Outcome::End)
-            }
-            ["process"] => {
-                let found = std::process::Command::new("/bin/true").spawn().is_ok();
-                out.token(format!("process {found}").as_bytes())?;
-                Ok(Outcome::End)
-            }
-            ["signal"] => {
-                let found = nix::sys::signal::raise(nix::sys::signal::Signal::SIGCONT).is_ok();
-                out.token(format!("signal {found}").as_bytes())?;
-                Ok(Outcome::End)
-            }
-            ["code"] => {
-                // SAFETY: a new mapping, which nothing uses.
-                let code = unsafe {
-                    nix::sys::mman::mmap_anonymous(
-                        None,
-                        4096.try_into().unwrap(),
-                        nix::sys::mman::ProtFlags::PROT_EXEC,
-                        nix::sys::mman::MapFlags::MAP_PRIVATE,
-                    )
-                };
-                out.token(format!("code {}", code.is_ok()).as_bytes())?;
-                Ok(Outcome::End)
-            }
-            ["panic"] => panic!("as asked"),
-            ["fail"] => Err(Refusal::Engine("as asked".to_owned()).into()),
-            ["characters"] => {
-                for byte in "né".as_bytes() {
-                    out.token(&[*byte])?;
-                }
-                Ok(Outcome::End)
-            }
-            ["state"] => {
-                // What a child leaves behind it, and the next one finds.
-                static LEFT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-                let left = LEFT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                out.token(format!("{left}").as_bytes())?;
-                Ok(Outcome::End)
-            }
-            _ => Err(Refusal::Engine(format!("not foreseen: {}", asked.prompt)).into()),
-        }
-    }
-
-    fn embed(&self, asked: &Asked, _: Limits, out: &mut dyn Out) -> Result<Vec<f32>, Stopped> {
-        out.prompt(1);
-        Ok((0..asked.prompt.len()).map(|it| it as f32 / 2.0).collect())
-    }
-}
 
 pub fn config(slots: usize) -> Config {
     Config {
@@ -213,7 +107,7 @@ impl Organ {
 
     /// What the organ says next.
     pub fn report(&mut self) -> Report {
-        let packet = next(&self.pid1).expect("a report");
+        let packet = next(&self.pid1).unwrap();
         Report::decode(&packet).unwrap_or_else(|| panic!("{packet:?}"))
     }
 
