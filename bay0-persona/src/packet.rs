@@ -3,6 +3,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 
@@ -18,7 +19,8 @@ pub fn pair() -> nix::Result<(OwnedFd, OwnedFd)> {
     socketpair(unix, SockType::SeqPacket, None, flag)
 }
 
-/// Sends one packet made of parts. A peer that has hung up raises no SIGPIPE.
+/// Sends one packet made of parts. A peer that has hung up raises no SIGPIPE. What was interrupted is done again, here and in [`receive`]: a
+/// room that is frozen in it goes on with EINTR where the socket has a time-out (`signal(7)`), though nobody has sent it a signal.
 ///
 /// # Errors
 /// The errno of `sendmsg(2)`.
@@ -32,7 +34,12 @@ pub fn send(
     let given = [ControlMessage::ScmRights(&given)];
     let parts: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
     let (fd, flags) = (socket.as_fd().as_raw_fd(), flags | MsgFlags::MSG_NOSIGNAL);
-    sendmsg::<UnixAddr>(fd, &parts, &given, flags, None).map(drop)
+    loop {
+        match sendmsg::<UnixAddr>(fd, &parts, &given, flags, None) {
+            Err(Errno::EINTR) => {}
+            sent => return sent.map(drop),
+        }
+    }
 }
 
 /// Receives one packet, cut to the buffer: its length, 0 when the peer has hung up, and the descriptor that came with it. Of several
@@ -48,7 +55,11 @@ pub fn receive(
     let mut space = nix::cmsg_space!([RawFd; MOST]);
     let (fd, mut parts) = (socket.as_fd().as_raw_fd(), [IoSliceMut::new(buffer)]);
     let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
-    let received = recvmsg::<UnixAddr>(fd, &mut parts, Some(&mut space), flags)?;
+    let received = recvmsg::<UnixAddr>(fd, &mut parts, Some(&mut space), flags);
+    if matches!(received, Err(Errno::EINTR)) {
+        return receive(socket, buffer, flags);
+    }
+    let received = received?;
     let given = received.cmsgs()?.flat_map(|message| match message {
         ControlMessageOwned::ScmRights(given) => given,
         _ => Vec::new(),
@@ -65,6 +76,32 @@ mod tests {
     use super::*;
     use std::fs::File;
     use std::io::Read;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a test may have threads")]
+    fn t04_who_is_interrupted_while_it_waits_goes_on_waiting() {
+        extern "C" fn nothing(_: nix::libc::c_int) {}
+        let handler = nix::sys::signal::SigHandler::Handler(nothing);
+        let (ours, theirs) = pair().unwrap();
+        let limit = nix::sys::time::TimeVal::new(20, 0);
+        let option = nix::sys::socket::sockopt::ReceiveTimeout;
+        nix::sys::socket::setsockopt(&theirs, option, &limit).unwrap();
+        // SAFETY: the handler does nothing.
+        unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGUSR1, handler) }.unwrap();
+        // SAFETY: the call has no arguments.
+        let waits = unsafe { nix::libc::pthread_self() };
+        let sends = std::thread::spawn(move || {
+            for _ in 0..20 {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                // SAFETY: the thread lives: it waits for what is sent below.
+                unsafe { nix::libc::pthread_kill(waits, nix::libc::SIGUSR1) };
+            }
+            send(&ours, &[b"x"], None, MsgFlags::empty()).unwrap();
+        });
+        let got = receive(&theirs, &mut [0; 8], MsgFlags::empty()).unwrap();
+        assert_eq!(got.0, 1);
+        sends.join().unwrap();
+    }
 
     #[test]
     fn c12_of_many_descriptors_none_stays_open_but_the_one_that_is_handed_on() {

@@ -2,7 +2,7 @@
 //!
 //! | number | a child stays within its parent when its value is |
 //! | --- | --- |
-//! | quota, weight, memory, pids, open files, tmpfs, tries, the three of what it keeps, traffic and its connections, reads of the disk, bytes of a file by the courier, trust | not greater |
+//! | quota, weight, memory, pids, open files, tmpfs, tries, the three of what it keeps, traffic and its connections, reads of the disk, bytes of a file by the courier, trust, the three of what it asks `sys://ai` | not greater |
 //! | seccomp | not higher: each profile allows all that the one below it allows |
 //! | capabilities, network, devices, terminal, autostart, background, types of files, files without a question | a part of the parent's bits |
 //! | delay | not less, where the child is started again at all |
@@ -76,6 +76,12 @@ pub enum Grant {
     CourierSilent,
     /// How far the room is trusted, 0 to 9.
     Trust,
+    /// Tokens a minute that it may cost `sys://ai`, prompt and answer together; 0 may not ask.
+    AiRate,
+    /// Tokens of one answer.
+    AiMax,
+    /// Tokens of one question and its answer together.
+    AiContext,
 }
 
 /// The number of a rate that is not held.
@@ -97,9 +103,11 @@ pub const SLOT: u64 = 1 << 5;
 pub const PORT: u64 = 1 << 6;
 /// [`Grant::Devices`]: the USB stick that is plugged in.
 pub const STICK: u64 = 1 << 7;
+/// [`Grant::Devices`]: no device, but the room whose program answers for `sys://ai`.
+pub const ORGAN: u64 = 1 << 8;
 
 /// What each number is called in a policy file, and how a child's is held.
-const GRANTS: [(&str, Within); 25] = [
+const GRANTS: [(&str, Within); 28] = [
     ("cpu.quota", NotGreater),
     ("cpu.weight", NotGreater),
     ("memory.max", NotGreater),
@@ -125,6 +133,9 @@ const GRANTS: [(&str, Within); 25] = [
     ("courier.types", PartOf),
     ("courier.ask", PartOf),
     ("trust", NotGreater),
+    ("ai.tokens_per_minute", NotGreater),
+    ("ai.max_tokens", NotGreater),
+    ("ai.context", NotGreater),
 ];
 
 /// The numbers of a policy, in the order of [`Grant`].

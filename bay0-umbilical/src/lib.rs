@@ -16,6 +16,7 @@ use std::os::fd::OwnedFd;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 pub mod client;
+pub mod organ;
 pub mod server;
 pub mod verb;
 

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | operator | typing at the serial line | everything |
 //! | Spine | uid 0 | `hello`, `version`, `status`, `validate`, `rooms` |
-//! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own; `device standin`, `device port`, `device stick`, `update`, `net`, `send`, `receive`; what it keeps |
+//! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own; `device standin`, `device port`, `device stick`, `update`, `net`, `send`, `receive`, `ask`, `embed`, `organ`; what it keeps |
 //! | nobody | any other uid | `hello` |
 
 use std::fmt;
@@ -57,6 +57,12 @@ pub enum Verb {
     Send(PersonaName, String),
     /// Waits for a file.
     Receive,
+    /// Asks the organ for a text, of at most so many tokens; 0: as many as it may.
+    Ask(u32),
+    /// Asks the organ for the numbers of a text.
+    Embed,
+    /// A room answers for the organ.
+    Organ,
     /// Asks the gate, as [`Wish`] says.
     Gate(Wish),
     /// Reports of the network that the machine is on.
@@ -117,6 +123,8 @@ pub enum BadVerb<'a> {
     Net,
     /// It is no name and no file's name.
     Send,
+    /// It is no number of tokens.
+    Ask,
     /// The uid may not ask this.
     Denied,
 }
@@ -141,6 +149,7 @@ impl fmt::Display for BadVerb<'_> {
                 f,
                 "send: write send ROOM NAME: NAME {FILE_NAMES}; next: type help"
             ),
+            Self::Ask => f.write_str("ask: write ask N, N tokens at most; next: see bay0 --help"),
             Self::Net => f.write_str("net: no report; next: see docs/UMBILICAL.md"),
             Self::Denied => f.write_str("not for this uid to ask; next: ask at the operator line"),
         }
@@ -197,7 +206,13 @@ impl Verb {
             "receive" => return Ok(Verb::Receive),
             "device port" => return Ok(Verb::Port),
             "device stick" => return Ok(Verb::Stick),
+            "embed" => return Ok(Verb::Embed),
+            "organ" => return Ok(Verb::Organ),
             _ => {}
+        }
+        if word == "ask" {
+            let most = name.parse().ok().filter(|it: &u32| it.to_string() == name);
+            return most.map(Verb::Ask).ok_or(BadVerb::Ask);
         }
         if word == "send" {
             let (to, file) = name.split_once(' ').ok_or(BadVerb::Send)?;
@@ -247,6 +262,7 @@ impl Verb {
             Verb::Validate | Verb::Version => uid == 0,
             Verb::Device | Verb::Port | Verb::Stick | Verb::Update => uid >= FIRST_ROOM_UID,
             Verb::Gate(_) | Verb::Net(_) | Verb::Send(..) | Verb::Receive => uid >= FIRST_ROOM_UID,
+            Verb::Ask(_) | Verb::Embed | Verb::Organ => uid >= FIRST_ROOM_UID,
             _ => false,
         };
         may.then_some(self).ok_or(BadVerb::Denied)

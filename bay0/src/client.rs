@@ -24,6 +24,8 @@ use bay0_umbilical::client::OUTSIDE;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::MsgFlags;
 
+use crate::ask;
+
 /// How long an answer may take: longer than bay0 needs to work off whatever others in the room have asked.
 const PATIENCE: Duration = Duration::from_secs(5);
 const UNKEPT: &str =
@@ -47,6 +49,8 @@ const USAGE: &str = "usage: bay0 VERB
                              ROOM outside, or stick: out of the machine
   receive                    wait for a file, which is put here under its name
   receive - >FILE            wait for a file, and put it elsewhere
+  ask [OPTION]... PROMPT     ask the model of this machine; ask --help has the options
+  embed TEXT                 the numbers of a text, one a line
   device standin             use the device that stands in for hardware
   update <FILE               bring an update
 ";
@@ -63,6 +67,14 @@ pub fn run() -> Result<ExitCode> {
     let line = line_of(&words);
     // Not through the buffer of stdout, which would keep what the device says until a line of it is full.
     let mut out = File::from(stdout().as_fd().try_clone_to_owned()?);
+    if words.first().is_some_and(|it| it == "ask" || it == "embed") {
+        let asked = ask::parse(&words, &mut out)?;
+        if let Some((line, question)) = asked {
+            let (_, end) = call(&line)?;
+            question.ask(&end.context(UNHEARD)?, &mut out)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     if line.is_empty() || line == "--help" {
         out.write_all(USAGE.as_bytes())?;
         return Ok(ExitCode::from(u8::from(line.is_empty())));
@@ -72,9 +84,7 @@ pub fn run() -> Result<ExitCode> {
     let bare = bare.filter(|it| shown || it.starts_with("save ") || it.starts_with("send "));
     let (line, piped) = bare.map_or((&*line, !stdin().is_terminal()), |it| (it, true));
     let from = source(line, piped)?;
-    let path = Path::new("/run/umbilical");
-    let answer = bay0_umbilical::call(path, OUTSIDE, line, PATIENCE);
-    let (text, given) = answer.map_err(Error::msg)?;
+    let (text, given) = call(line)?;
     out.write_all(text.as_bytes())?;
     match (given, Wish::parse(line)) {
         (Some(stream), _) if line == "update" => update(stream, &mut out)?,
@@ -91,6 +101,12 @@ pub fn run() -> Result<ExitCode> {
         (None, _) => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The answer of bay0 to a line, and what comes with it.
+fn call(line: &str) -> Result<(String, Option<OwnedFd>)> {
+    let answer = bay0_umbilical::call(Path::new("/run/umbilical"), OUTSIDE, line, PATIENCE);
+    answer.map_err(Error::msg)
 }
 
 /// The request of these words; of `send` the name of a file as it is shown, whatever its bytes are, and the two rooms that stand for what is

@@ -3,6 +3,8 @@
 //! In a room it is the client that asks it. On a plain host it is `--validate` and `verify-log` as well (feature `host`).
 
 mod advice;
+#[cfg(any(test, not(feature = "host")))]
+mod ask;
 // A plain host has another program, and the tests of this one.
 #[cfg(any(test, not(feature = "host")))]
 #[cfg_attr(feature = "host", expect(dead_code, reason = "tested alone"))]

@@ -43,7 +43,7 @@ fn c12_a_freeze_that_does_not_finish_is_taken_back_and_named() {
 
 fn policy(disk_rate: u64) -> Policy {
     let line = "p://a\tdev\t/bin/sh\tA=b\t\t\t1\t2\t3\t4\t5\t6\t2\t8\t1\t0\t1\t0\t3\t500\t0\t0\t0\t0\t0\t0";
-    let line = format!("{line}\t{disk_rate}\t0\t0\t0\t0");
+    let line = format!("{line}\t{disk_rate}\t0\t0\t0\t0\t0\t0\t0");
     let columns: Vec<&str> = line.split('\t').collect();
     Policy::parse(&columns).unwrap()
 }

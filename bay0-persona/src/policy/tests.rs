@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-const LINE: &str = "p://desk/mail\tdev\t/bin/sh\n-c\ntrue\tHOME=/root\nA=b c\tp://web p://dev/x\t\t1\t2\t3\t4\t5\t6\t2\t8\t1\t0\t1\t0\t3\t500\t7\t8\t9\t1\t10\t11\t12\t13\t5\t1\t2";
+const LINE: &str = "p://desk/mail\tdev\t/bin/sh\n-c\ntrue\tHOME=/root\nA=b c\tp://web p://dev/x\t\t1\t2\t3\t4\t5\t6\t2\t8\t1\t0\t1\t0\t3\t500\t7\t8\t9\t1\t10\t11\t12\t13\t5\t1\t2\t14\t15\t16";
 
 fn columns(line: &str) -> Vec<&str> {
     line.split('\t').collect()
@@ -34,6 +34,9 @@ fn a06_a_compiled_policy_is_read_column_by_column() {
     assert_eq!(policy.get(Grant::CourierTypes), 5);
     assert!(policy.may(Grant::CourierSilent));
     assert_eq!(policy.get(Grant::Trust), 2);
+    assert_eq!(policy.get(Grant::AiRate), 14);
+    assert_eq!(policy.get(Grant::AiMax), 15);
+    assert_eq!(policy.get(Grant::AiContext), 16);
     let to = ["p://web", "p://dev/x"].map(|name| PersonaName::parse(name).unwrap());
     assert!(policy.may(Grant::Terminal) && !policy.may(Grant::Autostart));
     assert_eq!((policy.to, policy.from), (to.to_vec(), vec![]));
@@ -61,6 +64,7 @@ fn a06_a_policy_that_is_not_whole_is_none() {
 fn a05_each_field_that_a_child_has_beyond_its_parent_is_named() {
     let parent = [
         100, 100, 64, 8, 16, 32, 1, 0b0110, 1, 0b11, 1, 1, 3, 500, 9, 9, 9, 1, 7, 7, 7, 5, 1, 1, 2,
+        9, 9, 9,
     ];
     assert_eq!(beyond_numbers(&parent, &parent), [""; 0]);
     for (at, (field, _)) in GRANTS.iter().enumerate() {

@@ -47,6 +47,9 @@ fn policy(command: &str) -> Policy {
         "0",
         "0",
         "0",
+        "0",
+        "0",
+        "0",
     ];
     Policy::parse(&columns).unwrap()
 }

@@ -208,6 +208,32 @@ fn a03_a_file_is_sent_under_a_name_that_no_terminal_obeys() {
     }
 }
 
+#[test]
+fn a16_a_question_to_the_organ_is_a_number_of_tokens_in_one_spelling() {
+    for (line, verb) in [
+        ("ask 0", Verb::Ask(0)),
+        ("ask 512", Verb::Ask(512)),
+        ("embed", Verb::Embed),
+        ("organ", Verb::Organ),
+    ] {
+        assert_eq!(Verb::parse(line), Ok(verb.clone()));
+        assert!(verb.clone().allowed(FIRST_ROOM_UID).is_ok());
+        assert!(verb.allowed(0).is_err());
+    }
+    let no = "ask: write ask N, N tokens at most; next: see bay0 --help";
+    for line in [
+        "ask",
+        "ask ",
+        "ask 01",
+        "ask -1",
+        "ask 1 2",
+        "ask +1",
+        "ask 4294967296",
+    ] {
+        assert_eq!(refusal(line), no, "{line:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn a16_no_line_is_taken_for_another_and_none_panics(line in ".{0,300}") {
@@ -224,6 +250,7 @@ proptest! {
                 Verb::Gate(wish) => wish.to_string(),
                 Verb::Net(report) => format!("net {report}"),
                 Verb::Send(to, file) => format!("send {to} {file}"),
+                Verb::Ask(most) => format!("ask {most}"),
                 bare => format!("{bare:?}").to_lowercase(),
             };
             prop_assert_eq!(spelt, line);

@@ -501,21 +501,26 @@ fn is_there(end: &OwnedFd) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bay0_persona::policy::Numbers;
+
+    /// What the courier asks a policy for, in the order of the figures below.
+    const FIGURES: [Grant; 4] = [
+        Grant::CourierBytes,
+        Grant::CourierTypes,
+        Grant::CourierSilent,
+        Grant::Trust,
+    ];
 
     /// A policy of this name with these figures: bytes, kinds, silent, trust.
     fn policy(name: &str, to: &str, from: &str, figures: [u64; 4]) -> Policy {
-        let mut columns = vec![name, "i", "/x", "", to, from];
-        columns.extend(["0"; 25]);
-        let mut policy = Policy::parse(&columns).unwrap();
-        for (place, figure) in policy
-            .grants
-            .iter_mut()
-            .rev()
-            .zip(figures.into_iter().rev())
-        {
-            *place = figure;
+        let mut numbers: Numbers = [0; _];
+        for (grant, figure) in FIGURES.into_iter().zip(figures) {
+            numbers[grant as usize] = figure;
         }
-        policy
+        let numbers = numbers.map(|number| number.to_string());
+        let mut columns = vec![name, "i", "/x", "", to, from];
+        columns.extend(numbers.iter().map(String::as_str));
+        Policy::parse(&columns).unwrap()
     }
 
     #[test]

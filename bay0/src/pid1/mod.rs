@@ -24,6 +24,7 @@ mod jobs;
 pub mod keeper;
 mod line;
 mod link;
+mod organ;
 pub mod poll;
 mod proof;
 mod question;
@@ -51,9 +52,10 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use bay0_persona::disks::VARS;
 use bay0_persona::link::set_lease;
 use bay0_persona::net::{Card, Lease};
-use bay0_persona::policy::{SLOT, STICK};
+use bay0_persona::policy::{ORGAN, SLOT, STICK};
 use bay0_persona::{PersonaName, Policy, packet};
 use bay0_state::{Access, Opened, Request, State, Unlocked, reseal, reset};
+use bay0_umbilical::organ::Kind;
 use bay0_umbilical::verb::{DiskName, Verb, help, usage};
 use bay0_umbilical::{SOCKET, Server};
 use nix::libc;
@@ -63,6 +65,7 @@ use self::courier::Courier;
 use self::id::{Door, RoomId};
 use self::jobs::{Begun, Job, Jobs, Outcome};
 use self::keeper::{Event, Keeping, Loss, Probed};
+use self::organ::Organ;
 use self::poll::{Poll, Source};
 use self::rooms::{Effect, Rooms};
 use self::say::{CONSOLE_RETRY, Log};
@@ -107,6 +110,7 @@ pub struct Bay0 {
     rooms: Rooms,
     courier: Courier,
     consent: Consent,
+    organ: Organ,
     uplink: Uplink,
     /// What children are at work on: a validation, the slots.
     jobs: Jobs,
@@ -136,6 +140,7 @@ impl Bay0 {
             rooms: Rooms::default(),
             courier: Courier::default(),
             consent: Consent::default(),
+            organ: Organ::default(),
             uplink: Uplink::default(),
             jobs: Jobs::default(),
             slots: Slots::default(),
@@ -171,6 +176,7 @@ impl Bay0 {
                 Source::Keeper => self.on_keeper(),
                 Source::Umbilical(door) => self.on_umbilical(door),
                 Source::Operator => self.on_operator(),
+                Source::Organ => self.organ.heard(&mut self.log),
                 Source::Arbiter => self.on_arbiter(),
                 Source::Button(number) => self.on_button(number),
                 Source::Courier => {
@@ -178,7 +184,10 @@ impl Bay0 {
                     self.courier.heard(rooms, console, &mut self.log);
                 }
                 Source::Room(id) => self.on_room(id),
-                Source::Limit(id) => self.rooms.on_limit(id),
+                Source::Limit(id) => {
+                    self.organ.on_limit(id);
+                    self.rooms.on_limit(id);
+                }
             }
             self.carry_out();
         }
@@ -201,6 +210,7 @@ impl Bay0 {
         let (rooms, console) = (&mut self.rooms, &mut self.console);
         self.courier.tend(rooms, console, &mut self.log);
         self.consent.tend(console, &mut self.log);
+        self.organ.tend(&self.rooms);
         let question = self.console.question();
         self.screen.attend(question, &mut self.poll, &mut self.log);
         self.health.pace(self.keeper.slow_ms().is_some());
@@ -840,6 +850,7 @@ impl Bay0 {
                 Effect::Gone(id) => {
                     self.uplink.gone(id);
                     self.consent.gone(id, &mut self.console, &mut self.log);
+                    self.organ.gone(id, &mut self.log);
                     if self.console.inside() == Some(id) {
                         self.console.leave(&mut self.log);
                     }
@@ -913,6 +924,21 @@ impl Bay0 {
                 let from = policy.as_deref().context("no policy")?;
                 self.courier.receive(id, from, self.rooms.may_move(id))?
             }
+            (Verb::Organ, Door::Room(id)) => {
+                self.rooms.granted(id, ORGAN)?;
+                self.organ.serve(id, &mut self.poll)?
+            }
+            (verb @ (Verb::Ask(_) | Verb::Embed), Door::Room(id)) => {
+                let policy = policy.as_deref().context("no policy")?;
+                ensure!(
+                    self.rooms.may_move(id),
+                    "this room is not in front; next: ask when it is"
+                );
+                match verb {
+                    Verb::Ask(most) => self.organ.ask(id, policy, Kind::Ask, most)?,
+                    _ => self.organ.ask(id, policy, Kind::Embed, 0)?,
+                }
+            }
             (Verb::Gate(wish), Door::Room(_)) => {
                 let (ready, together) = (self.is_ready(), self.rooms.persist_bytes());
                 let wishes = self.keeper.wishes();
@@ -952,6 +978,7 @@ impl Bay0 {
             (Verb::Hello, _) => Some(doors::HELLO.to_owned()),
             (Verb::Version, None) => Some(self.version()),
             (Verb::Status, None) => Some(self.status()),
+            (Verb::Rooms, None) => Some(self.rooms.list(None) + &self.organ.rows()),
             (Verb::Status | Verb::Rooms, _) => Some(self.rooms.list(room)),
             _ => None,
         }

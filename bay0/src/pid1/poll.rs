@@ -26,6 +26,8 @@ pub enum Source {
     Operator,
     /// The courier has something to tell, or has ended.
     Courier,
+    /// The organ has something to tell, or has ended.
+    Organ,
     /// Something was typed at a question on the screen, or who asks it has ended.
     Arbiter,
     /// A power button, by its number.

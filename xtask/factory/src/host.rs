@@ -41,6 +41,14 @@ pub const TOOL_CURL: Tool = tool("curl");
 pub const TOOL_CC: Tool = tool("cc");
 /// Compiles libFuzzer.
 pub const TOOL_CXX: Tool = tool("c++");
+/// Configures the build of the organ's engine.
+pub const TOOL_CMAKE: Tool = tool("cmake");
+/// Builds it.
+pub const TOOL_NINJA: Tool = tool("ninja");
+/// Fetches what it is made of.
+pub const TOOL_PIP: Tool = tool("pip3");
+/// Unpacks a model's packages.
+pub const TOOL_PYTHON: Tool = tool("python3");
 /// Knows which files are the sources, for the second build of `reproduce`.
 pub const TOOL_GIT: Tool = tool("git");
 /// Starts tests as another user, where root runs them.

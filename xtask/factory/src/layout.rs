@@ -158,6 +158,11 @@ impl Layout {
         self.build().join("kernel.log")
     }
 
+    /// Which model the image of `sys://ai` gets: a person's choice.
+    pub fn model(&self) -> PathBuf {
+        self.build().join("ai.model")
+    }
+
     /// The disk `cargo xtask qemu` gives the machine.
     pub fn persist(&self) -> PathBuf {
         self.build().join("persist.img")

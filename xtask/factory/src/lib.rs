@@ -23,6 +23,7 @@ mod kernel;
 pub mod layout;
 pub mod lock;
 mod modules;
+mod organ;
 pub mod persist;
 pub mod pins;
 pub mod policy;

@@ -14,7 +14,7 @@ mod source;
 mod spool;
 mod tree;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -23,6 +23,7 @@ use clap::Subcommand;
 use crate::arch::Arch;
 use crate::layout::Layout;
 use crate::lock::Lock;
+use crate::organ::{Choice, Engine, LICENCE};
 use crate::pins::{self, Apt};
 use crate::roomdisk;
 use crate::spine;
@@ -41,6 +42,11 @@ use tree::{Kind, Meta, Place, Tree};
 /// Whether an image has the client of Debian's archive, and where that one's sources stand.
 const APT: &[u8] = b"usr/bin/apt-get";
 const SOURCES: &str = "etc/apt/sources.list";
+/// The programs that are linked with the organ's engine: the package, and one more that it makes.
+const ORGANS: [&str; 2] = ["organd", "organd-v3"];
+/// Where an image has a model, and the terms of what was compiled into its programs.
+const MODELS: &str = "usr/share/model";
+const LICENCES: &str = "usr/share/licenses";
 const UNKNOWN: &str = "# The host that built this image knew no archive of this release that a room can use.
 # Until a line `deb ADDRESS RELEASE main` stands here, apt update finds nothing and says that all is up to date.
 ";
@@ -52,7 +58,12 @@ pub enum Task {
     Build {
         /// The recipe
         name: String,
+        /// Of the recipe ai: the model, and from now on; toy, gemma3-270m, or a file in GGUF
+        #[arg(long)]
+        model: Option<String>,
     },
+    /// Compile the engine of the recipe ai, if it is not there, and print where it is for cargo test -p organd --features llama
+    Engine,
     /// Make an image of an OCI layout or of what `docker save` wrote
     Import {
         /// The archive, compressed or not, or the folder of an OCI layout
@@ -123,7 +134,13 @@ pub fn command(layout: &Layout, task: &Task) -> Result<u8> {
     };
     let (shelf, places) = (Shelf::open(&layout.rooms())?, places(layout)?);
     match task {
-        Task::Build { name } => made(&shelf, &build(&places, &shelf, name)?),
+        Task::Build { name, model } => {
+            if let Some(model) = model {
+                choose(layout, &places, name, model)?;
+            }
+            made(&shelf, &build(&places, &shelf, name)?);
+        }
+        Task::Engine => println!("ORGAN_ENGINE={}", Engine::prepare(layout)?.dir.display()),
         Task::Import { file, name, force } => {
             source::look(file)?;
             let name = import_name(&places, &shelf, file, name.as_deref(), *force)?;
@@ -215,8 +232,12 @@ fn made_of(
     }
     let lock = Arch::chosen().lock(name);
     text += &pins::instead(&places.packages, &lock, || pins_of(places, name))?;
-    for name in &Recipe::read(&places.recipes, name)?.programs {
+    let recipe = Recipe::read(&places.recipes, name)?;
+    for name in &recipe.programs {
         text += &crate::stamp::sha256(&program(name)?);
+    }
+    if let Some(default) = &recipe.model {
+        text += &Choice::last(&places.layout, default)?.mark()?;
     }
     let hash = crate::stamp::sha256(text.as_bytes());
     Ok(format!("recipe:{name}@{}", &hash[..16]))
@@ -266,6 +287,9 @@ fn build(places: &Places, shelf: &Shelf, name: &str) -> Result<Row> {
     for program in &recipe.programs {
         install(&compiled(places, program)?, program, &mut tree, &mut spool)?;
     }
+    if let Some(default) = &recipe.model {
+        install_model(places, default, &mut tree, &mut spool)?;
+    }
     if tree.leads(&Place::parse(APT)?) {
         // A host whose packages were brought to it may have no apt.
         let sources = Apt::default().sources(&recipe.release).unwrap_or_default();
@@ -286,9 +310,52 @@ fn pins_of(places: &Places, name: &str) -> Result<pins::Set> {
     pins::room(&places.recipes, &places.packages, name)
 }
 
+/// The model of a recipe from now on.
+fn choose(layout: &Layout, places: &Places, name: &str, model: &str) -> Result<()> {
+    let recipe = Recipe::read(&places.recipes, name)?;
+    ensure!(
+        recipe.model.is_some(),
+        "room {name}: its recipe has no model; next: leave --model out"
+    );
+    Choice::parse(model)?.keep(layout)
+}
+
+/// The model that was chosen, its terms and the engine's.
+fn install_model(places: &Places, default: &str, tree: &mut Tree, spool: &mut Spool) -> Result<()> {
+    let engine = Engine::prepare(&places.layout)?.dir;
+    let choice = Choice::last(&places.layout, default)?;
+    let model = choice.prepare(&places.layout, &engine)?;
+    eprintln!("room: the model is {}", model.name);
+    let mut files = vec![
+        (engine.join(LICENCE), format!("{LICENCES}/llama.cpp")),
+        (model.file, format!("{MODELS}/{}.gguf", model.name)),
+    ];
+    files.extend(
+        model
+            .terms
+            .map(|terms| (terms, format!("{MODELS}/TERMS.html"))),
+    );
+    for (from, to) in files {
+        let mut file = File::open(&from).with_context(|| format!("open {}", from.display()))?;
+        let bytes = file.metadata().context("stat the model")?.len();
+        let content = spool.take(&mut file, bytes)?;
+        let meta = Meta {
+            mode: 0o644,
+            ..Meta::PLAIN
+        };
+        tree.add(Place::parse(to.as_bytes())?, meta, Kind::File(content))?;
+    }
+    Ok(())
+}
+
 /// A program of this workspace, static as bay0 is, as its sources make it now.
 fn compiled(places: &Places, name: &str) -> Result<PathBuf> {
     let lock = Lock::read(&places.layout.lock())?;
+    if ORGANS.contains(&name) {
+        let engine = Engine::prepare(&places.layout)?.dir;
+        let first = spine::compile_with(&places.layout, &lock, ORGANS[0], false, Some(&engine))?;
+        return Ok(first.with_file_name(name));
+    }
     spine::compile(&places.layout, &lock, name, false)
 }
 

@@ -210,6 +210,17 @@ pub fn facts(
 
 /// Builds one static program without network and with no path of this machine inside; returns the file.
 pub fn compile(layout: &Layout, lock: &Lock, package: &str, fault: bool) -> Result<PathBuf> {
+    compile_with(layout, lock, package, fault, None)
+}
+
+/// The same with the organ's engine, for those of its package. Both of them are made; returns the one for every processor.
+pub fn compile_with(
+    layout: &Layout,
+    lock: &Lock,
+    package: &str,
+    fault: bool,
+    engine: Option<&Path>,
+) -> Result<PathBuf> {
     host::need(&[host::TOOL_CC])?;
     let compiler = cross::compiler(layout)?;
     let target = compiler.target.as_str();
@@ -223,7 +234,7 @@ pub fn compile(layout: &Layout, lock: &Lock, package: &str, fault: bool) -> Resu
     // Only what ships, what is timed in its place, and what must be small is worth the release profile's minutes.
     let (profile, folder) = if matches!(
         package,
-        "bay0" | "bench-peers" | "hostile" | "netd" | "portd" | "stickd"
+        "bay0" | "bench-peers" | "hostile" | "netd" | "organd" | "portd" | "stickd"
     ) {
         ("release", "release")
     } else {
@@ -247,6 +258,9 @@ pub fn compile(layout: &Layout, lock: &Lock, package: &str, fault: bool) -> Resu
     if fault {
         args.extend(["--features", "fault"]);
     }
+    if engine.is_some() {
+        args.extend(["--features", "llama"]);
+    }
     let mut maps = remapped(layout, &target_dir)?;
     maps.sort_by_key(|(from, _)| from.len());
     cargo(layout, &args, |command| {
@@ -264,6 +278,9 @@ pub fn compile(layout: &Layout, lock: &Lock, package: &str, fault: bool) -> Resu
             .env("CFLAGS", "")
             .envs(compiler.variables.iter().map(|(name, value)| (name, value)))
             .env("CARGO_TARGET_DIR", &target_dir);
+        if let Some(engine) = engine {
+            command.env("ORGAN_ENGINE", engine);
+        }
         command
             .env("SOURCE_DATE_EPOCH", lock.source_date_epoch.to_string())
             .env("LC_ALL", "C")

@@ -44,12 +44,13 @@ impl Again {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bay0_persona::policy::Numbers;
 
     fn policy(tries: u64, delay_ms: u64) -> Policy {
-        let mut numbers = [0; 25];
+        let mut numbers: Numbers = [0; _];
         numbers[Grant::Tries as usize] = tries;
         numbers[Grant::DelayMs as usize] = delay_ms;
-        let numbers = numbers.map(|number: u64| number.to_string());
+        let numbers = numbers.map(|number| number.to_string());
         let numbers = numbers.iter().map(String::as_str);
         let columns: Vec<_> = ["p://a", "i", "/x", "", "", ""]
             .into_iter()

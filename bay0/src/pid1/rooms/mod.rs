@@ -772,17 +772,14 @@ fn socket(name: &PersonaName) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bay0_persona::policy::Numbers;
 
     fn rooms() -> Rooms {
         let names = ["p://a", "p://a/b", "p://c", "sys://net"];
-        let background = |name: &str| if name == "p://c" { "1" } else { "0" };
         let lines = names.map(|name| {
-            let numbers = format!(
-                "{}\t{}\t{}",
-                ["0"; 17].join("\t"),
-                background(name),
-                ["0"; 7].join("\t")
-            );
+            let mut numbers: Numbers = [0; _];
+            numbers[Grant::Background as usize] = u64::from(name == "p://c");
+            let numbers = numbers.map(|number| number.to_string()).join("\t");
             format!("policy\t{name}\ti\t/x\t\t\t\t{numbers}")
         });
         let baked = Baked::parse(&lines).unwrap();
@@ -813,7 +810,7 @@ mod tests {
     #[test]
     fn c06_a_room_that_is_due_waits_until_no_other_has_the_focus() {
         let mut rooms = rooms();
-        let mut numbers = [0; 25];
+        let mut numbers: Numbers = [0; _];
         numbers[Grant::Tries as usize] = 1;
         for entry in &mut rooms.table {
             let mut policy = (*entry.policy).clone();

@@ -29,8 +29,7 @@ const STARTS: u32 = 10;
 /// How many rooms are there when one more is started.
 const CROWDS: [usize; 3] = [10, 100, 1000];
 /// What every room here may, as the numbers of a compiled policy.
-const NUMBERS: &str =
-    "100 100 67108864 64 256 16777216 1 0 0 0 1 0 0 0 0 0 0 0 0 0 4611686018427387904 0 0 0 0";
+const NUMBERS: &str = "100 100 67108864 64 256 16777216 1 0 0 0 1 0 0 0 0 0 0 0 0 0 4611686018427387904 0 0 0 0 0 0 0";
 const ENDS: &str = "/bin/busybox\ntrue";
 pub const IDLE: &str = "/bin/busybox\nsleep\n1000000";
 const GROUPS: &str = "/sys/fs/cgroup";

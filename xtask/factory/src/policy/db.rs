@@ -15,6 +15,7 @@ use bay0_persona::policy::AGAIN;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Row, params, params_from_iter};
 
+use super::ai::Ai;
 use super::courier::Courier;
 use super::file::Policy;
 use super::reach::{Egress, Port, joined};
@@ -25,13 +26,13 @@ use crate::roomdisk::Image;
 use crate::rules;
 
 /// `PRAGMA user_version` of the file: a reader that knows another one refuses it.
-pub const VERSION: i64 = 5;
+pub const VERSION: i64 = 6;
 /// `PRAGMA application_id`: "bay0" in ASCII.
 const APPLICATION: i64 = 0x6261_7930;
 /// All lines, which the keeper hands to PID 1 in one packet, have to fit it: the kernel lets one have some 200 KiB.
 pub const MAX_LINES: usize = 150_000;
 /// Bits stand at the kernel's numbers (capabilities) or at those of `terms.rs`; a room without restart has 0 tries, one that keeps
-/// nothing 0 bytes, and so has one without a courier.
+/// nothing 0 bytes, and so has one without a courier; one that may not ask has 0 tokens.
 const SCHEMA: &str = "
     CREATE TABLE policy (
         name TEXT PRIMARY KEY CHECK (name GLOB 'sys://*' OR name GLOB 'p://*'),
@@ -49,7 +50,7 @@ const SCHEMA: &str = "
         seccomp INTEGER NOT NULL CHECK (seccomp BETWEEN 0 AND 2),
         capabilities INTEGER NOT NULL CHECK (capabilities BETWEEN 0 AND 4294967295),
         network INTEGER NOT NULL CHECK (network IN (0, 1, 2)),
-        devices INTEGER NOT NULL CHECK (devices BETWEEN 0 AND 255),
+        devices INTEGER NOT NULL CHECK (devices BETWEEN 0 AND 511),
         terminal INTEGER NOT NULL CHECK (terminal IN (0, 1, 3)),
         autostart INTEGER NOT NULL CHECK (autostart IN (0, 1)),
         restart_tries INTEGER NOT NULL CHECK (restart_tries BETWEEN 0 AND 10),
@@ -68,6 +69,11 @@ const SCHEMA: &str = "
             CHECK (courier_types BETWEEN 0 AND 511 AND (courier_bytes = 0) = (courier_types = 0)),
         courier_silent INTEGER NOT NULL CHECK (courier_silent IN (0, 1) AND courier_silent <= courier_bytes),
         trust INTEGER NOT NULL CHECK (trust BETWEEN 0 AND 9),
+        ai_tokens_per_minute INTEGER NOT NULL CHECK (ai_tokens_per_minute BETWEEN 0 AND 1000000),
+        ai_max_tokens INTEGER NOT NULL
+            CHECK (ai_max_tokens BETWEEN 0 AND ai_context AND (ai_tokens_per_minute = 0) = (ai_max_tokens = 0)),
+        ai_context INTEGER NOT NULL
+            CHECK (ai_context BETWEEN 0 AND 131072 AND (ai_tokens_per_minute = 0) = (ai_context = 0)),
         publish TEXT NOT NULL,
         egress TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
@@ -103,7 +109,7 @@ const TEXTS: [&str; 6] = [
     "courier_from",
 ];
 /// The columns of [`numbers`], in its order.
-const NUMBERS: [&str; 25] = [
+const NUMBERS: [&str; 28] = [
     "cpu_quota_percent",
     "cpu_weight",
     "memory_max_bytes",
@@ -129,6 +135,9 @@ const NUMBERS: [&str; 25] = [
     "courier_types",
     "courier_silent",
     "trust",
+    "ai_tokens_per_minute",
+    "ai_max_tokens",
+    "ai_context",
 ];
 /// Columns that the view has not: the rule set holds them.
 const REACH: &str = "publish, egress";
@@ -274,7 +283,7 @@ fn named(text: &str) -> Result<BTreeSet<PersonaName>> {
     text.split_terminator(' ').map(name).collect()
 }
 
-/// A room without restart has 0 tries, one that keeps nothing 0 bytes.
+/// A room without restart has 0 tries, one that keeps nothing 0 bytes, one that may not ask 0 tokens.
 pub fn numbers(grant: &Grant) -> [u64; NUMBERS.len()] {
     let restart = grant.restart.unwrap_or(Restart {
         tries: 0,
@@ -284,6 +293,11 @@ pub fn numbers(grant: &Grant) -> [u64; NUMBERS.len()] {
         bytes: 0,
         records: 0,
         rate: 0,
+    });
+    let ai = grant.ai.unwrap_or(Ai {
+        tokens_per_minute: 0,
+        max_tokens: 0,
+        context: 0,
     });
     [
         grant.cpu_quota,
@@ -311,6 +325,9 @@ pub fn numbers(grant: &Grant) -> [u64; NUMBERS.len()] {
         grant.courier.types,
         u64::from(grant.courier.silent),
         grant.trust,
+        ai.tokens_per_minute,
+        ai.max_tokens,
+        ai.context,
     ]
 }
 
@@ -345,6 +362,9 @@ fn grant(numbers: [u64; NUMBERS.len()]) -> Grant {
         types,
         silent,
         trust,
+        tokens_per_minute,
+        max_tokens,
+        context,
     ] = rest;
     Grant {
         cpu_quota,
@@ -379,6 +399,11 @@ fn grant(numbers: [u64; NUMBERS.len()]) -> Grant {
             ..Courier::default()
         },
         trust,
+        ai: (tokens_per_minute > 0).then_some(Ai {
+            tokens_per_minute,
+            max_tokens,
+            context,
+        }),
         ..Grant::default()
     }
 }

@@ -160,6 +160,7 @@ impl Reader<'_> {
                 egress: self.egress(raw.egress, via),
                 trust: self.number("trust", raw.trust, terms::TRUST, Some(0)),
                 courier: self.courier(raw.courier),
+                ai: self.ai(raw.ai),
             },
         };
         self.room_for_tmpfs(&policy.grant, tmpfs_at);
@@ -220,7 +221,7 @@ impl Reader<'_> {
     }
 
     /// Out of bounds or missing is a finding, and 0 stands for it.
-    fn number(
+    pub fn number(
         &mut self,
         field: &str,
         value: Option<Spanned<i64>>,

@@ -1,8 +1,9 @@
 //! `cargo xtask policy`: what each room may, checked, explained, compared and compiled. Host side: nothing at run time reads TOML.
 //!
-//! [`file`] reads one file (with [`spelled`], [`texts`], [`reach`] and [`courier`]), [`set`] a folder of them, [`rule`] says what a nested room may never have, [`words`] tells it to a person,
+//! [`file`] reads one file (with [`spelled`], [`texts`], [`reach`], [`courier`] and [`ai`]), [`set`] a folder of them, [`rule`] says what a nested room may never have, [`words`] tells it to a person,
 //! [`db`] writes what ships.
 
+mod ai;
 mod courier;
 mod db;
 mod file;

@@ -22,6 +22,7 @@
 //! | `disk.read` | not greater |
 //! | `courier` | neither `bytes` greater nor other `types`; `ask` is false only below false |
 //! | `trust` | not greater |
+//! | `ai` | nothing, or not more `tokens_per_minute`, `max_tokens` and `context` than a parent that may ask |
 //! | `publish` | a part of the parent's; and since no two rooms publish one port, nothing |
 //! | `egress` | no address that the parent does not reach |
 //! | `courier.to` | a part of the parent's |
@@ -34,6 +35,7 @@ use std::collections::BTreeSet;
 
 use bay0_persona::policy;
 
+use super::ai::Ai;
 use super::courier::Courier;
 use super::db::numbers;
 use super::reach::{Egress, Port};
@@ -85,6 +87,8 @@ pub struct Grant {
     pub trust: u64,
     /// What the courier may move from and to it.
     pub courier: Courier,
+    /// What it may ask `sys://ai`, if anything.
+    pub ai: Option<Ai>,
 }
 
 /// How much a room may send and receive through sys://net.
@@ -123,13 +127,14 @@ pub fn shown(field: &'static str) -> &'static str {
         Some(("persist", _)) => "persist",
         Some(("traffic", _)) => "traffic",
         Some(("courier", "bytes" | "types" | "ask")) => "courier",
+        Some(("ai", _)) => "ai",
         _ => field,
     }
 }
 
 /// The fields in which `child` may more than `parent`, in the order of the table; none when it stays within it. What decides of
 /// numbers is the function that the start of a room asks as well; tries and delay are one field to people, and so are what a room keeps,
-/// its traffic and what is asked of each file that is moved. The rule set of sys://net holds `publish` and `egress`, whatever runs.
+/// its traffic, what it asks and what is asked of each file that is moved. The rule set of sys://net holds `publish` and `egress`, whatever runs.
 pub fn beyond(child: &Grant, parent: &Grant) -> Vec<&'static str> {
     let fields = policy::beyond_numbers(&numbers(child), &numbers(parent));
     let mut fields: Vec<_> = fields.into_iter().map(shown).collect();

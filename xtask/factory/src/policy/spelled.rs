@@ -47,6 +47,8 @@ pub struct Raw {
     pub trust: Option<Spanned<i64>>,
     #[serde(default)]
     pub courier: Moves,
+    #[serde(default)]
+    pub ai: Asks,
 }
 
 #[derive(Default, Deserialize)]
@@ -110,6 +112,17 @@ pub struct Moves {
     pub bytes: Option<Spanned<String>>,
     pub types: Option<Spanned<Vec<Spanned<String>>>>,
     pub ask: Option<Spanned<bool>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table with tokens_per_minute, max_tokens and context"
+)]
+pub struct Asks {
+    pub tokens_per_minute: Option<Spanned<i64>>,
+    pub max_tokens: Option<Spanned<i64>>,
+    pub context: Option<Spanned<i64>>,
 }
 
 /// Takes the innermost entry that `at` lies in out of the table; its name.

@@ -43,6 +43,16 @@ pub const DISK_READ: RangeInclusive<u64> = 1 << 16..=1 << 34;
 pub const TRUST: RangeInclusive<u64> = 0..=9;
 /// Bytes of one file that the courier moves, 1 KiB to 16 GiB.
 pub const COURIER_BYTES: RangeInclusive<u64> = 1 << 10..=1 << 34;
+/// Tokens a minute that a room may cost the organ `sys://ai`.
+pub const AI_RATE: RangeInclusive<u64> = 1..=1_000_000;
+/// Tokens of one question and its answer together: the longest that a model of today takes.
+pub const AI_CONTEXT: RangeInclusive<u64> = 1..=131_072;
+/// The same of a room whose policy names no number.
+pub const ORDINARY_AI_CONTEXT: u64 = 4_096;
+/// Tokens of one answer, which is a part of that.
+pub const AI_MAX: RangeInclusive<u64> = AI_CONTEXT;
+/// The same of a room whose policy names no number, where its context has as many.
+pub const ORDINARY_AI_MAX: u64 = 512;
 /// Rooms that a room gives files to, and rooms that it takes files from.
 pub const MAX_ROOMS: usize = 32;
 /// The number of a rate that is not held.
@@ -96,6 +106,8 @@ pub const PROFILES: usize = 3;
 pub const NO_NETWORK: &str = "none";
 /// The room that the word `via` names.
 pub const GATE: &str = "sys://net";
+/// The room that `ai` is about.
+pub const ORGAN: &str = "sys://ai";
 /// The bit of the card itself.
 pub const NIC: u64 = 1 << 1;
 /// The bit of the way through [`GATE`].

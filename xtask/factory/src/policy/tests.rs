@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use super::*;
+use crate::policy::ai::Ai;
 use crate::policy::courier::Courier;
 use crate::policy::reach::{Egress, Port, Protocol};
 use crate::policy::rule::{Grant, Persist, Restart, Traffic};
@@ -70,7 +71,8 @@ fn a06_every_word_of_a_file_is_read() {
          persist = {{ bytes = \"64MiB\", records = 10000, rate = \"16MiB\" }}\nbackground = \"run\"\n\
          publish = [\"443/tcp\", \"8080:80/udp\"]\negress = [\"10.0.0.0/8\"]\n\
          traffic = {{ rate = \"10MiB\", connections = 9 }}\ndisk = {{ read = \"100MiB\" }}\ntrust = 3\n\
-         courier = {{ to = [\"p://b\", \"p://a\"], from = [\"p://c/d\"], bytes = \"1KiB\", types = [\"pdf\", \"other\"], ask = false }}\n"
+         courier = {{ to = [\"p://b\", \"p://a\"], from = [\"p://c/d\"], bytes = \"1KiB\", types = [\"pdf\", \"other\"], ask = false }}\n\
+         ai = {{ tokens_per_minute = 2000, max_tokens = 256, context = 1024 }}\n"
     );
     let policy = file::parse("f", &text.replace("strict", "workshop")).unwrap();
     let grant = policy.grant;
@@ -112,6 +114,32 @@ fn a06_every_word_of_a_file_is_read() {
         silent: true,
     };
     assert_eq!((grant.courier, grant.trust), (courier, 3));
+    let ai = Ai {
+        tokens_per_minute: 2000,
+        max_tokens: 256,
+        context: 1024,
+    };
+    assert_eq!(grant.ai, Some(ai));
+}
+
+#[test]
+fn a06_a_room_that_may_ask_has_bounds_of_a_question_that_its_policy_need_not_name() {
+    let ai = |line: &str| {
+        let policy = file::parse("f", &format!("{LEAST}ai = {{ {line} }}\n")).unwrap();
+        let ai = policy.grant.ai;
+        ai.map(|ai| [ai.tokens_per_minute, ai.max_tokens, ai.context])
+    };
+    assert_eq!(ai("tokens_per_minute = 9"), Some([9, 512, 4096]));
+    // An answer is a part of the context, so a small one makes both small.
+    assert_eq!(
+        ai("tokens_per_minute = 9, context = 100"),
+        Some([9, 100, 100])
+    );
+    assert_eq!(
+        ai("tokens_per_minute = 9, max_tokens = 4096"),
+        Some([9, 4096, 4096])
+    );
+    assert_eq!(ai(""), None);
 }
 
 #[test]
@@ -143,18 +171,19 @@ fn a03_the_types_of_files_have_their_bits_in_one_order() {
 #[test]
 fn a06_unknown_fields_are_refused_with_line_and_column_all_in_one_run() {
     let text = format!(
-        "{LEAST}\n  colour = \"red\"\nmemory.swap = \"1GiB\"\n[restart]\nwhy = 1\n[persist]\nfiles = 1\n[courier]\nroom = 1\n"
+        "{LEAST}\n  colour = \"red\"\nmemory.swap = \"1GiB\"\n[restart]\nwhy = 1\n[persist]\nfiles = 1\n[courier]\nroom = 1\n[ai]\nmodel = 1\n"
     );
     assert_eq!(
         findings(&text),
         [
             "p__x.toml:10:3: unknown field `colour`, expected one of `image`, `command`, `environment`, `cpu`, `memory`, `pids`, \
-             `open_files`, `tmpfs`, `seccomp`, `capabilities`, `network`, `publish`, `egress`, `traffic`, `disk`, `devices`, `terminal`, `exit`, `autostart`, `restart`, `persist`, `background`, `trust`, `courier`; \
+             `open_files`, `tmpfs`, `seccomp`, `capabilities`, `network`, `publish`, `egress`, `traffic`, `disk`, `devices`, `terminal`, `exit`, `autostart`, `restart`, `persist`, `background`, `trust`, `courier`, `ai`; \
              next: correct or remove it",
             "p__x.toml:11:8: unknown field `swap`, expected `max`; next: correct or remove it",
             "p__x.toml:13:1: unknown field `why`, expected one of `when`, `tries`, `delay_ms`; next: correct or remove it",
             "p__x.toml:15:1: unknown field `files`, expected one of `bytes`, `records`, `rate`; next: correct or remove it",
             "p__x.toml:17:1: unknown field `room`, expected one of `to`, `from`, `bytes`, `types`, `ask`; next: correct or remove it",
+            "p__x.toml:19:1: unknown field `model`, expected one of `tokens_per_minute`, `max_tokens`, `context`; next: correct or remove it",
         ]
     );
 }
@@ -210,6 +239,28 @@ fn t02_what_a_room_keeps_has_all_three_bounds_or_none() {
                 "{line}"
             );
         }
+    }
+}
+
+#[test]
+fn a06_what_a_room_asks_is_refused_at_its_place_and_once() {
+    for (line, found) in [
+        (
+            "tokens_per_minute = 9, max_tokens = 4097",
+            "44: ai.max_tokens is 4097, and ai.context, which holds question and answer, is 4096; next: lower ai.max_tokens, or raise ai.context",
+        ),
+        // What was refused already is no second thing to mend.
+        (
+            "tokens_per_minute = 9, max_tokens = 9, context = 131073",
+            "57: ai.context is 131073; next: set a number from 1 to 131072",
+        ),
+        (
+            "tokens_per_minute = \"9\", max_tokens = 9",
+            "28: invalid type: string \"9\", expected a whole number; next: correct or remove it",
+        ),
+    ] {
+        let text = format!("{LEAST}ai = {{ {line} }}\n");
+        assert_eq!(findings(&text), [format!("p__x.toml:9:{found}")], "{line}");
     }
 }
 
@@ -425,13 +476,17 @@ fn a06_bounds_in_the_table_are_the_bounds_that_are_held() {
         ("persist.records", terms::PERSIST_RECORDS),
         ("traffic.connections", terms::CONNECTIONS),
         ("trust", terms::TRUST),
+        ("ai.tokens_per_minute", terms::AI_RATE),
+        ("ai.max_tokens", terms::AI_MAX),
+        ("ai.context", terms::AI_CONTEXT),
     ];
     for (field, bounds) in numbers {
         let row = fields.iter().find(|row| row.0 == field).unwrap();
         let [low, high] = [bounds.start(), bounds.end()].map(|it| i64::try_from(*it).unwrap());
         assert!(row.1.contains(&format!("{low} to {high}")), "{row:?}");
         let more = "restart.when = \"on-failure\"\nrestart.tries = 1\nrestart.delay_ms = 100\n\
-                    persist.bytes = \"1MiB\"\npersist.records = 1\npersist.rate = \"1MiB\"\nnetwork = \"via sys://net\"\n";
+                    persist.bytes = \"1MiB\"\npersist.records = 1\npersist.rate = \"1MiB\"\nnetwork = \"via sys://net\"\n\
+                    ai.tokens_per_minute = 1\nai.context = 131072\n";
         for (number, held) in [
             (low - 1, false),
             (low, true),

@@ -20,7 +20,7 @@ struct Word {
     says: fn(&Policy) -> String,
 }
 
-const WORDS: [Word; 27] = [
+const WORDS: [Word; 28] = [
     word("image", "Files", |p| {
         format!("those of the image \"{}\", never changed", p.image)
     }),
@@ -128,6 +128,7 @@ const WORDS: [Word; 27] = [
         }
     }),
     word("courier", "Each file", courier),
+    word("ai", "Asks sys://ai", ai),
 ];
 
 const fn word(field: &'static str, label: &'static str, says: fn(&Policy) -> String) -> Word {
@@ -304,6 +305,17 @@ fn courier(policy: &Policy) -> String {
     ];
     let asks = asks[usize::from(courier.silent)];
     format!("at most {}, {asks}, {types}", size(courier.bytes))
+}
+
+fn ai(policy: &Policy) -> String {
+    let Some(ai) = policy.grant.ai else {
+        return "nothing".into();
+    };
+    let (rate, most, context) = (ai.tokens_per_minute, ai.max_tokens, ai.context);
+    let plural = if rate == 1 { "" } else { "s" };
+    format!(
+        "at most {rate} token{plural} a minute; {context} in a question with its answer, {most} in the answer"
+    )
 }
 
 /// `150` percent as `1.5 processors`.

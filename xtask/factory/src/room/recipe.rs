@@ -36,6 +36,8 @@ pub struct Recipe {
     /// Programs of this workspace, compiled as bay0 is, at `/usr/bin`.
     #[serde(default)]
     pub programs: Vec<String>,
+    /// The model that the image has unless a person chooses another one: the programs are the organ's then.
+    pub model: Option<String>,
     /// Folders beside those of the packages.
     #[serde(default)]
     pub folders: Vec<String>,

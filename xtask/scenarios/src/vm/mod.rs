@@ -16,6 +16,7 @@ pub(crate) mod lab;
 pub(crate) mod rng;
 pub(crate) mod updates;
 
+mod ai;
 mod apart;
 mod arbiter;
 mod betrayal;
@@ -233,6 +234,12 @@ scenarios! {
     stick::u09_a_stick_that_is_protected_from_being_written_is_read_and_takes_nothing {Vm, Pc}: "its switch is on: files are given, take is refused with the reason, not a byte is another",
     stick::u09_what_the_machine_was_started_from_is_no_stick {Vm, Pc}: "booted from USB by firmware, with the state there",
     courier::a03_what_the_policies_do_not_let_pass_is_refused_with_the_reason: "size, kind, name, room; a room that does not wait",
+    ai::a08_a_question_is_answered_and_the_log_has_its_figures_and_none_of_its_text ["hostile"]: "what comes in stands behind the prompt; too long, not foreseen and failed are told with the reason; who has no policy for it asks nothing",
+    ai::t04_a_question_stands_still_while_its_room_is_behind_and_costs_no_processor ["hostile"]: "another room's is answered meanwhile; it goes on when its room is back, and ends with it",
+    ai::a08_a_room_that_has_used_its_tokens_waits_and_others_do_not ["hostile"]: "and is no other one once it was started anew",
+    ai::c05_what_answers_a_question_can_open_nothing_and_knows_nothing_of_the_last_one ["hostile"]: "no file, socket, process, signal, code or memory beyond its own; floods and rooms that do not read hold nobody up",
+    ai::a08_a_model_answers_a_room_on_this_machine ["ai"]: "by the toy model: the likeliest, by chance with a seed, by a JSON schema",
+    ai::a08_the_end_of_the_organ_is_told_to_who_asked_and_it_comes_back ["hostile"]: "in the middle of an answer",
     boots::h05_first_boot_on_an_empty_disk_then_the_second_knows_it: "first boot, clean end, second boot",
     boots::h20_clean_boot_is_green: "every phase in order, no FAIL, GREEN, power-off",
     faults::h09_the_memory_killer_takes_the_keeper_and_never_pid1: "with no memory left the kernel kills the keeper, and after it nothing: the machine reboots",

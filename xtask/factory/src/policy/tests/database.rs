@@ -164,7 +164,7 @@ fn a06_one_view_has_every_row_as_a_line_in_one_order() {
     let text = LEAST.replace("[\"/bin/sh\"]", "[\"/bin/sh\", \"-c\", \"a b\"]");
     let text = format!("{text}environment = {{ B = \"2=3\", A = \"\" }}\ntrust = 9\n");
     let courier = "to = [\"p://e\", \"p://d\"], from = [\"p://f\"], bytes = \"16KiB\", types = [\"text\", \"pdf\"], ask = false";
-    let text = format!("{text}courier = {{ {courier} }}\n");
+    let text = format!("{text}courier = {{ {courier} }}\nai.tokens_per_minute = 2000\n");
     let policy = parse("f", &text).unwrap();
     let named = |name: &str| PersonaName::parse(name).unwrap();
     let policies = ["sys://a", "p://b/c", "p://b"].map(|name| (named(name), policy.clone()));
@@ -182,7 +182,7 @@ fn a06_one_view_has_every_row_as_a_line_in_one_order() {
         filters: [vec![allow.clone(), allow.clone()], vec![], vec![allow]],
     };
     db::compile(&baked, &path).unwrap();
-    let rest = "dev\t/bin/sh\n-c\na b\tA=\nB=2=3\tp://d p://e\tp://f\t50\t100\t16777216\t64\t64\t1048576\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t4611686018427387904\t16384\t3\t1\t9";
+    let rest = "dev\t/bin/sh\n-c\na b\tA=\nB=2=3\tp://d p://e\tp://f\t50\t100\t16777216\t64\t64\t1048576\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t4611686018427387904\t16384\t3\t1\t9\t2000\t512\t4096";
     assert_eq!(
         lines(&path),
         [
@@ -286,6 +286,7 @@ fn a06_the_database_holds_types_and_refuses_another_version() {
         "UPDATE policy SET pids = 'many'",
         "UPDATE policy SET command = char(9)",
         "UPDATE policy SET network = 3",
+        "UPDATE policy SET devices = 512",
         "UPDATE policy SET restart_tries = 1",
         "UPDATE policy SET persist_bytes = 1",
         "UPDATE policy SET persist_bytes = 1, persist_records = 1",
@@ -299,6 +300,12 @@ fn a06_the_database_holds_types_and_refuses_another_version() {
         "UPDATE policy SET courier_from = char(9), courier_bytes = 1, courier_types = 1",
         "UPDATE policy SET courier_silent = 1",
         "UPDATE policy SET trust = 10",
+        "UPDATE policy SET ai_tokens_per_minute = 1",
+        "UPDATE policy SET ai_tokens_per_minute = 1, ai_context = 1",
+        "UPDATE policy SET ai_max_tokens = 1, ai_context = 1",
+        "UPDATE policy SET ai_tokens_per_minute = 1, ai_max_tokens = 2, ai_context = 1",
+        "UPDATE policy SET ai_tokens_per_minute = 1, ai_max_tokens = 1, ai_context = 131073",
+        "UPDATE policy SET ai_tokens_per_minute = 1000001, ai_max_tokens = 1, ai_context = 1",
         "UPDATE policy SET image = NULL",
         "UPDATE filter SET program = x'00'",
         "UPDATE filter SET profile = 3",
@@ -310,13 +317,17 @@ fn a06_the_database_holds_types_and_refuses_another_version() {
     assert!(!refused(
         "UPDATE policy SET courier_from = 'p://a', courier_bytes = 1, courier_types = 511, courier_silent = 1"
     ));
+    assert!(!refused("UPDATE policy SET devices = 511"));
+    assert!(!refused(
+        "UPDATE policy SET ai_tokens_per_minute = 1000000, ai_max_tokens = 131072, ai_context = 131072"
+    ));
     assert!(!refused(&format!("INSERT INTO {}", image(&"a".repeat(64)))));
-    assert!(!refused("PRAGMA user_version = 4"));
+    assert!(!refused("PRAGMA user_version = 5"));
     let said = db::read(&path).unwrap_err().to_string();
     assert_eq!(
         said,
         format!(
-            "open {}: version 4, not 5; next: compile it again",
+            "open {}: version 5, not 6; next: compile it again",
             path.display()
         )
     );

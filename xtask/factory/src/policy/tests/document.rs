@@ -51,6 +51,7 @@ fn a06_the_documents_table_of_fields_is_the_codes() {
         ("traffic.", "traffic.x=1"),
         ("disk.", "disk.x=1"),
         ("courier.", "courier.x=1"),
+        ("ai.", "ai.x=1"),
     ] {
         let refused = findings(text)
             .into_iter()
@@ -73,7 +74,7 @@ fn a06_the_documents_table_of_fields_is_the_codes() {
     }
     read.retain(|field| {
         ![
-            "cpu", "memory", "restart", "persist", "traffic", "disk", "courier",
+            "cpu", "memory", "restart", "persist", "traffic", "disk", "courier", "ai",
         ]
         .contains(&field.as_str())
     });

@@ -224,6 +224,43 @@ fn u09_the_outside_is_a_room_of_the_system_and_no_other_has_its_port() {
     }
 }
 
+#[test]
+fn a06_a_room_that_answers_is_one_of_the_system_and_asks_nobody() {
+    let has = format!("{LEAST}devices = [\"organ\"]\n");
+    assert_eq!(said(&folder(&[("sys__b.toml", &has)])), [""; 0]);
+    let ai = [&has, "ai.tokens_per_minute = 1\n"].concat();
+    assert_eq!(
+        said(&folder(&[("sys__b.toml", &ai), ("p__a.toml", &has)])),
+        [
+            "d/p__a.toml: devices has organ, which only a room of sys:// has: it reads what all others ask; next: remove it",
+            "d/sys__b.toml: ai is in the policy of sys://b, which answers the others and asks nobody; next: remove it"
+        ]
+    );
+}
+
+#[test]
+fn a06_sys_ai_asks_nobody_whatever_its_devices() {
+    let asks = format!("{LEAST}ai.tokens_per_minute = 1\n");
+    let files = ["sys__ai.toml", "sys__b.toml", "p__a.toml"].map(|file| (file, asks.as_str()));
+    assert_eq!(
+        said(&folder(&files)),
+        [
+            "d/sys__ai.toml: ai is in the policy of sys://ai, which answers the others and asks nobody; next: remove it"
+        ]
+    );
+}
+
+#[test]
+fn a05_a_room_that_asks_more_than_the_room_it_is_in_is_a_finding() {
+    let [parent, child] = [9, 10].map(|rate| format!("{LEAST}ai.tokens_per_minute = {rate}\n"));
+    assert_eq!(
+        said(&folder(&[("p__w.toml", &parent), ("p__w__m.toml", &child)])),
+        [
+            "d/p__w__m.toml: ai: p://w/m has more than p://w, which it is in: at most 10 tokens a minute; 4096 in a question with its answer, 512 in the answer; there: at most 9 tokens a minute; 4096 in a question with its answer, 512 in the answer; next: take it from this room, or give it to that one too"
+        ]
+    );
+}
+
 fn tree(tests: bool) -> Loaded {
     let layout = Layout::find();
     let (shipped, more) = (layout.policies(), layout.test_policies());
@@ -383,4 +420,6 @@ fn t05_the_word_of_a_policy_is_the_bit_that_bay0_looks_at() {
     assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::PORT));
     let place = terms::number(&TERMS.devices, "stick");
     assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::STICK));
+    let place = terms::number(&TERMS.devices, "organ");
+    assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::ORGAN));
 }

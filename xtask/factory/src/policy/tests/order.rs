@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::policy::ai::Ai;
 use crate::policy::courier::Courier;
 use crate::policy::file::parse;
 use crate::policy::reach::{Egress, Port};
@@ -12,7 +13,7 @@ use crate::policy::rule::{Grant, Persist, Restart, Traffic, beyond};
 use crate::policy::words;
 use bay0_persona::PersonaName;
 
-const FIELDS: [&str; 23] = [
+const FIELDS: [&str; 24] = [
     "cpu.quota",
     "cpu.weight",
     "memory.max",
@@ -32,6 +33,7 @@ const FIELDS: [&str; 23] = [
     "disk.read",
     "courier",
     "trust",
+    "ai",
     "publish",
     "egress",
     "courier.to",
@@ -47,9 +49,9 @@ pub fn grant() -> impl Strategy<Value = Grant> {
     let numbers = (few(), few(), few(), few(), few());
     let sets = (0..3u64, 0..8u64, 0..3u64, 0..8u64);
     let net = (few(), few(), few(), publish(), egress());
-    let moves = (few(), courier());
+    let moves = (few(), courier(), ai());
     (numbers, sets, flags, restart, persist, net, moves).prop_map(
-        |(n, s, flags, restart, persist, net, (trust, courier))| Grant {
+        |(n, s, flags, restart, persist, net, (trust, courier, ai))| Grant {
             cpu_quota: n.0,
             cpu_weight: n.1,
             memory_max: n.2 + 4,
@@ -79,8 +81,19 @@ pub fn grant() -> impl Strategy<Value = Grant> {
             egress: net.4,
             trust,
             courier,
+            ai,
         },
     )
+}
+
+/// An answer is a part of its context.
+fn ai() -> impl Strategy<Value = Option<Ai>> {
+    let ai = (1..4u64, 1..4u64, 0..4u64).prop_map(|(tokens_per_minute, max_tokens, prompt)| Ai {
+        tokens_per_minute,
+        max_tokens,
+        context: max_tokens + prompt,
+    });
+    prop::option::of(ai)
 }
 
 /// Nothing where no room is named.
@@ -151,6 +164,7 @@ fn with(field: &str, grant: &Grant, other: &Grant) -> Grant {
         "publish" => new.publish = other.publish.clone(),
         "egress" => new.egress = other.egress.clone(),
         "trust" => new.trust = other.trust,
+        "ai" => new.ai = other.ai,
         "courier.to" => new.courier.to = other.courier.to.clone(),
         "courier.from" => new.courier.from = other.courier.from.clone(),
         "courier" => {
@@ -176,7 +190,7 @@ proptest! {
         lines in vec(prop_oneof![
             prop::sample::select(super::LEAST.lines().collect::<Vec<_>>()).prop_map(str::to_owned),
             ("[a-z_.]{1,8}", "(-?[0-9]{1,20}|\"[a-zA-Z0-9 ]{0,9}\"|\\[[0-9, ]{0,5}\\]|true)").prop_map(|(k, v)| format!("{k} = {v}")),
-            "(cpu|memory|restart|persist|courier|environment)\\.[a-z]{1,4} = [0-9\"]{1,3}",
+            "(cpu|memory|restart|persist|courier|ai|environment)\\.[a-z]{1,4} = [0-9\"]{1,3}",
             "\\PC{0,30}",
         ], 0..16)
     ) {
@@ -270,6 +284,11 @@ fn a05_the_order_of_each_field_is_the_one_of_its_table() {
             types: 1,
             silent: true,
         },
+        ai: Some(Ai {
+            tokens_per_minute: 1,
+            max_tokens: 1,
+            context: 1,
+        }),
     };
     assert_eq!(beyond(&high, &low), FIELDS);
     assert_eq!(beyond(&low, &high), [""; 0]);
@@ -318,6 +337,26 @@ fn t02_a_room_keeps_no_more_than_the_room_it_is_in_and_nothing_where_that_keeps_
     assert_eq!(beyond(&keeps(1, 2, 1), &parent), [""; 0]);
     assert_eq!(beyond(&base, &parent), [""; 0]);
     assert_eq!(beyond(&keeps(1, 1, 1), &base), ["persist"]);
+}
+
+#[test]
+fn a05_a_room_asks_no_more_than_the_room_it_is_in_and_nothing_where_that_may_not_ask() {
+    let base = parse("f", super::LEAST).unwrap().grant;
+    let asks = |tokens_per_minute, max_tokens, context| Grant {
+        ai: Some(Ai {
+            tokens_per_minute,
+            max_tokens,
+            context,
+        }),
+        ..base.clone()
+    };
+    let parent = asks(2, 2, 2);
+    for more in [asks(3, 2, 2), asks(2, 3, 2), asks(2, 2, 3)] {
+        assert_eq!(beyond(&more, &parent), ["ai"]);
+    }
+    assert_eq!(beyond(&asks(1, 2, 1), &parent), [""; 0]);
+    assert_eq!(beyond(&base, &parent), [""; 0]);
+    assert_eq!(beyond(&asks(1, 1, 1), &base), ["ai"]);
 }
 
 #[test]

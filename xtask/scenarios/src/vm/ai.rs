@@ -1,0 +1,240 @@
+//! Questions to the organ (decision 24): who may ask, who stands still, who is told what. Its parent and its walls are the real ones, with an
+//! engine that does what the prompt says.
+
+use anyhow::{Context, Result, ensure};
+
+use super::lab::{Build, Guest, Lab};
+
+/// The room that answers.
+const ORGAN: &str = "sys://thinks";
+
+impl Guest {
+    /// A machine whose organ has said what it is.
+    fn with_organ(lab: &Lab) -> Result<Self> {
+        let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+        guest.start_room(ORGAN)?;
+        guest.said("ai: fake, 2048 tokens")?;
+        Ok(guest)
+    }
+
+    /// Has a room ask behind its shell; what it says goes to `/answer`, its exit code behind that.
+    fn asks(&mut self, room: &str, question: &str) -> Result<()> {
+        let behind =
+            format!("cd /; rm -f /code; ((bay0 ask {question} >/answer 2>&1; echo $? >/code) &)");
+        self.run_in(room, &behind).map(drop)
+    }
+
+    /// What it has said by its end, and its exit code.
+    fn answered(&mut self, room: &str) -> Result<(String, i32)> {
+        let said = self.run_in(
+            room,
+            "until [ -s /code ]; do sleep 0.1; done; cat /answer /code",
+        )?;
+        let (said, code) = said.trim().rsplit_once('\n').context(said.clone())?;
+        Ok((said.trim().to_owned(), code.trim().parse()?))
+    }
+
+    /// The lines of the organ in the operator's `rooms`.
+    fn questions(&mut self) -> Result<String> {
+        let said = self.ask("rooms")?;
+        let lines = said.lines().filter(|line| line.contains("ai=p://"));
+        Ok(lines.collect::<Vec<_>>().join("\n"))
+    }
+}
+
+pub fn a08_a_question_is_answered_and_the_log_has_its_figures_and_none_of_its_text(
+    lab: &Lab,
+) -> Result<()> {
+    let disk = lab.disk()?;
+    let mut guest = lab.boot(Build::Fault, &disk)?;
+    // Without the organ, and while it is there.
+    let mut room = guest.start_and_enter("p://a")?;
+    let (said, code) = room.try_run("bay0 ask say 3 2>&1")?;
+    let nobody = "bay0: nobody answers; next: start sys://ai at the operator line";
+    ensure!(code == 1 && said.trim() == nobody, "{code} {said}");
+    room.leave()?;
+    guest.start_room(ORGAN)?;
+    guest.said("ai: fake, 2048 tokens")?;
+    let mut room = guest.enter("p://a")?;
+    ensure!(
+        room.run("bay0 ask say 3 2>/dev/null")?.trim() == "0 1 2",
+        "another answer"
+    );
+    ensure!(
+        room.run("echo 3 | bay0 ask say 2>/dev/null")?.trim() == "0 1 2",
+        "without what came in"
+    );
+    ensure!(
+        room.run("bay0 ask --max 2 say 9 2>/dev/null")?.trim() == "0 1",
+        "more than was asked for"
+    );
+    ensure!(
+        room.run("bay0 embed ab 2>/dev/null")?
+            .split_whitespace()
+            .eq(["0", "0.5"]),
+        "other numbers"
+    );
+    let long = "head -c 10485760 /dev/zero | tr '\\0' x | bay0 ask what 2>&1";
+    let (said, code) = room.try_run(long)?;
+    let why = "bay0: prompt too long: 10485766 bytes, where prompt and answer together may have 1024 tokens; ";
+    ensure!(code == 1 && said.contains(why), "{code} {said}");
+    for (command, why) in [
+        (
+            "bay0 ask --seed x say 1",
+            "--seed: x is none; next: see bay0 ask --help",
+        ),
+        (
+            "bay0 ask fail",
+            "engine: as asked; next: ask again, then report it",
+        ),
+        ("bay0 ask panic", "the answer's process was ended: "),
+    ] {
+        let (said, code) = room.try_run(&format!("{command} 2>&1"))?;
+        ensure!(code == 1 && said.contains(why), "{command}: {code} {said}");
+    }
+    room.leave()?;
+    guest.said(r"ai: p://a: 2 and 3 tokens, end \(\d+ ms\)$")?;
+    guest.said(r"ai: p://a: 2 and 2 tokens, length \(\d+ ms\)$")?;
+    guest.said(r"ai: p://a: 0 and 0 tokens, refused \(\d+ ms\)$")?;
+    // A room that nothing is said of.
+    let said = guest.start_and_run_in("p://tiny", "! bay0 ask say 1 2>&1")?;
+    ensure!(
+        said.contains("this room may ask nothing; next: write ai in its policy"),
+        "{said}"
+    );
+    guest.power_off()?;
+    lab.verify_log(&disk)
+}
+
+pub fn t04_a_question_stands_still_while_its_room_is_behind_and_costs_no_processor(
+    lab: &Lab,
+) -> Result<()> {
+    let mut guest = Guest::with_organ(lab)?;
+    guest.start_room("p://b")?;
+    guest.start_room("p://a")?;
+    guest.asks("p://a", "flood >/dev/null; bay0 ask slowly 100")?;
+    // Whoever does not hang up has it go on; and it takes all that there is of the processor.
+    until(&mut guest, "question=1 answered")?;
+    let cpu = |line: &str| -> Result<u64> {
+        let ms = line
+            .split("cpu_ms=")
+            .nth(1)
+            .and_then(|it| it.split(' ').next());
+        Ok(ms.context(line.to_owned())?.trim().parse()?)
+    };
+    while cpu(&guest.room(ORGAN)?)? < 500 {}
+    guest.machine.send_line("focus p://b")?;
+    guest.says("room: p://b is in front")?;
+    until(&mut guest, "question=1 stands")?;
+    let before = cpu(&guest.room(ORGAN)?)?;
+    // Work of another room takes its time meanwhile.
+    let said = guest.run_in(
+        "p://b",
+        "head -c 30000000 /dev/zero | sha256sum; bay0 ask say 2 2>/dev/null",
+    )?;
+    ensure!(said.trim().ends_with("0 1"), "{said}");
+    let after = cpu(&guest.room(ORGAN)?)?;
+    ensure!(after - before < 500, "{} ms behind", after - before);
+    guest.machine.send_line("focus p://a")?;
+    guest.says("room: p://a is in front")?;
+    until(&mut guest, "question=1 answered")?;
+    // The end of its room ends it.
+    guest.stop_room("p://a")?;
+    guest.said(r"ai: p://a: 1 and 64 tokens, (cancelled|hung-up) \(\d+ ms\)$")?;
+    guest.power_off()
+}
+
+/// Looks until the operator sees this of a question.
+fn until(guest: &mut Guest, what: &str) -> Result<()> {
+    for _ in 0..40 {
+        if guest.questions()?.contains(what) {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("never {what}: {}", guest.questions()?)
+}
+
+pub fn a08_a_room_that_has_used_its_tokens_waits_and_others_do_not(lab: &Lab) -> Result<()> {
+    let mut guest = Guest::with_organ(lab)?;
+    // 200 a minute.
+    let ask = "while bay0 ask say 32 >/dev/null 2>/said; do :; done; cat /said";
+    let said = guest.start_and_run_in("p://b", ask)?;
+    ensure!(
+        said.contains("not now: 200 tokens of this minute are used, ")
+            && said.contains(" s left; next: wait"),
+        "{said}"
+    );
+    // It is no other one once it was started anew.
+    guest.stop_room("p://b")?;
+    let said = guest.start_and_run_in("p://b", "! bay0 ask say 1 2>&1")?;
+    ensure!(said.contains("of this minute are used"), "{said}");
+    let said = guest.start_and_run_in("p://a", "bay0 ask say 2 2>/dev/null")?;
+    ensure!(said.trim() == "0 1", "{said}");
+    guest.power_off()
+}
+
+pub fn c05_what_answers_a_question_can_open_nothing_and_knows_nothing_of_the_last_one(
+    lab: &Lab,
+) -> Result<()> {
+    let mut guest = Guest::with_organ(lab)?;
+    let mut room = guest.start_and_enter("p://a")?;
+    for act in ["open", "socket", "process", "signal", "code", "memory 64"] {
+        let (said, code) = room.try_run(&format!("bay0 ask {act} 2>&1"))?;
+        ensure!(
+            code == 1 && said.contains("the answer's process was ended: "),
+            "{act}: {code} {said}"
+        );
+    }
+    for _ in 0..2 {
+        ensure!(
+            room.run("bay0 ask state 2>/dev/null")?.trim() == "0",
+            "it knows of another one"
+        );
+    }
+    // Garbage, questions without end, a room that does not read: others are answered.
+    room.run("((bay0 ask flood | sleep 1000) &); for i in 1 2 3; do ((bay0 ask hang >/dev/null 2>&1) &); done")?;
+    room.run("until timeout 5 bay0 ask say 1 2>&1 | grep -q ': 4 questions of this room wait; '; do :; done; echo")?;
+    room.leave()?;
+    guest.stop_room("p://a")?;
+    let said = guest.start_and_run_in("p://b", "bay0 ask say 2 2>/dev/null")?;
+    ensure!(said.trim() == "0 1", "{said}");
+    guest.power_off()
+}
+
+pub fn a08_the_end_of_the_organ_is_told_to_who_asked_and_it_comes_back(lab: &Lab) -> Result<()> {
+    let mut guest = Guest::with_organ(lab)?;
+    guest.start_room("p://a")?;
+    guest.asks("p://a", "hang")?;
+    until(&mut guest, "question=1 answered")?;
+    guest.stop_room(ORGAN)?;
+    guest.said("ai: p://a: the organ has ended")?;
+    let (said, code) = guest.answered("p://a")?;
+    let lost = "bay0: the organ has ended in the middle; next: ask again";
+    ensure!(code == 1 && said == lost, "{code} {said}");
+    guest.start_room(ORGAN)?;
+    guest.said("ai: fake, 2048 tokens")?;
+    let said = guest.run_in("p://a", "bay0 ask say 2 2>/dev/null")?;
+    ensure!(said.trim() == "0 1", "{said}");
+    guest.never("FAIL")?;
+    guest.power_off()
+}
+
+pub fn a08_a_model_answers_a_room_on_this_machine(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.start_room("sys://ai")?;
+    guest.said(r"ai: toy, \d+ tokens$")?;
+    let mut room = guest.start_and_enter("p://a")?;
+    // The toy goes on with the alphabet.
+    let said = room.run("bay0 ask --max 6 c 2>/dev/null")?;
+    ensure!(said.trim() == "defghi", "{said}");
+    let heated = "bay0 ask --max 12 --temperature 1.5 --seed 7 c 2>/dev/null";
+    let (one, two) = (room.run(heated)?, room.run(heated)?);
+    ensure!(one == two, "the same seed, and {one} is not {two}");
+    let said = room.run("bay0 ask --max 20 --json '{\"type\":\"boolean\"}' c 2>/dev/null")?;
+    ensure!(matches!(said.trim(), "true" | "false"), "{said}");
+    let (said, code) = room.try_run("bay0 ask --json '{\"type\":3}' c 2>&1")?;
+    ensure!(code == 1 && said.contains("schema: "), "{code} {said}");
+    room.leave()?;
+    guest.never("FAIL")?;
+    guest.power_off()
+}
