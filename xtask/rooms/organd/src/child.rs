@@ -43,16 +43,21 @@ impl Task<'_> {
         if self.bound().is_err() || walls::raise(self.end, self.room).is_err() {
             return NO_WALLS;
         }
-        let outcome = match self.answer(engine) {
-            Ok(outcome) => outcome,
-            Err(Stopped::Gone) => Outcome::HungUp,
-            Err(Stopped::Refused(why)) => match self.say(NOT, why.to_string().as_bytes()) {
-                Ok(()) => Outcome::Refused,
-                Err(Gone) => Outcome::HungUp,
-            },
+        let said = match self.answer(engine) {
+            Ok(outcome) => self.end(outcome, DONE, &self.done(outcome).encode()),
+            Err(Stopped::Refused(why)) => self.end(Outcome::Refused, NOT, &why.to_string()),
+            Err(Stopped::Gone) => Err(Gone),
         };
-        self.tally.end(outcome);
+        if said == Err(Gone) {
+            self.tally.end(Outcome::HungUp);
+        }
         SAID
+    }
+
+    /// Says the last word. How it ends stands in the tally before that: a room may hang up as soon as it has read it.
+    fn end(&self, outcome: Outcome, tag: u8, text: &str) -> Result<(), Gone> {
+        self.tally.end(outcome);
+        self.say(tag, text.as_bytes())
     }
 
     /// Neither end of a connection waits for ever for the other.
@@ -74,23 +79,19 @@ impl Task<'_> {
             task: self,
             characters: Characters::default(),
         };
-        let outcome = match self.question.kind {
+        match self.question.kind {
             Kind::Ask => {
                 let outcome = engine.answer(&asked, limits, &mut out)?;
                 let rest = out.characters.end();
                 self.piece(&rest)?;
-                outcome
+                Ok(outcome)
             }
-            Kind::Embed if !model.embeds => return Err(Refusal::NoEmbedding.into()),
+            Kind::Embed if !model.embeds => Err(Refusal::NoEmbedding.into()),
             Kind::Embed => {
                 self.numbers(&engine.embed(&asked, limits, &mut out)?)?;
-                Outcome::End
+                Ok(Outcome::End)
             }
-        };
-        // Before the room hears it: then it may hang up, which is no end of another kind any more.
-        self.tally.end(outcome);
-        self.say(DONE, self.done(outcome).encode().as_bytes())?;
-        Ok(outcome)
+        }
     }
 
     fn done(&self, outcome: Outcome) -> Done {

@@ -99,8 +99,9 @@ impl Alive {
     /// How it has ended, once its child has: what the child has said to the room is what counts, if it came to that.
     fn outcome(&self, end: End) -> Outcome {
         match (end, self.tally.outcome(), self.state) {
-            (_, Some(outcome @ (Outcome::End | Outcome::Length)), _)
-            | (End::Exit(SAID), Some(outcome), _) => outcome,
+            (End::Exit(SAID), Some(outcome), _) => outcome,
+            // It had read all, and was gone before the child was.
+            (_, Some(outcome), State::Ending(Outcome::HungUp)) => outcome,
             (_, _, State::Ending(outcome)) => outcome,
             _ => Outcome::Killed,
         }
@@ -379,9 +380,9 @@ impl<'a> Parent<'a> {
             };
             let alive = self.alive.remove(at);
             let outcome = alive.outcome(end);
-            match end {
-                End::Exit(SAID) => {}
-                End::Exit(NO_WALLS) => say_why(&alive.end, UNWALLED),
+            match (end, alive.tally.outcome()) {
+                (End::Exit(SAID), Some(_)) => {}
+                (End::Exit(NO_WALLS), _) => say_why(&alive.end, UNWALLED),
                 _ => say_why(&alive.end, reason(outcome)),
             }
             close(&alive.end);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
 use bay0_persona::ends;
@@ -9,6 +10,9 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, fork};
+
+/// How a child ends that panics, where that does not end it by itself.
+const PANICKED: i32 = 101;
 
 /// A child. Dropping it ends the process: none answers of whom nobody knows.
 #[derive(Debug)]
@@ -26,7 +30,8 @@ impl Child {
         match unsafe { fork() }? {
             ForkResult::Parent { child } => Self::of(child),
             ForkResult::Child => {
-                let code = body();
+                // Unwinding would go on in the parent's copy.
+                let code = catch_unwind(AssertUnwindSafe(body)).unwrap_or(PANICKED);
                 // SAFETY: ends the child without destructors or exit handlers, which belong to the parent's copy.
                 unsafe { libc::_exit(code) }
             }

@@ -296,8 +296,8 @@ fn private(pid: &str) -> u64 {
 fn a08_a_question_takes_little_memory_of_its_own() {
     let _alone = ALONE.lock();
     let mut organ = organ(1, 1);
-    // Never read, so that it is there to be looked at.
-    let asking = begin(&mut organ, 2000, &asked("a"));
+    // A line's end goes on for ever, and nobody reads it: the child is there to be looked at.
+    let asking = begin(&mut organ, 2000, &asked("a\n"));
     assert!(matches!(asking.read(), Read::Piece(_)));
     organ.send(&Order::Stop(asking.id));
     assert!(becomes(|| children().len() == 1));

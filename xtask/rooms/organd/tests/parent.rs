@@ -207,6 +207,17 @@ fn t04_a_room_that_hangs_up_ends_its_question_and_frees_the_slot() {
 }
 
 #[test]
+fn a08_a_room_that_has_read_all_may_be_gone_before_the_child_is() {
+    let mut organ = Organ::new(1);
+    for _ in 0..100 {
+        let (text, end) = organ.ask("say 1").answer();
+        assert!(matches!((text.as_str(), end), ("0 ", Read::Done(_))));
+        assert_eq!(organ.ended().1.outcome, Outcome::End);
+    }
+    organ.end();
+}
+
+#[test]
 fn t05_a_room_that_never_reads_is_given_up() {
     let mut config = config(1);
     config.patience = Duration::from_millis(300);

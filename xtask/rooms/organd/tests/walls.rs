@@ -129,6 +129,7 @@ fn a08_nothing_runs_while_nobody_asks_or_the_room_is_behind() {
     let asking = organ.ask("slowly 1");
     assert_eq!(asking.read(), Read::Piece("0 ".to_owned()));
     organ.send(&Order::Stop(asking.id));
+    assert!(becomes(|| children().len() == 1));
     let child = children().remove(0);
     assert!(becomes(|| state(&child) == Some('T')));
     let stat = || fs::read_to_string(format!("/proc/{child}/stat")).unwrap();

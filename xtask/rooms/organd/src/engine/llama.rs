@@ -15,6 +15,10 @@ const TOKEN: usize = 4096;
 /// Most numbers of an embedding.
 const DIMENSIONS: usize = 65_536;
 
+/// Tokens of prompt and answer together for which an empty context is kept ready: memory of the parent's, once, in the place of as much in
+/// each child.
+const READY: u32 = 2048;
+
 /// `organ_end` of the shim.
 const END: i32 = -1;
 const LONG: i32 = -3;
@@ -46,6 +50,7 @@ struct RawAsked {
 
 unsafe extern "C" {
     fn organ_load(path: *const c_char, why: *mut c_char, size: usize) -> *mut RawModel;
+    fn organ_ready(model: *mut RawModel, tokens: u32, threads: u32);
     fn organ_context(model: *const RawModel) -> u32;
     fn organ_embeds(model: *const RawModel) -> u32;
     fn organ_begin(
@@ -94,6 +99,8 @@ impl Llama {
         }
         // SAFETY: the model is there and is never freed.
         let context = unsafe { organ_context(raw) };
+        // SAFETY: likewise.
+        unsafe { organ_ready(raw, context.min(READY), threads) };
         // SAFETY: likewise.
         let embeds = unsafe { organ_embeds(raw) } != 0;
         let model = Model {

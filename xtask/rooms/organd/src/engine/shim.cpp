@@ -105,6 +105,25 @@ std::string written(const llama_model * model, const std::string & system, const
     return system.empty() ? prompt : system + "\n\n" + prompt;
 }
 
+llama_context * context(llama_model * model, uint32_t tokens, uint32_t threads, bool embeds) {
+    llama_context_params params = llama_context_default_params();
+    params.n_ctx = tokens;
+    params.n_batch = embeds ? tokens : std::min(BATCH, tokens);
+    params.n_ubatch = params.n_batch;
+    params.n_seq_max = 1;
+    params.n_outputs_max = embeds ? 0 : 1;
+    params.n_threads = params.n_threads_batch = threads;
+    params.embeddings = embeds;
+    params.pooling_type = embeds ? LLAMA_POOLING_TYPE_UNSPECIFIED : LLAMA_POOLING_TYPE_NONE;
+    params.no_perf = true;
+    // Layers that look back over a window remember no more than that: nothing is ever taken back.
+    params.swa_full = false;
+    return llama_init_from_model(model, params);
+}
+
+// A context that has never heard anything: who answers begins with a copy of it, which takes no time and no memory that is not written to.
+llama_context * ready = nullptr;
+
 } // namespace
 
 extern "C" {
@@ -155,6 +174,15 @@ llama_model * organ_load(const char * path, char * why, size_t size) {
         keep("unknown fault", why, size);
     }
     return nullptr;
+}
+
+// Makes an empty context for the questions of so many tokens and fewer; without one, each makes its own.
+void organ_ready(llama_model * model, uint32_t tokens, uint32_t threads) {
+    try {
+        ready = context(model, tokens, threads, false);
+    } catch (...) {
+        ready = nullptr;
+    }
 }
 
 uint32_t organ_context(const llama_model * model) {
@@ -208,19 +236,9 @@ organ_answer * organ_begin(llama_model * model, const organ_asked * asked, uint3
             }
             *end = ORGAN_FAULT;
         }
-        llama_context_params params = llama_context_default_params();
-        params.n_ctx = asked->context;
-        params.n_batch = embeds ? asked->context : std::min(BATCH, asked->context);
-        params.n_ubatch = params.n_batch;
-        params.n_seq_max = 1;
-        params.n_outputs_max = embeds ? 0 : 1;
-        params.n_threads = params.n_threads_batch = asked->threads;
-        params.embeddings = embeds != 0;
-        params.pooling_type = embeds ? LLAMA_POOLING_TYPE_UNSPECIFIED : LLAMA_POOLING_TYPE_NONE;
-        params.no_perf = true;
-        // Layers that look back over a window remember no more than that: nothing is ever taken back.
-        params.swa_full = false;
-        answer->context.reset(llama_init_from_model(model, params));
+        const bool is_own = ready != nullptr && llama_get_model(ready) == model;
+        const bool fits = is_own && !embeds && asked->context <= llama_n_ctx(ready);
+        answer->context.reset(fits ? ready : context(model, asked->context, asked->threads, embeds));
         if (answer->context == nullptr) {
             keep("no memory for a context of its own", why, size);
             return nullptr;

@@ -107,7 +107,7 @@ impl Organ {
 
     /// What the organ says next.
     pub fn report(&mut self) -> Report {
-        let packet = next(&self.pid1).unwrap();
+        let packet = next(&self.pid1).unwrap_or_else(|| panic!("no report"));
         Report::decode(&packet).unwrap_or_else(|| panic!("{packet:?}"))
     }
 
