@@ -1,5 +1,5 @@
 #!/bin/bash
-# Expected: what keeps the screen of a terminal, as the crate vt100 does "for programs like screen or tmux" and the Python package pyte does, has on it what a
+# Expected: what keeps the screen of a terminal, as the crate vt100 does for "programs like screen or tmux" and the Python package pyte does, has on it what a
 # terminal would show: a region that scrolls (DECSTBM) puts the cursor in the screen's upper left corner, and a step up (RI) scrolls only at the
 # region's upper edge (DEC's VT510 manual); without DECAWM a line's end stays its end; what an APC, PM or DCS holds is no text, and a parameter
 # may have parts behind colons (ECMA-48 5.6, 5.4.2; ITU-T T.416 for colours).
