@@ -355,7 +355,8 @@ impl Courier {
         console.ask(None, log);
         if let Some(transfer) = self.transfer.take() {
             let number = transfer.number;
-            let (fail, rest) = weight(&why);
+            let was_asked = matches!(transfer.stage, Stage::Asking(_));
+            let (fail, rest) = weight(&why, was_asked);
             if transfer.content.is_none() {
                 log.say(transfer.between());
             }
@@ -478,12 +479,14 @@ fn memory(most: u64) -> u64 {
     most.saturating_add(OWN).saturating_add(most / KEPT)
 }
 
-/// What a reason is said after, and how long the room that gives rests then: a no is no failure.
-fn weight(why: &Error) -> (&'static str, Duration) {
-    match why.downcast_ref() {
-        Some(&NO) => ("", REST),
-        _ => ("FAIL: ", PAUSE),
-    }
+/// What a reason is said after, and how long the room that gives rests then: a no is no failure, and whoever takes back what somebody is asked
+/// about rests as long, or questions without end would be in the place of the operator line.
+fn weight(why: &Error, was_asked: bool) -> (&'static str, Duration) {
+    let fail = match why.downcast_ref() {
+        Some(&NO) => "",
+        _ => "FAIL: ",
+    };
+    (fail, if was_asked { REST } else { PAUSE })
 }
 
 /// How long a file of this size may take from the answer on.
@@ -597,14 +600,15 @@ mod tests {
     }
 
     #[test]
-    fn a04_a_no_alone_is_no_failure_and_lets_a_room_rest_long() {
-        assert_eq!(weight(&anyhow!(NO)), ("", REST));
+    fn a04_a_no_alone_is_no_failure_and_a_room_that_had_somebody_asked_rests_long() {
+        assert_eq!(weight(&anyhow!(NO), true), ("", REST));
         // The courier may say the same words; it is not asked.
         for other in [
             Error::msg(NO.to_owned()),
             anyhow!("the other room has ended"),
         ] {
-            assert_eq!(weight(&other), ("FAIL: ", PAUSE));
+            assert_eq!(weight(&other, true), ("FAIL: ", REST));
+            assert_eq!(weight(&other, false), ("FAIL: ", PAUSE));
         }
     }
 
