@@ -1,12 +1,17 @@
 //! Questions to the organ (decision 24): who may ask, who stands still, who is told what. Its parent and its walls are the real ones, with an
 //! engine that does what the prompt says.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
 
-use super::lab::{Build, Guest, Lab};
+use super::inside::Inside;
+use super::lab::{Build, Guest, LOOK, Lab};
 
 /// The room that answers.
 const ORGAN: &str = "sys://thinks";
+/// How long a room is in front at most, where its questions come to no end.
+const TURN: Duration = Duration::from_secs(10);
 
 impl Guest {
     /// A machine whose organ has said what it is.
@@ -42,6 +47,12 @@ impl Guest {
     }
 }
 
+/// Has a room ask; what it was answered, whole: a line of bay0's may come between two pieces.
+fn answer(room: &mut Inside<'_>, command: &str) -> Result<String> {
+    let said = room.run(&format!("{command} >/out 2>/dev/null; cat /out"))?;
+    Ok(said.trim().to_owned())
+}
+
 pub fn a08_a_question_is_answered_and_the_log_has_its_figures_and_none_of_its_text(
     lab: &Lab,
 ) -> Result<()> {
@@ -57,19 +68,19 @@ pub fn a08_a_question_is_answered_and_the_log_has_its_figures_and_none_of_its_te
     guest.said("ai: fake, 2048 tokens")?;
     let mut room = guest.enter("p://a")?;
     ensure!(
-        room.run("bay0 ask say 3 2>/dev/null")?.trim() == "0 1 2",
+        answer(&mut room, "bay0 ask say 3")? == "0 1 2",
         "another answer"
     );
     ensure!(
-        room.run("echo 3 | bay0 ask say 2>/dev/null")?.trim() == "0 1 2",
+        answer(&mut room, "echo 3 | bay0 ask say")? == "0 1 2",
         "without what came in"
     );
     ensure!(
-        room.run("bay0 ask --max 2 say 9 2>/dev/null")?.trim() == "0 1",
+        answer(&mut room, "bay0 ask --max 2 say 9")? == "0 1",
         "more than was asked for"
     );
     ensure!(
-        room.run("bay0 embed ab 2>/dev/null")?
+        answer(&mut room, "bay0 embed ab")?
             .split_whitespace()
             .eq(["0", "0.5"]),
         "other numbers"
@@ -130,7 +141,7 @@ pub fn t04_a_question_stands_still_while_its_room_is_behind_and_costs_no_process
     // Work of another room takes its time meanwhile.
     let said = guest.run_in(
         "p://b",
-        "head -c 30000000 /dev/zero | sha256sum; bay0 ask say 2 2>/dev/null",
+        "head -c 30000000 /dev/zero | sha256sum; bay0 ask say 2 >/out 2>/dev/null; cat /out",
     )?;
     ensure!(said.trim().ends_with("0 1"), "{said}");
     let after = cpu(&guest.room(ORGAN)?)?;
@@ -168,7 +179,7 @@ pub fn a08_a_room_that_has_used_its_tokens_waits_and_others_do_not(lab: &Lab) ->
     guest.stop_room("p://b")?;
     let said = guest.start_and_run_in("p://b", "! bay0 ask say 1 2>&1")?;
     ensure!(said.contains("of this minute are used"), "{said}");
-    let said = guest.start_and_run_in("p://a", "bay0 ask say 2 2>/dev/null")?;
+    let said = guest.start_and_run_in("p://a", "bay0 ask say 2 >/out 2>/dev/null; cat /out")?;
     ensure!(said.trim() == "0 1", "{said}");
     guest.power_off()
 }
@@ -187,7 +198,7 @@ pub fn c05_what_answers_a_question_can_open_nothing_and_knows_nothing_of_the_las
     }
     for _ in 0..2 {
         ensure!(
-            room.run("bay0 ask state 2>/dev/null")?.trim() == "0",
+            answer(&mut room, "bay0 ask state")? == "0",
             "it knows of another one"
         );
     }
@@ -196,7 +207,7 @@ pub fn c05_what_answers_a_question_can_open_nothing_and_knows_nothing_of_the_las
     room.run("until timeout 5 bay0 ask say 1 2>&1 | grep -q ': 4 questions of this room wait; '; do :; done; echo")?;
     room.leave()?;
     guest.stop_room("p://a")?;
-    let said = guest.start_and_run_in("p://b", "bay0 ask say 2 2>/dev/null")?;
+    let said = guest.start_and_run_in("p://b", "bay0 ask say 2 >/out 2>/dev/null; cat /out")?;
     ensure!(said.trim() == "0 1", "{said}");
     guest.power_off()
 }
@@ -213,8 +224,44 @@ pub fn a08_the_end_of_the_organ_is_told_to_who_asked_and_it_comes_back(lab: &Lab
     ensure!(code == 1 && said == lost, "{code} {said}");
     guest.start_room(ORGAN)?;
     guest.said("ai: fake, 2048 tokens")?;
-    let said = guest.run_in("p://a", "bay0 ask say 2 2>/dev/null")?;
+    let said = guest.run_in("p://a", "bay0 ask say 2 >/out 2>/dev/null; cat /out")?;
     ensure!(said.trim() == "0 1", "{said}");
+    guest.never("FAIL")?;
+    guest.power_off()
+}
+
+pub fn a08_a_thousand_questions_of_four_rooms_leave_nothing_behind(lab: &Lab) -> Result<()> {
+    const ROOMS: [&str; 4] = ["p://a", "p://crowd", "p://hostile", "p://hostile2"];
+    // 250 each; some hang up at once, some are hung up on, and all but the one in front stand still.
+    const ASKS: &str = "cd /; ((n=0; while [ $n -lt 250 ]; do n=$((n+1)); case $((n % 25)) in \
+        3) bay0 ask flood >/dev/null 2>&1 & p=$!; bay0 hello >/dev/null; kill $p; wait;; \
+        7) timeout 1 bay0 ask hang >/dev/null 2>&1;; \
+        *) until bay0 ask say 3 >/said 2>/why; do :; done;; esac; done; echo all >/done) &)";
+    let mut guest = Guest::with_organ(lab)?;
+    for room in ROOMS {
+        guest.start_and_run_in(room, ASKS)?;
+    }
+    let mut left = ROOMS.to_vec();
+    while let Some(room) = left.first().copied() {
+        guest.machine.send_line(&format!("focus {room}"))?;
+        let line = format!("ai: {room}: ");
+        let (before, begun) = (guest.count(&line)?, Instant::now());
+        while guest.count(&line)? < before + 20 && begun.elapsed() < TURN {
+            guest.machine.wait_for_more(LOOK);
+        }
+        let done = guest.run_in(room, "cat /done 2>/dev/null; true")?;
+        match done.contains("all") {
+            true => drop(left.remove(0)),
+            false => left.rotate_left(1),
+        }
+    }
+    let said = guest.run_in("p://a", "bay0 ask say 2 >/out 2>/dev/null; cat /out")?;
+    ensure!(said.trim() == "0 1", "{said}");
+    let answered = guest.count(r"ai: p://\w+: 2 and 3 tokens, end ")?;
+    ensure!(answered == 4 * 230, "{answered} were answered");
+    ensure!(guest.questions()?.is_empty(), "{}", guest.questions()?);
+    let row = guest.room(ORGAN)?;
+    ensure!(row.contains(" processes=2 "), "{row}");
     guest.never("FAIL")?;
     guest.power_off()
 }
@@ -225,13 +272,16 @@ pub fn a08_a_model_answers_a_room_on_this_machine(lab: &Lab) -> Result<()> {
     guest.said(r"ai: toy, \d+ tokens$")?;
     let mut room = guest.start_and_enter("p://a")?;
     // The toy goes on with the alphabet.
-    let said = room.run("bay0 ask --max 6 c 2>/dev/null")?;
-    ensure!(said.trim() == "defghi", "{said}");
-    let heated = "bay0 ask --max 12 --temperature 1.5 --seed 7 c 2>/dev/null";
-    let (one, two) = (room.run(heated)?, room.run(heated)?);
+    let said = answer(&mut room, "bay0 ask --max 6 c")?;
+    ensure!(said == "defghi", "{said}");
+    let heated = "bay0 ask --max 12 --temperature 1.5 --seed 7 c";
+    let (one, two) = (answer(&mut room, heated)?, answer(&mut room, heated)?);
     ensure!(one == two, "the same seed, and {one} is not {two}");
-    let said = room.run("bay0 ask --max 20 --json '{\"type\":\"boolean\"}' c 2>/dev/null")?;
-    ensure!(matches!(said.trim(), "true" | "false"), "{said}");
+    let said = answer(
+        &mut room,
+        "bay0 ask --max 20 --json '{\"type\":\"boolean\"}' c",
+    )?;
+    ensure!(matches!(said.as_str(), "true" | "false"), "{said}");
     let (said, code) = room.try_run("bay0 ask --json '{\"type\":3}' c 2>&1")?;
     ensure!(code == 1 && said.contains("schema: "), "{code} {said}");
     room.leave()?;

@@ -37,7 +37,7 @@ const DONE: [(&str, &str); 12] = [
         "spin",
         "the room is not in front any more; next: send it again",
     ),
-    // It answers its own question, and asks twice: each ends in the middle of a question, and that is no answer.
+    // It answers its own question, and asks twice: each ends in the middle of a question, after which its room rests.
     ("answered", ENDED),
     ("again", ENDED),
 ];
@@ -85,7 +85,7 @@ pub fn a03_a_courier_that_a_room_has_taken_over_reaches_nothing(lab: &Lab) -> Re
         "{there}"
     );
     // The room that gives goes on, and so does who carries its files.
-    guest.run_in("p://b", "cd /; sleep 1; echo a note >note.txt")?;
+    guest.run_in("p://b", "cd /; sleep 31; echo a note >note.txt")?;
     guest.sends("p://b", "p://a", DONE.len() as u32 + 1, "note.txt")?;
     let letters = guest.letters()?;
     guest.machine.send_line(&letters)?;

@@ -96,12 +96,12 @@ pub fn t09_a_changed_image_is_refused_by_name_and_others_start(lab: &Lab) -> Res
 }
 
 pub fn t09_a_changed_byte_of_a_file_is_an_error_when_it_is_read(lab: &Lab) -> Result<()> {
-    // Files come before what describes them; the last and largest of this image is its program.
+    // Files come before what describes them; the last and largest of this image is a program.
     let mut guest = damaged(lab, "file", |blocks| blocks * 3 / 4)?;
     guest.start_room(ROOM)?;
     let mut room = guest.enter(ROOM)?;
     room.run("cat /bin/busybox >/dev/null")?;
-    let (said, code) = room.try_run("cat /usr/bin/hostile >/dev/null")?;
+    let (said, code) = room.try_run("cat /usr/bin/organ-says >/dev/null")?;
     ensure!(
         code == 1 && said.contains("cat: read error: Input/output error"),
         "{code} {said}"

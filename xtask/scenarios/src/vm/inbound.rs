@@ -47,11 +47,19 @@ fn network(lab: &Lab) -> Result<Lan> {
     Ok(lan)
 }
 
+/// `page.py URL`: gets a page, of a machine that may have no address of that family yet: then the kernel looks for it for a while each time.
+const PAGE: &str = "import errno, sys, urllib.error, urllib.request as u\n\
+     for left in reversed(range(20)):\n \
+      try:\n  \
+       print(u.urlopen(sys.argv[1], timeout=60).read().decode())\n  \
+       break\n \
+      except urllib.error.URLError as why:\n  \
+       if left == 0 or getattr(why.reason, 'errno', None) != errno.EHOSTUNREACH: raise\n";
+
 /// What a client of the network gets of the machine's port.
 fn page(lan: &mut Lan, host: &str, port: u16) -> Result<String> {
-    lan.run(&format!(
-        "python3 -c \"import urllib.request as u; print(u.urlopen('http://{host}:{port}/passwd', timeout=60).read().decode())\""
-    ))
+    let file = lan.file("page.py", PAGE)?;
+    lan.run(&format!("python3 {file} 'http://{host}:{port}/passwd'"))
 }
 
 fn reaches_not(room: &mut Inside, host: &str) -> Result<()> {

@@ -42,7 +42,7 @@ pub fn h14_operator_line_refuses_by_byte_and_position(lab: &Lab) -> Result<()> {
         );
     }
     // The end of an overlong line is a verb: it must be refused with the rest, not obeyed after it.
-    let long = format!("{}poweroff", "x".repeat(256));
+    let long = format!("{}poweroff", "x".repeat(512));
     let said = guest.ask(&long)?;
     ensure!(
         said.contains("request not under 256 bytes; next: shorten it\n"),

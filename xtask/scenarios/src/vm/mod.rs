@@ -238,6 +238,7 @@ scenarios! {
     ai::t04_a_question_stands_still_while_its_room_is_behind_and_costs_no_processor ["hostile"]: "another room's is answered meanwhile; it goes on when its room is back, and ends with it",
     ai::a08_a_room_that_has_used_its_tokens_waits_and_others_do_not ["hostile"]: "and is no other one once it was started anew",
     ai::c05_what_answers_a_question_can_open_nothing_and_knows_nothing_of_the_last_one ["hostile"]: "no file, socket, process, signal, code or memory beyond its own; floods and rooms that do not read hold nobody up",
+    ai::a08_a_thousand_questions_of_four_rooms_leave_nothing_behind ["hostile"]: "with rooms that hang up, stand still and come back: each is answered, and no process stays",
     ai::a08_a_model_answers_a_room_on_this_machine ["ai"]: "by the toy model: the likeliest, by chance with a seed, by a JSON schema",
     ai::a08_the_end_of_the_organ_is_told_to_who_asked_and_it_comes_back ["hostile"]: "in the middle of an answer",
     boots::h05_first_boot_on_an_empty_disk_then_the_second_knows_it: "first boot, clean end, second boot",
@@ -380,7 +381,8 @@ scenarios! {
 }
 
 /// Those that take minutes and repeat what shorter ones show once, or wait for a clock: `cargo xtask test` leaves them to `--full`.
-const LONG: [&str; 32] = [
+const LONG: [&str; 33] = [
+    "a08_a_thousand_questions_of_four_rooms_leave_nothing_behind",
     "a03_a_gibibyte_passes_from_room_to_room",
     "a03_a_room_that_ends_at_any_stage_costs_its_own_file_alone",
     "a03_a_thousand_files_in_a_row_leave_nothing_behind",

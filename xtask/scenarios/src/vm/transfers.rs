@@ -154,7 +154,7 @@ pub fn a03_a_room_that_ends_at_any_stage_costs_its_own_file_alone(lab: &Lab) -> 
         "courier: FAIL: 1 not delivered: the room has not sent all of it; next: send it again$",
     )?;
     // The room that gives ends while somebody is asked, when there is no operator line to end it from.
-    guest.run_in("p://b", "(sleep 1000 &); sleep 1")?;
+    guest.run_in("p://b", "(sleep 1000 &); sleep 31")?;
     guest.machine.send_line("fault end-frozen sleep sleep")?;
     let room = guest.enter("p://b")?;
     room.guest
@@ -171,7 +171,7 @@ pub fn a03_a_room_that_ends_at_any_stage_costs_its_own_file_alone(lab: &Lab) -> 
     guest.run_in("p://aside", "(tail -f /dev/null &)")?;
     guest.start_and_run_in(
         "p://b",
-        "cd /; echo a note >note.txt; (sleep 1000 &); sleep 1",
+        "cd /; echo a note >note.txt; (sleep 1000 &); sleep 31",
     )?;
     guest.machine.send_line("fault end-frozen sleep tail")?;
     let room = guest.enter("p://b")?;
