@@ -45,7 +45,7 @@ pub fn h14_operator_line_refuses_by_byte_and_position(lab: &Lab) -> Result<()> {
     let long = format!("{}poweroff", "x".repeat(512));
     let said = guest.ask(&long)?;
     ensure!(
-        said.contains("request not under 256 bytes; next: shorten it\n"),
+        said.contains("request not under 512 bytes; next: shorten it\n"),
         "an overlong line was answered {said:?}"
     );
     let help = guest.ask("help")?;
