@@ -16,14 +16,15 @@ use crate::soak;
 use crate::vm;
 
 /// Each target with the longest input it is given, in bytes.
-const TARGETS: [(&str, u32); 7] = [
+const TARGETS: [(&str, u32); 8] = [
     ("name", 256),
-    ("verb", 300),
+    ("verb", 600),
     ("wire", 4096),
     ("log", 4096),
     ("dhcp", 1500),
     ("dns", 1500),
     ("router", 512),
+    ("organ", 1024),
 ];
 /// Named, so that these flags are for the targets and not for build scripts, which do not link libFuzzer.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
