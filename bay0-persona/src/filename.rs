@@ -26,17 +26,23 @@ pub fn show(name: &[u8]) -> String {
     shown
 }
 
-/// The name that is shown so: it names no folder, and does not hide; none of text that is none, or that shows a name otherwise.
-pub fn name_of(shown: &str) -> Option<Vec<u8>> {
-    let mut name = Vec::new();
+/// The bytes that are shown so, in whatever spelling; none where a backslash begins no byte.
+pub fn bytes_of(shown: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
     let mut rest = shown;
     while let Some((before, escaped)) = rest.split_once('\\') {
-        name.extend(before.bytes());
+        bytes.extend(before.bytes());
         let (digits, after) = escaped.strip_prefix('x')?.split_at_checked(2)?;
-        name.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
         rest = after;
     }
-    name.extend(rest.bytes());
+    bytes.extend(rest.bytes());
+    Some(bytes)
+}
+
+/// The name that is shown so: it names no folder, and does not hide; none of text that is none, or that shows a name otherwise.
+pub fn name_of(shown: &str) -> Option<Vec<u8>> {
+    let name = bytes_of(shown)?;
     let fits = shown.len() <= MAX_SHOWN && (1..=MAX_BYTES).contains(&name.len());
     let plain = !name.contains(&b'/') && !name.contains(&0);
     let open = !name.starts_with(b".") && !name.starts_with(b"-");

@@ -4,11 +4,14 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, recv, shutdown, socketpair};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 
 /// Most descriptors that one packet carries (`SCM_MAX_FD`, `unix(7)`). With room for fewer, those too many would stay open unseen.
 const MOST: usize = 253;
+
+/// More packets than a socket holds (`net.core.wmem_default`).
+const UNREAD: usize = 1024;
 
 /// Both ends of a connection of packets.
 ///
@@ -69,6 +72,15 @@ pub fn receive(
     let first = given.next();
     given.for_each(drop);
     Ok((received.bytes, first))
+}
+
+/// Takes nothing more of the other end (it gets EPIPE), and throws away what that has sent. Closed with something unread, the kernel would
+/// take away what was said last (`unix(7)`, ECONNRESET).
+pub fn deafen(socket: impl AsFd) {
+    let fd = socket.as_fd().as_raw_fd();
+    let _ = shutdown(fd, Shutdown::Read);
+    let more = || matches!(recv(fd, &mut [0; 4096], MsgFlags::MSG_DONTWAIT), Ok(1..));
+    (0..UNREAD).find(|_| !more());
 }
 
 #[cfg(test)]

@@ -152,7 +152,7 @@ fn split(packet: &[u8]) -> Option<(u8, Vec<&str>)> {
 }
 
 /// A decimal as this module writes it, and in no other spelling.
-fn number(word: &str) -> Option<u32> {
+pub(crate) fn number(word: &str) -> Option<u32> {
     word.parse().ok().filter(|it: &u32| it.to_string() == word)
 }
 

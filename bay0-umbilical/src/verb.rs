@@ -16,6 +16,7 @@ use bay0_persona::wish::BadWish;
 use bay0_persona::{PersonaName, Wish};
 
 use crate::MAX_REQUEST;
+use crate::organ::number;
 use Form::{Bare, Named, OnDisk};
 
 /// The lowest uid that belongs to a room (decision 10).
@@ -211,8 +212,7 @@ impl Verb {
             _ => {}
         }
         if word == "ask" {
-            let most = name.parse().ok().filter(|it: &u32| it.to_string() == name);
-            return most.map(Verb::Ask).ok_or(BadVerb::Ask);
+            return number(name).map(Verb::Ask).ok_or(BadVerb::Ask);
         }
         if word == "send" {
             let (to, file) = name.split_once(' ').ok_or(BadVerb::Send)?;

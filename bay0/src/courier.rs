@@ -14,6 +14,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
+use bay0_persona::CloneFlags;
 use bay0_persona::confine::{Rights, confine};
 use bay0_persona::kind::{Kind, Look};
 use bay0_persona::packet;
@@ -36,6 +37,15 @@ mod hostile;
 /// `sendmsg(2)`: no descriptor leaves it, neither an end of a room nor one that a room has sent it.
 const WAIT: MsgFlags = MsgFlags::MSG_NOSIGNAL;
 const GONE: &str = "the room has not sent all of it; next: send it again";
+
+/// The namespaces of its own: nothing is in them.
+pub const APART: CloneFlags = CloneFlags::CLONE_NEWUSER
+    .union(CloneFlags::CLONE_NEWNS)
+    .union(CloneFlags::CLONE_NEWPID)
+    .union(CloneFlags::CLONE_NEWNET)
+    .union(CloneFlags::CLONE_NEWIPC)
+    .union(CloneFlags::CLONE_NEWUTS)
+    .union(CloneFlags::CLONE_NEWCGROUP);
 
 /// What is in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

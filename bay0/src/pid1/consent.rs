@@ -18,7 +18,8 @@ use nix::sys::socket::MsgFlags;
 
 use super::console::Console;
 use super::id::RoomId;
-use super::question::{NO, Question, REST, after};
+use super::pace::Rest;
+use super::question::{No, Question, REST};
 use super::say::Log;
 use super::wishes::refuse;
 use crate::stick::Stick;
@@ -41,8 +42,8 @@ struct Asked {
 #[derive(Default)]
 pub struct Consent {
     asked: Option<Asked>,
-    /// The room that was answered no last, and until when it has to wait.
-    rests: Option<(RoomId, Instant)>,
+    /// After a no.
+    rest: Rest,
     /// The stick that a room was allowed.
     stick: Option<(RoomId, Stick)>,
     /// The room that a child looks for a stick for, and our end of its connection.
@@ -70,9 +71,7 @@ impl Consent {
             !self.asks(),
             "not now: somebody is asked something else; next: try again"
         );
-        let rests = self.rests.filter(|(it, _)| *it == id);
-        if let Some(left) = rests.and_then(|it| it.1.checked_duration_since(Instant::now())) {
-            let seconds = left.as_secs().saturating_add(1);
+        if let Some(seconds) = self.rest.seconds(id) {
             bail!("not now: the last answer was no, {seconds} s left; next: wait");
         }
         Ok(())
@@ -110,7 +109,7 @@ impl Consent {
         let question = self.asked.as_ref().map(|it| &it.question);
         let is_yes = question.map_or(Ok(false), |it| it.answer(typed))?;
         if !is_yes {
-            self.end(NO, console, log);
+            self.end(&No.to_string(), console, log);
             return Ok(None);
         }
         console.ask(None, log);
@@ -127,7 +126,7 @@ impl Consent {
     /// In each turn: no answer in time is no.
     pub fn tend(&mut self, console: &mut Console, log: &mut Log) {
         if self.longest() == Some(Duration::ZERO) {
-            self.end(NO, console, log);
+            self.end(&No.to_string(), console, log);
         }
     }
 
@@ -160,7 +159,7 @@ impl Consent {
         console.ask(None, log);
         if let Some(Asked { id, want, .. }) = self.asked.take() {
             log.say(format!("question: not allowed: {why}"));
-            self.rests = Some((id, after(REST)));
+            self.rest.begin(id, REST);
             want.refuse(why);
         }
     }
@@ -230,7 +229,7 @@ mod tests {
                 .unwrap()
                 .is_none()
         );
-        assert_eq!(next(&room), [&[NOT], NO.as_bytes()].concat());
+        assert_eq!(next(&room), [&[NOT], No.to_string().as_bytes()].concat());
         assert!(console.question().is_none() && consent.longest().is_none());
         let why = consent.may_ask(ROOM).unwrap_err().to_string();
         assert!(

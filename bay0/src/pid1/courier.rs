@@ -18,19 +18,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use bay0_persona::filename::name_of;
 use bay0_persona::packet::{pair, receive, send};
-use bay0_persona::{Child, CloneFlags, GROUPS, Grant, Group, PersonaName, Policy, spawn};
+use bay0_persona::{Child, GROUPS, Grant, Group, PersonaName, Policy, spawn};
 use bay0_state::gate::{DONE, HEAD};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::MsgFlags;
 
 use super::console::Console;
 use super::id::RoomId;
+use super::pace::{Pace, Rest, after};
 use super::poll::{Poll, Source};
-use super::question::{NO, Question, REST, after};
+use super::question::{No, Question, REST};
 use super::rooms::Rooms;
 use super::say::Log;
 use super::wishes::refuse;
-use crate::courier::{Content, Told, allow, run};
+use crate::courier::{APART, Content, Told, allow, run};
 
 /// Longest that a room may take to send a file.
 const READING: Duration = Duration::from_secs(600);
@@ -123,10 +124,10 @@ pub struct Courier {
     /// Our ends of the connections of rooms that wait for one.
     waiting: BTreeMap<RoomId, OwnedFd>,
     transfer: Option<Transfer>,
-    /// The room whose file was not delivered last, and until when it has to wait.
-    rests: Option<(RoomId, Instant)>,
-    /// When as many may pass at once again as ever.
-    paid: Option<Instant>,
+    /// After a file that was not delivered.
+    rest: Rest,
+    /// Of files without a question.
+    pace: Pace,
     count: u64,
 }
 
@@ -180,13 +181,8 @@ impl Courier {
             can_ask || !terms.asks,
             "not now: nobody can be asked; next: try again when the operator line is there"
         );
-        let now = Instant::now();
-        let ahead = self.paid.map(|it| it.saturating_duration_since(now));
-        let ahead = ahead.unwrap_or_default();
-        #[cfg(feature = "fault")]
-        let ahead = crate::fault::ahead(ahead);
         ensure!(
-            terms.asks || ahead < EACH.saturating_mul(AT_ONCE),
+            terms.asks || self.pace.allows(AT_ONCE, EACH),
             "not now: too many files without a question; next: try again in a second"
         );
         let waits = self.waiting.get(&taker).is_some_and(is_there);
@@ -195,9 +191,7 @@ impl Courier {
             "{} does not wait for a file; next: type bay0 receive there",
             to.name
         );
-        let rests = self.rests.filter(|(id, _)| *id == giver);
-        if let Some(left) = rests.and_then(|it| it.1.checked_duration_since(Instant::now())) {
-            let seconds = left.as_secs().saturating_add(1);
+        if let Some(seconds) = self.rest.seconds(giver) {
             bail!("not now: the last file was not delivered, {seconds} s left; next: wait");
         }
         let (room, theirs) = pair().context("make a socket")?;
@@ -205,7 +199,7 @@ impl Courier {
         let child = start(&room, &other, terms.bytes)?;
         poll.watch(&control, Source::Courier)?;
         if !terms.asks {
-            self.paid = now.checked_add(ahead.saturating_add(EACH));
+            self.pace.take(EACH);
         }
         self.count = self.count.saturating_add(1);
         self.transfer = Some(Transfer {
@@ -273,7 +267,7 @@ impl Courier {
         let (giver, taker) = (transfer.giver, transfer.taker);
         let late = Instant::now() >= transfer.until;
         let done = match &transfer.stage {
-            Stage::Asking(_) if late => Err(anyhow!(NO)),
+            Stage::Asking(_) if late => Err(No.into()),
             Stage::Reading if late => Err(anyhow!("it was not sent in time; next: send it again")),
             _ if late => Err(anyhow!("it took too long; next: send it again")),
             Stage::Reading | Stage::Asking(_) if !rooms.may_move(giver) => Err(anyhow!(
@@ -316,7 +310,7 @@ impl Courier {
                 transfer.allow("typed", size, log);
                 Ok(())
             }
-            Ok(false) => Err(anyhow!(NO)),
+            Ok(false) => Err(No.into()),
             Err(other) => return other,
         };
         self.unless(done, rooms, console, log);
@@ -361,7 +355,7 @@ impl Courier {
                 log.say(transfer.between());
             }
             log.say(format!("courier: {fail}{number} not delivered: {why}"));
-            self.rests = Some((transfer.giver, after(rest)));
+            self.rest.begin(transfer.giver, rest);
             let _ = transfer.child.kill();
             refuse(&transfer.room, &why.to_string());
             transfer.release(rooms);
@@ -444,15 +438,8 @@ fn start(room: &OwnedFd, control: &OwnedFd, most: u64) -> Result<Child> {
     let _ = Group::open(parent.join(GROUP)).map(|it| it.remove(UNDO));
     let group = Group::create(parent, GROUP)?;
     group.limit_one(memory(most))?;
-    let apart = CloneFlags::CLONE_NEWUSER
-        | CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWCGROUP;
     let keep = [room.as_raw_fd(), control.as_raw_fd()];
-    let child = spawn(Some(&group.dir), apart, &keep, || run(room, control, most));
+    let child = spawn(Some(&group.dir), APART, &keep, || run(room, control, most));
     child.context("start the courier")
 }
 
@@ -482,10 +469,7 @@ fn memory(most: u64) -> u64 {
 /// What a reason is said after, and how long the room that gives rests then: a no is no failure, and whoever takes back what somebody is asked
 /// about rests as long, or questions without end would be in the place of the operator line.
 fn weight(why: &Error, was_asked: bool) -> (&'static str, Duration) {
-    let fail = match why.downcast_ref() {
-        Some(&NO) => "",
-        _ => "FAIL: ",
-    };
+    let fail = if why.is::<No>() { "" } else { "FAIL: " };
     (fail, if was_asked { REST } else { PAUSE })
 }
 
@@ -601,10 +585,10 @@ mod tests {
 
     #[test]
     fn a04_a_no_alone_is_no_failure_and_a_room_that_had_somebody_asked_rests_long() {
-        assert_eq!(weight(&anyhow!(NO), true), ("", REST));
+        assert_eq!(weight(&No.into(), true), ("", REST));
         // The courier may say the same words; it is not asked.
         for other in [
-            Error::msg(NO.to_owned()),
+            Error::msg(No.to_string()),
             anyhow!("the other room has ended"),
         ] {
             assert_eq!(weight(&other, true), ("FAIL: ", REST));

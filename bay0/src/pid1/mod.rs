@@ -25,6 +25,7 @@ pub mod keeper;
 mod line;
 mod link;
 mod organ;
+mod pace;
 pub mod poll;
 mod proof;
 mod question;
@@ -928,18 +929,11 @@ impl Bay0 {
                 self.rooms.granted(id, ORGAN)?;
                 self.organ.serve(id, &mut self.poll)?
             }
-            (verb @ (Verb::Ask(_) | Verb::Embed), Door::Room(id)) => {
-                let policy = policy.as_deref().context("no policy")?;
-                ensure!(
-                    self.rooms.may_move(id),
-                    "this room is not in front; next: ask when it is"
-                );
-                match verb {
-                    Verb::Ask(most) => self.organ.ask(id, policy, Kind::Ask, most)?,
-                    _ => self.organ.ask(id, policy, Kind::Embed, 0)?,
-                }
+            (Verb::Ask(most), Door::Room(id)) => {
+                self.ask(id, policy.as_deref(), Kind::Ask, most)?
             }
             (Verb::Gate(wish), Door::Room(_)) => {
+            (Verb::Embed, Door::Room(id)) => self.ask(id, policy.as_deref(), Kind::Embed, 0)?,
                 let (ready, together) = (self.is_ready(), self.rooms.persist_bytes());
                 let wishes = self.keeper.wishes();
                 wishes.add(&wish, policy.as_deref(), together, ready)?
@@ -950,6 +944,22 @@ impl Bay0 {
     }
 
     /// Begins to take a file from a room for another one.
+    /// Hands a question of a room to the organ.
+    fn ask(
+        &mut self,
+        id: RoomId,
+        policy: Option<&Policy>,
+        kind: Kind,
+        most: u32,
+    ) -> Result<OwnedFd> {
+        ensure!(
+            self.rooms.may_move(id),
+            "this room is not in front; next: ask when it is"
+        );
+        let policy = policy.context("no policy")?;
+        self.organ.ask(id, policy, kind, most)
+    }
+
     fn send(
         &mut self,
         id: RoomId,

@@ -21,6 +21,7 @@ use nix::errno::Errno;
 use nix::sys::socket::MsgFlags;
 
 use super::id::RoomId;
+use super::pace::Pace;
 use super::poll::{Poll, Source};
 use super::rooms::Rooms;
 use super::say::Log;
@@ -81,8 +82,7 @@ pub struct Organ {
     asked: BTreeMap<u32, Asked>,
     used: BTreeMap<RoomId, Used>,
     count: u32,
-    /// When as many may be begun at once again as ever.
-    paid: Option<Instant>,
+    pace: Pace,
 }
 
 impl Organ {
@@ -143,10 +143,8 @@ impl Organ {
             own < OF_ONE && self.asked.len() < OF_ALL,
             "not now: {own} questions of this room wait; next: wait for an answer"
         );
-        let ahead = self.paid.map(|it| it.saturating_duration_since(now));
-        let ahead = ahead.unwrap_or_default();
         ensure!(
-            ahead < EACH.saturating_mul(AT_ONCE),
+            self.pace.allows(AT_ONCE, EACH),
             "not now: too many questions at once; next: try again in a second"
         );
         let max = match figure(Grant::AiMax) {
@@ -167,7 +165,7 @@ impl Organ {
         send(&link.end, &[&order], Some(&ours), NOW).map_err(|errno| {
             anyhow!("the organ takes no question ({errno:?}); next: try again, then start it anew")
         })?;
-        self.paid = now.checked_add(ahead.saturating_add(EACH));
+        self.pace.take(EACH);
         self.charge(id, rate, 0, max);
         let asked = Asked {
             id,

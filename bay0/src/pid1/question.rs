@@ -1,6 +1,8 @@
 //! A question to a person (A04): what a room wants, and three letters that nobody can know before they are drawn. The same on the serial
 //! console and, by a process of its own ([`super::arbiter`]), on the screen; it is never remembered (decision 25).
 
+use std::error::Error;
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -8,17 +10,28 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::console::Console;
+use super::pace::after;
 use super::say::Log;
 
 /// Longest that a question waits for an answer.
 pub const ASKING: Duration = Duration::from_secs(30);
 /// How long a room whose question was answered no has to wait before it may have another one asked.
 pub const REST: Duration = Duration::from_secs(30);
-/// What was asked for does not happen.
-pub const NO: &str = "the answer was no; next: none";
 /// Letters of which none looks like another, or like a digit.
 const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz";
 const OTHER: &str = "not these letters; type them, or Enter alone for no\n";
+
+/// What was asked for does not happen.
+#[derive(Debug)]
+pub struct No;
+
+impl fmt::Display for No {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the answer was no; next: none")
+    }
+}
+
+impl Error for No {}
 
 /// A question that is asked.
 pub struct Question {
@@ -52,12 +65,6 @@ impl Question {
             _ => Err(OTHER),
         }
     }
-}
-
-/// The instant in so long.
-pub fn after(limit: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(limit).unwrap_or(now)
 }
 
 /// Three letters.

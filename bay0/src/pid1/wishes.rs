@@ -2,7 +2,7 @@
 //! (decision 9). What goes through it, PID 1 never sees.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result, ensure};
 use bay0_persona::{Grant, Policy, Wish, packet};
@@ -10,12 +10,10 @@ use bay0_persona::{Grant, Policy, Wish, packet};
 use bay0_state::Request;
 use bay0_state::gate::NOT;
 use bay0_state::shelf::Limits;
-use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
+use nix::sys::socket::MsgFlags;
 
 /// Wishes that wait for the keeper.
 const MOST: usize = 64;
-/// Packets that a room may have sent before its wish is refused: more than the kernel holds for one (`net.core.wmem_default`).
-const UNREAD: usize = 1024;
 const UNGRANTED: &str = "this room may keep nothing; next: write persist in its policy";
 const DIRTY: &str = "not now: /persist is not open; next: try again, see status";
 const LOST: &str = "not done: the keeper was given up; next: try again, see status";
@@ -74,13 +72,15 @@ impl Wishes {
     }
 }
 
-/// Tells a room why nothing comes of what it sends. Closed with something unread, the kernel would take the answer away from the room
-/// (`unix(7)`, ECONNRESET).
+/// Tells a room why nothing comes of what it sends.
 pub fn refuse(room: &OwnedFd, why: &str) {
-    let (fd, now) = (room.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
-    let _ = shutdown(fd, Shutdown::Read);
-    (0..UNREAD).find(|_| !matches!(recv(fd, &mut [0; 4096], now), Ok(1..)));
-    let _ = packet::send(room, &[&[NOT], why.as_bytes()], None, now);
+    packet::deafen(room);
+    let _ = packet::send(
+        room,
+        &[&[NOT], why.as_bytes()],
+        None,
+        MsgFlags::MSG_DONTWAIT,
+    );
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use bay0_persona::{Child, CloneFlags, Group, UIDS, packet, spawn};
+use bay0_persona::{Child, Group, UIDS, packet, spawn};
 use bay0_state::gate::{DATA, DONE, END, HEAD, PACKET};
 use bay0_state::genesis::Genesis;
 use bay0_umbilical::call;
@@ -20,7 +20,7 @@ use nix::sys::socket::MsgFlags;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use crate::courier::{Told, allow, run};
+use crate::courier::{APART, Told, allow, run};
 use crate::gate::pour;
 use crate::rooms::{House, IDLE, Lodger, PATIENCE};
 use crate::said;
@@ -132,15 +132,8 @@ fn pass(house: &House, giver: &mut Lodger, taker: &Lodger, log: &mut Genesis) ->
 
 /// The courier, as PID 1 starts it. A host's groups have no limit of memory.
 fn start(group: &Group, room: &OwnedFd, control: &OwnedFd) -> Result<Child> {
-    let apart = CloneFlags::CLONE_NEWUSER
-        | CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWCGROUP;
     let keep = [room.as_raw_fd(), control.as_raw_fd()];
-    let child = spawn(Some(&group.dir), apart, &keep, || run(room, control, MOST));
+    let child = spawn(Some(&group.dir), APART, &keep, || run(room, control, MOST));
     child.context("start the courier")
 }
 

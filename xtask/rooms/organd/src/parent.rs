@@ -2,7 +2,7 @@
 //! never hears what is asked, nor what is answered.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use bay0_persona::{End, packet};
@@ -11,7 +11,7 @@ use bay0_umbilical::organ::{Done, NOT, Order, Outcome, Question, Report, WAITS};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
+use nix::sys::socket::MsgFlags;
 
 use crate::child::{NO_WALLS, SAID, Task};
 use crate::engine::Engine;
@@ -30,8 +30,6 @@ const FIRST_MS: u64 = 5_000;
 const WEIGHT: u64 = 4;
 /// Orders taken before the others have their turn.
 const PER_TURN: usize = 16;
-/// More packets than a socket holds.
-const UNREAD: usize = 1024;
 
 const NOW: MsgFlags = MsgFlags::MSG_DONTWAIT;
 
@@ -360,7 +358,7 @@ impl<'a> Parent<'a> {
         let busy = reason(Outcome::Refused);
         let why = self.engine.as_ref().err().map_or(busy, String::as_str);
         say_why(end, why);
-        close(end);
+        packet::deafen(end);
         let done = Done {
             prompt: 0,
             generated: 0,
@@ -385,7 +383,7 @@ impl<'a> Parent<'a> {
                 (End::Exit(NO_WALLS), _) => say_why(&alive.end, UNWALLED),
                 _ => say_why(&alive.end, reason(outcome)),
             }
-            close(&alive.end);
+            packet::deafen(&alive.end);
             let (prompt, generated) = alive.tally.tokens();
             let ms = alive.begun.elapsed().as_millis();
             let done = Done {
@@ -416,18 +414,6 @@ impl<'a> Parent<'a> {
 /// Tells a room why there is no answer. Who does not read is told nothing.
 fn say_why(end: &OwnedFd, why: &str) {
     let _ = packet::send(end, &[&[NOT], why.as_bytes()], None, NOW);
-}
-
-/// Takes nothing more of a room (it gets EPIPE), and throws away what it has sent: a room of which something is unread would be told that
-/// the connection is broken before it can read why (ECONNRESET, `unix(7)`).
-fn close(end: &OwnedFd) {
-    let _ = shutdown(end.as_raw_fd(), Shutdown::Read);
-    let mut byte = [0];
-    for _ in 0..UNREAD {
-        if !matches!(recv(end.as_raw_fd(), &mut byte, NOW), Ok(1..)) {
-            return;
-        }
-    }
 }
 
 fn has_hung_up(end: &OwnedFd) -> bool {

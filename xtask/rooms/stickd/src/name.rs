@@ -1,7 +1,7 @@
 //! Names on a stick, which anybody may have written, as a terminal may show and a person type them: printable ASCII, and each other byte of
 //! their UTF-8 as `\xNN`; a space and a backslash too, so that a line of words has each name as one.
 
-use bay0_persona::filename::show;
+use bay0_persona::filename::{bytes_of, show};
 
 /// As it is shown, and typed.
 pub fn shown(name: &str) -> String {
@@ -10,16 +10,7 @@ pub fn shown(name: &str) -> String {
 
 /// What was typed, as it is on the stick; none if it can be no name.
 pub fn typed(text: &str) -> Option<String> {
-    let mut bytes = Vec::new();
-    let mut rest = text;
-    while let Some((before, escaped)) = rest.split_once('\\') {
-        bytes.extend(before.bytes());
-        let (digits, after) = escaped.strip_prefix('x')?.split_at_checked(2)?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = after;
-    }
-    bytes.extend(rest.bytes());
-    String::from_utf8(bytes).ok()
+    String::from_utf8(bytes_of(text)?).ok()
 }
 
 #[cfg(test)]
