@@ -186,8 +186,9 @@ impl Bay0 {
                 }
                 Source::Room(id) => self.on_room(id),
                 Source::Limit(id) => {
-                    self.organ.on_limit(id);
-                    self.rooms.on_limit(id);
+                    if self.rooms.on_limit(id) {
+                        self.organ.on_killed(id);
+                    }
                 }
             }
             self.carry_out();
@@ -932,8 +933,8 @@ impl Bay0 {
             (Verb::Ask(most), Door::Room(id)) => {
                 self.ask(id, policy.as_deref(), Kind::Ask, most)?
             }
-            (Verb::Gate(wish), Door::Room(_)) => {
             (Verb::Embed, Door::Room(id)) => self.ask(id, policy.as_deref(), Kind::Embed, 0)?,
+            (Verb::Gate(wish), Door::Room(_)) => {
                 let (ready, together) = (self.is_ready(), self.rooms.persist_bytes());
                 let wishes = self.keeper.wishes();
                 wishes.add(&wish, policy.as_deref(), together, ready)?
@@ -943,7 +944,6 @@ impl Bay0 {
         Ok((String::new(), Some(given)))
     }
 
-    /// Begins to take a file from a room for another one.
     /// Hands a question of a room to the organ.
     fn ask(
         &mut self,
@@ -960,6 +960,7 @@ impl Bay0 {
         self.organ.ask(id, policy, kind, most)
     }
 
+    /// Begins to take a file from a room for another one.
     fn send(
         &mut self,
         id: RoomId,

@@ -6,7 +6,7 @@
 //! | begins | its room is in front, and has tokens left of this minute | who asks, and how much it may take; with the room's connection |
 //! | stands still | its room goes behind | stop |
 //! | goes on | its room comes back, within [`STILL`] seconds | go on |
-//! | is cancelled | its room ends; or it is the youngest, and the organ has come to the limit of its memory | cancel |
+//! | is cancelled | its room ends; or it is the youngest, and the kernel has killed processes of the organ for memory | cancel |
 //! | has ended | the organ says so, or is gone | |
 
 use std::collections::BTreeMap;
@@ -256,8 +256,9 @@ impl Organ {
         }
     }
 
-    /// A room has come to a limit; if that is the one that answers, the youngest question makes room for the others.
-    pub fn on_limit(&mut self, id: RoomId) {
+    /// The kernel has killed processes of a room for memory; if that is the one that answers, the youngest question makes room for the others.
+    /// That it was at its limit alone means nothing: the pages of a model that is larger fill it at all times.
+    pub fn on_killed(&mut self, id: RoomId) {
         if self.link.as_ref().is_some_and(|it| it.id == id)
             && let Some((number, _)) = self.asked.last_key_value()
         {
@@ -453,9 +454,9 @@ mod tests {
         organ.gone(ROOM, &mut log);
         assert_eq!([order(&end), order(&end)], [Some(Order::Cancel(1)), None]);
         // Memory: the youngest, and only if it is the organ's.
-        organ.on_limit(ROOM);
+        organ.on_killed(ROOM);
         assert_eq!(order(&end), None);
-        organ.on_limit(OTHER);
+        organ.on_killed(OTHER);
         assert_eq!(order(&end), Some(Order::Cancel(2)));
         assert!(
             organ

@@ -627,11 +627,14 @@ impl Rooms {
         }
     }
 
-    /// A room has come to a limit, or its last process has ended.
-    pub fn on_limit(&mut self, id: RoomId) {
+    /// A room has come to a limit, or its last process has ended: whether the kernel has killed processes of it for memory.
+    pub fn on_limit(&mut self, id: RoomId) -> bool {
+        let before = self.room(id).map(|it| it.killed());
         let lines = self.room(id).map(Running::limits).unwrap_or_default();
+        let after = self.room(id).map(|it| it.killed());
         self.effects.extend(lines.into_iter().map(Effect::Say));
         self.bury();
+        after > before
     }
 
     /// Lets the rooms that are awake ask again, each second: their numbers.

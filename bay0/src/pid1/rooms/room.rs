@@ -314,6 +314,11 @@ impl Running {
         lines
     }
 
+    /// Processes that the kernel has killed for memory, as it was counted last: the first row of the table of limits.
+    pub fn killed(&self) -> u64 {
+        self.met.first().map_or(0, |met| met.count)
+    }
+
     /// Looks at a start, each second; a text if it has been at one stage for too long.
     pub fn is_stuck(&mut self) -> Option<String> {
         if self.life != Life::Starting {
