@@ -31,6 +31,9 @@ pub const DONE: u8 = b'o';
 /// Not done, or no model: `reason; next: action`.
 pub const NOT: u8 = b'n';
 
+/// The highest temperature: above it every token is as good as any other.
+pub const HOTTEST: f32 = 10.0;
+
 /// Defines an enum whose values are words on the wire.
 macro_rules! words {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $value:ident = $word:literal,)* }) => {

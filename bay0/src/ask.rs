@@ -13,7 +13,7 @@ use bay0_persona::packet::{receive, send};
 use bay0_state::gate::PACKET;
 use bay0_state::shelf::CHUNK;
 use bay0_umbilical::organ::{
-    ASKED, DONE, Done, NOT, PIECE, PROMPT, SCHEMA, SEED, SYSTEM, TEMPERATURE, WAITS,
+    ASKED, DONE, Done, HOTTEST, NOT, PIECE, PROMPT, SCHEMA, SEED, SYSTEM, TEMPERATURE, WAITS,
 };
 use nix::sys::socket::MsgFlags;
 
@@ -23,7 +23,7 @@ const USAGE: &str = "usage: bay0 ask [OPTION]... PROMPT [<CONTEXT]
   --max N            at most N tokens; else as many as the policy lets this room
   --system TEXT      what the model is to be
   --json SCHEMA      an answer that this JSON schema takes; SCHEMA is a file, or begins with {
-  --temperature T    0: always the most likely word (the default); above: chosen by chance
+  --temperature T    0: always the most likely word (the default); up to 10: chosen by chance
   --seed N           the same seed gives the same text
 git diff | bay0 ask 'review this'    what comes in stands behind the prompt
 ";
@@ -82,37 +82,38 @@ impl Wanted {
             }
             let value = words.next();
             let value = value.with_context(|| format!("{option}: no value; next: add one"))?;
-            let number = || value.to_str().and_then(|it| it.parse().ok());
+            let is_digit = |byte: u8| byte.is_ascii_digit() || byte == b'.';
+            let digits = value.to_str().filter(|it| it.bytes().all(is_digit));
+            let number = || digits.and_then(|it| it.parse::<u32>().ok());
             let odd = || {
                 format!(
                     "{option}: {} is none; next: see bay0 ask --help",
                     value.display()
                 )
             };
-            let tag = match option {
+            let as_typed = || value.as_bytes().to_vec();
+            wanted.options.push(match option {
                 "--max" => {
                     wanted.max = number().filter(|it| *it > 0).with_context(odd)?;
                     continue;
                 }
+                "--json" if value.as_bytes().starts_with(b"{") => (SCHEMA, as_typed()),
                 "--json" => {
-                    let schema = match value.as_bytes().first() {
-                        Some(b'{') => value.as_bytes().to_vec(),
-                        _ => read_to_string(Path::new(value))
-                            .with_context(odd)?
-                            .into_bytes(),
-                    };
-                    wanted.options.push((SCHEMA, schema));
-                    continue;
+                    let schema = read_to_string(Path::new(value)).with_context(odd)?;
+                    (SCHEMA, schema.into_bytes())
                 }
-                "--system" => SYSTEM,
-                "--temperature" => TEMPERATURE,
+                "--system" => (SYSTEM, as_typed()),
+                "--temperature" => {
+                    let heat = digits.and_then(|it| it.parse::<f32>().ok());
+                    heat.filter(|it| *it <= HOTTEST).with_context(odd)?;
+                    (TEMPERATURE, as_typed())
+                }
                 "--seed" => {
                     number().with_context(odd)?;
-                    SEED
+                    (SEED, as_typed())
                 }
                 _ => bail!("{option}: no option; next: see bay0 ask --help"),
-            };
-            wanted.options.push((tag, value.as_bytes().to_vec()));
+            });
         }
         wanted.prompt = text.join(&b' ');
         Ok(wanted)
@@ -126,11 +127,9 @@ impl Question {
     /// Why there is none, or not all of it.
     pub fn ask(self, end: &OwnedFd, out: &mut File) -> Result<()> {
         let Self { wanted, piped } = self;
-        let mut is_wanted = true;
-        for (tag, data) in &wanted.options {
-            is_wanted = is_wanted && say(end, *tag, data);
-        }
-        is_wanted = is_wanted && say(end, PROMPT, &wanted.prompt);
+        let mut options = wanted.options.iter();
+        let mut is_wanted =
+            options.all(|(tag, data)| say(end, *tag, data)) && say(end, PROMPT, &wanted.prompt);
         let mut between: &[u8] = if wanted.prompt.is_empty() {
             b""
         } else {
@@ -250,6 +249,18 @@ mod tests {
             (
                 &["--seed", "-1"],
                 "--seed: -1 is none; next: see bay0 ask --help",
+            ),
+            (
+                &["--seed", "+1"],
+                "--seed: +1 is none; next: see bay0 ask --help",
+            ),
+            (
+                &["--temperature", "hot"],
+                "--temperature: hot is none; next: see bay0 ask --help",
+            ),
+            (
+                &["--temperature", "11"],
+                "--temperature: 11 is none; next: see bay0 ask --help",
             ),
             (
                 &["--json", "/nowhere"],

@@ -10,6 +10,7 @@
 use std::fmt;
 
 use bay0_state::gate::PACKET;
+pub use bay0_umbilical::organ::HOTTEST;
 use bay0_umbilical::organ::{ASKED, PROMPT, SCHEMA, SEED, SYSTEM, TEMPERATURE};
 
 /// Bytes of text that one token of the context is taken to have at most: what is longer cannot fit, and is counted and not kept.
@@ -18,8 +19,6 @@ pub const TOKEN_BYTES: usize = 16;
 pub const SCHEMA_BYTES: usize = 64 << 10;
 /// Packets of a question; who sends more is not asking.
 pub const PACKETS: usize = 1 << 16;
-/// The highest temperature: above it every token is as good as any other.
-pub const HOTTEST: f32 = 10.0;
 
 /// A question, whole.
 #[derive(Clone, Debug, Default, PartialEq)]
