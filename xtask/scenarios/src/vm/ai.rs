@@ -22,23 +22,6 @@ impl Guest {
         Ok(guest)
     }
 
-    /// Has a room ask behind its shell; what it says goes to `/answer`, its exit code behind that.
-    fn asks(&mut self, room: &str, question: &str) -> Result<()> {
-        let behind =
-            format!("cd /; rm -f /code; ((bay0 ask {question} >/answer 2>&1; echo $? >/code) &)");
-        self.run_in(room, &behind).map(drop)
-    }
-
-    /// What it has said by its end, and its exit code.
-    fn answered(&mut self, room: &str) -> Result<(String, i32)> {
-        let said = self.run_in(
-            room,
-            "until [ -s /code ]; do sleep 0.1; done; cat /answer /code",
-        )?;
-        let (said, code) = said.trim().rsplit_once('\n').context(said.clone())?;
-        Ok((said.trim().to_owned(), code.trim().parse()?))
-    }
-
     /// The lines of the organ in the operator's `rooms`.
     fn questions(&mut self) -> Result<String> {
         let said = self.ask("rooms")?;
@@ -123,7 +106,7 @@ pub fn t04_a_question_stands_still_while_its_room_is_behind_and_costs_no_process
     let mut guest = Guest::with_organ(lab)?;
     guest.start_room("p://b")?;
     guest.start_room("p://a")?;
-    guest.asks("p://a", "flood >/dev/null; bay0 ask slowly 100")?;
+    guest.begin_in("p://a", "bay0 ask flood >/dev/null; bay0 ask slowly 100")?;
     // Whoever does not hang up has it go on; and it takes all that there is of the processor.
     until(&mut guest, "question=1 answered")?;
     let cpu = |line: &str| -> Result<u64> {
@@ -215,11 +198,11 @@ pub fn c05_what_answers_a_question_can_open_nothing_and_knows_nothing_of_the_las
 pub fn a08_the_end_of_the_organ_is_told_to_who_asked_and_it_comes_back(lab: &Lab) -> Result<()> {
     let mut guest = Guest::with_organ(lab)?;
     guest.start_room("p://a")?;
-    guest.asks("p://a", "hang")?;
+    guest.begin_in("p://a", "bay0 ask hang")?;
     until(&mut guest, "question=1 answered")?;
     guest.stop_room(ORGAN)?;
     guest.said("ai: p://a: the organ has ended")?;
-    let (said, code) = guest.answered("p://a")?;
+    let (said, code) = guest.end_in("p://a")?;
     let lost = "bay0: the organ has ended in the middle; next: ask again";
     ensure!(code == 1 && said == lost, "{code} {said}");
     guest.start_room(ORGAN)?;

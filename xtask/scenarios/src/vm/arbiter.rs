@@ -11,7 +11,7 @@ use serde_json::json;
 use super::bus::{Bus, plug};
 use super::hardware::{Stick, TALKATIVE};
 use super::lab::{Build, LOOK, Lab, PATIENCE};
-use super::screen::{DISPLAY, NO_SERIAL, Seat, USB_KEYS, words};
+use super::screen::{ANSWER, DISPLAY, NO_SERIAL, Seat, USB_KEYS, words};
 
 /// What stands above each question.
 const HEAD: &str = "bay0 asks, outside of all rooms:";
@@ -46,6 +46,17 @@ impl Seat<'_> {
         self.sees("^bay0>$")?;
         self.guest.gives("p://b", "p://a", "note")?;
         self.is_asked()
+    }
+
+    /// The file of this number has passed, which the screen shows; and what is typed there is answered again.
+    pub(super) fn goes_on(&mut self, number: u32) -> Result<()> {
+        self.guest
+            .says(&format!("courier: {number} allowed, typed"))?;
+        self.guest
+            .says(&format!("courier: {number} delivered (N ms)"))?;
+        self.sees(&format!(r"courier: {number} delivered \(\d+ ms\)$"))?;
+        self.types("hello")?;
+        self.guest.expect(ANSWER).map(drop)
     }
 
     /// Presses keys at a question.
@@ -158,10 +169,7 @@ pub fn a04_a_question_on_the_screen_outlives_who_asks_it(lab: &Lab) -> Result<()
     ensure!(!rows.contains(&spaced.join(" ")), "{rows}");
     seat.types_unseen(&letters)?;
     seat.guest.machine.send_line(&letters)?;
-    seat.guest.says("courier: 1 allowed, typed")?;
-    seat.sees(r"courier: 1 delivered \(\d+ ms\)$")?;
-    seat.types("hello")?;
-    seat.guest.expect(r"^bay0 \d+\.\d+\.\d+$")?;
+    seat.goes_on(1)?;
     seat.guest.power_off()
 }
 
@@ -192,11 +200,7 @@ pub fn a04_a_keyboard_that_comes_while_a_question_is_asked_answers_it(lab: &Lab)
         seat.guest.machine.wait_for_more(LOOK);
     }
     seat.answers(&letters)?;
-    seat.guest.says("courier: 1 allowed, typed")?;
-    seat.guest.says("courier: 1 delivered (N ms)")?;
-    seat.sees(r"courier: 1 delivered \(\d+ ms\)$")?;
-    seat.types("hello")?;
-    seat.guest.expect(r"^bay0 \d+\.\d+\.\d+$")?;
+    seat.goes_on(1)?;
     seat.guest.power_off()
 }
 

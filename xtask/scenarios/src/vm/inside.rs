@@ -61,6 +61,20 @@ impl Guest {
         self.run_in(name, command)
     }
 
+    /// Has a room run a command behind its shell, so that it can be left meanwhile.
+    pub fn begin_in(&mut self, name: &str, command: &str) -> Result<()> {
+        let behind = format!("rm -f /code; ((({command}) >/said 2>&1; echo $? >/code) &)");
+        self.run_in(name, &behind).map(drop)
+    }
+
+    /// What that has said by its end, and its exit code.
+    pub fn end_in(&mut self, name: &str) -> Result<(String, i32)> {
+        let wait = "until [ -s /code ]; do sleep 0.1; done; cat /said /code";
+        let said = self.run_in(name, wait)?;
+        let (said, code) = said.trim().rsplit_once('\n').context(said.clone())?;
+        Ok((said.trim().to_owned(), code.trim().parse()?))
+    }
+
     /// Goes inside a room, whatever its program is: the mark.
     pub fn go_inside(&mut self, name: &str) -> Result<String> {
         self.machine.send_line(&format!("enter {name}"))?;

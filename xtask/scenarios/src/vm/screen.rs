@@ -37,7 +37,7 @@ pub(super) const USB_KEYS: [&str; 6] = [
 ];
 pub(super) const DISPLAY: [&str; 2] = ["-device", "virtio-gpu-pci"];
 /// What `hello` is answered with.
-const ANSWER: &str = r"^bay0 \d+\.\d+\.\d+$";
+pub(super) const ANSWER: &str = r"^bay0 \d+\.\d+\.\d+$";
 /// The display's rows and columns.
 const SIZE: (usize, usize) = (50, 160);
 

@@ -275,20 +275,14 @@ const BRINGS: &str = "sys://brings";
 
 /// Has the room send an update, which a person allows: what it is told, and the exit code.
 fn brings(guest: &mut Guest, command: &str) -> Result<(String, i32)> {
-    let behind = format!("rm -f /code; ((({command}) >/said 2>&1; echo $? >/code) &)");
-    guest.run_in(BRINGS, &behind)?;
+    guest.begin_in(BRINGS, command)?;
     guest.expect(&format!(
         "{BRINGS} asks to bring an update of this machine$"
     ))?;
     let letters = guest.letters()?;
     guest.machine.send_line(&letters)?;
     guest.says("question: allowed, typed")?;
-    let said = guest.run_in(
-        BRINGS,
-        "until [ -s /code ]; do sleep 0.1; done; cat /said /code",
-    )?;
-    let (said, code) = said.trim().rsplit_once('\n').context(said.clone())?;
-    Ok((said.trim().to_owned(), code.trim().parse()?))
+    guest.end_in(BRINGS)
 }
 
 /// Has it send an update that is taken; what is then said of its slot.
