@@ -25,12 +25,14 @@ pub fn stick(ask: Ask<'_>, asked: impl FnOnce()) -> Result<OwnedFd, Refused> {
             _ => Err(late()),
         }
     };
-    let mut given = answer(OPENED_MS)?;
-    if matches!(given, Some((ASKED, ..))) {
+    let mut given = answer(OPENED_MS);
+    if matches!(given, Ok(Some((ASKED, ..)))) {
         asked();
-        given = answer(ALLOWED_MS)?;
+        given = answer(ALLOWED_MS);
     }
-    match given {
+    // bay0 looks for one at a time, and hangs up when it is done with this one.
+    let _ = answer(OPENED_MS);
+    match given? {
         Some((DONE, _, Some(stick))) => Ok(stick),
         _ => Err(late()),
     }
