@@ -105,7 +105,10 @@ fn rule(but: &But) -> Result<SeccompRule> {
             add(SeccompCmpOp::MaskedEq(bits.into()), bits)?;
         }
         if let Some(value) = when.is {
-            add(SeccompCmpOp::Eq, value)?;
+            let op = when
+                .of
+                .map_or(SeccompCmpOp::Eq, |of| SeccompCmpOp::MaskedEq(of.into()));
+            add(op, value)?;
         }
         for value in &when.none {
             add(SeccompCmpOp::Ne, *value)?;

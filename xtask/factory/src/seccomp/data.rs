@@ -78,6 +78,8 @@ pub struct When {
     pub bits: Option<u32>,
     /// It is this.
     pub is: Option<u32>,
+    /// With `is`: only these bits of it are compared.
+    pub of: Option<u32>,
     /// It is none of these.
     #[serde(default)]
     pub none: Vec<u32>,
@@ -215,11 +217,14 @@ fn check_but(but: &But) -> Result<()> {
             when.is.is_some(),
             !when.none.is_empty(),
         ];
-        when.argument < 6 && ways.iter().filter(|way| **way).count() == 1
+        let fits = when
+            .of
+            .is_none_or(|of| when.is.is_some_and(|is| is & !of == 0));
+        when.argument < 6 && fits && ways.iter().filter(|way| **way).count() == 1
     };
     ensure!(
         !but.when.is_empty() && but.when.iter().all(one),
-        "{FOLDER}/refused.toml: {}, {}: each condition has an argument and one of bits, is, none; next: correct it",
+        "{FOLDER}/refused.toml: {}, {}: each condition has an argument and one of bits, is, none, and `of` beside `is` alone, with all its bits; next: correct it",
         but.call,
         but.why
     );

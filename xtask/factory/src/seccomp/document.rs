@@ -112,7 +112,10 @@ fn condition(when: &When) -> String {
     let argument = when.argument;
     match (when.bits, when.is) {
         (Some(bits), _) => format!("{argument} has `{bits:#x}`"),
-        (_, Some(value)) => format!("{argument} is `{value:#x}`"),
+        (_, Some(value)) => {
+            let of = when.of.map(|of| format!(" in the bits `{of:#x}`"));
+            format!("{argument} is `{value:#x}`{}", of.unwrap_or_default())
+        }
         _ => {
             let values: Vec<_> = when.none.iter().map(|v| format!("`{v:#x}`")).collect();
             format!("{argument} is none of {}", values.join(" "))

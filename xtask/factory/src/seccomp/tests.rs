@@ -205,6 +205,37 @@ fn c05_nobody_types_into_a_terminal_for_another_whatever_stands_above_32_bits() 
 }
 
 #[test]
+fn t05_no_room_takes_keys_for_itself_changes_a_device_for_the_next_or_reads_anothers_picture() {
+    // EVIOCGRAB, EVIOCSABS of several axes and sizes, EVIOCSFF; GETFB and GETFB2 with the size that they have, and with none.
+    let grabs = [
+        0x4004_4590,
+        0x4018_45C0,
+        0x4018_45C1,
+        0x4004_45FF,
+        0x4030_4580,
+    ];
+    let reads = [0xC01C_64AD, 0xC068_64CE, 0x64AD, 0x4000_64CE];
+    // EVIOCGKEY, EVIOCGABS, EVIOCSCLOCKID, EVIOCREVOKE; ADDFB2, DIRTYFB, SETCRTC.
+    let others = [0x8060_4518, 0x8018_4540, 0x4004_45A0, 0x4004_4591];
+    let draws = [0xC068_64B8, 0xC018_64B1, 0xC068_64A2];
+    for profile in 0..3 {
+        for request in grabs.into_iter().chain(reads) {
+            for request in [request, request | 1 << 32] {
+                let answer = asked(profile, "ioctl", &[0, request]);
+                assert_eq!(answer, EPERM, "{request:#x}");
+            }
+        }
+        for request in others.into_iter().chain(draws) {
+            assert_eq!(
+                asked(profile, "ioctl", &[0, request]),
+                ALLOW,
+                "{request:#x}"
+            );
+        }
+    }
+}
+
+#[test]
 fn c05_no_socket_makes_whoever_closes_it_wait_whatever_stands_above_32_bits() {
     let (above, socket, linger) = (1 << 32, 1, 13);
     for profile in 0..3 {

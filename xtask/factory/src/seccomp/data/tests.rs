@@ -63,11 +63,16 @@ fn c05_a_call_that_does_not_exist_or_has_no_reason_is_refused() {
 
 #[test]
 fn c05_a_condition_says_one_thing_of_one_argument() {
-    let next = "each condition has an argument and one of bits, is, none; next: correct it";
-    let wrong: [fn(&mut But); 4] = [
+    let next = "each condition has an argument and one of bits, is, none, and `of` beside `is` alone, with all its bits; next: correct it";
+    let wrong: [fn(&mut But); 6] = [
         |but| but.when[0].is = Some(1),
         |but| but.when[0].bits = None,
         |but| but.when[0].argument = 6,
+        |but| but.when[0].of = Some(1),
+        |but| {
+            but.when[0].bits = None;
+            (but.when[0].is, but.when[0].of) = (Some(3), Some(1));
+        },
         |but| but.when.clear(),
     ];
     for change in wrong {
