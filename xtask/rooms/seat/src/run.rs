@@ -28,6 +28,9 @@ use crate::given::{self, Given, Name};
 use crate::tree::{Number, Tree};
 use crate::wire::Requests;
 
+/// The library that stands before libudev's monitor, and where the compositor finds it.
+const MONITOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/monitor.so"));
+const MONITOR_AT: &str = "run/seat-monitor.so";
 /// Bytes that are read of a compositor at once: more than any message has.
 const PIECE: usize = 512;
 /// What a program that a signal has ended exits with, besides its number, as shells have it.
@@ -118,11 +121,13 @@ impl Run {
         mask.thread_block().map_err(errno("block signals"))?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&mask, flags).map_err(errno("read signals"))?;
+        let tree = Tree::new(&config.root).map_err(at("make folders below /sys and /run"))?;
         let _ = fs::remove_file(&config.socket);
         let listener = UnixListener::bind(&config.socket).map_err(at("make the seat's socket"))?;
         // Whoever is in the room may be its compositor; the first one is.
         let mode = fs::Permissions::from_mode(0o666);
         fs::set_permissions(&config.socket, mode).map_err(at("open the seat's socket"))?;
+        fs::write(config.root.join(MONITOR_AT), MONITOR).map_err(at("write the monitor"))?;
         for folder in &config.folders {
             make_private(folder, config.user).map_err(at("make XDG_RUNTIME_DIR and HOME"))?;
         }
@@ -133,7 +138,7 @@ impl Run {
             client: None,
             compositor: None,
             broker: Broker::default(),
-            tree: Tree::new(&config.root).map_err(at("make folders below /sys and /run"))?,
+            tree,
             known: BTreeMap::new(),
             config,
         })
@@ -274,6 +279,7 @@ impl Run {
         let mut command = Command::new(program.unwrap_or(&OsString::new()));
         command
             .args(words.unwrap_or_default())
+            .env("LD_PRELOAD", self.config.root.join(MONITOR_AT))
             .env("LIBSEAT_BACKEND", "seatd")
             .env("SEATD_SOCK", &self.config.socket)
             // libudev takes devices from what is no sysfs: `tree` has written it.
