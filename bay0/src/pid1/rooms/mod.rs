@@ -420,11 +420,30 @@ impl Rooms {
         Ok(())
     }
 
+    /// Whether a room has the focus, or is in the one that has it.
+    pub fn is_in_front(&self, id: RoomId) -> bool {
+        let is = |it: &Entry| self.focus.front == Some(it.top);
+        self.table.get(id.place()).is_some_and(is)
+    }
+
+    /// The same of a room by its name.
+    pub fn is_front(&self, name: &PersonaName) -> bool {
+        self.find(name).is_some_and(|it| self.is_in_front(it.id))
+    }
+
+    /// Has a room end that has kept what it was lent (C12).
+    pub fn condemn(&mut self, id: RoomId) {
+        let top = self.table.get(id.place()).map_or(id, |it| it.top);
+        if let Err(error) = self.kill(top) {
+            self.fail(&format!("stop it: {error:#}"));
+        }
+    }
+
     /// Whether a room may give a file or wait for one now: it has the focus, or is in the one that has it, or is one of the system's,
     /// which stand for the outside.
     pub fn may_move(&self, id: RoomId) -> bool {
-        let may = |it: &Entry| self.focus.front == Some(it.top) || it.policy.name.is_system();
-        self.table.get(id.place()).is_some_and(may)
+        let is_system = |it: &Entry| it.policy.name.is_system();
+        self.is_in_front(id) || self.table.get(id.place()).is_some_and(is_system)
     }
 
     /// A room that runs, and its policy.
