@@ -188,6 +188,15 @@ pub fn displays() -> Vec<String> {
     nodes("drm", "dri/", is_card)
 }
 
+/// The first render node: the half of a graphics processor that computes and has no screen.
+pub fn render_node() -> Option<String> {
+    let is_one = |it: &Path| {
+        let name = it.file_name().and_then(OsStr::to_str);
+        name.is_some_and(|it| it.starts_with("renderD"))
+    };
+    nodes("drm", "dri/", is_one).into_iter().min()
+}
+
 /// The port to what is outside of the machine, by the name that the machine gives it (`virtio_console.c`).
 pub fn port() -> Option<String> {
     let named = |it: &Path| text_of(it.join("name")).trim_end() == PORT;

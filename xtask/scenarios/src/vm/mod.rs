@@ -340,6 +340,8 @@ scenarios! {
     rooms::t04_a_room_behind_uses_no_processor: "what burns is frozen behind another room and burns on in front",
     devices::t05_the_device_goes_with_the_focus_and_with_the_end: "the room in front reads the keys; behind another one, and stopped, it reads nothing more",
     devices::t05_a_room_is_refused_what_it_may_not_have: "without the word in its policy, not in front, or no such device: refused, each with its reason",
+    devices::t05_a_render_node_is_one_rooms_alone_until_that_has_ended ["hostile"] {Pc}: "a second room that wants it is refused and told who has it, whoever is in front; the screen is not to be had by it",
+    devices::t05_a_machine_without_a_render_node_starts_the_room_and_says_so ["hostile"]: "one line, and no folder of such devices in it",
     devices::t05_a_device_that_cannot_be_taken_back_costs_its_room: "then the focus stays with nobody, the room that has it is stopped, and others go on",
     rooms::t04_a_service_goes_on_behind_another_room_if_its_policy_says_so: "background = run: awake and working behind, and its start takes the focus from nobody",
     rooms::a08_a_room_asks_bay0_about_itself_only: "the umbilical of a room shows it and what is in it, and takes no order",

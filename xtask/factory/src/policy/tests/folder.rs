@@ -319,6 +319,7 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
         "p://brief",
         "p://burn",
         "p://crowd",
+        "p://draws",
         "p://fails",
         "p://far",
         "p://hostile",
@@ -328,6 +329,7 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
         "p://lost",
         "p://loud",
         "p://near",
+        "p://paints",
         "p://reads",
         "p://red",
         "p://scout",
@@ -441,6 +443,8 @@ fn t05_the_word_of_a_policy_is_the_bit_that_bay0_looks_at() {
     assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::STICK));
     let place = terms::number(&TERMS.devices, "organ");
     assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::ORGAN));
+    let place = terms::number(&TERMS.devices, "render");
+    assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::RENDER));
     let bits = ["screen", "keyboard", "pointer"].map(|it| terms::number(&TERMS.devices, it));
     let here = {
         use bay0_persona::policy::{KEYBOARD, POINTER, SCREEN};
