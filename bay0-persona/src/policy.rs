@@ -105,6 +105,14 @@ pub const PORT: u64 = 1 << 6;
 pub const STICK: u64 = 1 << 7;
 /// [`Grant::Devices`]: no device, but the room whose program answers for `sys://ai`.
 pub const ORGAN: u64 = 1 << 8;
+/// [`Grant::Devices`]: the render node of a graphics processor, for as long as the room runs and for no other one meanwhile.
+pub const RENDER: u64 = 1 << 9;
+/// [`Grant::Devices`]: the displays.
+pub const SCREEN: u64 = 1 << 10;
+/// [`Grant::Devices`]: the keyboards.
+pub const KEYBOARD: u64 = 1 << 11;
+/// [`Grant::Devices`]: what points: mice, touchpads, screens to touch.
+pub const POINTER: u64 = 1 << 12;
 
 /// What each number is called in a policy file, and how a child's is held.
 const GRANTS: [(&str, Within); 28] = [

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, makedev, mknodat};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, makedev, mkdirat, mknodat, stat};
 use nix::unistd::{Gid, Uid, fchownat};
 use nix::{NixPath, fcntl::AtFlags, libc};
 
@@ -22,6 +22,9 @@ const NODES: [(&str, libc::dev_t); 6] = [
 ];
 /// What else there may be beside them.
 const DEV: [(&CStr, &CStr); 3] = [(c"mode", c"0755"), (c"size", c"64k"), (c"nr_inodes", c"64")];
+/// Everybody in the room uses them, and lists what there is.
+const ALL: Mode = Mode::from_bits_truncate(0o666);
+const SHOWN: Mode = Mode::from_bits_truncate(0o755);
 /// Of the kernel's `mount.h`.
 const CLOEXEC: libc::c_uint = 1;
 const FSCONFIG_SET_STRING: libc::c_uint = 1;
@@ -55,11 +58,12 @@ unsafe fn owned(fd: libc::c_long) -> nix::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A file system in memory with device nodes, all `owner`'s, that is not attached anywhere.
+/// A file system in memory with device nodes, all `owner`'s, that is not attached anywhere; with one of a graphics processor, by its
+/// name and with its number.
 ///
 /// # Errors
 /// What the kernel answers.
-pub fn devices(owner: u32) -> nix::Result<OwnedFd> {
+pub fn devices(owner: u32, render: Option<&Path>) -> nix::Result<OwnedFd> {
     let (call, kind) = (libc::SYS_fsopen, c"tmpfs".as_ptr());
     // SAFETY: the name is a terminated string, a constant.
     let context = unsafe { libc::syscall(call, kind, CLOEXEC) };
@@ -74,15 +78,27 @@ pub fn devices(owner: u32) -> nix::Result<OwnedFd> {
     let tree = unsafe { libc::syscall(call, fd, CLOEXEC, NOSUID_NOEXEC) };
     // SAFETY: the kernel has just made this descriptor.
     let tree = unsafe { owned(tree) }?;
-    let (all, none) = (Mode::from_bits_truncate(0o666), AtFlags::empty());
     let (uid, gid) = (Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner)));
+    // Whatever the mask of this process is.
+    let finish = |at: &Path, mode| {
+        fchmodat(&tree, at, mode, FchmodatFlags::FollowSymlink)?;
+        fchownat(&tree, at, uid, gid, AtFlags::empty())
+    };
+    let node = |at: &Path, number| {
+        mknodat(&tree, at, SFlag::S_IFCHR, ALL, number)?;
+        finish(at, ALL)
+    };
     for (name, number) in NODES {
-        mknodat(&tree, name, SFlag::S_IFCHR, all, number)?;
-        // Whatever the mask of this process is.
-        fchmodat(&tree, name, all, FchmodatFlags::FollowSymlink)?;
-        fchownat(&tree, name, uid, gid, none)?;
+        node(Path::new(name), number)?;
     }
-    fchownat(&tree, ".", uid, gid, none)?;
+    if let Some(path) = render {
+        let folder = Path::new("dri");
+        mkdirat(&tree, folder, SHOWN)?;
+        finish(folder, SHOWN)?;
+        let name = folder.join(path.file_name().unwrap_or_default());
+        node(&name, stat(path)?.st_rdev)?;
+    }
+    finish(Path::new("."), SHOWN)?;
     Ok(tree)
 }
 

@@ -42,5 +42,5 @@ pub use error::Error;
 pub use genesis::{Summary, verify_log};
 pub use keeper::{Config, SPINE};
 pub use sha256::{Sha256, hex, sha256};
-pub use vault::{SCREEN, Unopened, describe, empty, question, reseal, reset, tell};
+pub use vault::{SCREEN, Unopened, describe, empty, prove, question, reseal, reset, tell};
 pub use wire::{Access, Opened, Persona, Reply, Request, State, Unlocked, WRITE_DEADLINE};

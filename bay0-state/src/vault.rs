@@ -74,6 +74,9 @@ const FORMAT: &str = "/lib/vault/ld.so --inhibit-cache --library-path /lib/vault
 /// Whether a key is that of the recovery.
 const TEST: &str = "/lib/vault/ld.so --inhibit-cache --library-path /lib/vault /lib/vault/cryptsetup open \
     --batch-mode --type=luks2 --disable-keyring --test-passphrase --key-slot=0 --key-file=-";
+/// Whether a key is that of any slot; the vault stays as it is.
+const PROVE: &str = "/lib/vault/ld.so --inhibit-cache --library-path /lib/vault /lib/vault/cryptsetup open \
+    --batch-mode --type=luks2 --disable-keyring --test-passphrase --key-file=-";
 /// Takes the key away that needs the TPM; the recovery key is left.
 const KILL: &str = "/lib/vault/ld.so --inhibit-cache --library-path /lib/vault /lib/vault/cryptsetup luksKillSlot --batch-mode";
 /// Puts another in its place: two lines, the recovery key and the new one.
@@ -213,17 +216,7 @@ fn open(device: &str) -> Result<Unlocked, Unopened> {
             format!("vault: {device} is a new one"),
         ));
     }
-    let part = token(device)?.map(|token| by_tpm(|| unseal(&token)));
-    let (prompt, part, why) = match part {
-        Some(Err(why)) => {
-            say(&console, &format!("vault: TPM: {why}\n"));
-            ("recovery key> ", Secret::default(), why)
-        }
-        part => {
-            let part = part.and_then(Result::ok).unwrap_or_default();
-            ("passphrase> ", part, "typed for the passphrase".to_owned())
-        }
-    };
+    let (prompt, part, why) = part(&console, device)?;
     for wrong in 0..TRIES {
         let typed = ask(&console, prompt, false)?;
         let whole = Secret([typed.0.as_slice(), &part.0].concat());
@@ -253,6 +246,42 @@ fn open(device: &str) -> Result<Unlocked, Unopened> {
     }
     let line = format!("vault: FAIL: {TRIES} wrong passphrases; {OFF}");
     Ok(unlocked(Access::Locked, device, line))
+}
+
+/// What to ask for, what the TPM has of the key, and why the recovery key would be needed.
+fn part(console: &[File], device: &str) -> Result<(&'static str, Secret, String), Unopened> {
+    let part = token(device)?.map(|token| by_tpm(|| unseal(&token)));
+    Ok(match part {
+        Some(Err(why)) => {
+            say(console, &format!("vault: TPM: {why}\n"));
+            ("recovery key> ", Secret::default(), why)
+        }
+        part => {
+            let part = part.and_then(Result::ok).unwrap_or_default();
+            ("passphrase> ", part, "typed for the passphrase".to_owned())
+        }
+    })
+}
+
+/// Waits until somebody types at the console what opens this vault, which is open: the passphrase, or the recovery key (A14).
+///
+/// # Errors
+/// Nobody could be asked, or a tool failed.
+pub fn prove(device: &str) -> Result<String, Unopened> {
+    let console = terminal()?;
+    say(&console, "locked; what opens the vault unlocks\n");
+    let (prompt, part, _) = part(&console, device)?;
+    let fits = |key: &Secret| -> Result<bool, Unopened> {
+        Ok(!key.0.is_empty() && run("try", PROVE, device, &key.0, UNLOCK)?)
+    };
+    loop {
+        let typed = ask(&console, prompt, false)?;
+        let whole = Secret([typed.0.as_slice(), &part.0].concat());
+        if fits(&whole)? || is_recovery(&typed) && fits(&typed)? {
+            return Ok("unlocked".to_owned());
+        }
+        say(&console, "wrong\n");
+    }
 }
 
 /// Tries a key. cryptsetup would take nothing for an error.
@@ -676,7 +705,7 @@ fn run(
 ) -> Result<bool, Unopened> {
     match start(&format!("{tool} {device}"), input, limit).map_err(failed(verb, device))? {
         (0, _) => Ok(true),
-        (WRONG, _) if [OPEN, TEST].contains(&tool) => Ok(false),
+        (WRONG, _) if [OPEN, TEST, PROVE].contains(&tool) => Ok(false),
         (code, output) => Err(failed(verb, device)(format!("exit {code}, {output}"))),
     }
 }

@@ -17,6 +17,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 pub mod client;
 pub mod organ;
+pub mod seat;
 pub mod server;
 pub mod verb;
 

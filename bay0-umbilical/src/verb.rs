@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | operator | typing at the serial line | everything |
 //! | Spine | uid 0 | `hello`, `version`, `status`, `validate`, `rooms` |
-//! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own; `device standin`, `device port`, `device stick`, `update`, `net`, `send`, `receive`, `ask`, `embed`, `organ`; what it keeps |
+//! | room | a uid of a room's range | `hello`, `status`, `rooms`, and is shown what is its own; `device standin`, `device port`, `device stick`, `update`, `net`, `send`, `receive`, `ask`, `embed`, `organ`, `seat`; what it keeps |
 //! | nobody | any other uid | `hello` |
 
 use std::fmt;
@@ -64,12 +64,16 @@ pub enum Verb {
     Embed,
     /// A room answers for the organ.
     Organ,
+    /// A room asks for the displays, keyboards and pointers, whenever it is in front.
+    Seat,
     /// Asks the gate, as [`Wish`] says.
     Gate(Wish),
     /// Reports of the network that the machine is on.
     Net(Report),
     /// Seals the vault to the Spine that runs.
     Reseal,
+    /// Has screen and console locked until the vault's passphrase is typed.
+    Lock,
     /// Lists the disks, and what is on them.
     Disks,
     /// Installs the Spine that runs on a disk.
@@ -164,7 +168,7 @@ enum Form {
 }
 
 /// The whole grammar, but for what rooms alone ask: word, form, what it does.
-static VERBS: [(&str, Form, &str); 19] = [
+static VERBS: [(&str, Form, &str); 20] = [
     ("help", Bare(Verb::Help), "show this table"),
     ("version", Bare(Verb::Version), "show which build runs"),
     ("status", Bare(Verb::Status), "show figures as key=value"),
@@ -179,6 +183,11 @@ static VERBS: [(&str, Form, &str); 19] = [
     ("hello", Bare(Verb::Hello), "prove that bay0 answers"),
     ("update", Bare(Verb::Update), "take an update"),
     ("reseal", Bare(Verb::Reseal), "seal the vault to this Spine"),
+    (
+        "lock",
+        Bare(Verb::Lock),
+        "lock until the vault's passphrase",
+    ),
     (
         "disks",
         Bare(Verb::Disks),
@@ -209,6 +218,7 @@ impl Verb {
             "device stick" => return Ok(Verb::Stick),
             "embed" => return Ok(Verb::Embed),
             "organ" => return Ok(Verb::Organ),
+            "seat" => return Ok(Verb::Seat),
             _ => {}
         }
         if word == "ask" {
@@ -262,7 +272,7 @@ impl Verb {
             Verb::Validate | Verb::Version => uid == 0,
             Verb::Device | Verb::Port | Verb::Stick | Verb::Update => uid >= FIRST_ROOM_UID,
             Verb::Gate(_) | Verb::Net(_) | Verb::Send(..) | Verb::Receive => uid >= FIRST_ROOM_UID,
-            Verb::Ask(_) | Verb::Embed | Verb::Organ => uid >= FIRST_ROOM_UID,
+            Verb::Ask(_) | Verb::Embed | Verb::Organ | Verb::Seat => uid >= FIRST_ROOM_UID,
             _ => false,
         };
         may.then_some(self).ok_or(BadVerb::Denied)

@@ -68,9 +68,19 @@ pub fn open_input(path: &str) -> Result<File> {
     device.with_context(|| format!("open {path}"))
 }
 
+nix::ioctl_none!(set_master, b'd', 0x1e);
 nix::ioctl_none!(drop_master, b'd', 0x1f);
 nix::ioctl_write_int!(evdev_grab, b'E', 0x90);
 nix::ioctl_write_int!(evdev_revoke, b'E', 0x91);
+
+/// Has whoever has this opening of a display draw on it (`DRM_IOCTL_SET_MASTER`).
+///
+/// # Errors
+/// The kernel's errno, EBUSY if another opening draws.
+pub fn start_drawing(display: &impl AsRawFd) -> nix::Result<()> {
+    // SAFETY: the call takes no memory of ours, and the descriptor is open.
+    unsafe { set_master(display.as_raw_fd()) }.map(drop)
+}
 
 /// Has whoever has this opening of a display draw on it no more (`DRM_IOCTL_DROP_MASTER`).
 ///
@@ -146,16 +156,27 @@ pub fn inputs(name: &str) -> Vec<String> {
 
 /// The keyboards: input devices that have both Enter and the letter A (`input-event-codes.h`), but for the one that rooms are lent.
 pub fn keyboards() -> Vec<String> {
-    const BOTH: u64 = 1 << 28 | 1 << 30;
     let lent = inputs(LENT);
-    let has_both = |it: &Path| {
-        let keys = text_of(it.join("device/capabilities/key"));
-        let lowest = keys.split_whitespace().next_back().unwrap_or_default();
-        u64::from_str_radix(lowest, 16).is_ok_and(|keys| keys & BOTH == BOTH)
-    };
-    let mut all = nodes("input", "input/", has_both);
+    let mut all = nodes("input", "input/", |it| has_key(it, 28) && has_key(it, 30));
     all.retain(|it| !lent.contains(it));
     all
+}
+
+/// Mice, touchpads and screens to touch: input devices that have the left button, or that can be touched.
+pub fn pointers() -> Vec<String> {
+    nodes("input", "input/", |it| has_key(it, 272) || has_key(it, 330))
+}
+
+/// Whether an input device has a key of this number. The kernel shows them as numbers of 64 bits, of which the last has the lowest keys.
+fn has_key(device: &Path, key: u32) -> bool {
+    has(&text_of(device.join("device/capabilities/key")), key)
+}
+
+fn has(keys: &str, key: u32) -> bool {
+    let mut words = keys.split_whitespace().rev();
+    let word = words.nth((key / u64::BITS) as usize);
+    let word = word.and_then(|it| u64::from_str_radix(it, 16).ok());
+    word.is_some_and(|it| it >> (key % u64::BITS) & 1 == 1)
 }
 
 /// The displays' cards. A connector of one is in the same folder, and has no device.
@@ -165,6 +186,15 @@ pub fn displays() -> Vec<String> {
         name.is_some_and(|it| it.starts_with("card")) && it.join("dev").exists()
     };
     nodes("drm", "dri/", is_card)
+}
+
+/// The first render node: the half of a graphics processor that computes and has no screen.
+pub fn render_node() -> Option<String> {
+    let is_one = |it: &Path| {
+        let name = it.file_name().and_then(OsStr::to_str);
+        name.is_some_and(|it| it.starts_with("renderD"))
+    };
+    nodes("drm", "dri/", is_one).into_iter().min()
 }
 
 /// The port to what is outside of the machine, by the name that the machine gives it (`virtio_console.c`).
@@ -185,6 +215,18 @@ fn nodes(class: &str, folder: &str, is_wanted: impl Fn(&Path) -> bool) -> Vec<St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a14_a_keys_bit_is_found_where_the_kernel_shows_it() {
+        // What a mouse has: five buttons from 272 on; and what a keyboard has.
+        let (mouse, keyboard) = (
+            "1f0000 0 0 0 0\n",
+            "402000000 3803078f800d001 feffffdfffefffff fffffffffffffffe\n",
+        );
+        assert!(has(mouse, 272) && !has(mouse, 28) && !has(mouse, 330));
+        assert!(has(keyboard, 28) && has(keyboard, 30) && !has(keyboard, 272));
+        assert!(!has("", 0) && !has("x", 0) && has("1", 0));
+    }
 
     #[test]
     fn h09_a_value_that_reads_back_differently_is_a_failure() {

@@ -156,11 +156,14 @@ pub fn on_trial(bay: &mut Bay0) -> bool {
 }
 
 /// With `fault=keeper` on the command line the power button kills the keeper, as long as there is no operator line where somebody
-/// could say so; with `fault=arbiter`, who asks a question.
+/// could say so; with `fault=arbiter`, who asks a question; with `fault=lock`, who asks for what unlocks the machine.
 pub fn kills_instead(bay: &mut Bay0) -> bool {
     let line = text_of("/proc/cmdline");
     if line.contains("fault=arbiter") {
         return kill_all("bay0-arbiter") != "killed=0";
+    }
+    if line.contains("fault=lock") {
+        return kill_all("bay0-reseal") != "killed=0";
     }
     let asked = line.contains("fault=keeper") && bay.stage.up_ms().is_none();
     if let Some(keeper) = bay.keeper.client().filter(|_| asked) {

@@ -25,6 +25,7 @@ fn h18_every_verb_of_the_table_parses_and_the_table_is_the_help() {
                  hello          prove that bay0 answers\n\
                  update         take an update\n\
                  reseal         seal the vault to this Spine\n\
+                 lock           lock until the vault's passphrase\n\
                  disks          list the disks, what is on each\n\
                  install  DISK  install this Spine there\n\
                  reset          destroy the vault's keys\n\
@@ -47,6 +48,7 @@ fn h18_every_verb_of_the_table_parses_and_the_table_is_the_help() {
         ("hello", Verb::Hello),
         ("update", Verb::Update),
         ("reseal", Verb::Reseal),
+        ("lock", Verb::Lock),
         ("disks", Verb::Disks),
         (
             "install nvme0n1",
@@ -215,6 +217,7 @@ fn a16_a_question_to_the_organ_is_a_number_of_tokens_in_one_spelling() {
         ("ask 512", Verb::Ask(512)),
         ("embed", Verb::Embed),
         ("organ", Verb::Organ),
+        ("seat", Verb::Seat),
     ] {
         assert_eq!(Verb::parse(line), Ok(verb.clone()));
         assert!(verb.clone().allowed(FIRST_ROOM_UID).is_ok());

@@ -38,7 +38,7 @@ const LONGEST_ANSWER: usize = 14;
 /// How long the answer is waited for, in milliseconds: what is typed later is the room's, whatever it looks like.
 const ANSWER_MS: u64 = 5000;
 /// What invites the operator to type.
-const PROMPT: &str = "bay0> ";
+pub const PROMPT: &str = "bay0> ";
 /// What invites him to answer a question.
 pub const ANSWER: &str = "allow> ";
 /// Most bytes taken from the console in one turn.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use bay0_persona::confine::Rights;
 use bay0_persona::packet::{pair, send};
 use bay0_persona::{Child, CloneFlags, spawn};
-use nix::sys::socket::MsgFlags;
+use nix::sys::socket::{MsgFlags, recv};
 use nix::sys::termios::{InputFlags, LocalFlags, SetArg, tcgetattr, tcsetattr};
 
 use crate::screen::run;
@@ -21,7 +21,7 @@ pub struct Drawer {
     /// As it was started.
     pub process: Child,
     /// Our end of the socket on which it is given devices. With it the process ends.
-    socket: OwnedFd,
+    pub socket: OwnedFd,
 }
 
 impl Drawer {
@@ -46,6 +46,17 @@ impl Drawer {
     /// The errno of `sendmsg(2)`: it has no room for it, or has ended.
     pub fn give(&self, kind: &[u8], device: Option<&OwnedFd>) -> nix::Result<()> {
         send(&self.socket, &[kind], device, MsgFlags::MSG_DONTWAIT)
+    }
+
+    /// Whether it has shown a picture of its own since this was asked last. One that has ended says so too, or it would wake PID 1 again and
+    /// again: nothing covers anything any more.
+    pub fn has_drawn(&self) -> bool {
+        let now = MsgFlags::MSG_DONTWAIT;
+        let said = std::iter::repeat_with(|| recv(self.socket.as_raw_fd(), &mut [0], now));
+        said.take(usize::from(u8::MAX))
+            .take_while(|it| matches!(it, Ok(1..)))
+            .count()
+            > 0
     }
 }
 

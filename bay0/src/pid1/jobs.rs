@@ -20,7 +20,7 @@ const VALIDATION_DEADLINE: Duration = Duration::from_secs(8);
 const DEADLINE: Duration = Duration::from_secs(600);
 /// Longest that work on the slots may take, with gigabytes of images on a slow disk.
 const SLOTS: Duration = Duration::from_secs(3600);
-/// Longest that a disk may take to be installed on, and somebody to confirm it.
+/// Longest that a disk may take to be installed on, and somebody to confirm it; then whoever unlocks the machine is asked anew.
 const INSTALL: Duration = Duration::from_secs(7200);
 /// Longest that reading all of the root may take, beside all else that runs.
 const CHECK: Duration = Duration::from_secs(60);
@@ -57,6 +57,8 @@ pub enum Job {
     Install,
     /// The keys of the vault, which are to be no more.
     Reset,
+    /// Nobody uses the machine until the vault's passphrase is typed.
+    Lock,
     /// The stick that a room gets.
     Stick,
 }
@@ -69,7 +71,7 @@ impl Job {
             Self::Commit | Self::Entries => FIRMWARE,
             Self::Slots | Self::Update => SLOTS,
             Self::Reseal | Self::Disks | Self::Reset => DEADLINE,
-            Self::Install => INSTALL,
+            Self::Install | Self::Lock => INSTALL,
             Self::Stick => STICK,
         }
     }
@@ -80,7 +82,7 @@ impl Job {
             Self::Commit | Self::Entries | Self::Slots | Self::Update | Self::Install => {
                 Some(Rights::Finder)
             }
-            Self::Reseal => Some(Rights::Reseal),
+            Self::Reseal | Self::Lock => Some(Rights::Reseal),
             Self::Disks | Self::Stick => Some(Rights::List),
             Self::Reset => Some(Rights::Look),
             Self::Check | Self::Validate => None,
@@ -98,13 +100,17 @@ impl Job {
             Self::Disks => "disks",
             Self::Install => "install",
             Self::Reset => "reset",
+            Self::Lock => "lock",
             Self::Stick => "stick",
         }
     }
 
     /// Whether a person types at the console for it, which is the child's meanwhile.
     fn asks(self) -> bool {
-        matches!(self, Self::Reseal | Self::Install | Self::Reset)
+        matches!(
+            self,
+            Self::Reseal | Self::Install | Self::Reset | Self::Lock
+        )
     }
 
     /// How the work ended; `sent`: what the child has sent, or why there is nothing.

@@ -4,6 +4,7 @@
 //! answers with values, which are carried out here.
 
 mod arbiter;
+mod attention;
 mod boot;
 mod buttons;
 mod consent;
@@ -33,6 +34,7 @@ mod reaper;
 pub mod rooms;
 pub mod say;
 mod screen;
+mod seat;
 mod slots;
 pub mod stage;
 mod status;
@@ -53,14 +55,16 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use bay0_persona::disks::VARS;
 use bay0_persona::link::set_lease;
 use bay0_persona::net::{Card, Lease};
-use bay0_persona::policy::{ORGAN, SLOT, STICK};
-use bay0_persona::{PersonaName, Policy, packet};
-use bay0_state::{Access, Opened, Request, State, Unlocked, reseal, reset};
+use bay0_persona::policy::{ORGAN, SCREEN, SLOT, STICK};
+use bay0_persona::{Grant, PersonaName, Policy, packet};
+use bay0_state::{Access, Opened, Request, State, Unlocked, prove, reseal, reset};
 use bay0_umbilical::organ::Kind;
 use bay0_umbilical::verb::{DiskName, Verb, help, usage};
 use bay0_umbilical::{SOCKET, Server};
 use nix::libc;
 
+use self::arbiter::Page;
+use self::attention::{Attention, Place};
 use self::consent::{Consent, Want};
 use self::courier::Courier;
 use self::id::{Door, RoomId};
@@ -71,6 +75,7 @@ use self::poll::{Poll, Source};
 use self::rooms::{Effect, Rooms};
 use self::say::{CONSOLE_RETRY, Log};
 use self::screen::Screen;
+use self::seat::Seat;
 use self::uplink::Uplink;
 use self::watchdog::Watchdog;
 use self::{buttons::Buttons, console::Console, ending::Way};
@@ -106,6 +111,7 @@ pub struct Bay0 {
     umbilical: Option<Server>,
     console: Console,
     screen: Screen,
+    attention: Attention,
     buttons: Buttons,
     reaper: Reaper,
     rooms: Rooms,
@@ -136,6 +142,7 @@ impl Bay0 {
             umbilical: None,
             console: Console::default(),
             screen: Screen::default(),
+            attention: Attention::default(),
             buttons: Buttons::default(),
             reaper: Reaper::default(),
             rooms: Rooms::default(),
@@ -179,6 +186,9 @@ impl Bay0 {
                 Source::Operator => self.on_operator(),
                 Source::Organ => self.organ.heard(&mut self.log),
                 Source::Arbiter => self.on_arbiter(),
+                Source::Screen => self.screen.covered(),
+                Source::Attention => self.attention.read(),
+                Source::Seat(id) => self.screen.hear(id, &mut self.log),
                 Source::Button(number) => self.on_button(number),
                 Source::Courier => {
                     let (rooms, console) = (&mut self.rooms, &mut self.console);
@@ -213,8 +223,7 @@ impl Bay0 {
         self.courier.tend(rooms, console, &mut self.log);
         self.consent.tend(console, &mut self.log);
         self.organ.tend(&self.rooms);
-        let question = self.console.question();
-        self.screen.attend(question, &mut self.poll, &mut self.log);
+        self.attend();
         self.health.pace(self.keeper.slow_ms().is_some());
         if let Some(Err(err)) = self.watchdog.as_mut().map(Watchdog::feed) {
             self.watchdog = None;
@@ -233,6 +242,7 @@ impl Bay0 {
             self.reaper.rests(),
             self.courier.longest(),
             self.consent.longest(),
+            self.screen.longest(),
         ];
         all.into_iter().flatten().fold(TICK, Duration::min)
     }
@@ -279,7 +289,7 @@ impl Bay0 {
         });
         self.step("time", boot::UNTIMED, |bay| boot::time(&bay.facts));
         // Before anybody is asked for a passphrase.
-        self.screen.tend(&mut self.log);
+        self.screen.tend(&mut self.poll, &mut self.log);
     }
 
     /// What follows once the disk is unlocked, or given up: once, even where there is no keeper.
@@ -379,7 +389,9 @@ impl Bay0 {
     fn listen(&mut self) {
         // Not while a passphrase is typed there.
         let booted = self.stage.up_ms().is_some();
-        if booted && self.facts.has_line() && !self.console.is_open() && !self.jobs.ask() {
+        let locked = self.attention.place() == Place::Lock;
+        let taken = locked || self.console.is_open() || self.jobs.ask();
+        if booted && self.facts.has_line() && !taken {
             // A machine without a console has no place for the failure either.
             let _ = self.console.open(&mut self.poll, &mut self.log);
         }
@@ -387,8 +399,13 @@ impl Bay0 {
 
     /// Each second: looks after the screen, opens a console that was closed, looks after the keeper and the rooms, and lets those ask again that are awake.
     fn tend(&mut self) {
-        if self.screen.tend(&mut self.log) {
+        if self.screen.tend(&mut self.poll, &mut self.log) {
             self.console.close();
+        }
+        self.attention
+            .listen(self.screen.has_seats(), &mut self.poll);
+        if self.attention.place() == Place::Lock && !self.jobs.is_at(Job::Lock) {
+            self.lock();
         }
         self.listen();
         self.tend_keeper();
@@ -579,6 +596,16 @@ impl Bay0 {
         self.at_vault(Job::Reset, |disk| Ok(reset(disk)?));
     }
 
+    /// Has nobody use the machine until what opens the vault is typed (A14): screen and console are a child's meanwhile, and another one's if
+    /// that ends before.
+    fn lock(&mut self) {
+        self.console.leave(&mut self.log);
+        self.at_vault(Job::Lock, |disk| Ok(prove(disk)?));
+        if self.jobs.is_at(Job::Lock) {
+            self.attention.go(Place::Lock);
+        }
+    }
+
     /// Has a child look at all disks.
     fn list_disks(&mut self) {
         if !self.jobs.is_at(Job::Disks) {
@@ -653,6 +680,9 @@ impl Bay0 {
             Outcome::Worked(Job::Check, Answer::Failed(why)) => self.forsake(&why),
             Outcome::Worked(Job::Stick, Answer::Done(sent)) => self.looked(&sent),
             Outcome::Worked(job, mut answer) => {
+                if job == Job::Lock && matches!(answer, Answer::Done(_)) {
+                    self.attention.unlock();
+                }
                 // What is typed once the answer is seen is for the operator line.
                 self.listen();
                 if let Some((hash, why)) = self.slots.answered(job, &mut answer) {
@@ -851,6 +881,7 @@ impl Bay0 {
                 Effect::Record(name, state) => self.keeper.record(&name, state),
                 Effect::Gone(id) => {
                     self.uplink.gone(id);
+                    self.screen.rise(id, &mut self.log);
                     self.consent.gone(id, &mut self.console, &mut self.log);
                     self.organ.gone(id, &mut self.log);
                     if self.console.inside() == Some(id) {
@@ -933,6 +964,7 @@ impl Bay0 {
             (Verb::Ask(most), Door::Room(id)) => {
                 self.ask(id, policy.as_deref(), Kind::Ask, most)?
             }
+            (Verb::Seat, Door::Room(id)) => self.seat(id)?,
             (Verb::Embed, Door::Room(id)) => self.ask(id, policy.as_deref(), Kind::Embed, 0)?,
             (Verb::Gate(wish), Door::Room(_)) => {
                 let (ready, together) = (self.is_ready(), self.rooms.persist_bytes());
@@ -942,6 +974,55 @@ impl Bay0 {
             _ => bail!("not at this door; next: use the operator line"),
         };
         Ok((String::new(), Some(given)))
+    }
+
+    /// Gives a room a seat (A14): its end of the connection on which it is given displays, keyboards and pointers.
+    fn seat(&mut self, id: RoomId) -> Result<OwnedFd> {
+        self.rooms.granted(id, SCREEN)?;
+        let kinds = self.rooms.room(id).map(|it| it.policy.get(Grant::Devices));
+        let (ours, theirs) = packet::pair().context("make a socket")?;
+        let seat = Seat::new(ours, kinds.unwrap_or(0));
+        self.screen.seat(id, seat, &mut self.poll, &mut self.log)?;
+        self.attention.listen(true, &mut self.poll);
+        Ok(theirs)
+    }
+
+    /// In each turn: displays and keyboards go to whoever is to have them. Who keeps them does not go on (C12).
+    fn attend(&mut self) {
+        let question = self.console.question().map(str::to_owned);
+        let shown = || self.attention.page(|| self.rooms.list(None));
+        let page = question.map(Page::Question);
+        let page = page.or_else(|| shown().map(Page::List));
+        let seats = self.screen.seats();
+        let front = seats.into_iter().find(|id| self.rooms.is_in_front(*id));
+        let front = front.filter(|_| self.attention.place() == Place::Room);
+        let (poll, log) = (&mut self.poll, &mut self.log);
+        if let Some(id) = self.screen.attend(page, front, poll, log) {
+            self.rooms.condemn(id);
+        }
+    }
+
+    /// Takes a line that was entered at the list of rooms.
+    fn led(&mut self, line: &str) {
+        match line {
+            "" => return self.attention.go(Place::Room),
+            "line" => return self.attention.go(Place::Line),
+            _ => {}
+        }
+        let answer = self.answer(line);
+        self.carry_out();
+        let forward = match Verb::parse(line) {
+            Ok(Verb::Start(name) | Verb::Focus(name) | Verb::Enter(name)) => Some(name),
+            _ => None,
+        };
+        if forward.is_some_and(|name| self.rooms.is_front(&name)) {
+            self.attention.go(Place::Room);
+        } else if self.jobs.ask() {
+            // A child asks there.
+            self.attention.go(Place::Line);
+        } else {
+            self.attention.show(answer);
+        }
     }
 
     /// Hands a question of a room to the organ.
@@ -1033,11 +1114,15 @@ impl Bay0 {
         }
     }
 
-    /// Takes what was typed at a question on the screen.
+    /// Takes what was typed at a question on the screen, or at the list of rooms.
     fn on_arbiter(&mut self) {
         for line in self.screen.entered(&mut self.log) {
-            let answer = self.answered(&line);
-            self.screen.tell(answer);
+            if self.console.question().is_some() {
+                let answer = self.answered(&line);
+                self.screen.tell(answer);
+            } else {
+                self.led(&line);
+            }
         }
     }
 
@@ -1087,6 +1172,7 @@ impl Bay0 {
             },
             Verb::Reseal => self.reseal(),
             Verb::Reset => self.reset(),
+            Verb::Lock => self.lock(),
             Verb::Disks => self.list_disks(),
             Verb::Install(disk) => self.install(&disk),
             Verb::Poweroff => self.shut_down(Way::PowerOff, "operator"),

@@ -30,6 +30,12 @@ pub enum Source {
     Organ,
     /// Something was typed at a question on the screen, or who asks it has ended.
     Arbiter,
+    /// The process that draws on the screen shows something, or has ended.
+    Screen,
+    /// A key was pressed on a keyboard that PID 1 listens to.
+    Attention,
+    /// A room's seat: its program has hung up.
+    Seat(RoomId),
     /// A power button, by its number.
     Button(usize),
     /// A room tells of its start, or writes to its terminal.
@@ -42,7 +48,9 @@ impl Source {
     /// Rooms wake PID 1 for each arrival, not for as long as something is there: none of them can make the loop spin.
     fn flags(self) -> EpollFlags {
         match self {
-            Self::Room(_) | Self::Umbilical(_) => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
+            Self::Room(_) | Self::Umbilical(_) | Self::Seat(_) | Self::Screen => {
+                EpollFlags::EPOLLIN | EpollFlags::EPOLLET
+            }
             Self::Limit(_) => EpollFlags::EPOLLPRI | EpollFlags::EPOLLET,
             _ => EpollFlags::EPOLLIN,
         }

@@ -1,21 +1,32 @@
 //! The screen as PID 1 has it (U08, decision 23): it opens displays and keyboards whenever there are new ones, and hands them to the
 //! process that draws and reads ([`crate::screen`]). Between the two is a terminal, which is a line like the serial one. A machine
 //! without a display has none of it, and is well.
+//!
+//! | has displays and keyboards | as long as |
+//! | --- | --- |
+//! | who asks, or shows the list of rooms ([`super::arbiter`]) | there is a page to show |
+//! | a room ([`super::seat`]) | there is none, and it is in front |
+//! | the process that draws the terminal | neither |
+//!
+//! From one room to another they go by that process, which covers what the first has drawn before the second may draw.
 
-use std::fs::{self, File};
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, symlink};
-use std::time::Duration;
+use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bay0_persona::confine::Rights;
 use bay0_state::SCREEN;
 
-use super::arbiter::Arbiter;
+use super::arbiter::{Arbiter, Page};
 use super::drawer::{Drawer, terminal};
-use super::poll::Poll;
+use super::id::RoomId;
+use super::poll::{Poll, Source};
 use super::say::Log;
-use crate::screen::{DISPLAY, KEYBOARD, VOID};
+use super::seat::{Seat, inode};
+use crate::screen::{DISPLAY, KEYBOARD, SPENT, VOID};
 use crate::sys::{displays, grab, keyboards, open_device, open_input, revoke, stop_drawing};
 
 /// How often the process is started in a boot.
@@ -25,6 +36,8 @@ const DISPLAYS: usize = 4;
 const KEYBOARDS: usize = 8;
 /// For so many seconds it may take nothing of what was written: a room whose output is shown would wait for it for ever.
 const STUCK_S: u32 = 10;
+/// How long the process may take to cover a picture before a room draws: to set a mode may take long.
+const COVERING: Duration = Duration::from_secs(1);
 
 /// What follows where the screen cannot ask.
 const ELSEWHERE: &str =
@@ -40,23 +53,29 @@ pub struct Screen {
     /// It was said that there are too many.
     told: bool,
     starts: usize,
-    /// Who asks a question, and that it was tried to have it asked.
+    /// Who shows a page, and the page that it was tried to have shown.
     arbiter: Option<Arbiter>,
-    asked: bool,
+    page: Option<Page>,
+    /// The rooms that have asked for a seat, and the one of them that has displays and keyboards.
+    seats: BTreeMap<RoomId, Seat>,
+    holder: Option<RoomId>,
+    /// Until when the process that was given the displays last may cover what was there; none: it has.
+    covers: Option<Instant>,
 }
 
 /// A display or a keyboard; another one under the same path has another inode.
 struct Device {
     path: String,
     inode: u64,
-    file: OwnedFd,
+    /// None while a room has it.
+    file: Option<OwnedFd>,
     kind: &'static [u8],
     is_given: bool,
 }
 
 impl Screen {
     /// Once a second: looks for what is new, and whether the process lives and works; whether there is a line now that was not there before.
-    pub fn tend(&mut self, log: &mut Log) -> bool {
+    pub fn tend(&mut self, poll: &mut Poll, log: &mut Log) -> bool {
         if log.screen_idle() > STUCK_S {
             let _ = self.process.as_ref().map(|it| it.process.kill());
             // At once: what hangs in a driver does not die, and nobody waits for it.
@@ -73,14 +92,16 @@ impl Screen {
             };
             log.say(format!("screen: FAIL: its process ended; {next}"));
         }
-        if self.process.is_none() && self.starts >= STARTS {
+        self.look_for_holder(log);
+        let is_over = self.process.is_none() && self.starts >= STARTS;
+        if is_over || self.holder.is_some() {
             return false;
         }
         self.look(log);
         let begins = self.has_display() && self.process.is_none();
         if begins {
             self.starts = self.starts.saturating_add(1);
-            if let Err(why) = self.start(log) {
+            if let Err(why) = self.start(poll, log) {
                 log.say(format!(
                     "screen: FAIL: {why:#}; nothing is drawn; next: reboot"
                 ));
@@ -120,7 +141,7 @@ impl Screen {
             log.say(format!("screen: {path}"));
             self.devices.push(Device {
                 inode: inode(&path),
-                file: file.into(),
+                file: Some(file.into()),
                 path,
                 kind,
                 is_given: false,
@@ -129,7 +150,7 @@ impl Screen {
     }
 
     /// Starts the process, and shows it what was said so far.
-    fn start(&mut self, log: &mut Log) -> Result<()> {
+    fn start(&mut self, poll: &mut Poll, log: &mut Log) -> Result<()> {
         if self.terminal.is_none() {
             let (terminal, name) = terminal()?;
             symlink(name, SCREEN).context(SCREEN)?;
@@ -137,8 +158,13 @@ impl Screen {
         }
         let terminal = self.terminal.as_ref().context("no terminal")?;
         let line = open_device(SCREEN)?;
-        self.process = Some(Drawer::start(terminal, Rights::Screen)?);
+        let process = self
+            .process
+            .insert(Drawer::start(terminal, Rights::Screen)?);
         log.set_screen(Some(line));
+        // A room waits longer for a process that is not heard.
+        let _ = poll.watch(&process.socket, Source::Screen);
+        self.covers = soon();
         Ok(())
     }
 
@@ -146,43 +172,116 @@ impl Screen {
         self.devices.iter().any(|it| it.kind == DISPLAY)
     }
 
-    /// Has a question asked, as long as it is one, by a process of its own that has the displays and keyboards meanwhile; afterwards the
-    /// screen is as it was. Without a display nobody is asked there.
-    pub fn attend(&mut self, question: Option<&str>, poll: &mut Poll, log: &mut Log) {
-        match (question, self.asked) {
-            (Some(text), false) if self.has_display() => {
-                self.asked = true;
-                if let Some(drawer) = &self.process {
-                    let _ = drawer.give(VOID, None);
-                }
-                self.reopen();
-                match Arbiter::start(text, poll) {
-                    Ok(arbiter) => {
-                        self.arbiter = Some(arbiter);
-                        self.give();
-                    }
-                    Err(why) => {
-                        log.say(format!("arbiter: FAIL: {why:#}; {ELSEWHERE}"));
-                        self.dismiss();
-                    }
-                }
+    /// Whether a room has asked for a seat.
+    pub fn has_seats(&self) -> bool {
+        !self.seats.is_empty()
+    }
+
+    /// The rooms that have asked for a seat.
+    pub fn seats(&self) -> Vec<RoomId> {
+        self.seats.keys().copied().collect()
+    }
+
+    /// Gives a room a seat: it has displays and keyboards whenever it is in front. The one that it had before ends.
+    pub fn seat(&mut self, id: RoomId, seat: Seat, poll: &mut Poll, log: &mut Log) -> Result<()> {
+        poll.watch(&seat, Source::Seat(id))?;
+        self.rise(id, log);
+        self.seats.insert(id, seat);
+        Ok(())
+    }
+
+    /// The seat of a room ends, with what it has.
+    pub fn rise(&mut self, id: RoomId, log: &mut Log) {
+        let Some(mut seat) = self.seats.remove(&id) else {
+            return;
+        };
+        if self.holder.take_if(|it| *it == id).is_some() {
+            if let Err(errno) = seat.take() {
+                log.say(format!(
+                    "screen: FAIL: take it back: {errno:?}; it stays dark; next: stop that room"
+                ));
             }
-            (None, true) => {
-                self.asked = false;
-                if self.arbiter.is_some() {
-                    self.dismiss();
-                }
-            }
-            _ => {}
+            self.recover();
+        }
+        for display in seat.into_displays() {
+            // Whoever closes it last waits for the driver.
+            let _ = self
+                .process
+                .as_ref()
+                .map(|it| it.give(SPENT, Some(&display)));
         }
     }
 
-    /// The lines that were entered at a question.
+    /// A program that has hung up, or says what nobody has asked, has no seat any more.
+    pub fn hear(&mut self, id: RoomId, log: &mut Log) {
+        if self.seats.get(&id).is_some_and(|it| !it.lives()) {
+            self.rise(id, log);
+        }
+    }
+
+    /// The process that draws has covered what was there before.
+    pub fn covered(&mut self) {
+        if self.process.as_ref().is_some_and(Drawer::has_drawn) {
+            self.covers = None;
+        }
+    }
+
+    /// In each turn: displays and keyboards go to whoever is to have them. `front`: the room in front, if it has a seat. What a room
+    /// keeps that is to give them back: the room, which must not go on.
+    pub fn attend(
+        &mut self,
+        page: Option<Page>,
+        front: Option<RoomId>,
+        poll: &mut Poll,
+        log: &mut Log,
+    ) -> Option<RoomId> {
+        let front = front.filter(|_| page.is_none());
+        let keeps = match self.holder.filter(|id| front != Some(*id)) {
+            Some(id) => self.recall(id, log),
+            None => None,
+        };
+        if page != self.page {
+            self.turn_to(page, poll, log);
+        }
+        let waits = self.covers.is_some_and(|until| Instant::now() < until);
+        if let Some(id) = front.filter(|_| self.holder.is_none() && !waits) {
+            self.hand_over(id, log);
+        }
+        keeps
+    }
+
+    /// How long until a room has the screen, though nothing covers what is there.
+    pub fn longest(&self) -> Option<Duration> {
+        let until = self.covers.filter(|_| self.has_seats())?;
+        Some(until.saturating_duration_since(Instant::now()))
+    }
+
+    /// Has a page shown, as long as it is one, by a process of its own that has the displays and keyboards meanwhile; afterwards the
+    /// screen is as it was. Without a display nothing is shown there.
+    fn turn_to(&mut self, page: Option<Page>, poll: &mut Poll, log: &mut Log) {
+        let before = self.page.clone();
+        self.page = page.filter(|_| before.is_some() || self.has_display());
+        match (&self.page, before) {
+            (Some(page), Some(before)) if page.is_like(&before) => {
+                let _ = self.arbiter.as_mut().map(|it| it.show(page));
+            }
+            (Some(page), _) => {
+                let begun = Arbiter::start(page, poll);
+                self.dismiss(begun.map_err(|why| {
+                    log.say(format!("arbiter: FAIL: {why:#}; {ELSEWHERE}"));
+                }));
+            }
+            (None, Some(_)) => self.dismiss(Err(())),
+            (None, None) => {}
+        }
+    }
+
+    /// The lines that were entered at a page.
     pub fn entered(&mut self, log: &mut Log) -> Vec<String> {
         let lines = self.arbiter.as_mut().and_then(Arbiter::read);
         if lines.is_none() && self.arbiter.is_some() {
             log.say(format!("arbiter: FAIL: its process ended; {ELSEWHERE}"));
-            self.dismiss();
+            self.dismiss(Err(()));
         }
         lines.unwrap_or_default()
     }
@@ -192,25 +291,74 @@ impl Screen {
         let _ = self.arbiter.as_mut().map(|it| it.draw(text));
     }
 
-    /// Ends who asks, and gives back what it had.
-    fn dismiss(&mut self) {
-        self.arbiter = None;
+    /// Ends who shows a page, and gives what it had to the one that follows, or back.
+    fn dismiss(&mut self, next: Result<Arbiter, ()>) {
+        if let (Some(drawer), None) = (&self.process, &self.arbiter) {
+            let _ = drawer.give(VOID, None);
+        }
+        self.arbiter = next.ok();
+        self.recover();
+    }
+
+    /// Opens all devices anew, which nobody has now, and gives them to whoever is to have them.
+    fn recover(&mut self) {
         self.reopen();
+        self.covers = soon().filter(|_| self.process.is_some());
         self.give();
     }
 
-    /// Takes all devices from whoever has them, and opens them anew; what cannot be opened is gone.
+    /// Takes all devices from whoever of us has them, and opens them anew; what cannot be opened is gone.
     fn reopen(&mut self) {
         self.devices.retain_mut(|it| {
-            // Of one that was unplugged, or by which nobody draws, there is nothing to take.
-            let _ = match it.kind {
-                DISPLAY => stop_drawing(&it.file),
-                _ => revoke(&it.file),
-            };
-            it.is_given = false;
+            it.take();
             let opened = open(it.kind, &it.path);
-            opened.map(|file| it.file = file.into()).is_ok()
+            opened.map(|file| it.file = Some(file.into())).is_ok()
         });
+    }
+
+    /// Gives a room what the process had, which has drawn over what was there.
+    fn hand_over(&mut self, id: RoomId, log: &mut Log) {
+        let Some(seat) = self.seats.get_mut(&id) else {
+            return;
+        };
+        self.devices.iter_mut().for_each(Device::take);
+        if let Some(drawer) = &self.process {
+            let _ = drawer.give(VOID, None);
+        }
+        self.holder = Some(id);
+        if let Err(why) = seat.give() {
+            log.say(format!(
+                "screen: FAIL: give it to a room: {why:#}; its seat ends; next: start it again"
+            ));
+            self.rise(id, log);
+        }
+    }
+
+    /// Takes back what a room has; the room, if it keeps something.
+    fn recall(&mut self, id: RoomId, log: &mut Log) -> Option<RoomId> {
+        self.holder = None;
+        let kept = self.seats.get_mut(&id)?.take().err();
+        if let Some(errno) = kept {
+            log.say(format!(
+                "screen: FAIL: take it back: {errno:?}; that room is stopped; next: start it again"
+            ));
+        }
+        self.recover();
+        kept.map(|_| id)
+    }
+
+    /// Each second: whoever has the screen is told of devices that have come and gone.
+    fn look_for_holder(&mut self, log: &mut Log) {
+        let Some(id) = self.holder else {
+            return;
+        };
+        let looked = self.seats.get_mut(&id).map(Seat::look);
+        if let Some(Err(why)) = looked {
+            log.say(format!(
+                "screen: FAIL: give it to a room: {why:#}; its seat ends; next: start it again"
+            ));
+            self.rise(id, log);
+        }
     }
 
     /// Hands over what the process has not got yet, or who asks; what it has no room for, later.
@@ -224,11 +372,26 @@ impl Screen {
         for device in self.devices.iter_mut().filter(|it| !it.is_given) {
             if asks.is_some() && device.kind != DISPLAY {
                 // It tells nobody else. Whom it told before has lost it already.
-                let _ = grab(&device.file);
+                let _ = device.file.as_ref().map(grab);
             }
-            device.is_given = drawer.give(device.kind, Some(&device.file)).is_ok();
+            device.is_given = drawer.give(device.kind, device.file.as_ref()).is_ok();
         }
     }
+}
+
+impl Device {
+    /// Takes it from whoever of us has it. Of one that was unplugged, or by which nobody draws, there is nothing to take.
+    fn take(&mut self) {
+        let _ = self.file.take().map(|file| match self.kind {
+            DISPLAY => stop_drawing(&file),
+            _ => revoke(&file),
+        });
+        self.is_given = false;
+    }
+}
+
+fn soon() -> Option<Instant> {
+    Instant::now().checked_add(COVERING)
 }
 
 fn open(kind: &[u8], path: &str) -> Result<File> {
@@ -238,13 +401,10 @@ fn open(kind: &[u8], path: &str) -> Result<File> {
     }
 }
 
-fn inode(path: &str) -> u64 {
-    fs::metadata(path).map_or(0, |it| it.ino())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::io::Write;
 
     #[test]
@@ -268,20 +428,21 @@ mod tests {
         let refused = format!("screen: FAIL: open {}: there are 8 already; ", at(0));
         assert_eq!(log.text().matches(&refused).count(), 1, "{}", log.text());
         // For reading alone.
-        let mut file = File::from(screen.devices.remove(0).file);
+        let mut file = File::from(screen.devices.remove(0).file.unwrap());
         assert!(file.write_all(b"x").is_err());
     }
 
     #[test]
     fn u08_a_screen_that_takes_nothing_is_waited_for_no_longer() {
         let (mut screen, mut log) = (Screen::default(), Log::default());
+        let mut poll = Poll::new().unwrap();
         log.say("on");
         log.set_screen(File::options().write(true).open("/dev/full").ok());
         for _ in 0..STUCK_S {
-            screen.tend(&mut log);
+            screen.tend(&mut poll, &mut log);
             assert!(log.is_behind());
         }
-        screen.tend(&mut log);
+        screen.tend(&mut poll, &mut log);
         assert!(!log.is_behind());
     }
 }

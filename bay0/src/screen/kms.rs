@@ -16,6 +16,8 @@ const MOST: usize = 32;
 /// Of a connector: a display is plugged in. Of a mode: the display's own.
 const CONNECTED: u32 = 1;
 const PREFERRED: u32 = 1 << 3;
+/// Of a pointer: its picture is set; without one it is off.
+const CURSOR_IS: u32 = 1;
 /// Bits of a pixel, and how many of them are colour.
 const BITS: u32 = 32;
 const DEPTH: u32 = 24;
@@ -64,6 +66,9 @@ arguments! {
     0xa6 Encoder { id: u32, kind: u32, crtc: u32, crtcs: u32, clones: u32 }
     0xa7 Connector { encoders_at: u64, modes_at: u64, properties_at: u64, values_at: u64, modes: u32, properties: u32, encoders: u32,
         encoder: u32, id: u32, kind: u32, number: u32, state: u32, millimetres: [u32; 2], order: u32, pad: u32 }
+    0xa3 Cursor { flags: u32, crtc: u32, place: [u32; 2], size: [u32; 2], handle: u32 }
+    0xb5 Planes { ids_at: u64, count: u32, pad: u32 }
+    0xb7 Plane { id: u32, crtc: u32, frame: u32, flags: u32, place: [u32; 4], part: [u32; 4] }
     0xae Frame { id: u32, width: u32, height: u32, pitch: u32, bits: u32, depth: u32, handle: u32 }
     0xaf Remove { frame: u32 }
     0xb1 Dirty { frame: u32, flags: u32, colour: u32, clips: u32, clips_at: u64 }
@@ -158,6 +163,7 @@ impl Buffer {
             ..Crtc::default()
         };
         call(&buffer.made.card, &mut crtc)?;
+        bare(&buffer.made.card, crtc.id, &crtcs);
         Ok(buffer)
     }
 
@@ -252,6 +258,44 @@ impl Drop for Buffer {
     }
 }
 
+/// Has nothing shown but the picture on this CRTC: no pointer, nothing above it and nothing on another display of whoever had the card
+/// before. What a driver has not got is not there either.
+fn bare(card: &OwnedFd, ours: u32, crtcs: &[u32]) {
+    let mut ids = [0; MOST];
+    let mut planes = Planes {
+        ids_at: at::<u32>(&mut ids),
+        count: MOST as u32,
+        pad: 0,
+    };
+    let _ = call(card, &mut planes);
+    for id in ids.into_iter().filter(|id| *id != 0) {
+        let _ = call(
+            card,
+            &mut Plane {
+                id,
+                ..Plane::default()
+            },
+        );
+    }
+    for id in crtcs.iter().copied().filter(|id| *id != 0) {
+        let mut cursor = Cursor {
+            flags: CURSOR_IS,
+            crtc: id,
+            ..Cursor::default()
+        };
+        let _ = call(card, &mut cursor);
+        if id != ours {
+            let _ = call(
+                card,
+                &mut Crtc {
+                    id,
+                    ..Crtc::default()
+                },
+            );
+        }
+    }
+}
+
 /// A connector that a display is plugged into, an encoder for it, and the display's own mode, or its first.
 fn plugged(card: &OwnedFd, id: u32) -> nix::Result<Option<(u32, u32, Mode)>> {
     let mut connector = Connector {
@@ -286,6 +330,9 @@ mod tests {
             (size_of::<Encoder>(), 20),
             (size_of::<Connector>(), 80),
             (size_of::<Frame>(), 28),
+            (size_of::<Cursor>(), 28),
+            (size_of::<Planes>(), 16),
+            (size_of::<Plane>(), 48),
             (size_of::<Dirty>(), 24),
             (size_of::<Dumb>(), 32),
             (size_of::<Map>(), 16),

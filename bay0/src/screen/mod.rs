@@ -18,7 +18,7 @@ use bay0_persona::packet::receive;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::MsgFlags;
-use nix::unistd::close;
+use nix::unistd::{close, write};
 
 use self::glyph::{Font, Grid};
 use self::keys::{Held, RECORD};
@@ -32,6 +32,10 @@ pub const DISPLAY: &[u8] = b"d";
 pub const KEYBOARD: &[u8] = b"k";
 /// Without a descriptor: what was given before is somebody else's now.
 pub const VOID: &[u8] = b"v";
+/// A display that nobody draws on any more: only to be closed, for which a driver may take its time.
+pub const SPENT: &[u8] = b"c";
+/// What is sent back: a picture is shown, and nothing else.
+const SHOWN: &[u8] = b"s";
 /// Rows and columns while there is no display.
 const SIZE: (usize, usize) = (25, 80);
 /// How long nothing has come before a display that could not be used is tried again, in milliseconds.
@@ -138,6 +142,7 @@ impl Screen<'_> {
         }
         let device = device.ok_or(ErrorKind::UnexpectedEof)?;
         match kind.as_slice() {
+            SPENT => drop(device),
             DISPLAY => {
                 self.displays.insert(0, device);
                 self.is_due = true;
@@ -196,6 +201,8 @@ impl Screen<'_> {
             if let Some(picture) = &self.picture {
                 self.text.resize(picture.grid.rows, picture.grid.columns);
                 set_size(self.terminal, &picture.grid);
+                // PID 1 reads it in its next turn: there is room.
+                let _ = write(self.given, SHOWN);
             }
         }
         let shown = self.text.shown();

@@ -42,6 +42,8 @@ fn spelling(verb: &Verb) -> String {
         Verb::Ask(most) => format!("ask {most}"),
         Verb::Embed => "embed".into(),
         Verb::Organ => "organ".into(),
+        Verb::Seat => "seat".into(),
+        Verb::Lock => "lock".into(),
         Verb::Reseal => "reseal".into(),
         Verb::Disks => "disks".into(),
         Verb::Install(disk) => format!("install {}", disk.as_str()),

@@ -26,7 +26,7 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use bay0_persona::cgroup::OWN;
 use bay0_persona::confine::Rights;
-use bay0_persona::policy::{self, NIC, PORT, STANDIN, VIA_NET};
+use bay0_persona::policy::{self, NIC, PORT, RENDER, STANDIN, VIA_NET};
 use bay0_persona::{Ended, GROUPS, Group, ROOMS, UIDS, link};
 use bay0_persona::{Grant, PersonaName, Plan, Policy, Room};
 use bay0_state::State;
@@ -40,7 +40,7 @@ use super::id::RoomId;
 use super::jobs::answer_of_child;
 use super::poll::Poll;
 use crate::advice::advised;
-use crate::sys::{LENT, boot_ms, inputs, port, text_of};
+use crate::sys::{LENT, boot_ms, inputs, port, render_node, text_of};
 
 /// Where the rooms' umbilicals are.
 const SOCKETS: &str = "/run/bay0/rooms";
@@ -244,6 +244,7 @@ impl Rooms {
         group: Group,
         poll: &mut Poll,
     ) -> Result<Running> {
+        let render = self.render(&policy)?;
         let image = self.baked.open(&policy.image)?;
         group.limit(&policy)?;
         group.limit_disk(&policy, &image)?;
@@ -259,6 +260,7 @@ impl Rooms {
             image: &image,
             umbilical: &umbilical,
             client: Path::new(CLIENT),
+            render: render.as_deref().map(Path::new),
             filters: filters.context("no seccomp filter of its profile")?,
         };
         let room = Room::prepare(&plan, &own.dir).map_err(Error::msg)?;
@@ -274,6 +276,27 @@ impl Rooms {
         }
         running.room.release().map_err(Error::msg)?;
         Ok(running)
+    }
+
+    /// The render node for a room whose policy has it, if the machine has one: nobody's but its own until nothing of it is left.
+    ///
+    /// # Errors
+    /// Another room has it.
+    fn render(&mut self, policy: &Policy) -> Result<Option<String>> {
+        let has = |it: &Policy| it.get(Grant::Devices) & RENDER != 0;
+        if !has(policy) {
+            return Ok(None);
+        }
+        if let Some(holder) = self.there().find(|it| has(&it.policy)) {
+            let name = &holder.policy.name;
+            bail!("{name} has the render node, which is one room's alone; next: stop {name}");
+        }
+        let node = render_node();
+        if node.is_none() {
+            let text = "has no render node: this machine has none";
+            self.say(format!("room: {} {text}", policy.name));
+        }
+        Ok(node)
     }
 
     /// Gives a room the network that its policy says; false if it goes through `sys://net`, which is not there. The links of rooms
@@ -420,11 +443,30 @@ impl Rooms {
         Ok(())
     }
 
+    /// Whether a room has the focus, or is in the one that has it.
+    pub fn is_in_front(&self, id: RoomId) -> bool {
+        let is = |it: &Entry| self.focus.front == Some(it.top);
+        self.table.get(id.place()).is_some_and(is)
+    }
+
+    /// The same of a room by its name.
+    pub fn is_front(&self, name: &PersonaName) -> bool {
+        self.find(name).is_some_and(|it| self.is_in_front(it.id))
+    }
+
+    /// Has a room end that has kept what it was lent (C12).
+    pub fn condemn(&mut self, id: RoomId) {
+        let top = self.table.get(id.place()).map_or(id, |it| it.top);
+        if let Err(error) = self.kill(top) {
+            self.fail(&format!("stop it: {error:#}"));
+        }
+    }
+
     /// Whether a room may give a file or wait for one now: it has the focus, or is in the one that has it, or is one of the system's,
     /// which stand for the outside.
     pub fn may_move(&self, id: RoomId) -> bool {
-        let may = |it: &Entry| self.focus.front == Some(it.top) || it.policy.name.is_system();
-        self.table.get(id.place()).is_some_and(may)
+        let is_system = |it: &Entry| it.policy.name.is_system();
+        self.is_in_front(id) || self.table.get(id.place()).is_some_and(is_system)
     }
 
     /// A room that runs, and its policy.

@@ -130,6 +130,7 @@ impl House {
             uid: UIDS * 10,
             image: &self.image,
             umbilical: &umbilical,
+            render: None,
             client: &std::env::current_exe()?,
             filters: &self.filters,
         };

@@ -50,7 +50,7 @@ const SCHEMA: &str = "
         seccomp INTEGER NOT NULL CHECK (seccomp BETWEEN 0 AND 2),
         capabilities INTEGER NOT NULL CHECK (capabilities BETWEEN 0 AND 4294967295),
         network INTEGER NOT NULL CHECK (network IN (0, 1, 2)),
-        devices INTEGER NOT NULL CHECK (devices BETWEEN 0 AND 511),
+        devices INTEGER NOT NULL CHECK (devices BETWEEN 0 AND 8191),
         terminal INTEGER NOT NULL CHECK (terminal IN (0, 1, 3)),
         autostart INTEGER NOT NULL CHECK (autostart IN (0, 1)),
         restart_tries INTEGER NOT NULL CHECK (restart_tries BETWEEN 0 AND 10),

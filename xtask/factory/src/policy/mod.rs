@@ -9,6 +9,7 @@ mod db;
 mod file;
 mod reach;
 mod rule;
+mod seat;
 mod set;
 mod spelled;
 mod terms;

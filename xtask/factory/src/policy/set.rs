@@ -11,7 +11,7 @@ use anyhow::{Result, anyhow};
 use bay0_persona::PersonaName;
 
 use super::file::{self, Finding, Policy};
-use super::{ai, courier, rule, terms, words};
+use super::{ai, courier, rule, seat, terms, words};
 
 /// All policies by their rooms' names.
 pub type Policies = BTreeMap<PersonaName, Policy>;
@@ -115,6 +115,7 @@ fn together(policies: &Policies, homes: &Homes) -> Vec<Finding> {
         };
         told.extend(courier::ends(name, policy, &others));
         told.extend(ai::ends(name, policy));
+        told.extend(seat::ends(name, policy));
         if let Some(parent) = name.parent() {
             match policies.get(&parent) {
                 Some(above) => told.extend(exceeds(name, policy, &parent, above)),

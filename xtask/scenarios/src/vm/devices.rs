@@ -1,10 +1,11 @@
-//! The device of the room in front (T05): lent, taken back, and refused.
+//! The device of the room in front (T05): lent, taken back, and refused; and the one that a room has alone.
 
 use anyhow::{Result, ensure};
 
 use super::inside::Inside;
 use super::lab::{Build, Guest, Lab};
 use super::rooms::stands;
+use super::screen::{DISPLAY, words};
 
 /// What stands in for hardware, as QEMU calls it.
 const KEYBOARD: [&str; 2] = ["-device", "virtio-keyboard-pci"];
@@ -177,5 +178,44 @@ pub fn t05_a_device_that_cannot_be_taken_back_costs_its_room(lab: &Lab) -> Resul
     let said = heard(&mut b, 1)?;
     ensure!(said == tap("30"), "{said:?}");
     b.leave()?;
+    guest.power_off()
+}
+
+pub fn t05_a_render_node_is_one_rooms_alone_until_that_has_ended(lab: &Lab) -> Result<()> {
+    let mut config = lab.config_with(Build::Fault, &lab.disk()?);
+    config.extra_args.extend(words(DISPLAY));
+    let mut guest = lab.start(&config)?;
+    guest.verdict("GREEN")?;
+    // It computes, and the screen is not to be had by it.
+    let has = "hostile render";
+    let node = "render renderD128: virtio_gpu, master EACCES";
+    let said = guest.start_and_run_in("p://draws", has)?;
+    ensure!(said.trim() == node, "{said}");
+    let refused = "room: FAIL: start p://paints: p://draws has the render node, which is one room's alone; next: stop p://draws";
+    guest.machine.send_line("start p://paints")?;
+    guest.says(refused)?;
+    // It does not go with the focus.
+    let said = guest.start_and_run_in("p://a", "ls /dev; ! ls /dev/dri 2>&1")?;
+    ensure!(!said.contains("render"), "{said}");
+    stands(&mut guest, "p://draws running frozen")?;
+    guest.machine.send_line("start p://paints")?;
+    guest.says(refused)?;
+    let said = guest.run_in("p://draws", has)?;
+    ensure!(said.trim() == node, "{said}");
+    guest.stop_room("p://draws")?;
+    let said = guest.start_and_run_in("p://paints", has)?;
+    ensure!(said.trim() == node, "{said}");
+    guest.never("has no render node")?;
+    guest.power_off()
+}
+
+pub fn t05_a_machine_without_a_render_node_starts_the_room_and_says_so(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.machine.send_line("start p://draws")?;
+    guest.says("room: p://draws has no render node: this machine has none")?;
+    guest.says("room: p://draws started (N ms)")?;
+    let said = guest.run_in("p://draws", "! ls /dev/dri 2>&1")?;
+    ensure!(said.contains("No such file"), "{said}");
+    guest.never("FAIL")?;
     guest.power_off()
 }

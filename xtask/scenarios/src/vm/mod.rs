@@ -22,6 +22,7 @@ mod arbiter;
 mod betrayal;
 mod boots;
 mod courier;
+mod desk;
 mod devices;
 mod disks;
 mod ends;
@@ -148,6 +149,7 @@ scenarios! {
     disks::h15_full_disk_at_first_boot_is_red_and_names_enospc: "no room for the first log and database",
     disks::h15_disk_that_filled_up_keeps_the_log_and_is_red: "no room for the marker, while the log goes on",
     disks::h15_full_log_that_cannot_rotate_is_red_until_there_is_room: "the log is full and the disk too: said once, RED, and GREEN when there is room again",
+    vault::a14_a_locked_machine_answers_to_the_passphrase_alone: "wrong ones and verbs are none, and who asks for it is killed and followed by another",
     vault::c07_the_right_passphrase_opens_the_vault_and_what_is_kept_is_there_again: "GREEN, mounted nodev,nosuid,noexec, nothing in clear on the disk, the passphrase on no console and in no log; the second boot knows the first",
     vault::c07_a_wrong_passphrase_is_followed_by_the_right_one: "a wrong one costs a try, and what was typed before the question is no answer",
     vault::c09_three_wrong_passphrases_switch_the_machine_off: "no shell, no operator line, no report: power-off, and the vault as it was",
@@ -278,6 +280,12 @@ scenarios! {
     arbiter::a04_a_keyboard_that_comes_while_a_question_is_asked_answers_it {Pc}: "the only one is pulled out in the middle",
     arbiter::a04_without_a_serial_port_the_screen_alone_asks {Pc}: "Enter alone is no",
     screen::u07_a_person_installs_by_screen_and_keyboard_alone {Pc}: "from a stick, and the first start of the disk, whose vault is made with what is typed",
+    desk::a14_of_two_rooms_the_one_in_front_has_screen_and_keys ["hostile"] {Pc}: "virtio and bochs: each shows its own picture and gets its own keys, again and again; the keys that lead to bay0, its list of rooms, and from there to the other one",
+    desk::t05_no_room_reaches_the_screen_of_another ["hostile"] {Pc}: "modes, pictures and keys of others, by every call that there is for it",
+    desk::t05_a_room_that_does_not_let_go_neither_draws_nor_reads ["hostile"] {Pc}: "it goes on drawing and reading while bay0 and another room have the screen: EACCES, and not one key",
+    desk::a14_a_program_that_ends_gives_the_screen_back ["hostile"] {Pc}: "the operator line is there again; another program of that room has it next",
+    desk::a14_a_room_is_told_of_keyboards_that_come_and_go ["hostile"] {Pc}: "and the keys that lead to bay0 are heard on the new one",
+    desk::a14_two_hundred_changes_of_focus_show_the_right_picture_each_time ["hostile"] {Pc}: "under load, with keys: none reaches the wrong room",
     rights::a09_the_courier_has_the_rights_it_is_declared_with: "two sockets and a file in memory, no capability, and all but one namespace of its own",
     rights::a09_the_screen_has_the_rights_it_is_declared_with {Pc}: "no capability, no call but what drawing and reading take, nothing open but its devices",
     root::c01_a_changed_bit_of_the_root_is_noticed_before_any_verdict: "in its first and its last block, in the middle, in its hash tree: the boot ends, and it is said why",
@@ -332,6 +340,8 @@ scenarios! {
     rooms::t04_a_room_behind_uses_no_processor: "what burns is frozen behind another room and burns on in front",
     devices::t05_the_device_goes_with_the_focus_and_with_the_end: "the room in front reads the keys; behind another one, and stopped, it reads nothing more",
     devices::t05_a_room_is_refused_what_it_may_not_have: "without the word in its policy, not in front, or no such device: refused, each with its reason",
+    devices::t05_a_render_node_is_one_rooms_alone_until_that_has_ended ["hostile"] {Pc}: "a second room that wants it is refused and told who has it, whoever is in front; the screen is not to be had by it",
+    devices::t05_a_machine_without_a_render_node_starts_the_room_and_says_so ["hostile"]: "one line, and no folder of such devices in it",
     devices::t05_a_device_that_cannot_be_taken_back_costs_its_room: "then the focus stays with nobody, the room that has it is stopped, and others go on",
     rooms::t04_a_service_goes_on_behind_another_room_if_its_policy_says_so: "background = run: awake and working behind, and its start takes the focus from nobody",
     rooms::a08_a_room_asks_bay0_about_itself_only: "the umbilical of a room shows it and what is in it, and takes no order",
@@ -381,7 +391,7 @@ scenarios! {
 }
 
 /// Those that take minutes and repeat what shorter ones show once, or wait for a clock: `cargo xtask test` leaves them to `--full`.
-const LONG: [&str; 33] = [
+const LONG: [&str; 34] = [
     "a08_a_thousand_questions_of_four_rooms_leave_nothing_behind",
     "a03_a_gibibyte_passes_from_room_to_room",
     "a03_a_room_that_ends_at_any_stage_costs_its_own_file_alone",
@@ -415,6 +425,7 @@ const LONG: [&str; 33] = [
     "u07_what_a_disk_keeps_stays_if_somebody_says_so_and_no_other_word_does_anything",
     "u08_a_vault_is_sealed_to_a_tpm_by_either_interface",
     "u08_of_two_disks_in_both_orders_the_booted_one_is_used",
+    "a14_two_hundred_changes_of_focus_show_the_right_picture_each_time",
 ];
 
 /// What `cargo xtask vm` takes.

@@ -41,12 +41,8 @@ pub(super) const ANSWER: &str = r"^bay0 \d+\.\d+\.\d+$";
 /// The display's rows and columns.
 const SIZE: (usize, usize) = (50, 160);
 
-/// What a picture of QEMU's (`P6` of netpbm) has of characters, row by row. Whatever is none of the font's is `¿`; the cursor is the
-/// character beneath it.
-fn characters(picture: &[u8]) -> Result<Vec<String>> {
-    let glyphs = font::glyphs()?;
-    let all = glyphs.chunks(HEIGHT).zip(font::FIRST..=font::LAST);
-    let all: BTreeMap<_, _> = all.collect();
+/// The width, the height and the colours, three bytes each, of a picture of QEMU's (`P6` of netpbm).
+fn pixels(picture: &[u8]) -> Result<(usize, usize, &[u8])> {
     let mut words = picture.splitn(4, |it| it.is_ascii_whitespace());
     let mut word = || -> Result<&[u8]> { words.next().context("a picture that is cut off") };
     let number = |word: &[u8]| -> Result<usize> { Ok(std::str::from_utf8(word)?.parse()?) };
@@ -55,6 +51,15 @@ fn characters(picture: &[u8]) -> Result<Vec<String>> {
     let depth = word()?;
     let pixels = depth.strip_prefix(b"255\n").context("another depth")?;
     ensure!(pixels.len() == width * height * 3, "{width} by {height}");
+    Ok((width, height, pixels))
+}
+
+/// What such a picture has of characters, row by row. Whatever is none of the font's is `¿`; the cursor is the character beneath it.
+fn characters(picture: &[u8]) -> Result<Vec<String>> {
+    let glyphs = font::glyphs()?;
+    let all = glyphs.chunks(HEIGHT).zip(font::FIRST..=font::LAST);
+    let all: BTreeMap<_, _> = all.collect();
+    let (width, height, pixels) = pixels(picture)?;
     let is_light = |x: usize, y: usize| {
         let at = (y * width + x) * 3;
         pixels[at..at + 3]
@@ -97,10 +102,24 @@ impl<'a> Seat<'a> {
 
     /// What stands on the screen now.
     pub(super) fn rows(&mut self) -> Result<Vec<String>> {
+        characters(&self.dump()?)
+    }
+
+    /// The colour of all of the screen now, `rrggbb`; none if it has several.
+    pub(super) fn colour(&mut self) -> Result<Option<String>> {
+        let dump = self.dump()?;
+        let (_, _, pixels) = pixels(&dump)?;
+        let (all, _) = pixels.as_chunks::<3>();
+        let [red, green, blue] = *all.first().context("no picture")?;
+        let same = all.iter().all(|it| *it == [red, green, blue]);
+        Ok(same.then(|| format!("{red:02x}{green:02x}{blue:02x}")))
+    }
+
+    fn dump(&mut self) -> Result<Vec<u8>> {
         let file = self.lab.path("screen.ppm");
         let there = json!({ "filename": file });
         self.guest.machine.qmp("screendump", there)?;
-        characters(&fs::read(&file).with_context(|| file.display().to_string())?)
+        fs::read(&file).with_context(|| file.display().to_string())
     }
 
     /// Waits until a row of the screen matches; returns it.

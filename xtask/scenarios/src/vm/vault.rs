@@ -58,6 +58,32 @@ fn answer(guest: &mut Guest, words: &str) -> Result<()> {
     guest.machine.send(format!("{words}\r").as_bytes())
 }
 
+/// `lock`: nobody uses the machine until the passphrase is typed, whatever is typed or sent meanwhile.
+pub fn a14_a_locked_machine_answers_to_the_passphrase_alone(lab: &Lab) -> Result<()> {
+    let mut config = lab.config_with(Build::Fault, &made(lab)?);
+    config.append_extra = "fault=lock".to_owned();
+    let mut guest = lab.start(&config)?;
+    unlock(&mut guest)?;
+    guest.verdict("GREEN")?;
+    guest.start_room("p://a")?;
+    guest.machine.send_line("lock")?;
+    guest.expect("^locked; what opens the vault unlocks$")?;
+    guest.expect(PASSPHRASE)?;
+    for wrong in [WRONG[0], "hello", "poweroff"] {
+        answer(&mut guest, wrong)?;
+        guest.expect("^wrong$")?;
+    }
+    // Its child is killed, and another one asks.
+    guest.machine.qmp("system_powerdown", json!({}))?;
+    guest.expect("^locked; what opens the vault unlocks$")?;
+    guest.expect(PASSPHRASE)?;
+    answer(&mut guest, WORDS)?;
+    guest.says("lock: unlocked")?;
+    ensure!(guest.ask("hello")?.contains("bay0 "), "no operator line");
+    unseen(&mut guest)?;
+    guest.power_off()
+}
+
 /// Has a blank disk made a vault.
 pub fn confirm(guest: &mut Guest) -> Result<()> {
     guest.expect(CONFIRM)?;

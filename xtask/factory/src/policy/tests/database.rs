@@ -286,7 +286,7 @@ fn a06_the_database_holds_types_and_refuses_another_version() {
         "UPDATE policy SET pids = 'many'",
         "UPDATE policy SET command = char(9)",
         "UPDATE policy SET network = 3",
-        "UPDATE policy SET devices = 512",
+        "UPDATE policy SET devices = 8192",
         "UPDATE policy SET restart_tries = 1",
         "UPDATE policy SET persist_bytes = 1",
         "UPDATE policy SET persist_bytes = 1, persist_records = 1",
@@ -317,7 +317,7 @@ fn a06_the_database_holds_types_and_refuses_another_version() {
     assert!(!refused(
         "UPDATE policy SET courier_from = 'p://a', courier_bytes = 1, courier_types = 511, courier_silent = 1"
     ));
-    assert!(!refused("UPDATE policy SET devices = 511"));
+    assert!(!refused("UPDATE policy SET devices = 8191"));
     assert!(!refused(
         "UPDATE policy SET ai_tokens_per_minute = 1000000, ai_max_tokens = 131072, ai_context = 131072"
     ));

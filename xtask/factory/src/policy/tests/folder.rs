@@ -239,6 +239,21 @@ fn a06_a_room_that_answers_is_one_of_the_system_and_asks_nobody() {
 }
 
 #[test]
+fn a06_a_screen_is_a_persons_rooms_and_keys_come_with_it() {
+    let with = |words: &str| format!("{LEAST}devices = [{words}]\n");
+    let all = with(r#""screen", "keyboard", "pointer""#);
+    assert_eq!(said(&folder(&[("p__a.toml", &all)])), [""; 0]);
+    let (system, keys) = (with(r#""screen""#), with(r#""keyboard""#));
+    assert_eq!(
+        said(&folder(&[("p__a.toml", &keys), ("sys__b.toml", &system)])),
+        [
+            "d/p__a.toml: devices has keyboard or pointer without screen, and they come with it; next: add screen, or remove them",
+            "d/sys__b.toml: devices has screen, which goes with the focus, and no room of sys:// has that; next: remove it"
+        ]
+    );
+}
+
+#[test]
 fn a06_sys_ai_asks_nobody_whatever_its_devices() {
     let asks = format!("{LEAST}ai.tokens_per_minute = 1\n");
     let files = ["sys__ai.toml", "sys__b.toml", "p__a.toml"].map(|file| (file, asks.as_str()));
@@ -299,10 +314,12 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
         "p://aside",
         "p://b",
         "p://behind",
+        "p://blue",
         "p://bounded",
         "p://brief",
         "p://burn",
         "p://crowd",
+        "p://draws",
         "p://fails",
         "p://far",
         "p://hostile",
@@ -312,7 +329,9 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
         "p://lost",
         "p://loud",
         "p://near",
+        "p://paints",
         "p://reads",
+        "p://red",
         "p://scout",
         "p://shows",
         "p://tiny",
@@ -424,4 +443,12 @@ fn t05_the_word_of_a_policy_is_the_bit_that_bay0_looks_at() {
     assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::STICK));
     let place = terms::number(&TERMS.devices, "organ");
     assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::ORGAN));
+    let place = terms::number(&TERMS.devices, "render");
+    assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::RENDER));
+    let bits = ["screen", "keyboard", "pointer"].map(|it| terms::number(&TERMS.devices, it));
+    let here = {
+        use bay0_persona::policy::{KEYBOARD, POINTER, SCREEN};
+        [SCREEN, KEYBOARD, POINTER]
+    };
+    assert_eq!(bits.map(|at| at.map(|at| 1 << at)), here.map(Some));
 }

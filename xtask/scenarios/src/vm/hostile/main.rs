@@ -6,7 +6,7 @@
 //! | `hostile NAME: BOUNDED figures` | 0: an attack on resources met its limit |
 //! | `hostile NAME: SUCCEEDED what=…` | 1: something worked |
 //!
-//! `hostile list` prints the names, `hostile all` runs all but those on resources; nine other words are in [`shared`], [`wire`] and [`names`]. **Not for a machine that somebody needs**: outside a
+//! `hostile list` prints the names, `hostile all` runs all but those on resources; ten other words are in [`shared`], [`wire`], [`names`] and [`render`]. **Not for a machine that somebody needs**: outside a
 //! room some of these do what they try.
 #![allow(
     clippy::print_stdout,
@@ -22,6 +22,7 @@ mod kernel;
 mod mounts;
 mod names;
 mod others;
+mod render;
 mod room;
 mod shared;
 mod told;
@@ -126,6 +127,7 @@ fn main() -> ExitCode {
         [Some("asks"), Some(address)] => names::asks(address),
         [Some("names")] => names::names(),
         [Some("names-hold")] => names::hold(),
+        [Some("render")] => render::render(),
         [Some("datagrams"), Some(port)] => names::datagrams(port),
         [Some(name)] => match ATTACKS.iter().find(|attack| attack.name == *name) {
             Some(attack) => one(attack),

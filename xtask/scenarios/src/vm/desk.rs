@@ -1,0 +1,263 @@
+//! Rooms with a screen (A14): who draws, who gets the keys, and the way back to bay0. The rooms' program paints all of the screen in one
+//! colour and writes down what it was told and what was pressed.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use super::lab::{Build, Guest, LOOK, Lab, PATIENCE};
+use super::screen::{DISPLAY, Seat, USB_KEYS, words};
+
+const TABLET: [&str; 2] = ["-device", "usb-tablet,bus=keys.0"];
+const RED: (&str, &str) = ("p://red", "ff0000");
+const BLUE: (&str, &str) = ("p://blue", "0000ff");
+/// Where they lead.
+const LIST: &str = "bay0, outside of all rooms:";
+/// The keys that lead to bay0.
+const ATTENTION: [&str; 3] = ["ctrl", "alt", "delete"];
+/// `KEY_A`, and what QEMU calls it.
+const KEY: (&str, &str) = ("a", "key 30 down");
+
+impl Seat<'_> {
+    /// A machine with this display, keyboard and tablet.
+    fn with<'a>(lab: &'a Lab, display: [&str; 2]) -> Result<Seat<'a>> {
+        let mut config = lab.config_with(Build::Fault, &lab.disk()?);
+        let all = display.into_iter().chain(USB_KEYS).chain(TABLET);
+        config.extra_args.extend(words(all));
+        let mut seat = Seat::at(lab, &config)?;
+        seat.guest.verdict("GREEN")?;
+        Ok(seat)
+    }
+
+    /// Starts a room that paints; what else it does.
+    fn paints(&mut self, (room, colour): (&str, &str), way: &str) -> Result<()> {
+        self.guest.start_room(room)?;
+        self.guest
+            .begin_in(room, &format!("paints {colour} {way} >/told 2>&1"))?;
+        self.shows(colour)
+    }
+
+    /// Presses the keys that lead to bay0 until its list of rooms is there: a keyboard that has just come is not heard yet.
+    fn leads(&mut self) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while !self.rows()?.iter().any(|row| row == LIST) {
+            ensure!(Instant::now() < end, "the keys lead nowhere");
+            self.guest.press(&ATTENTION)?;
+            self.guest.machine.wait_for_more(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Waits until all of the screen has this colour.
+    fn shows(&mut self, colour: &str) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let seen = self.colour()?;
+            if seen.as_deref() == Some(colour) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < end, "the screen is {seen:?}, not {colour}");
+            self.guest.machine.wait_for_more(LOOK);
+        }
+    }
+}
+
+impl Guest {
+    /// What the program of a room has written down.
+    fn told(&mut self, room: &str) -> Result<Vec<String>> {
+        let said = self.run_in(room, "cat /told")?;
+        Ok(said.lines().map(|it| it.trim().to_owned()).collect())
+    }
+
+    /// Waits until that has this line so often.
+    fn was_told(&mut self, room: &str, line: &str, count: usize) -> Result<Vec<String>> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let told = self.told(room)?;
+            if told.iter().filter(|it| it.starts_with(line)).count() >= count {
+                return Ok(told);
+            }
+            ensure!(Instant::now() < end, "not {count} of {line}: {told:?}");
+            self.machine.wait_for_more(LOOK);
+        }
+    }
+}
+
+/// How many lines begin so.
+fn count(told: &[String], line: &str) -> usize {
+    told.iter().filter(|it| it.starts_with(line)).count()
+}
+
+pub fn a14_of_two_rooms_the_one_in_front_has_screen_and_keys(lab: &Lab) -> Result<()> {
+    for display in [DISPLAY, ["-device", "bochs-display"]] {
+        let mut seat = Seat::with(lab, display)?;
+        seat.sees("^bay0>$")?;
+        seat.paints(RED, "")?;
+        seat.guest.press(&[KEY.0])?;
+        seat.guest.was_told(RED.0, KEY.1, 1)?;
+        seat.paints(BLUE, "")?;
+        seat.guest.press(&[KEY.0])?;
+        seat.guest.was_told(BLUE.0, KEY.1, 1)?;
+        // Back and forth, each time with a key.
+        for turn in 2..4 {
+            for (room, colour) in [RED, BLUE] {
+                seat.guest.machine.send_line(&format!("focus {room}"))?;
+                seat.guest.says(&format!("room: {room} is in front"))?;
+                seat.shows(colour)?;
+                seat.guest.press(&[KEY.0])?;
+                let told = seat.guest.was_told(room, KEY.1, turn)?;
+                ensure!(count(&told, KEY.1) == turn, "{room}: {told:?}");
+                ensure!(count(&told, "screen ") == 1, "{room}: {told:?}");
+                ensure!(count(&told, "away") == turn - 1, "{room}: {told:?}");
+            }
+        }
+        // To bay0, and from its list to the other room; what is typed there no room gets.
+        seat.guest.press(&ATTENTION)?;
+        seat.sees("^bay0, outside of all rooms:$")?;
+        seat.sees("^p://blue running front ")?;
+        seat.types("hello")?;
+        seat.sees("^bay0 [0-9.]+$")?;
+        seat.types("focus p://red")?;
+        seat.shows(RED.1)?;
+        let told = seat.guest.told(RED.0)?;
+        let keys = count(&told, "key ");
+        ensure!(keys == 6, "{keys} of 6 changes of a key: {told:?}");
+        // There and back without a choice; to the operator line, and back.
+        seat.guest.press(&ATTENTION)?;
+        seat.sees("^p://red running front ")?;
+        seat.guest.press(&["ret"])?;
+        seat.shows(RED.1)?;
+        seat.guest.press(&ATTENTION)?;
+        seat.sees("^p://red running front ")?;
+        seat.types("line")?;
+        seat.sees("room: p://red is in front")?;
+        seat.types("hello")?;
+        seat.sees("^bay0 [0-9.]+$")?;
+        seat.guest.press(&ATTENTION)?;
+        seat.sees("^p://red running front ")?;
+        seat.types("stop p://red")?;
+        seat.guest.expect("room: p://red stopped")?;
+        seat.guest.press(&["ret"])?;
+        seat.sees("room: p://red stopped")?;
+        seat.guest.never("^bay0 .*FAIL")?;
+        seat.guest.power_off()?;
+    }
+    Ok(())
+}
+
+pub fn t05_no_room_reaches_the_screen_of_another(lab: &Lab) -> Result<()> {
+    let mut seat = Seat::with(lab, DISPLAY)?;
+    seat.paints(RED, "")?;
+    seat.paints(BLUE, "steal")?;
+    let told = seat.guest.was_told(BLUE.0, "steal done", 1)?;
+    for line in told {
+        println!("{line}");
+    }
+    seat.guest.power_off()
+}
+
+/// One that goes on drawing and reading whatever it is told.
+pub fn t05_a_room_that_does_not_let_go_neither_draws_nor_reads(lab: &Lab) -> Result<()> {
+    let mut seat = Seat::with(lab, DISPLAY)?;
+    seat.paints(RED, "deaf")?;
+    // It is in front and goes on, while the screen is bay0's.
+    seat.guest.press(&ATTENTION)?;
+    seat.sees("^p://red running front ")?;
+    let told = seat.guest.was_told(RED.0, "deaf ", 2)?;
+    ensure!(
+        told.last().is_some_and(|it| it.ends_with("crtc=EACCES")),
+        "{told:?}"
+    );
+    seat.types("hello")?;
+    seat.sees("^bay0 [0-9.]+$")?;
+    let before = count(&seat.guest.told(RED.0)?, "key ");
+    seat.types("help")?;
+    seat.sees("^bay0>$")?;
+    let told = seat.guest.told(RED.0)?;
+    ensure!(count(&told, "key ") == before, "{told:?}");
+    ensure!(count(&told, "dead event") > 0, "{told:?}");
+    // Behind another one, and back: the picture is there again, and no key.
+    seat.types("start p://blue")?;
+    seat.guest.says("room: p://blue is in front")?;
+    seat.guest.begin_in(BLUE.0, "paints 0000ff >/told 2>&1")?;
+    seat.shows(BLUE.1)?;
+    seat.guest.press(&[KEY.0])?;
+    seat.guest.was_told(BLUE.0, KEY.1, 1)?;
+    seat.guest.machine.send_line("focus p://red")?;
+    seat.shows(RED.1)?;
+    ensure!(
+        count(&seat.guest.told(RED.0)?, KEY.1) == 0,
+        "it has read a key"
+    );
+    seat.guest.never("^bay0 .*FAIL")?;
+    seat.guest.power_off()
+}
+
+/// Its program dies, and what it had is bay0's again; a second one gets it.
+pub fn a14_a_program_that_ends_gives_the_screen_back(lab: &Lab) -> Result<()> {
+    let mut seat = Seat::with(lab, DISPLAY)?;
+    seat.paints(RED, "")?;
+    seat.guest.run_in(RED.0, "killall paints")?;
+    seat.sees("^bay0>$")?;
+    seat.types("hello")?;
+    seat.sees("^bay0 [0-9.]+$")?;
+    seat.guest.begin_in(RED.0, "paints 00ff00 >/told 2>&1")?;
+    seat.shows("00ff00")?;
+    seat.guest.machine.send_line("stop p://red")?;
+    seat.guest.expect("room: p://red stopped")?;
+    seat.sees("room: p://red stopped")?;
+    seat.guest.never("^bay0 .*FAIL")?;
+    seat.guest.power_off()
+}
+
+/// Another keyboard in the place of the one that is pulled out, while a room has them.
+pub fn a14_a_room_is_told_of_keyboards_that_come_and_go(lab: &Lab) -> Result<()> {
+    let mut config = lab.config_with(Build::Fault, &lab.disk()?);
+    let more = DISPLAY.into_iter().chain(USB_KEYS.into_iter().take(4));
+    config.extra_args.extend(words(more));
+    let mut seat = Seat::at(lab, &config)?;
+    seat.guest.verdict("GREEN")?;
+    seat.paints(RED, "")?;
+    let keyboard = |id: &str| json!({ "driver": "usb-kbd", "id": id, "bus": "keys.0" });
+    for (turn, id) in ["first", "second"].into_iter().enumerate() {
+        seat.guest.machine.qmp("device_add", keyboard(id))?;
+        seat.guest.was_told(RED.0, "keyboard event", turn + 1)?;
+        seat.guest.press(&[KEY.0])?;
+        seat.guest.was_told(RED.0, KEY.1, turn + 1)?;
+        // The keys that lead to bay0 are heard on the new one as well.
+        seat.leads()?;
+        seat.guest.press(&["ret"])?;
+        seat.shows(RED.1)?;
+        seat.guest.machine.qmp("device_del", json!({ "id": id }))?;
+        seat.guest.machine.qmp_event("DEVICE_DELETED", PATIENCE)?;
+        seat.guest.was_told(RED.0, "gone event", turn + 1)?;
+    }
+    seat.guest.power_off()
+}
+
+/// Two hundred times from one room to the other, while a third one takes what it gets of the processors.
+pub fn a14_two_hundred_changes_of_focus_show_the_right_picture_each_time(lab: &Lab) -> Result<()> {
+    let mut seat = Seat::with(lab, DISPLAY)?;
+    seat.guest.start_and_enter("p://behind")?.leave()?;
+    seat.guest.begin_in("p://behind", "while :; do :; done")?;
+    seat.paints(RED, "")?;
+    seat.paints(BLUE, "")?;
+    for turn in 0..100 {
+        for (room, colour) in [RED, BLUE] {
+            seat.guest.machine.send_line(&format!("focus {room}"))?;
+            seat.guest.says(&format!("room: {room} is in front"))?;
+            seat.shows(colour)?;
+            if turn % 10 == 0 {
+                seat.guest.press(&[KEY.0])?;
+                seat.guest.was_told(room, KEY.1, turn / 10 + 1)?;
+            }
+        }
+    }
+    for (room, _) in [RED, BLUE] {
+        let keys = count(&seat.guest.told(room)?, KEY.1);
+        ensure!(keys == 10, "{room} has read {keys} keys of its 10");
+    }
+    seat.guest.never("^bay0 .*FAIL")?;
+    seat.guest.power_off()
+}
