@@ -284,6 +284,7 @@ fn build(places: &Places, shelf: &Shelf, name: &str) -> Result<Row> {
         }
         _ => bail!("room {name}: a recipe of kind busybox has one package"),
     };
+    leave_out(&recipe, &mut tree).with_context(|| format!("room {name}"))?;
     for program in &recipe.programs {
         install(&compiled(places, program)?, program, &mut tree, &mut spool)?;
     }
@@ -372,6 +373,19 @@ fn install(file: &Path, name: &str, tree: &mut Tree, spool: &mut Spool) -> Resul
 }
 
 /// The recipe's own folders and files.
+/// Takes away what the image goes without. A path that leads nowhere is a package that has changed: the image would grow unseen.
+fn leave_out(recipe: &Recipe, tree: &mut Tree) -> Result<()> {
+    for path in &recipe.without {
+        let place = Place::parse(path.as_bytes())?;
+        ensure!(
+            !place.is_root() && tree.get(&place).is_some(),
+            "without {path:?}: no package has it; next: take it out of the recipe"
+        );
+        tree.remove(&place);
+    }
+    Ok(())
+}
+
 fn furnish(recipe: &Recipe, tree: &mut Tree, spool: &mut Spool) -> Result<()> {
     for folder in &recipe.folders {
         tree.add_missing_folder(Place::parse(folder.as_bytes())?, 0o755)?;

@@ -234,7 +234,15 @@ pub fn compile_with(
     // Only what ships, what is timed in its place, and what must be small is worth the release profile's minutes.
     let (profile, folder) = if matches!(
         package,
-        "bay0" | "bench-peers" | "hostile" | "netd" | "organd" | "portd" | "stickd"
+        "bay0"
+            | "bench-peers"
+            | "hostile"
+            | "netd"
+            | "organd"
+            | "paints"
+            | "portd"
+            | "seat"
+            | "stickd"
     ) {
         ("release", "release")
     } else {

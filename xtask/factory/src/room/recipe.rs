@@ -38,6 +38,9 @@ pub struct Recipe {
     pub programs: Vec<String>,
     /// The model that the image has unless a person chooses another one: the programs are the organ's then.
     pub model: Option<String>,
+    /// Files and folders of the packages, with all below them, that the image goes without.
+    #[serde(default)]
+    pub without: Vec<String>,
     /// Folders beside those of the packages.
     #[serde(default)]
     pub folders: Vec<String>,

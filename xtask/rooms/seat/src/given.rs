@@ -1,17 +1,11 @@
-//! What bay0 says on the socket that the verb `seat` gives, one packet each, ASCII. A room sends nothing on it.
-//!
-//! | packet | comes with | is |
-//! | --- | --- | --- |
-//! | `screen card0` | the open display | once for each display: the same opening is good whenever the room is in front |
-//! | `keyboard event3`, `pointer event4` | the open device | good until the room goes behind |
-//! | `gone card0` | nothing | the device was unplugged |
-//! | `away` | nothing | the room was behind: what was given of input before is dead |
-//! | `front` | nothing | all that there is has been given |
+//! What bay0 says on the socket that the verb `seat` gives ([`bay0_umbilical::seat`]), with the descriptor that belongs to it. A room sends
+//! nothing on it.
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 
 use bay0_persona::packet;
+use bay0_umbilical::seat::{DeviceName, Seating};
 use nix::sys::socket::MsgFlags;
 
 /// Most bytes of a packet: the longest word, a blank and the longest name.
@@ -109,21 +103,23 @@ impl Given {
     /// Reads a packet, and what came with it.
     #[must_use]
     pub fn read(packet: &[u8], fd: Option<OwnedFd>) -> Self {
-        let text = std::str::from_utf8(packet).unwrap_or_default();
-        let (word, name) = text.split_once(' ').unwrap_or((text, ""));
-        match (word, Name::parse(name), fd) {
-            ("screen", Some(name), Some(fd)) if name.kind == Kind::Card => Self::Screen(name, fd),
-            ("keyboard", Some(name), Some(fd)) if name.kind == Kind::Event => {
-                Self::Input(Input::Keyboard, name, fd)
+        let is = |name: &DeviceName, kind| Name::parse(name.as_str()).filter(|it| it.kind == kind);
+        let read = match (Seating::decode(packet), fd) {
+            (Some(Seating::Screen(name)), Some(fd)) => {
+                is(&name, Kind::Card).map(|it| Self::Screen(it, fd))
             }
-            ("pointer", Some(name), Some(fd)) if name.kind == Kind::Event => {
-                Self::Input(Input::Pointer, name, fd)
+            (Some(Seating::Keyboard(name)), Some(fd)) => {
+                is(&name, Kind::Event).map(|it| Self::Input(Input::Keyboard, it, fd))
             }
-            ("gone", Some(name), None) => Self::Gone(name),
-            ("away", None, None) if text == "away" => Self::Away,
-            ("front", None, None) if text == "front" => Self::Front,
-            _ => Self::Other,
-        }
+            (Some(Seating::Pointer(name)), Some(fd)) => {
+                is(&name, Kind::Event).map(|it| Self::Input(Input::Pointer, it, fd))
+            }
+            (Some(Seating::Gone(name)), None) => Name::parse(name.as_str()).map(Self::Gone),
+            (Some(Seating::Away), None) => Some(Self::Away),
+            (Some(Seating::Front), None) => Some(Self::Front),
+            _ => None,
+        };
+        read.unwrap_or(Self::Other)
     }
 }
 

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io::{self, IoSlice, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -87,13 +87,19 @@ struct Client {
     requests: Requests,
 }
 
+/// The compositor, and what is ready once it has ended.
+struct Compositor {
+    child: Child,
+    ended: OwnedFd,
+}
+
 /// Everything that is open.
 pub struct Run {
     bay0: OwnedFd,
     listener: UnixListener,
     signals: SignalFd,
     client: Option<Client>,
-    compositor: Option<Child>,
+    compositor: Option<Compositor>,
     broker: Broker<OwnedFd>,
     tree: Tree,
     /// What each device was when it was given: it is asked once.
@@ -106,6 +112,7 @@ struct Ready {
     bay0: bool,
     signals: bool,
     listener: bool,
+    compositor: bool,
     client: bool,
 }
 
@@ -116,9 +123,8 @@ impl Run {
     /// What cannot be made.
     pub fn new(bay0: OwnedFd, config: Config) -> Result<Self, Trouble> {
         let mut mask = SigSet::empty();
-        mask.add(Signal::SIGCHLD);
         mask.add(Signal::SIGTERM);
-        mask.thread_block().map_err(errno("block signals"))?;
+        mask.thread_block().map_err(errno("block SIGTERM"))?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&mask, flags).map_err(errno("read signals"))?;
         let tree = Tree::new(&config.root).map_err(at("make folders below /sys and /run"))?;
@@ -151,8 +157,11 @@ impl Run {
     pub fn serve(&mut self) -> Result<i32, Trouble> {
         loop {
             let ready = self.wait()?;
-            if ready.signals
-                && let Some(status) = self.signalled()?
+            if ready.signals {
+                self.signalled();
+            }
+            if ready.compositor
+                && let Some(status) = self.ended()?
             {
                 return Ok(status);
             }
@@ -180,11 +189,17 @@ impl Run {
             self.signals.as_fd(),
             self.listener.as_fd(),
         ];
-        let client = self.client.iter().map(|it| it.stream.as_fd());
+        // What is not there yet is asked for in vain: the place of the others stays.
+        let compositor = self.compositor.as_ref().map(|it| it.ended.as_fd());
+        let client = self.client.as_ref().map(|it| it.stream.as_fd());
+        let places = [compositor, client].into_iter();
+        let none = || (self.bay0.as_fd(), PollFlags::empty());
+        let places = places.map(|it| it.map_or_else(none, |it| (it, PollFlags::POLLIN)));
         let mut fds: Vec<_> = fixed
             .into_iter()
-            .chain(client)
-            .map(|it| PollFd::new(it, PollFlags::POLLIN))
+            .map(|it| (it, PollFlags::POLLIN))
+            .chain(places)
+            .map(|(fd, flags)| PollFd::new(fd, flags))
             .collect();
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
@@ -195,23 +210,24 @@ impl Run {
             bay0: is(0),
             signals: is(1),
             listener: is(2),
-            client: is(3),
+            compositor: self.compositor.is_some() && is(3),
+            client: self.client.is_some() && is(4),
         })
     }
 
-    /// Signals: the compositor may have ended, or the room is to end.
-    fn signalled(&mut self) -> Result<Option<i32>, Trouble> {
-        while let Ok(Some(signal)) = self.signals.read_signal() {
-            if signal.ssi_signo == Signal::SIGTERM as u32 {
-                self.terminate();
-            }
+    /// The room is to end.
+    fn signalled(&self) {
+        while let Ok(Some(_)) = self.signals.read_signal() {
+            self.terminate();
         }
-        let Some(compositor) = &mut self.compositor else {
+    }
+
+    /// With what the compositor has exited.
+    fn ended(&mut self) -> Result<Option<i32>, Trouble> {
+        let Some(it) = &mut self.compositor else {
             return Ok(None);
         };
-        let ended = compositor
-            .try_wait()
-            .map_err(at("wait for the compositor"))?;
+        let ended = it.child.try_wait().map_err(at("wait for the compositor"))?;
         Ok(ended.map(code))
     }
 
@@ -219,7 +235,7 @@ impl Run {
         let pid = self
             .compositor
             .as_ref()
-            .and_then(|it| i32::try_from(it.id()).ok());
+            .and_then(|it| i32::try_from(it.child.id()).ok());
         if let Some(pid) = pid {
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
@@ -288,7 +304,8 @@ impl Run {
             command.uid(user).gid(user);
         }
         let child = command.spawn().map_err(at("start the compositor"))?;
-        self.compositor = Some(child);
+        let ended = pidfd(&child).map_err(at("watch the compositor"))?;
+        self.compositor = Some(Compositor { child, ended });
         let lost = |_| io::Error::from(Errno::EPERM);
         for set in [CapSet::Effective, CapSet::Permitted] {
             caps::clear(None, set)
@@ -368,6 +385,16 @@ fn send(stream: &UnixStream, answer: &Answer<OwnedFd>) -> nix::Result<()> {
         true => Ok(()),
         false => Err(Errno::EMSGSIZE),
     }
+}
+
+/// A descriptor that is ready once this child has ended.
+fn pidfd(child: &Child) -> io::Result<OwnedFd> {
+    let (call, pid) = (libc::SYS_pidfd_open, libc::c_long::from(child.id()));
+    // SAFETY: the call takes two numbers. The child is not waited for yet, so its number is its own.
+    let fd = Errno::result(unsafe { libc::syscall(call, pid, 0_u32) })?;
+    let fd = i32::try_from(fd).map_err(|_| io::Error::from(Errno::EBADF))?;
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// A device's number, by its descriptor.
