@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             threads: 1,
         },
         patience: Duration::from_secs(5),
+        token: Duration::from_secs(10),
     };
     let done = match outside::ask("organ") {
         Ok(pid1) => Parent::new(pid1, Ok(&Fake::new()), config)
