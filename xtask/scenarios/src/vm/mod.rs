@@ -283,6 +283,7 @@ scenarios! {
     desk::a14_of_two_rooms_the_one_in_front_has_screen_and_keys ["hostile"] {Pc}: "virtio and bochs: each shows its own picture and gets its own keys, again and again; the keys that lead to bay0, its list of rooms, and from there to the other one",
     desk::t05_no_room_reaches_the_screen_of_another ["hostile"] {Pc}: "modes, pictures and keys of others, by every call that there is for it",
     desk::t05_a_room_that_does_not_let_go_neither_draws_nor_reads ["hostile"] {Pc}: "it goes on drawing and reading while bay0 and another room have the screen: EACCES, and not one key",
+    desk::a04_a_question_takes_the_screen_from_a_room_and_gives_it_back ["hostile"] {Pc}: "it gives a file away: not one key of the answer is its own, and its picture is there again",
     desk::a14_a_program_that_ends_gives_the_screen_back ["hostile"] {Pc}: "the operator line is there again; another program of that room has it next",
     desk::a14_a_room_is_told_of_keyboards_that_come_and_go ["hostile"] {Pc}: "and the keys that lead to bay0 are heard on the new one",
     desk::a14_two_hundred_changes_of_focus_show_the_right_picture_each_time ["hostile"] {Pc}: "under load, with keys: none reaches the wrong room",
