@@ -8,6 +8,7 @@
 //! | [`broker`] | what follows from either, without a system call |
 //! | [`tree`] | the files by which libudev finds the devices |
 //! | [`class`] | what an input device is, as udevd would have found out |
+//! | `monitor` | a library of its own, in place of libudev's ear for the kernel, which a room does not have |
 //! | [`run`] | sockets, the compositor, the loop |
 
 pub mod broker;
@@ -16,3 +17,7 @@ pub mod given;
 pub mod run;
 pub mod tree;
 pub mod wire;
+
+#[cfg(test)]
+#[path = "../monitor.rs"]
+mod monitor;

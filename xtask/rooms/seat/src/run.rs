@@ -8,18 +8,19 @@ use std::io::{self, IoSlice, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::rc::Rc;
 
+use caps::CapSet;
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
-use nix::unistd::Pid;
+use nix::unistd::{Gid, Pid, Uid, setegid, seteuid};
 
 use crate::broker::{Answer, Broker, News};
 use crate::class;
@@ -27,6 +28,9 @@ use crate::given::{self, Given, Name};
 use crate::tree::{Number, Tree};
 use crate::wire::Requests;
 
+/// The library that stands before libudev's monitor, and where the compositor finds it.
+const MONITOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/monitor.so"));
+const MONITOR_AT: &str = "run/seat-monitor.so";
 /// Bytes that are read of a compositor at once: more than any message has.
 const PIECE: usize = 512;
 /// What a program that a signal has ended exits with, besides its number, as shells have it.
@@ -41,8 +45,11 @@ pub struct Config {
     pub socket: PathBuf,
     /// The room's root; another one in tests.
     pub root: PathBuf,
-    /// Where programs find the compositor (`XDG_RUNTIME_DIR`): made if it is not there.
-    pub runtime: Option<PathBuf>,
+    /// Folders of mode 0700 that it needs (`XDG_RUNTIME_DIR`, `HOME`): made where they are not there.
+    pub folders: Vec<PathBuf>,
+    /// Who it is, and whose they are: sway and cage refuse to be root. Takes CAP_SETUID and CAP_SETGID, which nobody has any more once it
+    /// runs.
+    pub user: Option<u32>,
 }
 
 /// Why the room has no screen.
@@ -114,10 +121,15 @@ impl Run {
         mask.thread_block().map_err(errno("block signals"))?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&mask, flags).map_err(errno("read signals"))?;
+        let tree = Tree::new(&config.root).map_err(at("make folders below /sys and /run"))?;
         let _ = fs::remove_file(&config.socket);
         let listener = UnixListener::bind(&config.socket).map_err(at("make the seat's socket"))?;
-        if let Some(runtime) = &config.runtime {
-            make_private(runtime).map_err(at("make XDG_RUNTIME_DIR"))?;
+        // Whoever is in the room may be its compositor; the first one is.
+        let mode = fs::Permissions::from_mode(0o666);
+        fs::set_permissions(&config.socket, mode).map_err(at("open the seat's socket"))?;
+        fs::write(config.root.join(MONITOR_AT), MONITOR).map_err(at("write the monitor"))?;
+        for folder in &config.folders {
+            make_private(folder, config.user).map_err(at("make XDG_RUNTIME_DIR and HOME"))?;
         }
         Ok(Self {
             bay0,
@@ -126,7 +138,7 @@ impl Run {
             client: None,
             compositor: None,
             broker: Broker::default(),
-            tree: Tree::new(&config.root).map_err(at("make folders below /sys and /run"))?,
+            tree,
             known: BTreeMap::new(),
             config,
         })
@@ -267,12 +279,22 @@ impl Run {
         let mut command = Command::new(program.unwrap_or(&OsString::new()));
         command
             .args(words.unwrap_or_default())
+            .env("LD_PRELOAD", self.config.root.join(MONITOR_AT))
             .env("LIBSEAT_BACKEND", "seatd")
             .env("SEATD_SOCK", &self.config.socket)
             // libudev takes devices from what is no sysfs: `tree` has written it.
             .env("SYSTEMD_DEVICE_VERIFY_SYSFS", "0");
+        if let Some(user) = self.config.user {
+            command.uid(user).gid(user);
+        }
         let child = command.spawn().map_err(at("start the compositor"))?;
         self.compositor = Some(child);
+        let lost = |_| io::Error::from(Errno::EPERM);
+        for set in [CapSet::Effective, CapSet::Permitted] {
+            caps::clear(None, set)
+                .map_err(lost)
+                .map_err(at("give up rights"))?;
+        }
         Ok(())
     }
 
@@ -363,9 +385,23 @@ fn code(status: ExitStatus) -> i32 {
     status.code().or(by_signal).unwrap_or(1)
 }
 
-/// A folder of mode 0700, as compositors want it.
-fn make_private(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(folder)?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+/// A folder of mode 0700, as compositors want it. A user makes it by itself, in a folder that is anybody's for a moment: to give it away
+/// would take one right more.
+fn make_private(folder: &Path, user: Option<u32>) -> io::Result<()> {
+    let mut private = fs::DirBuilder::new();
+    private.recursive(true).mode(0o700);
+    let parent = folder.parent().unwrap_or(Path::new("/"));
+    let Some(user) = user.filter(|_| !folder.exists()) else {
+        return private.create(folder);
+    };
+    fs::create_dir_all(parent)?;
+    let before = fs::metadata(parent)?.permissions();
+    fs::set_permissions(parent, fs::Permissions::from_mode(0o777))?;
+    setegid(Gid::from_raw(user))?;
+    seteuid(Uid::from_raw(user))?;
+    let made = private.create(folder);
+    seteuid(Uid::from_raw(0))?;
+    setegid(Gid::from_raw(0))?;
+    fs::set_permissions(parent, before)?;
+    made
 }

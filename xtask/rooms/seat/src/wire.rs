@@ -1,5 +1,6 @@
-//! seatd's protocol, version 0.7 (`seatd(1)`): over a stream a header of two numbers of 16 bits, kind and length of what follows, all in
-//! the machine's own order of bytes.
+//! seatd's protocol as the libseat of Debian 12 speaks it (0.7.0): over a stream a header of two numbers of 16 bits, kind and length of what
+//! follows, all in the machine's own order of bytes. Two questions have no answer, to which later ones do: that a compositor has stopped to
+//! use the seat, and that it wants another session. An answer to either makes 0.7.0 deaf to everything that comes later.
 
 use std::ffi::CStr;
 
@@ -47,8 +48,6 @@ pub enum Reply {
     Enable,
     /// To a ping.
     Pong,
-    /// That it has stopped is known.
-    SeatDisabled,
     /// Refused, with this errno.
     Error(i32),
 }
@@ -124,7 +123,6 @@ impl Reply {
             Self::Disable => (5, Vec::new()),
             Self::Enable => (6, Vec::new()),
             Self::Pong => (7, Vec::new()),
-            Self::SeatDisabled => (9, Vec::new()),
             Self::Error(errno) => (0x7fff, errno.to_ne_bytes().to_vec()),
         };
         let length = u16::try_from(body.len()).unwrap_or(u16::MAX);

@@ -99,7 +99,6 @@ fn c12_answers_have_the_numbers_of_seatd() {
     );
     assert_eq!(Reply::Disable.write(), message(0x8005, &[]));
     assert_eq!(Reply::Enable.write(), message(0x8006, &[]));
-    assert_eq!(Reply::SeatDisabled.write(), message(0x8009, &[]));
     assert_eq!(
         Reply::Error(2).write(),
         message(0xffff, &2_i32.to_ne_bytes())
