@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::inside::Inside;
 use super::lab::{Build, Guest, LOOK, Lab};
@@ -25,7 +25,7 @@ impl Guest {
     /// The lines of the organ in the operator's `rooms`.
     fn questions(&mut self) -> Result<String> {
         let said = self.ask("rooms")?;
-        let lines = said.lines().filter(|line| line.contains("ai=p://"));
+        let lines = said.lines().filter(|line| line.contains(" question="));
         Ok(lines.collect::<Vec<_>>().join("\n"))
     }
 }
@@ -145,7 +145,7 @@ fn until(guest: &mut Guest, what: &str) -> Result<()> {
             return Ok(());
         }
     }
-    anyhow::bail!("never {what}: {}", guest.questions()?)
+    bail!("never {what}: {}", guest.questions()?)
 }
 
 pub fn a08_a_room_that_has_used_its_tokens_waits_and_others_do_not(lab: &Lab) -> Result<()> {
@@ -192,6 +192,61 @@ pub fn c05_what_answers_a_question_can_open_nothing_and_knows_nothing_of_the_las
     guest.stop_room("p://a")?;
     let said = guest.start_and_run_in("p://b", "bay0 ask say 2 >/out 2>/dev/null; cat /out")?;
     ensure!(said.trim() == "0 1", "{said}");
+    guest.power_off()
+}
+
+pub fn t04_where_memory_is_short_the_youngest_makes_room_and_the_oldest_is_answered(
+    lab: &Lab,
+) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.start_room("sys://crams")?;
+    guest.said("ai: fake, 2048 tokens")?;
+    let mut room = guest.start_and_enter("p://a")?;
+    // The second is the one that takes all there is: the kernel kills it, and PID 1 has the third make room.
+    for (act, file) in [
+        ("slowly 300", "one"),
+        ("grow 100", "two"),
+        ("hang", "three"),
+    ] {
+        room.run(&format!("(bay0 ask {act} >/{file} 2>/{file}.why &)"))?;
+    }
+    room.leave()?;
+    guest.said(r"ai: p://a: 2 and 0 tokens, killed \(\d+ ms\)$")?;
+    guest.said(r"ai: p://a: 1 and 0 tokens, cancelled \(\d+ ms\)$")?;
+    guest.said(r"ai: p://a: 2 and 64 tokens, length \(\d+ ms\)$")?;
+    let whole: Vec<String> = (0..64).map(|it| it.to_string()).collect();
+    let said = guest.run_in("p://a", "cat /one")?;
+    ensure!(said.split_whitespace().eq(whole.iter()), "{said}");
+    for (file, why) in [
+        ("two", "the answer's process was ended: "),
+        ("three", "cancelled; next: ask again"),
+    ] {
+        let said = guest.run_in("p://a", &format!("cat /{file}.why"))?;
+        ensure!(said.contains(why), "{file}: {said}");
+    }
+    // Where the youngest is the one that takes all, that is all: killed or cancelled, whoever is first.
+    guest.begin_in("p://a", "bay0 ask slowly 100")?;
+    until(&mut guest, "question=4 answered")?;
+    guest.run_in("p://a", "! bay0 ask grow 20 2>/dev/null")?;
+    let (said, code) = guest.end_in("p://a")?;
+    ensure!(
+        code == 0 && said.split_whitespace().eq(whole.iter()),
+        "{code} {said}"
+    );
+    ensure!(guest.questions()?.is_empty(), "{}", guest.questions()?);
+    guest.power_off()
+}
+
+pub fn a08_a_room_of_the_system_asks_whoever_is_in_front(lab: &Lab) -> Result<()> {
+    let mut guest = Guest::with_organ(lab)?;
+    guest.start_room("sys://serves")?;
+    guest.start_room("p://a")?;
+    guest.begin_in("sys://serves", "bay0 ask slowly 100")?;
+    until(&mut guest, "question=1 answered")?;
+    guest.start_room("p://b")?;
+    let (said, code) = guest.end_in("sys://serves")?;
+    guest.said(r"ai: sys://serves: 2 and 16 tokens, length \(\d+ ms\)$")?;
+    ensure!(code == 0 && said.ends_with("14 15"), "{code} {said}");
     guest.power_off()
 }
 

@@ -240,6 +240,8 @@ scenarios! {
     ai::c05_what_answers_a_question_can_open_nothing_and_knows_nothing_of_the_last_one ["hostile"]: "no file, socket, process, signal, code or memory beyond its own; floods and rooms that do not read hold nobody up",
     ai::a08_a_thousand_questions_of_four_rooms_leave_nothing_behind ["hostile"]: "with rooms that hang up, stand still and come back: each is answered, and no process stays",
     ai::a08_a_model_answers_a_room_on_this_machine ["ai"]: "by the toy model: the likeliest, by chance with a seed, by a JSON schema",
+    ai::t04_where_memory_is_short_the_youngest_makes_room_and_the_oldest_is_answered ["hostile"]: "the kernel kills in the organ's room: the youngest question is cancelled, unless it was that one; no other is",
+    ai::a08_a_room_of_the_system_asks_whoever_is_in_front ["hostile"]: "by its policy, and its question does not stand still",
     ai::a08_the_end_of_the_organ_is_told_to_who_asked_and_it_comes_back ["hostile"]: "in the middle of an answer",
     boots::h05_first_boot_on_an_empty_disk_then_the_second_knows_it: "first boot, clean end, second boot",
     boots::h20_clean_boot_is_green: "every phase in order, no FAIL, GREEN, power-off",
