@@ -261,7 +261,7 @@ pub fn a08_the_end_of_the_organ_is_told_to_who_asked_and_it_comes_back(lab: &Lab
     let lost = "bay0: the organ has ended in the middle; next: ask again";
     ensure!(code == 1 && said == lost, "{code} {said}");
     guest.start_room(ORGAN)?;
-    guest.said("ai: fake, 2048 tokens")?;
+    guest.expect("ai: fake, 2048 tokens")?;
     let said = guest.run_in("p://a", "bay0 ask say 2 >/out 2>/dev/null; cat /out")?;
     ensure!(said.trim() == "0 1", "{said}");
     guest.never("FAIL")?;
