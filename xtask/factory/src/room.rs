@@ -1,6 +1,7 @@
 //! `cargo xtask room`: images of rooms. An image is a read-only SquashFS in `build/rooms`, from a recipe or from an image archive; either
 //! way a [`tree::Tree`] in memory becomes the file, and the file counts only when it is complete. `roomdisk` puts them on a disk.
 
+pub mod blocks;
 mod debian;
 mod json;
 mod layer;

@@ -1,15 +1,20 @@
 //! Questions to the organ (decision 24): who may ask, who stands still, who is told what. Its parent and its walls are the real ones, with an
 //! engine that does what the prompt says.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use factory::room::blocks;
 
+use super::images::{changed_disk, machine};
 use super::inside::Inside;
 use super::lab::{Build, Guest, LOOK, Lab};
 
 /// The room that answers.
 const ORGAN: &str = "sys://thinks";
+/// Bytes of the blocks that the kernel verifies.
+const BLOCK: u64 = 4096;
 /// How long a room is in front at most, where its questions come to no end.
 const TURN: Duration = Duration::from_secs(10);
 
@@ -325,4 +330,48 @@ pub fn a08_a_model_answers_a_room_on_this_machine(lab: &Lab) -> Result<()> {
     room.leave()?;
     guest.never("FAIL")?;
     guest.power_off()
+}
+
+/// A block of the disk that has nothing but numbers of the toy, or one that has the end of its head as well. Both are the kernel's blocks:
+/// with one changed byte all of it is not to be read.
+fn place(disk: &Path, begins: u64, is_head: bool) -> Result<u64> {
+    let all = blocks::of(disk, begins, "/usr/share/model/toy.gguf");
+    let all = all.context("next: cargo xtask room build ai --model toy")?;
+    let [head, numbers, ..] = all.as_slice() else {
+        bail!("a model of {} blocks", all.len());
+    };
+    let at = match is_head {
+        true => numbers.start / BLOCK * BLOCK,
+        false => numbers.start.next_multiple_of(BLOCK),
+    };
+    let within = head.start..numbers.end;
+    let is_own = within.contains(&at) && within.contains(&(at + BLOCK - 1));
+    ensure!(is_own, "{at} is not in {within:?} alone");
+    Ok(at)
+}
+
+pub fn t09_a_model_with_one_changed_byte_answers_nothing(lab: &Lab) -> Result<()> {
+    for (part, is_head) in [("head", true), ("numbers", false)] {
+        let disk = changed_disk(lab, part, "ai", |disk, begins| place(disk, begins, is_head))?;
+        let mut guest = machine(lab, part, disk, "")?;
+        guest.verdict("GREEN")?;
+        guest.start_room("sys://ai")?;
+        let (said, why) = match is_head {
+            true => (
+                "ai: FAIL: no model: model toy: the engine cannot read it: ",
+                "bay0: model toy: the engine cannot read it: ",
+            ),
+            false => (
+                r"ai: toy, \d+ tokens$",
+                "bay0: the answer's process was ended: ",
+            ),
+        };
+        guest.said(said)?;
+        let ask = "! bay0 ask --max 6 c >/out 2>/why; cat /out /why";
+        let said = guest.start_and_run_in("p://a", ask)?;
+        ensure!(said.lines().any(|it| it.starts_with(why)), "{part}: {said}");
+        guest.said("SQUASHFS error: ")?;
+        guest.power_off()?;
+    }
+    Ok(())
 }

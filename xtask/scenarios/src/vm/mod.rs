@@ -239,6 +239,7 @@ scenarios! {
     ai::a08_a_room_that_has_used_its_tokens_waits_and_others_do_not ["hostile"]: "and is no other one once it was started anew",
     ai::c05_what_answers_a_question_can_open_nothing_and_knows_nothing_of_the_last_one ["hostile"]: "no file, socket, process, signal, code or memory beyond its own; floods and rooms that do not read hold nobody up",
     ai::a08_a_thousand_questions_of_four_rooms_leave_nothing_behind ["hostile"]: "with rooms that hang up, stand still and come back: each is answered, and no process stays",
+    ai::t09_a_model_with_one_changed_byte_answers_nothing ["ai"]: "in its head there is no model, in its numbers no answer: the kernel does not hand a changed block out",
     ai::a08_a_model_answers_a_room_on_this_machine ["ai"]: "by the toy model: the likeliest, by chance with a seed, by a JSON schema",
     ai::t04_where_memory_is_short_the_youngest_makes_room_and_the_oldest_is_answered ["hostile"]: "the kernel kills in the organ's room: the youngest question is cancelled, unless it was that one; no other is",
     ai::a08_a_room_of_the_system_asks_whoever_is_in_front ["hostile"]: "by its policy, and its question does not stand still",
