@@ -59,7 +59,7 @@ pub enum Task {
     Build {
         /// The recipe
         name: String,
-        /// Of the recipe ai: the model, and from now on; toy, gemma3-270m, or a file in GGUF
+        /// Of the recipe ai: the model, and from now on; toy, vast, gemma3-270m, or a file in GGUF
         #[arg(long)]
         model: Option<String>,
     },

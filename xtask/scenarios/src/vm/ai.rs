@@ -312,9 +312,9 @@ pub fn a08_a_thousand_questions_of_four_rooms_leave_nothing_behind(lab: &Lab) ->
 pub fn a08_a_model_answers_a_room_on_this_machine(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
     guest.start_room("sys://ai")?;
-    guest.said(r"ai: toy, \d+ tokens$")?;
+    guest.said(r"ai: (toy|vast), \d+ tokens$")?;
     let mut room = guest.start_and_enter("p://a")?;
-    // The toy goes on with the alphabet.
+    // Either goes on with the alphabet.
     let said = answer(&mut room, "bay0 ask --max 6 c")?;
     ensure!(said == "defghi", "{said}");
     let heated = "bay0 ask --max 12 --temperature 1.5 --seed 7 c";
@@ -328,6 +328,8 @@ pub fn a08_a_model_answers_a_room_on_this_machine(lab: &Lab) -> Result<()> {
     let (said, code) = room.try_run("bay0 ask --json '{\"type\":3}' c 2>&1")?;
     ensure!(code == 1 && said.contains("schema: "), "{code} {said}");
     room.leave()?;
+    let row = guest.room("sys://ai")?;
+    println!("organ: {row}");
     guest.never("FAIL")?;
     guest.power_off()
 }
