@@ -78,6 +78,8 @@ words! {
         Cancelled = "cancelled",
         /// It stood still for too long.
         Late = "late",
+        /// It has run for longer than so many tokens take.
+        Overdue = "overdue",
         /// Its child was killed: by its walls, its limit of memory, or a fault of the engine.
         Killed = "killed",
         /// The organ has said no: too long, not understood, no model.

@@ -21,6 +21,7 @@ use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sys::prctl::set_name;
 use nix::sys::signal::{Signal, kill, raise};
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 use crate::pid1::Bay0;
@@ -96,6 +97,7 @@ pub fn inject(bay: &mut Bay0, line: &str) -> String {
         ("int", _) => format!("{:?}", raise(Signal::SIGINT)),
         ("memory", _) => memory(),
         ("used", _) => used(),
+        ("cpu", _) => cpu(),
         ("kill-keeper", _) => format!("{:?}", keeper.map(|keeper| keeper.child.kill())),
         ("kill", program) => kill_all(program),
         ("frozen", program) => format!("frozen={}", is_frozen(program)),
@@ -350,6 +352,12 @@ fn used() -> String {
         "used_kb={}",
         line.unwrap_or_default().replace("kB", "").trim()
     )
+}
+
+/// Processor time that PID 1 has had.
+fn cpu() -> String {
+    let had = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from);
+    format!("cpu_us={}", had.unwrap_or_default().as_micros())
 }
 
 /// Everything that a room has some of, counted over the whole machine; what the kernel itself runs is no process here.

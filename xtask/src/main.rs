@@ -181,6 +181,9 @@ struct QemuArgs {
     /// Write both slots of build/disk.img from this tree first; otherwise a disk that is there is booted as it is
     #[arg(long, requires = "uefi")]
     fresh: bool,
+    /// With a display, a keyboard and a tablet: what it shows is served by VNC on this computer alone, and the line that says where comes first
+    #[arg(long, conflicts_with = "smoke")]
+    screen: bool,
     /// With our keys in the firmware, which then starts nothing else
     #[arg(long, requires = "uefi")]
     secure_boot: bool,
@@ -372,6 +375,13 @@ fn boot(layout: &Layout, args: &QemuArgs) -> Result<u8> {
     let mut cfg = qemu::set_up(layout, args.kernel.soil(), args.accel, &rooms)?;
     if args.uefi {
         qemu::with_firmware(layout, &mut cfg, args.secure_boot, args.fresh)?;
+    }
+    if args.screen {
+        ensure!(
+            args.kernel.soil().target() == Some(soil::Target::Pc),
+            "--screen: this kernel drives no display; next: add --target pc"
+        );
+        qemu::with_screen(&mut cfg);
     }
     cfg.tpm = args.tpm.then(|| layout.tpm());
     if args.vault {

@@ -128,6 +128,10 @@ impl Attention {
             count > 0
         });
         if leads {
+            // Who shows the list takes the keyboards for itself: nobody else hears them let go.
+            self.keyboards
+                .iter_mut()
+                .for_each(|it| it.held = Held::default());
             self.go(Place::List);
         }
     }
@@ -229,6 +233,11 @@ mod tests {
             writer.write_all(&record(1, key, 1)).unwrap();
             attention.read();
         }
+        attention.go(Place::Room);
+        writer.write_all(&record(1, 111, 1)).unwrap();
+        attention.read();
+        assert_eq!(attention.place(), Place::Room, "one key alone");
+        attention.go(Place::List);
         attention.show("no such room\n".to_owned());
         let page = attention.page(|| "p://a front\n".to_owned()).unwrap();
         assert!(page.starts_with("p://a front\n\nno such room\n"), "{page}");

@@ -6,7 +6,7 @@
 //! | begins | its room is in front, and has tokens left of this minute | who asks, and how much it may take; with the room's connection |
 //! | stands still | its room goes behind | stop |
 //! | goes on | its room comes back, within [`STILL`] seconds | go on |
-//! | is cancelled | its room ends; or it is the youngest, and the kernel has killed processes of the organ for memory | cancel |
+//! | is cancelled | its room ends; or it is the youngest, and the kernel has killed another process of the organ for memory | cancel |
 //! | has ended | the organ says so, or is gone | |
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use bay0_persona::packet::{pair, receive, send};
 use bay0_persona::{Grant, PersonaName, Policy};
-use bay0_umbilical::organ::{Kind, Order, Question, Report};
+use bay0_umbilical::organ::{Kind, Order, Outcome, Question, Report};
 use nix::errno::Errno;
 use nix::sys::socket::MsgFlags;
 
@@ -82,6 +82,8 @@ pub struct Organ {
     asked: BTreeMap<u32, Asked>,
     used: BTreeMap<RoomId, Used>,
     count: u32,
+    /// The youngest was killed, and nothing was asked since: it may be the one that the kernel is about to tell of.
+    fell: bool,
     pace: Pace,
 }
 
@@ -176,6 +178,7 @@ impl Organ {
             since: now,
         };
         self.asked.insert(self.count, asked);
+        self.fell = false;
         Ok(theirs)
     }
 
@@ -210,6 +213,8 @@ impl Organ {
                 }
                 Some(Report::Ended(number, done)) if self.asked.contains_key(&number) => {
                     if let Some(it) = self.asked.remove(&number) {
+                        let youngest = self.asked.keys().all(|it| *it < number);
+                        self.fell |= youngest && done.outcome == Outcome::Killed;
                         let tokens = done.prompt.saturating_add(done.generated);
                         self.charge(it.id, it.rate, it.taken, tokens);
                         let (room, outcome) = (it.room, done.outcome.word());
@@ -256,10 +261,12 @@ impl Organ {
         }
     }
 
-    /// The kernel has killed processes of a room for memory; if that is the one that answers, the youngest question makes room for the others.
-    /// That it was at its limit alone means nothing: the pages of a model that is larger fill it at all times.
+    /// The kernel has killed processes of a room for memory; if that is the one that answers, the youngest question makes room for the others,
+    /// unless it was the one that was killed. That it was at its limit alone means nothing: the pages of a model that is larger fill it at all
+    /// times.
     pub fn on_killed(&mut self, id: RoomId) {
         if self.link.as_ref().is_some_and(|it| it.id == id)
+            && !std::mem::take(&mut self.fell)
             && let Some((number, _)) = self.asked.last_key_value()
         {
             self.cancel(*number);
@@ -317,7 +324,7 @@ impl Organ {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bay0_umbilical::organ::{Done, Outcome};
+    use bay0_umbilical::organ::Done;
 
     const ROOM: RoomId = RoomId::new(1);
     const OTHER: RoomId = RoomId::new(2);
@@ -463,6 +470,35 @@ mod tests {
                 .rows()
                 .contains("ai=p://a question=2 stands seconds=0\n")
         );
+    }
+
+    #[test]
+    fn t04_where_the_kernel_has_killed_the_youngest_no_other_one_is_cancelled() {
+        let (mut organ, end, mut log) = organ();
+        let may = policy(["100000", "1", "512"]);
+        let asks: Vec<_> = [ROOM, ROOM, ROOM]
+            .map(|it| (organ.ask(it, &may, Kind::Ask, 0).unwrap(), order(&end)))
+            .into();
+        assert_eq!(asks.len(), 3);
+        let killed = |number| {
+            let Report::Ended(number, done) = ended(number, 1, 0) else {
+                panic!("another report");
+            };
+            let outcome = Outcome::Killed;
+            Report::Ended(number, Done { outcome, ..done })
+        };
+        // The organ may be faster with its word than the kernel.
+        tell(&end, &killed(3));
+        organ.heard(&mut log);
+        organ.on_killed(OTHER);
+        assert_eq!(order(&end), None);
+        organ.on_killed(OTHER);
+        assert_eq!(order(&end), Some(Order::Cancel(2)));
+        // One that is older.
+        tell(&end, &killed(1));
+        organ.heard(&mut log);
+        organ.on_killed(OTHER);
+        assert_eq!(order(&end), Some(Order::Cancel(2)));
     }
 
     #[test]

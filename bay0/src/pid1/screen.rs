@@ -343,6 +343,8 @@ impl Screen {
                 "screen: FAIL: take it back: {errno:?}; that room is stopped; next: start it again"
             ));
         }
+        // What was plugged in meanwhile that room alone was told of.
+        self.look(log);
         self.recover();
         kept.map(|_| id)
     }

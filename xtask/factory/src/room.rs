@@ -1,6 +1,7 @@
 //! `cargo xtask room`: images of rooms. An image is a read-only SquashFS in `build/rooms`, from a recipe or from an image archive; either
 //! way a [`tree::Tree`] in memory becomes the file, and the file counts only when it is complete. `roomdisk` puts them on a disk.
 
+pub mod blocks;
 mod debian;
 mod json;
 mod layer;
@@ -58,7 +59,7 @@ pub enum Task {
     Build {
         /// The recipe
         name: String,
-        /// Of the recipe ai: the model, and from now on; toy, gemma3-270m, or a file in GGUF
+        /// Of the recipe ai: the model, and from now on; toy, vast, gemma3-270m, or a file in GGUF
         #[arg(long)]
         model: Option<String>,
     },

@@ -100,6 +100,26 @@ pub fn with_firmware(
     Ok(())
 }
 
+/// What a person sits at, as far as it is not a serial line. VNC serves the first port of ten that is free.
+const SCREEN: [&str; 8] = [
+    "-device",
+    "virtio-gpu-pci",
+    "-device",
+    "qemu-xhci",
+    "-device",
+    "usb-tablet",
+    "-vnc",
+    "127.0.0.1:0,to=9",
+];
+
+/// Gives the machine a display and a pointer beside the keyboard that a PC has.
+pub fn with_screen(cfg: &mut MachineConfig) {
+    eprintln!(
+        "qemu: the screen is at VNC's 127.0.0.1:5900, or the next port that is free; `info vnc` behind Ctrl-A C says which"
+    );
+    cfg.extra_args.extend(SCREEN.map(String::from));
+}
+
 /// Becomes QEMU with the serial console on this terminal; returns only when that fails.
 pub fn interactive(cfg: &MachineConfig) -> Result<u8> {
     eprintln!(

@@ -12,6 +12,8 @@ use crate::host;
 use crate::layout::Layout;
 use crate::stamp;
 
+/// The one of 12 GiB.
+const VAST: &str = "vast";
 /// The small real one.
 const GEMMA: &str = "gemma3-270m";
 /// Its file, joined: a base model, which continues a text.
@@ -72,6 +74,8 @@ const fn part(
 pub enum Choice {
     /// Made here, for tests.
     Toy,
+    /// The same, larger than the memory.
+    Vast,
     /// Of pinned packages.
     Gemma,
     /// A file in GGUF.
@@ -89,14 +93,15 @@ pub struct Model {
 }
 
 impl Choice {
-    /// As a person writes it: `toy`, `gemma3-270m`, or a file.
+    /// As a person writes it: `toy`, `vast`, `gemma3-270m`, or a file.
     pub fn parse(text: &str) -> Result<Choice> {
         match text {
             "toy" => Ok(Choice::Toy),
+            VAST => Ok(Choice::Vast),
             GEMMA => Ok(Choice::Gemma),
             path => {
                 let path = fs::canonicalize(path).with_context(|| {
-                    format!("model {path}; next: toy, {GEMMA}, or a file in GGUF")
+                    format!("model {path}; next: toy, {VAST}, {GEMMA}, or a file in GGUF")
                 })?;
                 let mut magic = [0; 4];
                 let read = File::open(&path)
@@ -128,6 +133,7 @@ impl Choice {
     pub fn keep(&self, layout: &Layout) -> Result<()> {
         let text = match self {
             Choice::Toy => "toy".to_owned(),
+            Choice::Vast => VAST.to_owned(),
             Choice::Gemma => GEMMA.to_owned(),
             Choice::File(path) => path.display().to_string(),
         };
@@ -140,6 +146,7 @@ impl Choice {
     pub fn mark(&self) -> Result<String> {
         Ok(match self {
             Choice::Toy => stamp::sha256(&toy::model()),
+            Choice::Vast => stamp::sha256(&toy::vast().0),
             Choice::Gemma => GEMMA_SHA256.to_owned(),
             Choice::File(path) => {
                 let found = path
@@ -158,6 +165,15 @@ impl Choice {
                 file: engine.join("toy.gguf"),
                 terms: None,
             }),
+            Choice::Vast => {
+                let file = engine.join("vast.gguf");
+                let (bytes, length) = toy::vast();
+                fs::write(&file, bytes)
+                    .and_then(|()| File::options().write(true).open(&file)?.set_len(length))
+                    .with_context(|| format!("write {}", file.display()))?;
+                let (name, terms) = (VAST.to_owned(), None);
+                Ok(Model { name, file, terms })
+            }
             Choice::Gemma => gemma(&layout.cache()),
             Choice::File(path) => {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -241,6 +257,7 @@ mod tests {
             root: dir.path().to_owned(),
         };
         assert_eq!(Choice::parse("toy").unwrap(), Choice::Toy);
+        assert_eq!(Choice::parse("vast").unwrap(), Choice::Vast);
         assert_eq!(Choice::parse("gemma3-270m").unwrap(), Choice::Gemma);
         let file = dir.path().join("my model.gguf");
         let text = file.display().to_string();

@@ -3,6 +3,9 @@
 //! It is a transformer of the llama kind whose tokens are bytes. After a printable byte it says the next greater one, `bcd` after `a`, as far
 //! as `{|é}~`, and then it has said all. What came before moves the odds a little, as attention does, so that at a temperature
 //! above 0 the answer depends on the whole prompt and on the seed.
+//!
+//! The same with [`EXPERTS`] in the place of the layer behind attention is 12 GiB, almost all of it zeros of which nothing is written: what is
+//! asked of it looks at one of them, as a large model of this kind does.
 
 /// Tokens: three that are no bytes, and the bytes.
 const SPECIAL: usize = 3;
@@ -13,6 +16,9 @@ const WIDTH: usize = 64;
 const HEADS: usize = 4;
 /// Of the layer behind attention.
 const INNER: usize = 128;
+/// Experts of the vast one, and of each what `INNER` is of the toy: 24 MiB.
+const EXPERTS: usize = 512;
+const EXPERTS_INNER: usize = 32_768;
 /// Most tokens of prompt and answer.
 const CONTEXT: u32 = 4096;
 /// How much likelier the byte that follows is than any other.
@@ -45,6 +51,8 @@ struct File {
     tensors: Vec<u8>,
     tensor_count: u64,
     data: Vec<u8>,
+    /// Bytes behind the data that nobody writes.
+    zeros: u64,
 }
 
 fn text(out: &mut Vec<u8>, text: &str) {
@@ -80,20 +88,33 @@ impl File {
     /// A tensor of `f32` (kind 0), its rows one after the other.
     fn tensor(&mut self, name: &str, shape: &[usize], numbers: &[f32]) {
         assert_eq!(shape.iter().product::<usize>(), numbers.len(), "{name}");
-        text(&mut self.tensors, name);
-        self.tensors.extend((shape.len() as u32).to_le_bytes());
-        for side in shape {
-            self.tensors.extend((*side as u64).to_le_bytes());
-        }
-        self.tensors.extend(0u32.to_le_bytes());
-        self.tensors.extend((self.data.len() as u64).to_le_bytes());
-        self.tensor_count += 1;
+        self.place(name, shape);
         self.data
             .extend(numbers.iter().flat_map(|it| it.to_le_bytes()));
         self.data
             .resize(self.data.len().next_multiple_of(ALIGNED), 0);
     }
 
+    /// The same of zeros, behind all that have numbers.
+    fn zeros(&mut self, name: &str, shape: &[usize]) {
+        self.place(name, shape);
+        self.zeros += (shape.iter().product::<usize>() * size_of::<f32>()) as u64;
+    }
+
+    /// Where the next tensor is.
+    fn place(&mut self, name: &str, shape: &[usize]) {
+        text(&mut self.tensors, name);
+        self.tensors.extend((shape.len() as u32).to_le_bytes());
+        for side in shape {
+            self.tensors.extend((*side as u64).to_le_bytes());
+        }
+        self.tensors.extend(0u32.to_le_bytes());
+        let at = self.data.len() as u64 + self.zeros;
+        self.tensors.extend(at.to_le_bytes());
+        self.tensor_count += 1;
+    }
+
+    /// All but the zeros at its end.
     fn bytes(self) -> Vec<u8> {
         let mut out = b"GGUF".to_vec();
         out.extend(VERSION.to_le_bytes());
@@ -143,8 +164,21 @@ fn follows(token: usize) -> usize {
 
 /// The file: the same bytes each time.
 pub fn model() -> Vec<u8> {
+    file(false).bytes()
+}
+
+/// The vast one: all but the zeros at its end, and how many bytes it has with them.
+pub fn vast() -> (Vec<u8>, u64) {
+    let file = file(true);
+    let zeros = file.zeros;
+    let bytes = file.bytes();
+    let length = bytes.len() as u64 + zeros;
+    (bytes, length)
+}
+
+fn file(is_vast: bool) -> File {
     let mut file = File::default();
-    describe(&mut file);
+    describe(&mut file, is_vast);
     tokens(&mut file);
     let mut same = Same(0x6261_7930);
     let words = same.signs(TOKENS * WIDTH, 1.0);
@@ -173,6 +207,21 @@ pub fn model() -> Vec<u8> {
     for name in ["attn_norm", "ffn_norm"] {
         file.tensor(&format!("blk.0.{name}.weight"), &[WIDTH], &[1.0; WIDTH]);
     }
+    if is_vast {
+        file.tensor(
+            "blk.0.ffn_gate_inp.weight",
+            &[WIDTH, EXPERTS],
+            &vec![0.0; WIDTH * EXPERTS],
+        );
+        let (there, back) = (
+            [WIDTH, EXPERTS_INNER, EXPERTS],
+            [EXPERTS_INNER, WIDTH, EXPERTS],
+        );
+        for (name, shape) in [("gate", there), ("down", back), ("up", there)] {
+            file.zeros(&format!("blk.0.ffn_{name}_exps.weight"), &shape);
+        }
+        return file;
+    }
     for (name, shape) in [
         ("gate", [WIDTH, INNER]),
         ("up", [WIDTH, INNER]),
@@ -181,17 +230,22 @@ pub fn model() -> Vec<u8> {
         let name = format!("blk.0.ffn_{name}.weight");
         file.tensor(&name, &shape, &same.signs(WIDTH * INNER, 0.005));
     }
-    file.bytes()
+    file
 }
 
-fn describe(file: &mut File) {
+fn describe(file: &mut File, is_vast: bool) {
     file.word("general.architecture", "llama");
     file.word("general.name", "toy");
     file.number("general.alignment", ALIGNED as u32);
     file.number("llama.context_length", CONTEXT);
     file.number("llama.embedding_length", WIDTH as u32);
     file.number("llama.block_count", 1);
-    file.number("llama.feed_forward_length", INNER as u32);
+    let inner = if is_vast { EXPERTS_INNER } else { INNER };
+    file.number("llama.feed_forward_length", inner as u32);
+    if is_vast {
+        file.number("llama.expert_count", EXPERTS as u32);
+        file.number("llama.expert_used_count", 1);
+    }
     file.number("llama.attention.head_count", HEADS as u32);
     file.number("llama.rope.dimension_count", (WIDTH / HEADS) as u32);
     file.number("llama.vocab_size", TOKENS as u32);
@@ -245,5 +299,12 @@ mod tests {
             model.len()
         );
         assert!(model.starts_with(b"GGUF\x03\0\0\0"));
+    }
+
+    #[test]
+    fn a08_the_vast_model_is_12_gib_of_which_all_but_one_mib_is_zeros() {
+        let (bytes, length) = vast();
+        assert!((12 << 30..13 << 30).contains(&length), "{length}");
+        assert!(bytes.len() < 1 << 20, "{}", bytes.len());
     }
 }

@@ -28,6 +28,8 @@ pub const STILL: usize = 8;
 const FIRST_MS: u64 = 5_000;
 /// The mean of answers' times takes so much of each new one.
 const WEIGHT: u64 = 4;
+/// A prompt may take as long as so many tokens of an answer.
+const PROMPT: u32 = 60;
 /// Orders taken before the others have their turn.
 const PER_TURN: usize = 16;
 
@@ -42,6 +44,8 @@ pub struct Config {
     pub room: Room,
     /// How long a room may take to send or to read the next packet.
     pub patience: Duration,
+    /// How long an answer may run for each token that it may have. What it stands still begins that anew.
+    pub token: Duration,
 }
 
 /// A question that is alive.
@@ -114,6 +118,9 @@ fn reason(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Cancelled => "cancelled; next: ask again",
         Outcome::Late => "it stood still for too long while this room was behind; next: ask again",
+        Outcome::Overdue => {
+            "it has run for longer than so many tokens take; next: ask with less, then report it"
+        }
         Outcome::Killed => {
             "the answer's process was ended: by its limit of memory, its walls, or a fault of the engine; next: ask with less, then report it"
         }
@@ -203,7 +210,10 @@ impl<'a> Parent<'a> {
         let (Some(alive), Ok(engine)) = (self.alive.get_mut(at), &self.engine) else {
             return;
         };
-        alive.state = State::Running;
+        let most = alive.question.max.saturating_add(PROMPT);
+        let now = Instant::now();
+        let until = now.checked_add(self.config.token.saturating_mul(most));
+        alive.state = State::Running(until.unwrap_or(now));
         if let Some(child) = &alive.child {
             let _ = child.signal(Signal::SIGCONT);
             return;
@@ -244,7 +254,7 @@ impl<'a> Parent<'a> {
         }
     }
 
-    /// Waits for PID 1, for a room that hangs up, for the end of a child, for the end of a time to live; deals with all but the first. While
+    /// Waits for PID 1, for a room that hangs up, for the end of a child, for the end of a question's time; deals with all but the first. While
     /// none of them is near it waits for ever, and nothing runs.
     fn wait(&mut self) -> io::Result<()> {
         let mut fds = vec![PollFd::new(self.pid1.as_fd(), PollFlags::POLLIN)];
@@ -269,22 +279,24 @@ impl<'a> Parent<'a> {
         for alive in &mut self.alive {
             if gone(alive) {
                 alive.step(Event::End(Outcome::HungUp));
-            } else if matches!(alive.state, State::Still(until) if until <= now) {
-                alive.step(Event::End(Outcome::Late));
+            } else if let Some((until, outcome)) = alive.state.ends()
+                && until <= now
+            {
+                alive.step(Event::End(outcome));
             }
         }
         Ok(())
     }
 
-    /// The time until the nearest end of a time to live, or to one that needs no wait.
+    /// The time until the nearest one is late or overdue, or to one that needs no wait.
     fn nearest(&self) -> PollTimeout {
         let now = Instant::now();
         let next = self
             .alive
             .iter()
-            .filter_map(|it| match (it.state, &it.child) {
-                (State::Still(until), _) => Some(until.saturating_duration_since(now)),
-                (State::Ending(_), None) => Some(Duration::ZERO),
+            .filter_map(|it| match (it.state, it.state.ends()) {
+                (_, Some((until, _))) => Some(until.saturating_duration_since(now)),
+                (State::Ending(_), None) if it.child.is_none() => Some(Duration::ZERO),
                 _ => None,
             });
         // Rounded up: one that wakes too early finds nothing to do.

@@ -1,9 +1,9 @@
 //! What becomes of a question, without doing any of it.
 //!
-//! | | stop | go | end | a slot is free | its time to live is over |
+//! | | stop | go | end | a slot is free | its time is over |
 //! | --- | --- | --- | --- | --- | --- |
 //! | `Waiting` | `Still` | | `Ending` | `Running`, started or continued | |
-//! | `Running` | `Still`, its child is stopped | | `Ending`, its child is killed | | |
+//! | `Running` | `Still`, its child is stopped | | `Ending`, its child is killed | | `Ending`: overdue |
 //! | `Still` | | `Waiting` | `Ending`, its child is killed | | `Ending`: late |
 //! | `Ending` | | | | | |
 //!
@@ -18,8 +18,8 @@ use bay0_umbilical::organ::Outcome;
 pub enum State {
     /// It may run, and has no slot.
     Waiting,
-    /// Its child runs.
-    Running,
+    /// Its child runs. It is overdue at this instant.
+    Running(Instant),
     /// Its room is behind. It is late at this instant.
     Still(Instant),
     /// It ends so, whatever its child still does.
@@ -56,18 +56,27 @@ impl State {
             (Self::Ending(_), _) => (self, Act::Leave),
             (_, Event::End(outcome)) => (Self::Ending(outcome), Act::Kill),
             (Self::Waiting, Event::Stop(until)) => (Self::Still(until), Act::Leave),
-            (Self::Running, Event::Stop(until)) => (Self::Still(until), Act::Pause),
+            (Self::Running(_), Event::Stop(until)) => (Self::Still(until), Act::Pause),
             (Self::Still(_), Event::Go) => (Self::Waiting, Act::Leave),
-            (Self::Still(_), Event::Stop(_)) | (Self::Waiting | Self::Running, Event::Go) => {
+            (Self::Still(_), Event::Stop(_)) | (Self::Waiting | Self::Running(_), Event::Go) => {
                 (self, Act::Leave)
             }
+        }
+    }
+
+    /// How it ends, and when, unless something happens to it before.
+    pub fn ends(self) -> Option<(Instant, Outcome)> {
+        match self {
+            Self::Running(until) => Some((until, Outcome::Overdue)),
+            Self::Still(until) => Some((until, Outcome::Late)),
+            Self::Waiting | Self::Ending(_) => None,
         }
     }
 
     /// It has a slot: its child runs, or is on its way out.
     fn has_slot(self, has_child: bool) -> bool {
         match self {
-            Self::Running => true,
+            Self::Running(_) => true,
             Self::Ending(_) => has_child,
             Self::Waiting | Self::Still(_) => false,
         }
@@ -117,15 +126,16 @@ mod tests {
         let until = Instant::now();
         let later = until + Duration::from_secs(1);
         let (still, ending) = (State::Still(until), State::Ending(Outcome::Late));
+        let running = State::Running(later);
         let end = Event::End(Outcome::Cancelled);
         let ended = State::Ending(Outcome::Cancelled);
         let table = [
             (State::Waiting, Event::Stop(until), still, Act::Leave),
             (State::Waiting, Event::Go, State::Waiting, Act::Leave),
             (State::Waiting, end, ended, Act::Kill),
-            (State::Running, Event::Stop(until), still, Act::Pause),
-            (State::Running, Event::Go, State::Running, Act::Leave),
-            (State::Running, end, ended, Act::Kill),
+            (running, Event::Stop(until), still, Act::Pause),
+            (running, Event::Go, running, Act::Leave),
+            (running, end, ended, Act::Kill),
             (still, Event::Stop(later), still, Act::Leave),
             (still, Event::Go, State::Waiting, Act::Leave),
             (still, end, ended, Act::Kill),
@@ -136,6 +146,9 @@ mod tests {
         for (state, event, then, act) in table {
             assert_eq!(state.after(event), (then, act), "{state:?} {event:?}");
         }
+        assert_eq!(running.ends(), Some((later, Outcome::Overdue)));
+        assert_eq!(still.ends(), Some((until, Outcome::Late)));
+        assert_eq!([State::Waiting.ends(), ending.ends()], [None, None]);
     }
 
     #[test]
@@ -144,7 +157,7 @@ mod tests {
         let ending = State::Ending(Outcome::Cancelled);
         let places = [
             place(still, true),
-            place(State::Running, true),
+            place(State::Running(Instant::now()), true),
             place(State::Waiting, false),
             place(State::Waiting, true),
         ];
@@ -169,7 +182,7 @@ mod tests {
             place(still, true),
             place(State::Waiting, true),
             place(still, false),
-            place(State::Running, true),
+            place(State::Running(Instant::now()), true),
         ];
         assert_eq!(too_many(&places, 2), None);
         assert_eq!(too_many(&places, 1), Some(1));

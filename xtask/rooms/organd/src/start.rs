@@ -18,6 +18,8 @@ const MODELS: &str = "/usr/share/model";
 const MEMORY_MIB: u64 = 512;
 /// How long a room may take to send or to read the next packet.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an answer may run for each token that it may have: four times what one takes on the slowest machine that was tried.
+const TOKEN: Duration = Duration::from_secs(10);
 const USAGE: &str = "usage: organd [--slots N] [--threads N] [--memory-mib N] [--model FILE]";
 
 /// What is asked for on the command line.
@@ -56,6 +58,7 @@ fn serve() -> Result<()> {
             threads: wanted.threads,
         },
         patience: PATIENCE,
+        token: TOKEN,
     };
     let engine = engine.as_ref();
     let engine = engine.map(|it| it as &dyn Engine).map_err(String::clone);

@@ -61,6 +61,14 @@ impl Engine for Fake {
                 out.token(format!("{}", memory.len()).as_bytes())?;
                 Ok(Outcome::End)
             }
+            ["grow", ms] => {
+                let pause = Duration::from_millis(ms.parse().unwrap_or(1));
+                let mut held = Vec::new();
+                loop {
+                    held.push(vec![1u8; 1 << 20]);
+                    thread::sleep(pause);
+                }
+            }
             ["open"] => {
                 let found = std::fs::File::open("/dev/null").is_ok();
                 out.token(format!("open {found}").as_bytes())?;

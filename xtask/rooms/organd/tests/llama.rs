@@ -157,6 +157,54 @@ fn t04_an_answer_is_the_same_whatever_was_asked_before_it() {
     used.end();
 }
 
+/// Processor time of all children that have ended, in microseconds.
+fn spent() -> i64 {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
+    usage.user_time().num_microseconds() + usage.system_time().num_microseconds()
+}
+
+/// What a question of this room costs its process.
+fn cost(organ: &mut Organ, room: &str, prompt: &str) -> i64 {
+    let before = spent();
+    let asking = organ.open_for(room, Kind::Ask, 1, 60);
+    asking.say(&asked(prompt));
+    let (_, end) = asking.answer();
+    assert!(matches!(end, Read::Done(_)), "{end:?}");
+    organ.ended();
+    spent() - before
+}
+
+/// A text of 1900 tokens that is like no other number's from its first one on.
+fn long(number: u8) -> String {
+    let letter = |at: u8| char::from(b'A' + (number * 7 + at) % 50);
+    (0..40).map(letter).cycle().take(1900).collect()
+}
+
+#[test]
+fn t04_a_room_cannot_tell_by_the_processor_what_another_one_has_asked_before() {
+    let _alone = ALONE.lock();
+    let mut organ = organ(1, 1);
+    let (mut known, mut unknown, mut least) = (0, 0, 0);
+    for round in 0..12 {
+        let [first, second] = [2 * round, 2 * round + 1].map(long);
+        // Right before, so that what kept one question alone would be found as well.
+        cost(&mut organ, "p://a", &first);
+        known += cost(&mut organ, "p://b", &(first + "!"));
+        unknown += cost(&mut organ, "p://b", &(second + "!"));
+        least += cost(&mut organ, "p://b", "!");
+    }
+    eprintln!(
+        "microseconds: {known} for what was asked before, {unknown} for what was not, {least} for one token"
+    );
+    // What was not computed again would cost about as much as one token.
+    assert!(unknown > 3 * least, "{unknown} is not far from {least}");
+    assert!(
+        4 * (known - least) > 3 * (unknown - least),
+        "{known} is not {unknown}"
+    );
+    organ.end();
+}
+
 #[test]
 fn a08_an_answer_in_json_follows_its_schema() {
     let _alone = ALONE.lock();

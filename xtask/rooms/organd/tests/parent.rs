@@ -172,6 +172,26 @@ fn a08_a_question_that_stands_still_for_too_long_is_late() {
 }
 
 #[test]
+fn t05_a_question_that_comes_to_no_end_is_ended_and_the_next_one_is_answered() {
+    let mut config = config(1);
+    config.token = Duration::from_millis(1);
+    let mut organ = Organ::with(Fake::new(), config);
+    let hangs = organ.open(Kind::Ask, 10, 60);
+    hangs.say(&Asked {
+        prompt: "hang".to_owned(),
+        ..Asked::default()
+    });
+    let next = organ.ask("say 1");
+    let why = "it has run for longer than so many tokens take; next: ask with less, then report it";
+    assert_eq!(hangs.answer(), (String::new(), Read::Not(why.to_owned())));
+    let (id, done) = organ.ended();
+    assert_eq!((id, done.outcome), (hangs.id, Outcome::Overdue));
+    assert_eq!(next.answer().0, "0 ");
+    organ.ended();
+    organ.end();
+}
+
+#[test]
 fn a08_as_many_run_as_there_are_slots_and_the_others_wait_in_their_order() {
     let mut organ = Organ::new(2);
     let running = [organ.ask("slowly 10"), organ.ask("slowly 10")];

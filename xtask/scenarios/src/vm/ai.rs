@@ -1,15 +1,20 @@
 //! Questions to the organ (decision 24): who may ask, who stands still, who is told what. Its parent and its walls are the real ones, with an
 //! engine that does what the prompt says.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use factory::room::blocks;
 
+use super::images::{changed_disk, machine};
 use super::inside::Inside;
 use super::lab::{Build, Guest, LOOK, Lab};
 
 /// The room that answers.
 const ORGAN: &str = "sys://thinks";
+/// Bytes of the blocks that the kernel verifies.
+const BLOCK: u64 = 4096;
 /// How long a room is in front at most, where its questions come to no end.
 const TURN: Duration = Duration::from_secs(10);
 
@@ -25,7 +30,7 @@ impl Guest {
     /// The lines of the organ in the operator's `rooms`.
     fn questions(&mut self) -> Result<String> {
         let said = self.ask("rooms")?;
-        let lines = said.lines().filter(|line| line.contains("ai=p://"));
+        let lines = said.lines().filter(|line| line.contains(" question="));
         Ok(lines.collect::<Vec<_>>().join("\n"))
     }
 }
@@ -145,7 +150,7 @@ fn until(guest: &mut Guest, what: &str) -> Result<()> {
             return Ok(());
         }
     }
-    anyhow::bail!("never {what}: {}", guest.questions()?)
+    bail!("never {what}: {}", guest.questions()?)
 }
 
 pub fn a08_a_room_that_has_used_its_tokens_waits_and_others_do_not(lab: &Lab) -> Result<()> {
@@ -195,6 +200,61 @@ pub fn c05_what_answers_a_question_can_open_nothing_and_knows_nothing_of_the_las
     guest.power_off()
 }
 
+pub fn t04_where_memory_is_short_the_youngest_makes_room_and_the_oldest_is_answered(
+    lab: &Lab,
+) -> Result<()> {
+    let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
+    guest.start_room("sys://crams")?;
+    guest.said("ai: fake, 2048 tokens")?;
+    let mut room = guest.start_and_enter("p://a")?;
+    // The second is the one that takes all there is: the kernel kills it, and PID 1 has the third make room.
+    for (act, file) in [
+        ("slowly 300", "one"),
+        ("grow 100", "two"),
+        ("hang", "three"),
+    ] {
+        room.run(&format!("(bay0 ask {act} >/{file} 2>/{file}.why &)"))?;
+    }
+    room.leave()?;
+    guest.said(r"ai: p://a: 2 and 0 tokens, killed \(\d+ ms\)$")?;
+    guest.said(r"ai: p://a: 1 and 0 tokens, cancelled \(\d+ ms\)$")?;
+    guest.said(r"ai: p://a: 2 and 64 tokens, length \(\d+ ms\)$")?;
+    let whole: Vec<String> = (0..64).map(|it| it.to_string()).collect();
+    let said = guest.run_in("p://a", "cat /one")?;
+    ensure!(said.split_whitespace().eq(whole.iter()), "{said}");
+    for (file, why) in [
+        ("two", "the answer's process was ended: "),
+        ("three", "cancelled; next: ask again"),
+    ] {
+        let said = guest.run_in("p://a", &format!("cat /{file}.why"))?;
+        ensure!(said.contains(why), "{file}: {said}");
+    }
+    // Where the youngest is the one that takes all, that is all: killed or cancelled, whoever is first.
+    guest.begin_in("p://a", "bay0 ask slowly 100")?;
+    until(&mut guest, "question=4 answered")?;
+    guest.run_in("p://a", "! bay0 ask grow 20 2>/dev/null")?;
+    let (said, code) = guest.end_in("p://a")?;
+    ensure!(
+        code == 0 && said.split_whitespace().eq(whole.iter()),
+        "{code} {said}"
+    );
+    ensure!(guest.questions()?.is_empty(), "{}", guest.questions()?);
+    guest.power_off()
+}
+
+pub fn a08_a_room_of_the_system_asks_whoever_is_in_front(lab: &Lab) -> Result<()> {
+    let mut guest = Guest::with_organ(lab)?;
+    guest.start_room("sys://serves")?;
+    guest.start_room("p://a")?;
+    guest.begin_in("sys://serves", "bay0 ask slowly 100")?;
+    until(&mut guest, "question=1 answered")?;
+    guest.start_room("p://b")?;
+    let (said, code) = guest.end_in("sys://serves")?;
+    guest.said(r"ai: sys://serves: 2 and 16 tokens, length \(\d+ ms\)$")?;
+    ensure!(code == 0 && said.ends_with("14 15"), "{code} {said}");
+    guest.power_off()
+}
+
 pub fn a08_the_end_of_the_organ_is_told_to_who_asked_and_it_comes_back(lab: &Lab) -> Result<()> {
     let mut guest = Guest::with_organ(lab)?;
     guest.start_room("p://a")?;
@@ -206,7 +266,7 @@ pub fn a08_the_end_of_the_organ_is_told_to_who_asked_and_it_comes_back(lab: &Lab
     let lost = "bay0: the organ has ended in the middle; next: ask again";
     ensure!(code == 1 && said == lost, "{code} {said}");
     guest.start_room(ORGAN)?;
-    guest.said("ai: fake, 2048 tokens")?;
+    guest.expect("ai: fake, 2048 tokens")?;
     let said = guest.run_in("p://a", "bay0 ask say 2 >/out 2>/dev/null; cat /out")?;
     ensure!(said.trim() == "0 1", "{said}");
     guest.never("FAIL")?;
@@ -252,9 +312,9 @@ pub fn a08_a_thousand_questions_of_four_rooms_leave_nothing_behind(lab: &Lab) ->
 pub fn a08_a_model_answers_a_room_on_this_machine(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(Build::Fault, &lab.disk()?)?;
     guest.start_room("sys://ai")?;
-    guest.said(r"ai: toy, \d+ tokens$")?;
+    guest.said(r"ai: (toy|vast), \d+ tokens$")?;
     let mut room = guest.start_and_enter("p://a")?;
-    // The toy goes on with the alphabet.
+    // Either goes on with the alphabet.
     let said = answer(&mut room, "bay0 ask --max 6 c")?;
     ensure!(said == "defghi", "{said}");
     let heated = "bay0 ask --max 12 --temperature 1.5 --seed 7 c";
@@ -268,6 +328,67 @@ pub fn a08_a_model_answers_a_room_on_this_machine(lab: &Lab) -> Result<()> {
     let (said, code) = room.try_run("bay0 ask --json '{\"type\":3}' c 2>&1")?;
     ensure!(code == 1 && said.contains("schema: "), "{code} {said}");
     room.leave()?;
+    let row = guest.room("sys://ai")?;
+    println!("organ: {row}");
+    // What PID 1 has to do with an answer: one line of a room, one of the organ, one of the log.
+    let (before, begun) = (cpu_us(&mut guest)?, Instant::now());
+    guest.run_in(
+        "p://a",
+        "for i in 1 2 3 4; do bay0 ask --max 64 A; done >/dev/null",
+    )?;
+    let (us, all) = (cpu_us(&mut guest)? - before, begun.elapsed().as_micros());
+    println!("PID 1: {us} us of processor in {all} us of four answers");
     guest.never("FAIL")?;
     guest.power_off()
+}
+
+/// Microseconds of processor that PID 1 has had.
+fn cpu_us(guest: &mut Guest) -> Result<u64> {
+    let said = guest.ask("fault cpu")?;
+    let figure = said.lines().find_map(|it| it.strip_prefix("cpu_us="));
+    Ok(figure.context(said.clone())?.trim().parse()?)
+}
+
+/// A block of the disk that has nothing but numbers of the toy, or one that has the end of its head as well. Both are the kernel's blocks:
+/// with one changed byte all of it is not to be read.
+fn place(disk: &Path, begins: u64, is_head: bool) -> Result<u64> {
+    let all = blocks::of(disk, begins, "/usr/share/model/toy.gguf");
+    let all = all.context("next: cargo xtask room build ai --model toy")?;
+    let [head, numbers, ..] = all.as_slice() else {
+        bail!("a model of {} blocks", all.len());
+    };
+    let at = match is_head {
+        true => numbers.start / BLOCK * BLOCK,
+        false => numbers.start.next_multiple_of(BLOCK),
+    };
+    let within = head.start..numbers.end;
+    let is_own = within.contains(&at) && within.contains(&(at + BLOCK - 1));
+    ensure!(is_own, "{at} is not in {within:?} alone");
+    Ok(at)
+}
+
+pub fn t09_a_model_with_one_changed_byte_answers_nothing(lab: &Lab) -> Result<()> {
+    for (part, is_head) in [("head", true), ("numbers", false)] {
+        let disk = changed_disk(lab, part, "ai", |disk, begins| place(disk, begins, is_head))?;
+        let mut guest = machine(lab, part, disk, "")?;
+        guest.verdict("GREEN")?;
+        guest.start_room("sys://ai")?;
+        let (said, why) = match is_head {
+            true => (
+                "ai: FAIL: no model: model toy: the engine cannot read it: ",
+                "bay0: model toy: the engine cannot read it: ",
+            ),
+            false => (
+                r"ai: toy, \d+ tokens$",
+                "bay0: the answer's process was ended: ",
+            ),
+        };
+        guest.said(said)?;
+        let ask = "! bay0 ask --max 6 c >/out 2>/why; cat /out /why";
+        let said = guest.start_and_run_in("p://a", ask)?;
+        ensure!(said.lines().any(|it| it.starts_with(why)), "{part}: {said}");
+        guest.said("SQUASHFS error: ")?;
+        guest.power_off()?;
+    }
+    Ok(())
 }

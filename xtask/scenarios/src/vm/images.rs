@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use gpt::GptConfig;
@@ -21,19 +21,32 @@ pub(super) const REFUSED: &str = "image hostile: mount /dev/vd[a-z][0-9]+: EIO \
 /// which the top of its hash tree is.
 pub(super) fn damaged_disk(lab: &Lab, name: &str, choose: impl Fn(u64) -> u64) -> Result<PathBuf> {
     let whole = lab.bench.rooms.as_ref().context("no disk of rooms")?;
-    let disk = lab.path(name);
-    fs::copy(whole, &disk).with_context(|| format!("copy {}", whole.display()))?;
     let list = fs::read_to_string(whole.with_extension("list")).context("read rooms.list")?;
     let line = list.lines().find_map(|it| it.strip_prefix(IMAGE));
     let blocks = line.and_then(|it| it.trim().split(' ').next());
     let blocks: u64 = blocks
         .with_context(|| format!("no {IMAGE}: {list}"))?
         .parse()?;
+    changed_disk(lab, name, IMAGE, |_, begins| {
+        Ok(begins + choose(blocks) * BLOCK)
+    })
+}
+
+/// The same of any image: `place` says where on the disk, from where the image begins.
+pub(super) fn changed_disk(
+    lab: &Lab,
+    name: &str,
+    image: &str,
+    place: impl Fn(&Path, u64) -> Result<u64>,
+) -> Result<PathBuf> {
+    let whole = lab.bench.rooms.as_ref().context("no disk of rooms")?;
+    let disk = lab.path(name);
+    fs::copy(whole, &disk).with_context(|| format!("copy {}", whole.display()))?;
     let table = GptConfig::new().writable(false).open(&disk)?;
     let mut parts = table.partitions().values();
-    let part = parts.find(|part| part.name == IMAGE);
+    let part = parts.find(|part| part.name == image);
     let begins = part.context("its partition")?.first_lba * 512;
-    let at = begins + choose(blocks) * BLOCK + 40;
+    let at = place(&disk, begins)? + 40;
     let file = File::options().read(true).write(true).open(&disk)?;
     let mut byte = [0];
     file.read_exact_at(&mut byte, at)?;
@@ -44,6 +57,11 @@ pub(super) fn damaged_disk(lab: &Lab, name: &str, choose: impl Fn(u64) -> u64) -
 /// A machine with that disk, and these words more on its command line.
 fn with_damaged(lab: &Lab, name: &str, choose: impl Fn(u64) -> u64, words: &str) -> Result<Guest> {
     let disk = damaged_disk(lab, name, choose)?;
+    machine(lab, name, disk, words)
+}
+
+/// A machine with this disk of rooms.
+pub(super) fn machine(lab: &Lab, name: &str, disk: PathBuf, words: &str) -> Result<Guest> {
     let persist = lab.path(&format!("{name}.persist"));
     let persist = super::disk::Disk::ext4(persist, super::lab::DISK_MIB)?;
     let mut config = lab.config_with(Build::Fault, &persist);

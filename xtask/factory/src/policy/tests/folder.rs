@@ -336,6 +336,7 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
         "p://shows",
         "p://tiny",
         "sys://brings",
+        "sys://crams",
         "sys://port",
         "sys://serves",
         "sys://thinks",
@@ -356,7 +357,7 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
                 // Its image is in every set.
                 "sys://port" => (&["outside"][..], "/usr/bin/portd"),
                 "sys://usb" => (&["stick"][..], "/usr/bin/stickd"),
-                "sys://thinks" => (&[][..], "/usr/bin/organ-says"),
+                "sys://thinks" | "sys://crams" => (&[][..], "/usr/bin/organ-says"),
                 _ => (&[][..], "/bin/sh"),
             };
             let is_there = image.contains(&&*policy.image) || tested.has(&[&policy.image]);

@@ -38,6 +38,7 @@ pub fn config(slots: usize) -> Config {
             threads: 1,
         },
         patience: Duration::from_secs(5),
+        token: Duration::from_secs(60),
     }
 }
 
@@ -80,10 +81,15 @@ impl Organ {
 
     /// Hands a question over, of which nothing is said yet.
     pub fn open(&mut self, kind: Kind, max: u32, ttl: u32) -> Asking {
+        self.open_for("p://dev", kind, max, ttl)
+    }
+
+    /// The same of this room.
+    pub fn open_for(&mut self, name: &str, kind: Kind, max: u32, ttl: u32) -> Asking {
         let (room, theirs) = pair().unwrap();
         let question = Question {
             id: self.next,
-            room: PersonaName::parse("p://dev").unwrap(),
+            room: PersonaName::parse(name).unwrap(),
             kind,
             max,
             context: 2048,

@@ -8,6 +8,7 @@
 #[path = "../../../../rooms/organd/testing/engine.rs"]
 mod engine;
 
+use std::env::args;
 use std::io::{Write, stderr};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,13 +17,16 @@ use engine::Fake;
 use organd::parent::{Config, Parent, Room};
 
 fn main() -> ExitCode {
+    // Answers at once, and MiB that each may have.
+    let mut numbers = args().skip(1).filter_map(|it| it.parse::<u32>().ok());
     let config = Config {
-        slots: 1,
+        slots: numbers.next().unwrap_or(1) as usize,
         room: Room {
-            memory: 16 << 20,
+            memory: u64::from(numbers.next().unwrap_or(16)) << 20,
             threads: 1,
         },
         patience: Duration::from_secs(5),
+        token: Duration::from_secs(10),
     };
     let done = match outside::ask("organ") {
         Ok(pid1) => Parent::new(pid1, Ok(&Fake::new()), config)
