@@ -337,8 +337,7 @@ pub fn a14_a_desktop_is_typed_at_and_comes_back_as_it_was(lab: &Lab) -> Result<(
 /// Two hundred times from one room to the other, while a third one takes what it gets of the processors.
 pub fn a14_two_hundred_changes_of_focus_show_the_right_picture_each_time(lab: &Lab) -> Result<()> {
     let mut seat = Seat::with(lab, DISPLAY)?;
-    seat.guest.start_and_enter("p://behind")?.leave()?;
-    seat.guest.begin_in("p://behind", "while :; do :; done")?;
+    seat.guest.start_room("p://behind")?;
     seat.paints(RED, "")?;
     seat.paints(BLUE, "")?;
     for turn in 0..100 {
