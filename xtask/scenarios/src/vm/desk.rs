@@ -298,11 +298,46 @@ pub fn a14_a_room_is_told_of_keyboards_that_come_and_go(lab: &Lab) -> Result<()>
     seat.guest.power_off()
 }
 
+/// A compositor of Debian's in a room, with a terminal: what is typed there is done, and its picture is there again after another one's. Twice
+/// what a terminal shows is one colour on at least a quarter of the screen.
+pub fn a14_a_desktop_is_typed_at_and_comes_back_as_it_was(lab: &Lab) -> Result<()> {
+    let mut config = lab.config_with(Build::Fault, &lab.disk()?);
+    config.mem_mb = 1024;
+    let all = DISPLAY.into_iter().chain(USB_KEYS).chain(TABLET);
+    config.extra_args.extend(words(all));
+    let mut seat = Seat::at(lab, &config)?;
+    seat.guest.verdict("GREEN")?;
+    seat.guest.machine.send_line("start p://desk")?;
+    seat.guest.says("room: p://desk started (N ms)")?;
+    // Its own terminal is there once what is typed is done: another one, in a colour of its own.
+    let end = Instant::now() + 3 * PATIENCE;
+    while seat.share([0, 255, 0])? < 25 {
+        ensure!(Instant::now() < end, "nothing green on the screen");
+        seat.types_unseen("foot -o colors.background=00ff00")?;
+        seat.guest.machine.wait_for_more(PATIENCE / 4);
+    }
+    seat.keeps("desk")?;
+    seat.leads()?;
+    seat.keeps("list")?;
+    ensure!(seat.share([0, 255, 0])? == 0, "it is still seen");
+    seat.types("start p://red")?;
+    seat.guest.says("room: p://red started (N ms)")?;
+    seat.guest.begin_in(RED.0, "paints ff0000 >/told 2>&1")?;
+    seat.shows(RED.1)?;
+    seat.guest.machine.send_line("focus p://desk")?;
+    let end = Instant::now() + PATIENCE;
+    while seat.share([0, 255, 0])? < 25 {
+        ensure!(Instant::now() < end, "its picture is not there again");
+        seat.guest.machine.wait_for_more(LOOK);
+    }
+    seat.guest.never("^bay0 .*FAIL")?;
+    seat.guest.power_off()
+}
+
 /// Two hundred times from one room to the other, while a third one takes what it gets of the processors.
 pub fn a14_two_hundred_changes_of_focus_show_the_right_picture_each_time(lab: &Lab) -> Result<()> {
     let mut seat = Seat::with(lab, DISPLAY)?;
-    seat.guest.start_and_enter("p://behind")?.leave()?;
-    seat.guest.begin_in("p://behind", "while :; do :; done")?;
+    seat.guest.start_room("p://behind")?;
     seat.paints(RED, "")?;
     seat.paints(BLUE, "")?;
     for turn in 0..100 {

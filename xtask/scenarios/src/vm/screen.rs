@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -95,9 +95,11 @@ impl<'a> Seat<'a> {
         Ok(Self { lab, guest })
     }
 
-    /// Where a picture is kept, beside the consoles.
-    pub(super) fn picture(&self, name: &str) -> PathBuf {
-        self.lab.bench.logs.join(name)
+    /// Keeps what is on the screen as a picture beside the consoles.
+    pub(super) fn keeps(&mut self, name: &str) -> Result<()> {
+        let file = self.lab.bench.logs.join(format!("{name}.png"));
+        let there = json!({ "filename": file, "format": "png" });
+        self.guest.machine.qmp("screendump", there).map(drop)
     }
 
     /// What stands on the screen now.
@@ -115,6 +117,15 @@ impl<'a> Seat<'a> {
         Ok(same.then(|| format!("{red:02x}{green:02x}{blue:02x}")))
     }
 
+    /// Percent of the screen that has this colour.
+    pub(super) fn share(&mut self, colour: [u8; 3]) -> Result<usize> {
+        let dump = self.dump()?;
+        let (width, height, pixels) = pixels(&dump)?;
+        let (all, _) = pixels.as_chunks::<3>();
+        Ok(all.iter().filter(|it| **it == colour).count() * 100 / (width * height))
+    }
+
+    /// The picture on the screen.
     fn dump(&mut self) -> Result<Vec<u8>> {
         let file = self.lab.path("screen.ppm");
         let there = json!({ "filename": file });
@@ -164,6 +175,9 @@ impl<'a> Seat<'a> {
         match character {
             ' ' => self.guest.press(&["spc"]),
             '/' => self.guest.press(&["slash"]),
+            '-' => self.guest.press(&["minus"]),
+            '.' => self.guest.press(&["dot"]),
+            '=' => self.guest.press(&["equal"]),
             ':' => self.guest.press(&["shift", "semicolon"]),
             'A'..='Z' => self.guest.press(&["shift", &key]),
             _ => self.guest.press(&[&key]),

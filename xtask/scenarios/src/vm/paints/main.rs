@@ -219,7 +219,7 @@ impl Room {
                 }
             }
             // Not an endless loop without a rest: the machines of scenarios have two slow processors.
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 }
