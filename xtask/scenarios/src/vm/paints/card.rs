@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use drm::buffer::{Buffer as _, DrmFourcc};
 use drm::control::dumbbuffer::DumbBuffer;
-use drm::control::{Device as _, Mode, PageFlipFlags, connector, crtc, framebuffer};
+use drm::control::{Device as _, Mode, PageFlipFlags, RawResourceHandle};
+use drm::control::{connector, crtc, framebuffer};
 use nix::errno::Errno;
 
 /// Bits of a pixel, and of its colour.
@@ -132,6 +133,33 @@ impl Card {
             true => Err(("connectors", Errno::ENODEV.into())),
             false => Ok(()),
         }
+    }
+
+    /// The first display by a lease of it, a second opening with rights of its own.
+    pub fn lease(&self) -> io::Result<Self> {
+        let output = self.outputs.first().copied().ok_or(Errno::ENODEV)?;
+        let planes = self.file.plane_handles().unwrap_or_default();
+        let planes = planes
+            .into_iter()
+            .filter_map(|it| self.file.get_plane(it).ok());
+        let of_it = planes.filter(|it| it.crtc() == Some(output.crtc));
+        let mut objects: Vec<RawResourceHandle> = vec![output.crtc.into(), output.connector.into()];
+        objects.extend(of_it.map(|it| RawResourceHandle::from(it.handle())));
+        let (_, fd) = self.file.create_lease(&objects, 0)?;
+        let outputs = vec![output];
+        let file = File(fd);
+        Ok(Self { file, outputs })
+    }
+
+    /// Shows what is painted already; what came of it.
+    pub fn show(&self) -> io::Result<()> {
+        for output in &self.outputs {
+            let (frame, mode) = (Some(output.frame), Some(output.mode));
+            let connectors = [output.connector];
+            self.file
+                .set_crtc(output.crtc, frame, (0, 0), &connectors, mode)?;
+        }
+        Ok(())
     }
 
     /// Flips the first display to its own picture so many times, each time waiting until that is shown; how long it took.

@@ -10,7 +10,7 @@
 //! | `dead event3 ENODEV` | an input device that cannot be read any more |
 //! | `steal set_master EACCES` | `steal`: an attempt and its errno, or `OK`; see [`steal`]. `steal done` is the last one |
 //! | `frames 120 in 2003 ms` | `frames 120`: flips that were waited for, after each `front` |
-//! | `deaf frames=9 keys=2 crtc=EACCES` | `deaf`: whenever it gets another errno than before for its picture |
+//! | `deaf frames=9 keys=2 crtc=EACCES lease=EACCES` | `deaf`: whenever it gets another errno than before for its picture, by the opening that it was given or by a lease that it made of it |
 //! | `no seat: REASON` | bay0 gives none, or has taken it back; the program ends |
 //!
 //! `deaf` reads no more of the seat after the first `front`: it keeps every descriptor, sets mode and picture anew without end, and goes on
@@ -27,6 +27,7 @@ mod input;
 mod steal;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -193,20 +194,28 @@ impl Room {
         keys
     }
 
-    /// Sets the picture without end.
+    /// Sets the picture without end, in both ways.
     fn stay_deaf(&mut self) -> String {
+        let told = |shown: io::Result<()>| match shown {
+            Ok(()) => "OK".to_owned(),
+            Err(error) => errno(&error),
+        };
+        let leases: Vec<_> = self.cards.values().map(Card::lease).collect();
         let (mut frames, mut keys, mut last) = (0_u64, 0, String::new());
         loop {
             keys += self.read_keys();
-            for card in self.cards.values_mut() {
-                let crtc = match card.paint(self.colour) {
-                    Ok(_) => "OK".to_owned(),
-                    Err((_, error)) => errno(&error),
+            for (card, lease) in self.cards.values_mut().zip(&leases) {
+                let painted = card.paint(self.colour).map(drop);
+                let crtc = told(painted.map_err(|(_, error)| error));
+                let lease = match lease {
+                    Ok(lease) => told(lease.show()),
+                    Err(error) => format!("none,{}", errno(error)),
                 };
                 frames += 1;
-                if crtc != last {
-                    println!("deaf frames={frames} keys={keys} crtc={crtc}");
-                    last = crtc;
+                let now = format!("crtc={crtc} lease={lease}");
+                if now != last {
+                    println!("deaf frames={frames} keys={keys} {now}");
+                    last = now;
                 }
             }
             // Not an endless loop without a rest: the machines of scenarios have two slow processors.
