@@ -384,6 +384,38 @@ pub fn a14_a_desktop_is_typed_at_and_comes_back_as_it_was(lab: &Lab) -> Result<(
     seat.guest.power_off()
 }
 
+/// A page is typed and shown. Whatever is missing to the browser, its start takes half a minute here.
+pub fn a14_a_browser_shows_a_page(lab: &Lab) -> Result<()> {
+    let mut config = lab.config_with(Build::Fault, &lab.disk()?);
+    config.mem_mb = 3072;
+    let all = DISPLAY.into_iter().chain(USB_KEYS).chain(TABLET);
+    config.extra_args.extend(words(all));
+    let mut seat = Seat::at(lab, &config)?;
+    seat.guest.verdict("GREEN")?;
+    seat.guest.machine.send_line("start p://browser")?;
+    seat.guest.says("room: p://browser started (N ms)")?;
+    let end = Instant::now() + 8 * PATIENCE;
+    while seat.share([255, 255, 255])? < 50 {
+        ensure!(Instant::now() < end, "no empty page");
+        seat.guest.machine.wait_for_more(PATIENCE / 4);
+    }
+    while seat.share([0, 255, 0])? < 50 {
+        if Instant::now() > end {
+            seat.keeps("browser-failed")?;
+        }
+        ensure!(Instant::now() < end, "no green page");
+        seat.guest.press(&["ctrl", "l"])?;
+        seat.types_unseen("data:text/html,<body bgcolor=lime>")?;
+        seat.guest.machine.wait_for_more(PATIENCE / 2);
+    }
+    seat.keeps("browser")?;
+    seat.guest.press(&["ctrl", "l"])?;
+    seat.types_unseen("about:support")?;
+    seat.guest.machine.wait_for_more(PATIENCE);
+    seat.keeps("browser-support")?;
+    seat.guest.power_off()
+}
+
 /// Two hundred times from one room to the other, while a third one takes what it gets of the processors.
 pub fn a14_two_hundred_changes_of_focus_show_the_right_picture_each_time(lab: &Lab) -> Result<()> {
     let mut seat = Seat::with(lab, DISPLAY)?;

@@ -291,6 +291,7 @@ scenarios! {
     desk::a14_a_program_that_ends_gives_the_screen_back ["hostile"] {Pc}: "the operator line is there again; another program of that room has it next",
     desk::a14_a_room_is_told_of_keyboards_that_come_and_go ["hostile"] {Pc}: "and the keys that lead to bay0 are heard on the new one",
     desk::a14_a_desktop_is_typed_at_and_comes_back_as_it_was ["desk", "hostile"] {Pc}: "sway and foot of Debian's, without a right: a program is started by keys, and its picture is there again after the list and another room",
+    desk::a14_a_browser_shows_a_page ["browser"] {Pc}: "Firefox in cage, without a right: a page is typed, and is on the screen",
     desk::a14_a_room_whose_display_was_unplugged_has_its_picture_again ["hostile"] {Pc}: "while it shows the list of rooms, which is there again with the cable",
     desk::a14_two_hundred_changes_of_focus_show_the_right_picture_each_time ["hostile"] {Pc}: "under load, with keys: none reaches the wrong room",
     rights::a09_the_courier_has_the_rights_it_is_declared_with: "two sockets and a file in memory, no capability, and all but one namespace of its own",

@@ -179,6 +179,9 @@ impl<'a> Seat<'a> {
             '.' => self.guest.press(&["dot"]),
             '=' => self.guest.press(&["equal"]),
             ':' => self.guest.press(&["shift", "semicolon"]),
+            ',' => self.guest.press(&["comma"]),
+            '<' => self.guest.press(&["shift", "comma"]),
+            '>' => self.guest.press(&["shift", "dot"]),
             'A'..='Z' => self.guest.press(&["shift", &key]),
             _ => self.guest.press(&[&key]),
         }

@@ -292,6 +292,8 @@ fn names(loaded: &Loaded) -> Vec<String> {
 #[test]
 fn a06_the_policies_of_the_tree_are_in_order() {
     let shipped = [
+        "p://browser",
+        "p://desk",
         "p://dev",
         "p://web",
         "p://work",

@@ -359,3 +359,28 @@ fn t09_a_program_of_this_workspace_stands_in_usr_bin_and_can_be_run() {
     let missing = install(Path::new("/nonexistent"), "x", &mut tree, &mut spool);
     assert_eq!(missing.unwrap_err().to_string(), "read /nonexistent");
 }
+
+#[test]
+fn a06_what_an_image_goes_without_is_gone_with_all_below_it_or_an_error() {
+    let text = |without: &str| {
+        format!(
+            "about = 'x'\nkind = 'busybox'\nrelease = 'x'\npackages = []\nwithout = ['{without}']\n"
+        )
+    };
+    let mut tree = Tree::default();
+    let place = |path: &str| Place::parse(path.as_bytes()).unwrap();
+    for path in ["usr/share/doc/a/b", "usr/share/docs"] {
+        tree.add(place(path), Meta::PLAIN, Kind::Link(b"x".to_vec()))
+            .unwrap();
+    }
+    let mut without = |path| leave_out(&toml::from_str(&text(path)).unwrap(), &mut tree);
+    without("usr/share/doc").unwrap();
+    for path in ["usr/share/doc", "/"] {
+        assert_eq!(
+            without(path).unwrap_err().to_string(),
+            format!("without {path:?}: no package has it; next: take it out of the recipe")
+        );
+    }
+    let has = |path| tree.get(&place(path)).is_some();
+    assert!(!has("usr/share/doc/a/b") && !has("usr/share/doc") && has("usr/share/docs"));
+}
