@@ -134,6 +134,7 @@ pub fn a14_of_two_rooms_the_one_in_front_has_screen_and_keys(lab: &Lab) -> Resul
         seat.guest.press(&ATTENTION)?;
         seat.sees("^bay0, outside of all rooms:$")?;
         seat.sees("^p://blue running front ")?;
+        seat.sees("^stopped: p://a p://a/kid ")?;
         seat.types("hello")?;
         seat.sees("^bay0 [0-9.]+$")?;
         seat.types("focus p://red")?;
