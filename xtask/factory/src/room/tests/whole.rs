@@ -368,7 +368,7 @@ fn a06_what_an_image_goes_without_is_gone_with_all_below_it_or_an_error() {
         )
     };
     let mut tree = Tree::default();
-    let place = |path: &str| Place::parse(path.as_bytes()).unwrap();
+    let place = |path: &str| tree::Place::parse(path.as_bytes()).unwrap();
     for path in ["usr/share/doc/a/b", "usr/share/docs"] {
         tree.add(place(path), Meta::PLAIN, Kind::Link(b"x".to_vec()))
             .unwrap();
