@@ -990,7 +990,7 @@ impl Bay0 {
     /// In each turn: displays and keyboards go to whoever is to have them. Who keeps them does not go on (C12).
     fn attend(&mut self) {
         let question = self.console.question().map(str::to_owned);
-        let shown = || self.attention.page(|| self.rooms.list(None));
+        let shown = || self.attention.page(|| self.rooms.overview());
         let page = question.map(Page::Question);
         let page = page.or_else(|| shown().map(Page::List));
         let seats = self.screen.seats();

@@ -390,6 +390,17 @@ impl Rooms {
         self.table.iter().filter(is_in).map(line).collect()
     }
 
+    /// The same on less room: a line for each that is there, and the names of those that are not.
+    pub fn overview(&self) -> String {
+        let is_there = |it: &&Entry| it.running.is_some();
+        let (there, not): (Vec<_>, Vec<_>) = self.table.iter().partition(is_there);
+        let line = |it: &&Entry| format!("{} {}\n", it.policy.name, it.text(self.focus.front));
+        let name = |it: &&Entry| format!(" {}", it.policy.name);
+        let lines: String = there.iter().map(line).collect();
+        let names: String = not.iter().map(name).collect();
+        format!("{lines}\nstopped:{names}\n")
+    }
+
     /// The names of all rooms that there is a policy of.
     pub fn names(&self) -> Vec<String> {
         let names = self.table.iter().map(|it| it.policy.name.to_string());

@@ -9,15 +9,18 @@
 )]
 
 mod common;
+#[path = "common/mapped.rs"]
+mod mapped;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bay0_umbilical::organ::{Kind, Order, Outcome, Report};
-use common::{Asking, Organ, Read, becomes, config};
+use common::{Organ, Read, becomes};
+use mapped::{asked, begin, organ, toy};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use organd::engine::Engine;
@@ -26,63 +29,6 @@ use organd::frames::Asked;
 
 /// The engine's own state is one for a process, and some tests look at all its children.
 static ALONE: Mutex<()> = Mutex::new(());
-
-fn toy() -> PathBuf {
-    match std::env::var_os("ORGAN_MODEL") {
-        Some(model) => model.into(),
-        None => Path::new(env!("ORGAN_ENGINE")).join("toy.gguf"),
-    }
-}
-
-/// The parent in the thread that maps the model: it is never sent to another one.
-struct Mapped(Llama);
-
-// SAFETY: the model is read by one thread at a time, and each child has a copy of it.
-unsafe impl Send for Mapped {}
-
-impl Engine for Mapped {
-    fn model(&self) -> &organd::engine::Model {
-        self.0.model()
-    }
-
-    fn answer(
-        &self,
-        asked: &Asked,
-        limits: organd::engine::Limits,
-        out: &mut dyn organd::engine::Out,
-    ) -> Result<Outcome, organd::engine::Stopped> {
-        self.0.answer(asked, limits, out)
-    }
-
-    fn embed(
-        &self,
-        asked: &Asked,
-        limits: organd::engine::Limits,
-        out: &mut dyn organd::engine::Out,
-    ) -> Result<Vec<f32>, organd::engine::Stopped> {
-        self.0.embed(asked, limits, out)
-    }
-}
-
-fn organ(slots: usize, threads: u32) -> Organ {
-    let mut config = config(slots);
-    config.room.threads = threads;
-    config.room.memory = 512 << 20;
-    Organ::with(Mapped(Llama::load(&toy(), threads).unwrap()), config)
-}
-
-fn asked(prompt: &str) -> Asked {
-    Asked {
-        prompt: prompt.to_owned(),
-        ..Asked::default()
-    }
-}
-
-fn begin(organ: &mut Organ, max: u32, asked: &Asked) -> Asking {
-    let asking = organ.open(Kind::Ask, max, 60);
-    asking.say(asked);
-    asking
-}
 
 fn answer(organ: &mut Organ, max: u32, asked: &Asked) -> (String, Read) {
     let answer = begin(organ, max, asked).answer();
@@ -395,41 +341,6 @@ fn a08_the_organ_uses_no_processor_while_nobody_asks() {
     let before = used();
     thread::sleep(Duration::from_secs(2));
     assert!(used() - before < 10, "{} ms", used() - before);
-    organ.end();
-}
-
-/// `ORGAN_SET=v3 ORGAN_MODEL=FILE cargo test --release -p organd --features llama --test llama -- --ignored --nocapture`, beside the
-/// engine's own programs; `ORGAN_THREADS` is how many threads an answer has.
-#[test]
-#[ignore = "a measurement"]
-fn t04_rate_first_token_and_memory() {
-    let _alone = ALONE.lock();
-    let threads = std::env::var("ORGAN_THREADS").map_or(1, |it| it.parse().unwrap());
-    let begun = Instant::now();
-    let mut organ = organ(1, threads);
-    eprintln!(
-        "mapped and first report: {} ms",
-        begun.elapsed().as_millis()
-    );
-    let question = asked("The capital of France is");
-    answer(&mut organ, 4, &question);
-    let (mut firsts, mut rates) = (Vec::new(), Vec::new());
-    for _ in 0..7 {
-        let begun = Instant::now();
-        let asking = begin(&mut organ, 64, &question);
-        while !matches!(asking.read(), Read::Piece(_)) {}
-        let first = begun.elapsed();
-        let (_, end) = asking.answer();
-        let rest = begun.elapsed() - first;
-        let Read::Done(done) = end else {
-            panic!("{end:?}");
-        };
-        organ.ended();
-        firsts.push(first.as_millis());
-        rates.push(f64::from(done.generated - 1) / rest.as_secs_f64());
-    }
-    eprintln!("first token, ms: {firsts:?}");
-    eprintln!("generated a second: {rates:.1?}");
     organ.end();
 }
 

@@ -9,10 +9,13 @@ use serde_json::json;
 
 use super::lab::{Build, Guest, LOOK, Lab, PATIENCE};
 use super::screen::{DISPLAY, Seat, USB_KEYS, words};
+use super::unplugged::{IN, OUT, TELLS, Viewer};
 
 const TABLET: [&str; 2] = ["-device", "usb-tablet,bus=keys.0"];
 const RED: (&str, &str) = ("p://red", "ff0000");
 const BLUE: (&str, &str) = ("p://blue", "0000ff");
+/// Bytes of memory of a room that paints, by its policy.
+const LIMIT: u64 = 64 << 20;
 /// Where they lead.
 const LIST: &str = "bay0, outside of all rooms:";
 /// The keys that lead to bay0.
@@ -131,6 +134,7 @@ pub fn a14_of_two_rooms_the_one_in_front_has_screen_and_keys(lab: &Lab) -> Resul
         seat.guest.press(&ATTENTION)?;
         seat.sees("^bay0, outside of all rooms:$")?;
         seat.sees("^p://blue running front ")?;
+        seat.sees("^stopped: p://a p://a/kid ")?;
         seat.types("hello")?;
         seat.sees("^bay0 [0-9.]+$")?;
         seat.types("focus p://red")?;
@@ -149,7 +153,7 @@ pub fn a14_of_two_rooms_the_one_in_front_has_screen_and_keys(lab: &Lab) -> Resul
         seat.guest.press(&ATTENTION)?;
         seat.sees("^p://red running front ")?;
         seat.types("line")?;
-        seat.sees("room: p://red is in front")?;
+        seat.sees("terminal: left p://red; mark ")?;
         seat.types("hello")?;
         seat.sees("^bay0 [0-9.]+$")?;
         seat.guest.press(&ATTENTION)?;
@@ -188,6 +192,31 @@ pub fn t05_no_room_reaches_the_screen_of_another(lab: &Lab) -> Result<()> {
         ensure!(all && !tried.is_empty(), "{attempt}: {tried:?}");
     }
     seat.guest.power_off()
+}
+
+/// Pictures without end are the room's memory like any other.
+pub fn c05_a_room_that_makes_pictures_without_end_is_held_at_its_memory(lab: &Lab) -> Result<()> {
+    for display in [DISPLAY, ["-device", "bochs-display"]] {
+        let mut seat = Seat::with(lab, display)?;
+        seat.guest.start_room(RED.0)?;
+        seat.guest
+            .begin_in(RED.0, "paints ff0000 hoard >/told 2>&1")?;
+        // The call for one more fails, or the kernel ends what it finds in the room: there is no more memory in either case.
+        let (end, mut most) = (Instant::now() + PATIENCE, 0);
+        while most < LIMIT / 10 * 9 {
+            ensure!(Instant::now() < end, "it has {most} bytes of {LIMIT}");
+            let line = seat.guest.room(RED.0)?;
+            let memory = line.split("memory=").nth(1).context(line.clone())?;
+            let memory = memory.split(' ').next().unwrap_or_default();
+            most = memory.parse()?;
+            ensure!(most <= LIMIT, "{line}");
+        }
+        seat.guest.machine.send_line(&format!("stop {}", RED.0))?;
+        seat.guest.expect("room: p://red (stopped|ended)")?;
+        seat.paints(RED, "")?;
+        seat.guest.power_off()?;
+    }
+    Ok(())
 }
 
 /// One that goes on drawing and reading whatever it is told.
@@ -295,6 +324,28 @@ pub fn a14_a_room_is_told_of_keyboards_that_come_and_go(lab: &Lab) -> Result<()>
         seat.guest.machine.qmp_event("DEVICE_DELETED", PATIENCE)?;
         seat.guest.was_told(RED.0, "gone event", turn + 1)?;
     }
+    seat.guest.power_off()
+}
+
+/// The cable of the only display is pulled, and put in again, while it shows bay0's list; the room in front has it next.
+pub fn a14_a_room_whose_display_was_unplugged_has_its_picture_again(lab: &Lab) -> Result<()> {
+    let socket = lab.path("display");
+    let vnc = format!("unix:{}", socket.display());
+    let mut config = lab.config_with(Build::Fault, &lab.disk()?);
+    let all = DISPLAY.into_iter().chain(USB_KEYS);
+    let all = all.chain(["-vnc", vnc.as_str()]);
+    config.extra_args.extend(words(all));
+    config.append_extra = TELLS.to_owned();
+    let mut seat = Seat::at(lab, &config)?;
+    let mut viewer = Viewer::new(&socket)?;
+    seat.guest.verdict("GREEN")?;
+    seat.paints(RED, "")?;
+    seat.leads()?;
+    viewer.resize(OUT, &mut seat.guest)?;
+    viewer.resize(IN, &mut seat.guest)?;
+    seat.sees("^p://red running front ")?;
+    seat.goes_back(RED.1)?;
+    seat.guest.never("^bay0 .*FAIL")?;
     seat.guest.power_off()
 }
 

@@ -12,10 +12,10 @@ use super::lab::{Build, Guest, LOOK, Lab, PATIENCE};
 use super::screen::{DISPLAY, Seat, USB_KEYS, words};
 
 /// The kernel tells of displays that come and go.
-const TELLS: &str = "loglevel=8 drm.debug=1";
+pub(super) const TELLS: &str = "loglevel=8 drm.debug=1";
 /// What a display is whose cable is out, and one whose cable is in.
-const OUT: [u16; 2] = [0, 0];
-const IN: [u16; 2] = [1280, 800];
+pub(super) const OUT: [u16; 2] = [0, 0];
+pub(super) const IN: [u16; 2] = [1280, 800];
 /// Of the protocol by which QEMU shows displays elsewhere (RFB 3.8, RFC 6143): no password, a display that others may see too, and
 /// the message by which whoever looks at it says how large it is.
 const VERSION: &[u8; 12] = b"RFB 003.008\n";
@@ -26,10 +26,10 @@ const SIZE: u8 = 251;
 const ABOUT: usize = 20;
 
 /// Whoever looks at the display. The card takes the size 0 for a cable that is out.
-struct Viewer(UnixStream);
+pub(super) struct Viewer(UnixStream);
 
 impl Viewer {
-    fn new(socket: &Path) -> Result<Self> {
+    pub(super) fn new(socket: &Path) -> Result<Self> {
         let mut stream = UnixStream::connect(socket).context("connect to the display")?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut version = *VERSION;
@@ -61,7 +61,7 @@ impl Viewer {
     }
 
     /// Pulls the cable or puts it in, and waits until the kernel has noticed.
-    fn resize(&mut self, size: [u16; 2], guest: &mut Guest) -> Result<()> {
+    pub(super) fn resize(&mut self, size: [u16; 2], guest: &mut Guest) -> Result<()> {
         self.says(size)?;
         let [width, height] = size;
         let state = match size {

@@ -76,6 +76,19 @@ impl Card {
         &self.outputs
     }
 
+    /// Makes another picture of the first display's size, which is never let go, and writes to each page of it.
+    pub fn more(&mut self) -> io::Result<()> {
+        let first = self.outputs.first().ok_or(Errno::ENODEV)?;
+        let (width, height) = first.mode.size();
+        let size = (u32::from(width), u32::from(height));
+        let mut buffer = self
+            .file
+            .create_dumb_buffer(size, DrmFourcc::Xrgb8888, BITS)?;
+        let mut map = self.file.map_dumb_buffer(&mut buffer)?;
+        map.as_mut().iter_mut().step_by(4096).for_each(|it| *it = 1);
+        Ok(())
+    }
+
     /// Fills all of it, and sets its modes; the sizes.
     pub fn paint(&mut self, colour: u32) -> Result<Vec<(u16, u16)>, Failed> {
         if self.outputs.is_empty() {

@@ -1,4 +1,4 @@
-//! `paints COLOUR [deaf|steal|frames N]`: a room's program with a screen and no compositor, for the VM scenarios. It speaks bay0's seat
+//! `paints COLOUR [deaf|steal|hoard|frames N]`: a room's program with a screen and no compositor, for the VM scenarios. It speaks bay0's seat
 //! socket itself, fills each display with the colour (`rrggbb`) and prints a line for each thing that happens:
 //!
 //! | line | is |
@@ -11,6 +11,7 @@
 //! | `steal set_master EACCES` | `steal`: an attempt and its errno, or `OK`; see [`steal`]. `steal done` is the last one |
 //! | `frames 120 in 2003 ms` | `frames 120`: flips that were waited for, after each `front` |
 //! | `deaf frames=9 keys=2 crtc=EACCES lease=EACCES` | `deaf`: whenever it gets another errno than before for its picture, by the opening that it was given or by a lease that it made of it |
+//! | `hoard 8` | `hoard`: so many pictures were made and filled, none of which is let go; `hoard 9 ENOMEM` where there are no more |
 //! | `no seat: REASON` | bay0 gives none, or has taken it back; the program ends |
 //!
 //! `deaf` reads no more of the seat after the first `front`: it keeps every descriptor, sets mode and picture anew without end, and goes on
@@ -44,6 +45,7 @@ enum Way {
     Plain,
     Deaf,
     Steal,
+    Hoard,
     Frames(u32),
 }
 
@@ -63,12 +65,13 @@ fn main() -> ExitCode {
         [colour] => (*colour, Some(Way::Plain)),
         [colour, "deaf"] => (*colour, Some(Way::Deaf)),
         [colour, "steal"] => (*colour, Some(Way::Steal)),
+        [colour, "hoard"] => (*colour, Some(Way::Hoard)),
         [colour, "frames", count] => (*colour, count.parse().ok().map(Way::Frames)),
         _ => ("", None),
     };
     let colour = u32::from_str_radix(colour, 16).ok();
     let Some((colour, way)) = colour.filter(|it| *it <= 0x00ff_ffff).zip(way) else {
-        println!("usage: paints RRGGBB [deaf|steal|frames N]");
+        println!("usage: paints RRGGBB [deaf|steal|hoard|frames N]");
         return ExitCode::from(2);
     };
     let seat = match outside::ask("seat") {
@@ -162,6 +165,17 @@ impl Room {
             }
             match self.way {
                 Way::Steal => steal::all(card),
+                Way::Hoard => {
+                    for count in 1.. {
+                        match card.more() {
+                            Ok(()) => println!("hoard {count}"),
+                            Err(error) => {
+                                println!("hoard {count} {}", errno(&error));
+                                break;
+                            }
+                        }
+                    }
+                }
                 Way::Frames(count) => match card.frames(count) {
                     Ok(took) => println!("frames {count} in {} ms", took.as_millis()),
                     Err(error) => println!("frames {}", errno(&error)),
