@@ -5,7 +5,7 @@
 # Happens: "%%" stays two signs, and alone it is no argument at all. Of %i the icon's name is left, which a program takes for a file to open. In `--file=%f` the
 # two letters stay, and the file that was chosen is not opened. One "\;" anywhere makes the whole entry an error, so it is missing in the menu.
 # Of what it drops it says so to the crate `log` alone. desktop-file-validate finds all of these entries right, and GLib's gio starts them as specified.
-# Matters for: the desktop (A14 in docs/CONSTITUTION.md): a launcher with this crate, as several are, starts something else than the entry says.
+# Matters for: the desktop (A14 in docs/CONSTITUTION.md): a launcher with this crate starts something else than the entry says.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -64,7 +64,10 @@ echo "freedesktop-icons 0.4.0, icon 0.2.0, pyxdg 0.28"
 as_described=0
 # A name and a size, what is right, what pyxdg and what freedesktop-icons finds.
 check() {
-    found=("$(HOME=$dir/home env/bin/python look.py "$1" "$2")" "$(HOME=$dir/home ./target/debug/finding icon "$1" "$2")" "$(HOME=$dir/home ./target/debug/finding freedesktop-icons "$1" "$2")")
+    found=("$(HOME=$dir/home env/bin/python look.py "$1" "$2")")
+    for reader in icon freedesktop-icons; do
+        found+=("$(HOME=$dir/home ./target/debug/finding "$reader" "$1" "$2")")
+    done
     printf '%s\n' "$1 of $2" "    pyxdg: ${found[0]#"$dir/"}" "    icon: ${found[1]#"$dir/"}" "    freedesktop-icons: ${found[2]#"$dir/"}"
     [ "${found[1]#"$dir/"}" = "$3" ] && [ "${found[0]#"$dir/"}" = "$4" ] && [ "${found[2]#"$dir/"}" = "$5" ] || as_described=1
 }

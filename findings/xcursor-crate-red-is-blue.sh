@@ -5,7 +5,7 @@
 # Happens: the bytes of the file are given out as RGBA: red is blue, and the other way round. They are blue, green, red, opacity, which only the words "or, in
 # the order of the file" leave open; `pixels_argb` is made of those and is neither, its order is opacity, blue, green, red. Of a list the first
 # theme alone is looked at. Grey and white pointers look right. libXcursor has both right.
-# Matters for: the desktop (A14 in docs/CONSTITUTION.md): compositors and toolkits take their pointers from this crate.
+# Matters for: the desktop (A14 in docs/CONSTITUTION.md): a compositor in Rust takes its pointers from such a crate.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -3,8 +3,8 @@
 # names is lower case, and is tried as the name is and in lower case, unless it is marked `cs` (Shared MIME-info Specification, "The glob files"); rules
 # for content count by their priority, whatever folder they come from, and each rule of a type is a way to be of it.
 # Happens: of patterns with more in them than a leading `*` the case counts: README, Makefile.am and SConscript.one, for which the database has `readme*` and so
-# on, have no type, and readme has. LIBX.SO.1 is a manual page. `core`, which is marked, is Core as well. A user's rule for content with the
-# least priority, 1, wins over each of the system's. A second rule of a type is not tried where the first one's beginning fits.
+# on, have no type, and readme has. LIBX.SO.1 is a manual page. `core`, which is marked, is Core as well. A user's rule for content with a
+# priority of 1, of 0 to 100, wins over each of the system's. A second rule of a type is not tried where the first one's beginning fits.
 # GLib's gio has all of them right.
 # Matters for: the desktop (A14 in docs/CONSTITUTION.md): what opens a file there, and with which icon it is shown, goes by such a type.
 set -euo pipefail
