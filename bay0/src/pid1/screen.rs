@@ -59,6 +59,8 @@ pub struct Screen {
     /// The rooms that have asked for a seat, and the one of them that has displays and keyboards.
     seats: BTreeMap<RoomId, Seat>,
     holder: Option<RoomId>,
+    /// A room that has kept something which was to be taken back.
+    keeps: Option<RoomId>,
     /// Until when the process that was given the displays last may cover what was there; none: it has.
     covers: Option<Instant>,
 }
@@ -196,12 +198,7 @@ impl Screen {
             return;
         };
         if self.holder.take_if(|it| *it == id).is_some() {
-            if let Err(errno) = seat.take() {
-                log.say(format!(
-                    "screen: FAIL: take it back: {errno:?}; it stays dark; next: stop that room"
-                ));
-            }
-            self.recover();
+            self.take_from(id, &mut seat, log);
         }
         for display in seat.into_displays() {
             // Whoever closes it last waits for the driver.
@@ -236,10 +233,12 @@ impl Screen {
         log: &mut Log,
     ) -> Option<RoomId> {
         let front = front.filter(|_| page.is_none());
-        let keeps = match self.holder.filter(|id| front != Some(*id)) {
-            Some(id) => self.recall(id, log),
-            None => None,
-        };
+        if let Some(id) = self.holder.take_if(|id| front != Some(*id))
+            && let Some(mut seat) = self.seats.remove(&id)
+        {
+            self.take_from(id, &mut seat, log);
+            self.seats.insert(id, seat);
+        }
         if page != self.page {
             self.turn_to(page, poll, log);
         }
@@ -247,7 +246,7 @@ impl Screen {
         if let Some(id) = front.filter(|_| self.holder.is_none() && !waits) {
             self.hand_over(id, log);
         }
-        keeps
+        self.keeps.take()
     }
 
     /// How long until a room has the screen, though nothing covers what is there.
@@ -303,6 +302,8 @@ impl Screen {
     /// Opens all devices anew, which nobody has now, and gives them to whoever is to have them.
     fn recover(&mut self) {
         self.reopen();
+        // What it has said of a picture before this one.
+        self.covered();
         self.covers = soon().filter(|_| self.process.is_some());
         self.give();
     }
@@ -334,11 +335,10 @@ impl Screen {
         }
     }
 
-    /// Takes back what a room has; the room, if it keeps something.
-    fn recall(&mut self, id: RoomId, log: &mut Log) -> Option<RoomId> {
-        self.holder = None;
-        let kept = self.seats.get_mut(&id)?.take().err();
-        if let Some(errno) = kept {
+    /// Takes back what a room has.
+    fn take_from(&mut self, id: RoomId, seat: &mut Seat, log: &mut Log) {
+        if let Err(errno) = seat.take() {
+            self.keeps = Some(id);
             log.say(format!(
                 "screen: FAIL: take it back: {errno:?}; that room is stopped; next: start it again"
             ));
@@ -346,7 +346,6 @@ impl Screen {
         // What was plugged in meanwhile that room alone was told of.
         self.look(log);
         self.recover();
-        kept.map(|_| id)
     }
 
     /// Each second: whoever has the screen is told of devices that have come and gone.
