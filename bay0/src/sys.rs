@@ -157,21 +157,23 @@ pub fn inputs(name: &str) -> Vec<String> {
 /// The keyboards: input devices that have both Enter and the letter A (`input-event-codes.h`), but for the one that rooms are lent.
 pub fn keyboards() -> Vec<String> {
     let lent = inputs(LENT);
-    let mut all = nodes("input", "input/", |it| has_key(it, 28) && has_key(it, 30));
+    let mut all = with_keys(|keys| has(keys, 28) && has(keys, 30));
     all.retain(|it| !lent.contains(it));
     all
 }
 
 /// Mice, touchpads and screens to touch: input devices that have the left button, or that can be touched.
 pub fn pointers() -> Vec<String> {
-    nodes("input", "input/", |it| has_key(it, 272) || has_key(it, 330))
+    with_keys(|keys| has(keys, 272) || has(keys, 330))
 }
 
-/// Whether an input device has a key of this number. The kernel shows them as numbers of 64 bits, of which the last has the lowest keys.
-fn has_key(device: &Path, key: u32) -> bool {
-    has(&text_of(device.join("device/capabilities/key")), key)
+/// The input devices whose keys are wanted.
+fn with_keys(is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let wanted = |it: &Path| is_wanted(&text_of(it.join("device/capabilities/key")));
+    nodes("input", "input/", wanted)
 }
 
+/// Whether a key of this number is among them. The kernel shows them as numbers of 64 bits, of which the last has the lowest keys.
 fn has(keys: &str, key: u32) -> bool {
     let mut words = keys.split_whitespace().rev();
     let word = words.nth((key / u64::BITS) as usize);
