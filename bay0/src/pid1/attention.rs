@@ -53,6 +53,9 @@ pub struct Attention {
     place: Place,
     /// The answer to the last line.
     answer: String,
+    /// The list with that answer, as it is shown, and whether it is to be made anew: each second, and for an answer.
+    page: String,
+    is_stale: bool,
 }
 
 struct Keyboard {
@@ -90,13 +93,14 @@ impl Held {
 }
 
 impl Attention {
-    /// Listens to the keyboards that are there; with nothing to lead away from, to none.
+    /// Each second: listens to the keyboards that are there; with nothing to lead away from, to none.
     pub fn listen(&mut self, wanted: bool, poll: &mut Poll) {
         if !wanted {
             self.keyboards.clear();
             // What is locked stays locked.
             return self.go(Place::Room);
         }
+        self.is_stale = true;
         self.keyboards.retain(|it| inode(&it.path) == it.inode);
         for path in keyboards() {
             let all = &self.keyboards;
@@ -140,7 +144,7 @@ impl Attention {
     pub fn go(&mut self, place: Place) {
         if self.place != Place::Lock {
             self.place = place;
-            self.answer.clear();
+            self.show(String::new());
         }
     }
 
@@ -157,12 +161,18 @@ impl Attention {
     /// Shows this below the list of rooms.
     pub fn show(&mut self, answer: String) {
         self.answer = answer;
+        self.is_stale = true;
     }
 
-    /// The page, while the list of rooms is shown.
-    pub fn page(&self, rooms: impl FnOnce() -> String) -> Option<String> {
-        let page = || format!("{}\n{}\n{USE}\n", rooms(), self.answer);
-        (self.place == Place::List).then(page)
+    /// The page, while the list of rooms is shown. `rooms`: asked for no oftener than the page is made, since it reads the kernel's figures.
+    pub fn page(&mut self, rooms: impl FnOnce() -> String) -> Option<&str> {
+        if self.place != Place::List {
+            return None;
+        }
+        if std::mem::take(&mut self.is_stale) {
+            self.page = format!("{}\n{}\n{USE}\n", rooms(), self.answer);
+        }
+        Some(&self.page)
     }
 }
 

@@ -402,8 +402,7 @@ impl Bay0 {
         if self.screen.tend(&mut self.poll, &mut self.log) {
             self.console.close();
         }
-        self.attention
-            .listen(self.screen.has_seats(), &mut self.poll);
+        self.heed();
         if self.attention.place() == Place::Lock && !self.jobs.is_at(Job::Lock) {
             self.lock();
         }
@@ -626,7 +625,11 @@ impl Bay0 {
 
     /// Has a child do what a person confirms at the console, which is the child's until it has ended.
     fn at_console(&mut self, job: Job, work: impl FnOnce() -> Answer) {
-        if !self.stage.is_ending() && !self.jobs.ask() {
+        if self.jobs.ask() {
+            let text = "not now: the console asks for something else; next: answer there";
+            return self.log.say(format!("{}: FAIL: {text}", job.name()));
+        }
+        if !self.stage.is_ending() {
             self.console.close();
             self.work(job, work);
         }
@@ -983,16 +986,24 @@ impl Bay0 {
         let (ours, theirs) = packet::pair().context("make a socket")?;
         let seat = Seat::new(ours, kinds.unwrap_or(0));
         self.screen.seat(id, seat, &mut self.poll, &mut self.log)?;
-        self.attention.listen(true, &mut self.poll);
+        self.heed();
         Ok(theirs)
+    }
+
+    /// Listens to the keys that lead from a room's screen to the list of rooms, where there is an operator line that it stands for.
+    fn heed(&mut self) {
+        let wanted = self.facts.has_line() && self.screen.has_seats();
+        self.attention.listen(wanted, &mut self.poll);
     }
 
     /// In each turn: displays and keyboards go to whoever is to have them. Who keeps them does not go on (C12).
     fn attend(&mut self) {
         let question = self.console.question().map(str::to_owned);
-        let shown = || self.attention.page(|| self.rooms.overview());
-        let page = question.map(Page::Question);
-        let page = page.or_else(|| shown().map(Page::List));
+        let shown = || {
+            let page = self.attention.page(|| self.rooms.overview());
+            page.map(|it| Page::List(it.to_owned()))
+        };
+        let page = question.map(Page::Question).or_else(shown);
         let seats = self.screen.seats();
         let front = seats.into_iter().find(|id| self.rooms.is_in_front(*id));
         let front = front.filter(|_| self.attention.place() == Place::Room);
