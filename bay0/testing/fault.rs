@@ -118,6 +118,7 @@ pub fn inject(bay: &mut Bay0, line: &str) -> String {
         ("mounts", _) => mounts(),
         ("watch", _) => watch(),
         ("processes", _) => text_of(SEEN),
+        ("rights", program) => rights(program),
         ("walls", _) => keeper.map_or(String::new(), |keeper| walls(keeper.child.pid)),
         ("figures", _) => figures(),
         ("rot", _) => format!("{:?}", rot()),
@@ -412,6 +413,23 @@ fn is_frozen(program: &str) -> bool {
         events.is_some_and(|it| it.contains("frozen 1"))
     };
     running(program).iter().any(frozen)
+}
+
+/// The capabilities that processes of this name may use or gain, a line each.
+fn rights(program: &str) -> String {
+    let keys = ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"];
+    let of = |path: &PathBuf| {
+        let status = text_of(path.join("status"));
+        let line = |key: &str| {
+            status
+                .lines()
+                .find_map(|it| it.strip_prefix(key))
+                .map(str::trim)
+        };
+        let all: Vec<_> = keys.iter().filter_map(|key| line(key)).collect();
+        format!("{program}: {}\n", all.join(" "))
+    };
+    running(program).iter().map(of).collect()
 }
 
 /// Every process of this name.

@@ -17,6 +17,8 @@ const BLUE: (&str, &str) = ("p://blue", "0000ff");
 /// What a terminal shows where nothing is written, and one that was asked for another colour.
 const TERMINAL: [u8; 3] = [0x11, 0x11, 0x11];
 const GREEN: [u8; 3] = [0, 0xff, 0];
+/// No capability, as `/proc` has it.
+const NONE: &str = "0000000000000000";
 /// Bytes of memory of a room that paints, by its policy.
 const LIMIT: u64 = 64 << 20;
 /// Where they lead.
@@ -382,6 +384,18 @@ pub fn a14_a_desktop_is_typed_at_and_comes_back_as_it_was(lab: &Lab) -> Result<(
         seat.guest.machine.wait_for_more(PATIENCE / 4);
     }
     seat.keeps("desk")?;
+    // What sway has started, sway, and who has started it.
+    for program in ["foot", "sway", "seat"] {
+        let rights = seat.guest.ask(&format!("fault rights {program}"))?;
+        let begin = format!("{program}: ");
+        let lines: Vec<_> = rights
+            .lines()
+            .filter_map(|it| it.strip_prefix(&begin))
+            .collect();
+        let none = [NONE; 4].join(" ");
+        let is_none = !lines.is_empty() && lines.iter().all(|it| it.trim() == none);
+        ensure!(is_none, "{rights}");
+    }
     seat.leads()?;
     seat.keeps("list")?;
     ensure!(seat.share(GREEN)? == 0, "it is still seen");
