@@ -26,7 +26,7 @@ use super::id::RoomId;
 use super::poll::{Poll, Source};
 use super::say::Log;
 use super::seat::{Seat, inode};
-use crate::screen::{DISPLAY, KEYBOARD, SPENT, VOID};
+use crate::screen::{DISPLAY, KEYBOARD, LAST, SPENT, VOID};
 use crate::sys::{displays, grab, keyboards, open_device, open_input, revoke, stop_drawing};
 
 /// How often the process is started in a boot.
@@ -370,12 +370,18 @@ impl Screen {
         };
         // A question is shown before anybody can answer it.
         self.devices.sort_by_key(|it| it.kind != DISPLAY);
-        for device in self.devices.iter_mut().filter(|it| !it.is_given) {
+        let mut new = self.devices.iter_mut().filter(|it| !it.is_given).peekable();
+        while let Some(device) = new.next() {
             if asks.is_some() && device.kind != DISPLAY {
                 // It tells nobody else. Whom it told before has lost it already.
                 let _ = device.file.as_ref().map(grab);
             }
-            device.is_given = drawer.give(device.kind, device.file.as_ref()).is_ok();
+            let is_last = new.peek().is_none_or(|it| it.kind != DISPLAY);
+            let kind = match device.kind {
+                DISPLAY if is_last => LAST,
+                kind => kind,
+            };
+            device.is_given = drawer.give(kind, device.file.as_ref()).is_ok();
         }
     }
 }

@@ -11,7 +11,7 @@ mod terminal;
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use bay0_persona::confine::{Rights, confine};
 use bay0_persona::packet::receive;
@@ -28,13 +28,15 @@ use crate::sys::mortal;
 
 /// What PID 1 sends beside a descriptor: what it is.
 pub const DISPLAY: &[u8] = b"d";
+/// A display after which no other one follows for now: a picture is shown on one of them, and all the others are dark.
+pub const LAST: &[u8] = b"l";
 /// The other kind.
 pub const KEYBOARD: &[u8] = b"k";
 /// Without a descriptor: what was given before is somebody else's now.
 pub const VOID: &[u8] = b"v";
 /// A display that nobody draws on any more: only to be closed, for which a driver may take its time.
 pub const SPENT: &[u8] = b"c";
-/// What is sent back: a picture is shown, and nothing else.
+/// What is sent back: a picture is shown, and nothing else on any display.
 const SHOWN: &[u8] = b"s";
 /// Rows and columns while there is no display.
 const SIZE: (usize, usize) = (25, 80);
@@ -62,7 +64,8 @@ pub fn run(terminal: &File, given: &OwnedFd, font: Vec<u8>, rights: Rights) -> i
         font: Font(font),
         displays: Vec::new(),
         picture: None,
-        is_due: true,
+        dark: Vec::new(),
+        is_due: false,
         asks: matches!(rights, Rights::Arbiter),
         keyboards: Vec::new(),
     };
@@ -79,7 +82,9 @@ struct Screen<'a> {
     displays: Vec<OwnedFd>,
     /// On the first display that could be used.
     picture: Option<Picture>,
-    /// It is time to try the displays.
+    /// A black picture on each of the others.
+    dark: Vec<Buffer>,
+    /// It is time to try the displays, or to cover those that have come.
     is_due: bool,
     /// What is typed answers a question.
     asks: bool,
@@ -88,6 +93,7 @@ struct Screen<'a> {
 
 /// A display in use, and the cells that it shows.
 struct Picture {
+    display: RawFd,
     buffer: Buffer,
     grid: Grid,
     cells: Vec<Vec<u8>>,
@@ -95,8 +101,10 @@ struct Picture {
 
 impl Screen<'_> {
     fn serve(&mut self) -> io::Result<Infallible> {
-        // The first is a display, and nothing is laid out before its size is known.
-        self.be_given()?;
+        // Displays come first, and nothing is laid out before the size of one is known.
+        while !self.is_due {
+            self.be_given()?;
+        }
         self.draw();
         // A question that is there already is shown before anybody can answer it.
         self.read()?;
@@ -138,14 +146,15 @@ impl Screen<'_> {
             self.displays.clear();
             self.keyboards.clear();
             self.picture = None;
+            self.dark.clear();
             return Ok(());
         }
         let device = device.ok_or(ErrorKind::UnexpectedEof)?;
         match kind.as_slice() {
             SPENT => drop(device),
-            DISPLAY => {
+            DISPLAY | LAST => {
                 self.displays.insert(0, device);
-                self.is_due = true;
+                self.is_due |= kind.as_slice() == LAST;
             }
             _ => {
                 let mut keyboard = File::from(device);
@@ -192,15 +201,27 @@ impl Screen<'_> {
         Ok(())
     }
 
+    /// Gives text and terminal the size of the display.
+    fn lay_out(&mut self) {
+        if let Some(picture) = &self.picture {
+            self.text.resize(picture.grid.rows, picture.grid.columns);
+            set_size(self.terminal, &picture.grid);
+        }
+    }
+
     /// Shows on the display what is not there yet. One that cannot be used is tried again once nothing has come for a while: to set a mode
     /// may take long.
     fn draw(&mut self) {
-        if self.picture.is_none() && std::mem::take(&mut self.is_due) {
-            let shown = self.displays.iter().find_map(|it| Buffer::show(it).ok());
-            self.picture = shown.map(Picture::new);
+        if std::mem::take(&mut self.is_due) {
+            if self.picture.is_none() {
+                self.picture = self.displays.iter().find_map(Picture::new);
+                self.lay_out();
+            }
             if let Some(picture) = &self.picture {
-                self.text.resize(picture.grid.rows, picture.grid.columns);
-                set_size(self.terminal, &picture.grid);
+                let others = self.displays.iter();
+                let others = others.filter(|it| it.as_raw_fd() != picture.display);
+                // Some cards go on showing the last picture when they are switched off.
+                self.dark = others.filter_map(|it| Buffer::show(it).ok()).collect();
                 // PID 1 reads it in its next turn: there is room.
                 let _ = write(self.given, SHOWN);
             }
@@ -214,12 +235,14 @@ impl Screen<'_> {
 }
 
 impl Picture {
-    fn new(buffer: Buffer) -> Self {
-        Self {
+    fn new(display: &OwnedFd) -> Option<Self> {
+        let buffer = Buffer::show(display).ok()?;
+        Some(Self {
+            display: display.as_raw_fd(),
             grid: Grid::new(buffer.width, buffer.height, buffer.stride),
             buffer,
             cells: Vec::new(),
-        }
+        })
     }
 
     /// Draws the cells that are others than those it shows.
