@@ -28,7 +28,7 @@ const VM: Limits = Limits {
 };
 const PC: Limits = Limits {
     bytes: 7_000_000,
-    symbols: 1_050,
+    symbols: 1_090,
     calls: 349,
     brought: &["kcmp"],
     together: 24_000_000,
