@@ -24,8 +24,8 @@ pub struct Plan<'a> {
     pub umbilical: &'a Path,
     /// The program that speaks to it.
     pub client: &'a Path,
-    /// A render node of the machine that is the room's alone.
-    pub render: Option<&'a Path>,
+    /// Nodes of the machine's devices that it has in its own `/dev`, in a folder of the same name.
+    pub devices: &'a [String],
     /// Its seccomp filters, in the order in which they are installed.
     pub filters: &'a [BpfProgram],
 }

@@ -95,6 +95,8 @@ pub const NIC: u64 = 2;
 /// [`Grant::Terminal`], beside 1: whoever leaves the shell in it by `exit` finds another one in the same room.
 pub const AGAIN: u64 = 2;
 
+/// [`Grant::Devices`]: sound cards, whose streams nobody can take back.
+pub const SOUND: u64 = 1 << 2;
 /// [`Grant::Devices`]: the device that stands in for hardware.
 pub const STANDIN: u64 = 1 << 4;
 /// [`Grant::Devices`]: the slot that does not run, for an update.

@@ -103,7 +103,7 @@ impl Room {
     /// The stage and why; nothing is left of the room then.
     pub fn prepare(plan: &Plan<'_>, group: &File) -> Result<Room, Failed> {
         let image = tree::copy(plan.image).map_err(at("files"))?;
-        let nodes = tree::devices(plan.uid, plan.render).map_err(at("files"))?;
+        let nodes = tree::devices(plan.uid, plan.devices).map_err(at("files"))?;
         let client = plan.client.canonicalize().map_err(at("files"))?;
         let folder = tree::copy(client.parent().unwrap_or(&client)).map_err(at("files"))?;
         let (terminal, console) = terminal(plan.uid).map_err(at("files"))?;

@@ -58,12 +58,12 @@ unsafe fn owned(fd: libc::c_long) -> nix::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A file system in memory with device nodes, all `owner`'s, that is not attached anywhere; with one of a graphics processor, by its
-/// name and with its number.
+/// A file system in memory with device nodes, all `owner`'s, that is not attached anywhere; with those of `given`, each in a folder and by
+/// a name as there, and with its number.
 ///
 /// # Errors
 /// What the kernel answers.
-pub fn devices(owner: u32, render: Option<&Path>) -> nix::Result<OwnedFd> {
+pub fn devices(owner: u32, given: &[String]) -> nix::Result<OwnedFd> {
     let (call, kind) = (libc::SYS_fsopen, c"tmpfs".as_ptr());
     // SAFETY: the name is a terminated string, a constant.
     let context = unsafe { libc::syscall(call, kind, CLOEXEC) };
@@ -91,11 +91,14 @@ pub fn devices(owner: u32, render: Option<&Path>) -> nix::Result<OwnedFd> {
     for (name, number) in NODES {
         node(Path::new(name), number)?;
     }
-    if let Some(path) = render {
-        let folder = Path::new("dri");
-        mkdirat(&tree, folder, SHOWN)?;
-        finish(folder, SHOWN)?;
-        let name = folder.join(path.file_name().unwrap_or_default());
+    for path in given.iter().map(Path::new) {
+        let (folder, name) = (path.parent().and_then(Path::file_name), path.file_name());
+        let folder = Path::new(folder.unwrap_or_default());
+        match mkdirat(&tree, folder, SHOWN) {
+            Err(Errno::EEXIST) => {}
+            made => made.and_then(|()| finish(folder, SHOWN))?,
+        }
+        let name = folder.join(name.unwrap_or_default());
         node(&name, stat(path)?.st_rdev)?;
     }
     finish(Path::new("."), SHOWN)?;

@@ -199,6 +199,34 @@ pub fn render_node() -> Option<String> {
     nodes("drm", "dri/", is_one).into_iter().min()
 }
 
+/// The nodes of sound cards: their mixers and their streams.
+pub fn sounds() -> Vec<String> {
+    let is_wanted = |it: &Path| {
+        let name = it.file_name().and_then(OsStr::to_str);
+        name.is_some_and(|it| it.starts_with("controlC") || it.starts_with("pcmC"))
+    };
+    nodes("sound", "snd/", is_wanted)
+}
+
+/// Whether anybody has a stream of such a node open: what the kernel says of each in `/proc/asound` (`CONFIG_SND_VERBOSE_PROCFS`). Of what
+/// it does not say it, somebody has.
+pub fn has_streams(sound: &str, asound: &Path) -> bool {
+    let Some(name) = sound
+        .rsplit('/')
+        .next()
+        .and_then(|it| it.strip_prefix("pcmC"))
+    else {
+        return false;
+    };
+    let (card, stream) = name.split_once('D').unwrap_or_default();
+    let all = fs::read_dir(asound.join(format!("card{card}/pcm{stream}")));
+    let Ok(all) = all.map(Iterator::flatten) else {
+        return true;
+    };
+    let mut subs = all.filter(|it| it.file_name().as_encoded_bytes().starts_with(b"sub"));
+    subs.any(|it| text_of(it.path().join("status")) != "closed\n")
+}
+
 /// The port to what is outside of the machine, by the name that the machine gives it (`virtio_console.c`).
 pub fn port() -> Option<String> {
     let named = |it: &Path| text_of(it.join("name")).trim_end() == PORT;
@@ -228,6 +256,28 @@ mod tests {
         assert!(has(mouse, 272) && !has(mouse, 28) && !has(mouse, 330));
         assert!(has(keyboard, 28) && has(keyboard, 30) && !has(keyboard, 272));
         assert!(!has("", 0) && !has("x", 0) && has("1", 0));
+    }
+
+    #[test]
+    fn t05_a_stream_that_is_not_said_to_be_closed_is_open() {
+        let asound = tempfile::tempdir().unwrap();
+        let one = asound.path().join("card1/pcm0p/sub0");
+        fs::create_dir_all(&one).unwrap();
+        let is_open = |text: &str| {
+            fs::write(one.join("status"), text).unwrap();
+            has_streams("/dev/snd/pcmC1D0p", asound.path())
+        };
+        assert!(!is_open("closed\n"));
+        assert!(is_open("state: RUNNING\nowner_pid   : 7\n"));
+        assert!(is_open("") && is_open("closed"));
+        // A second one beside it, and what the kernel does not show.
+        assert!(!is_open("closed\n"));
+        fs::create_dir_all(asound.path().join("card1/pcm0p/sub1")).unwrap();
+        assert!(is_open("closed\n"));
+        for name in ["/dev/snd/pcmC1D0c", "/dev/snd/pcmC1", "/dev/snd/pcmC"] {
+            assert!(has_streams(name, asound.path()), "{name}");
+        }
+        assert!(!has_streams("/dev/snd/controlC1", asound.path()));
     }
 
     #[test]

@@ -87,7 +87,7 @@ fn with_room<T>(
         image,
         umbilical: socket.path(),
         client: &std::env::current_exe().unwrap(),
-        render: None,
+        devices: &[],
         filters: &[],
     };
     let room = Room::prepare(&plan, &group.dir).unwrap();

@@ -26,7 +26,7 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use bay0_persona::cgroup::OWN;
 use bay0_persona::confine::Rights;
-use bay0_persona::policy::{self, NIC, PORT, RENDER, STANDIN, VIA_NET};
+use bay0_persona::policy::{self, NIC, PORT, RENDER, SOUND, STANDIN, VIA_NET};
 use bay0_persona::{Ended, GROUPS, Group, ROOMS, UIDS, link};
 use bay0_persona::{Grant, PersonaName, Plan, Policy, Room};
 use bay0_state::State;
@@ -40,7 +40,7 @@ use super::id::RoomId;
 use super::jobs::answer_of_child;
 use super::poll::Poll;
 use crate::advice::advised;
-use crate::sys::{LENT, boot_ms, inputs, port, render_node, text_of};
+use crate::sys::{LENT, boot_ms, has_streams, inputs, port, render_node, sounds, text_of};
 
 /// Where the rooms' umbilicals are.
 const SOCKETS: &str = "/run/bay0/rooms";
@@ -56,6 +56,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(5);
 const UNDO_DEADLINE: Duration = Duration::from_millis(500);
 /// Longest that the packet filter may take to tell what it has stopped; it takes a millisecond.
 const LOOK: Duration = Duration::from_millis(500);
+/// Where the kernel shows the streams of sound cards.
+const ASOUND: &str = "/proc/asound";
 const LATE: &str = "no answer of the packet filter";
 
 /// What follows for others from what has become of a room.
@@ -244,7 +246,7 @@ impl Rooms {
         group: Group,
         poll: &mut Poll,
     ) -> Result<Running> {
-        let render = self.render(&policy)?;
+        let devices = self.devices(&policy)?;
         let image = self.baked.open(&policy.image)?;
         group.limit(&policy)?;
         group.limit_disk(&policy, &image)?;
@@ -260,7 +262,7 @@ impl Rooms {
             image: &image,
             umbilical: &umbilical,
             client: Path::new(CLIENT),
-            render: render.as_deref().map(Path::new),
+            devices: &devices,
             filters: filters.context("no seccomp filter of its profile")?,
         };
         let room = Room::prepare(&plan, &own.dir).map_err(Error::msg)?;
@@ -276,6 +278,26 @@ impl Rooms {
         }
         running.room.release().map_err(Error::msg)?;
         Ok(running)
+    }
+
+    /// The devices that a room has in its own `/dev` from its start.
+    ///
+    /// # Errors
+    /// Another room has what is one room's alone.
+    fn devices(&mut self, policy: &Policy) -> Result<Vec<String>> {
+        let mut devices = Vec::from_iter(self.render(policy)?);
+        if policy.get(Grant::Devices) & SOUND != 0 {
+            devices.extend(sounds());
+        }
+        Ok(devices)
+    }
+
+    /// Whether a room, or one in it, has sound, and anybody has a stream of it open: who is in front, since nobody else is left with one.
+    fn plays(&self, top: RoomId) -> bool {
+        let all = self.table.iter().filter(|it| it.top == top);
+        let mut all = all.filter_map(|it| it.running.as_ref());
+        let is_open = |it: &String| has_streams(it, Path::new(ASOUND));
+        all.any(|it| it.policy.get(Grant::Devices) & SOUND != 0) && sounds().iter().any(is_open)
     }
 
     /// The render node for a room whose policy has it, if the machine has one: nobody's but its own until nothing of it is left.
@@ -451,6 +473,14 @@ impl Rooms {
             bail!("the room in front kept its device: {errno:?}; that room is stopped");
         }
         self.say(format!("room: {name} is in front"));
+        if let Some(old) = front.filter(|it| self.plays(*it)) {
+            let old_name = self.room(old).map(|it| it.policy.name.to_string());
+            let old_name = old_name.unwrap_or_default();
+            self.say(format!(
+                "room: {old_name} has sound open, which cannot be taken back: it is stopped"
+            ));
+            self.kill(old)?;
+        }
         Ok(())
     }
 

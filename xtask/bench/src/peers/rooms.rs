@@ -130,7 +130,7 @@ impl House {
             uid: UIDS * 10,
             image: &self.image,
             umbilical: &umbilical,
-            render: None,
+            devices: &[],
             client: &std::env::current_exe()?,
             filters: &self.filters,
         };

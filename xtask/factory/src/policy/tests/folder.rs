@@ -294,6 +294,7 @@ fn a06_the_policies_of_the_tree_are_in_order() {
     let shipped = [
         "p://desk",
         "p://dev",
+        "p://read",
         "p://web",
         "p://work",
         "sys://ai",
@@ -336,6 +337,7 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
         "p://scout",
         "p://shows",
         "p://tiny",
+        "p://tunes",
         "sys://brings",
         "sys://crams",
         "sys://port",
@@ -351,9 +353,10 @@ fn a06_the_test_build_has_rooms_of_its_own_beside_the_shipped_ones() {
     let tested = Set::parse(TESTED).unwrap();
     for (name, policy) in &all.policies {
         if more.contains(&&name.to_string()[..]) {
-            // One reads a disk, which takes a large image: its scenario is run where that is.
+            // One reads a disk, which takes a large image, and one plays: their scenarios are run where those are.
             let (image, program) = match name.to_string().as_str() {
                 "p://reads" => (&["dev"][..], "/bin/bash"),
+                "p://tunes" => (&["desk"][..], "/bin/sh"),
                 "p://lost" => (&[][..], "/bin/lost"),
                 // Its image is in every set.
                 "sys://port" => (&["outside"][..], "/usr/bin/portd"),
@@ -437,20 +440,21 @@ fn a06_the_lists_of_system_calls_stand_beside_the_policies_and_are_none() {
 
 #[test]
 fn t05_the_word_of_a_policy_is_the_bit_that_bay0_looks_at() {
-    let place = terms::number(&TERMS.devices, "standin");
-    assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::STANDIN));
-    let place = terms::number(&TERMS.devices, "port");
-    assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::PORT));
-    let place = terms::number(&TERMS.devices, "stick");
-    assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::STICK));
-    let place = terms::number(&TERMS.devices, "organ");
-    assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::ORGAN));
-    let place = terms::number(&TERMS.devices, "render");
-    assert_eq!(place.map(|at| 1 << at), Some(bay0_persona::policy::RENDER));
-    let bits = ["screen", "keyboard", "pointer"].map(|it| terms::number(&TERMS.devices, it));
-    let here = {
-        use bay0_persona::policy::{KEYBOARD, POINTER, SCREEN};
-        [SCREEN, KEYBOARD, POINTER]
+    use bay0_persona::policy::{
+        KEYBOARD, ORGAN, POINTER, PORT, RENDER, SCREEN, SOUND, STANDIN, STICK,
     };
-    assert_eq!(bits.map(|at| at.map(|at| 1 << at)), here.map(Some));
+    for (word, bit) in [
+        ("sound", SOUND),
+        ("standin", STANDIN),
+        ("port", PORT),
+        ("stick", STICK),
+        ("organ", ORGAN),
+        ("render", RENDER),
+        ("screen", SCREEN),
+        ("keyboard", KEYBOARD),
+        ("pointer", POINTER),
+    ] {
+        let place = terms::number(&TERMS.devices, word);
+        assert_eq!(place.map(|at| 1 << at), Some(bit), "{word}");
+    }
 }
