@@ -34,6 +34,8 @@ pub const TESTED: &str = "busybox,hostile";
 pub const WAYS: [&str; 3] = ["net", "outside", "stick"];
 /// The large one for a person, fetched and put together when it is asked for: no first boot waits for it.
 pub const WORKSHOP: &str = "dev";
+/// The one with the browser, whose room may have the most memory.
+pub const BROWSER: &str = "web";
 /// No image at all.
 pub const NONE: &str = "none";
 /// What places in a partition table count in.

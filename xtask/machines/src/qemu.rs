@@ -12,7 +12,7 @@ use crate::layout::{Layout, Spine};
 use crate::machine::{CARD, Firmware, MachineConfig, virtio_drive};
 use crate::outside;
 use crate::persist;
-use crate::roomdisk::{SMALL, Set, WORKSHOP};
+use crate::roomdisk::{BROWSER, SMALL, Set, WORKSHOP};
 use crate::soil::{self, Soil};
 use crate::spine;
 use crate::tpm;
@@ -22,9 +22,11 @@ use crate::uefi;
 pub const PERSIST_BYTES: u64 = 10 << 30;
 /// Size of the empty disk that becomes a vault sealed to a TPM: the machine itself formats it, through its cipher.
 pub const SEALED_BYTES: u64 = 1 << 30;
-/// Memory of the machine that a person uses, in MiB: what the largest shipped room may have, and as much again. With less than that
-/// a room is stopped by the machine's end of memory and not by its own limit, and everybody waits meanwhile.
+/// Memory of the machine that a person uses, in MiB: what the largest of its shipped rooms may have, and as much again. With less than
+/// that a room is stopped by the machine's end of memory and not by its own limit, and everybody waits meanwhile.
 const MEMORY_MIB: u32 = 2048;
+/// The same with the browser.
+const MEMORY_WITH_BROWSER_MIB: u32 = 4096;
 
 /// Programs of the host that a machine with this soil and these images is made and run with.
 pub fn tools(soil: Soil, rooms: &Set) -> Vec<host::Tool> {
@@ -59,7 +61,11 @@ pub fn set_up(layout: &Layout, soil: Soil, choice: Choice, rooms: &Set) -> Resul
         &spine.initrd,
         &layout.build().join("smoke.log"),
     );
-    (cfg.accel, cfg.mem_mb) = (accel, MEMORY_MIB);
+    cfg.accel = accel;
+    cfg.mem_mb = match rooms.has(&[BROWSER]) {
+        true => MEMORY_WITH_BROWSER_MIB,
+        false => MEMORY_MIB,
+    };
     cfg.drives
         .push(virtio_drive(&layout.persist(), "persist", ""));
     cfg.rooms = Some(layout.rooms_disk()).filter(|disk| disk.exists());

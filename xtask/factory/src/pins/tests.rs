@@ -374,7 +374,7 @@ fn u01_every_lock_of_the_tree_is_a_set() {
     let names: Vec<&str> = sets.iter().map(|set| set.name.as_str()).collect();
     let all = [
         "source", "debian", "tools", "cross", "ai", "busybox", "desk", "dev", "hostile", "net",
-        "outside", "stick", "web", "work",
+        "outside", "read", "stick", "web", "work",
     ];
     assert_eq!(names, all);
     for set in sets {

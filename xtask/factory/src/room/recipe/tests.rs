@@ -10,7 +10,8 @@ fn h01_every_recipe_parses_and_every_package_it_asks_for_is_pinned() {
     assert_eq!(
         names,
         [
-            "ai", "busybox", "desk", "dev", "hostile", "net", "outside", "stick", "web", "work"
+            "ai", "busybox", "desk", "dev", "hostile", "net", "outside", "read", "stick", "web",
+            "work"
         ]
     );
     for name in names {
