@@ -119,6 +119,7 @@ pub fn inject(bay: &mut Bay0, line: &str) -> String {
         ("watch", _) => watch(),
         ("processes", _) => text_of(SEEN),
         ("rights", program) => rights(program),
+        ("filters", program) => status_of(program, &["Seccomp_filters:"]),
         ("walls", _) => keeper.map_or(String::new(), |keeper| walls(keeper.child.pid)),
         ("figures", _) => figures(),
         ("rot", _) => format!("{:?}", rot()),
@@ -417,16 +418,20 @@ fn is_frozen(program: &str) -> bool {
 
 /// The capabilities that processes of this name may use or gain, a line each.
 fn rights(program: &str) -> String {
-    let keys = ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"];
+    status_of(program, &["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"])
+}
+
+/// What the kernel says under these keys of every process of this name, a line each.
+fn status_of(program: &str, keys: &[&str]) -> String {
     let of = |path: &PathBuf| {
         let status = text_of(path.join("status"));
-        let line = |key: &str| {
+        let line = |key: &&str| {
             status
                 .lines()
-                .find_map(|it| it.strip_prefix(key))
+                .find_map(|it| it.strip_prefix(*key))
                 .map(str::trim)
         };
-        let all: Vec<_> = keys.iter().filter_map(|key| line(key)).collect();
+        let all: Vec<_> = keys.iter().filter_map(line).collect();
         format!("{program}: {}\n", all.join(" "))
     };
     running(program).iter().map(of).collect()

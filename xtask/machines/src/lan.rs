@@ -244,7 +244,9 @@ impl Lan {
             }
             _ => {}
         }
-        let script = format!("(exec {command}) </dev/null >/logs/{log} 2>&1 & printf '%s\\n' $!\n");
+        // At its end, wherever that is: some open it twice.
+        let script =
+            format!("(exec {command}) </dev/null >>/logs/{log} 2>&1 & printf '%s\\n' $!\n");
         self.shell
             .write_all(script.as_bytes())
             .context("ask the network's shell")?;

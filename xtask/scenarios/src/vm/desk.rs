@@ -1,6 +1,8 @@
 //! Rooms with a screen (A14): who draws, who gets the keys, and the way back to bay0. The rooms' program paints all of the screen in one
 //! colour and writes down what it was told and what was pressed.
 
+use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -8,8 +10,10 @@ use regex::Regex;
 use serde_json::json;
 
 use super::lab::{Build, Guest, LOOK, Lab, PATIENCE};
+use super::online::{ORDINARY, leased, ordinary};
 use super::screen::{DISPLAY, Seat, USB_KEYS, words};
 use super::unplugged::{IN, OUT, TELLS, Viewer};
+use crate::lan::Card;
 
 const TABLET: [&str; 2] = ["-device", "usb-tablet,bus=keys.0"];
 const RED: (&str, &str) = ("p://red", "ff0000");
@@ -17,10 +21,19 @@ const BLUE: (&str, &str) = ("p://blue", "0000ff");
 /// What a terminal shows where nothing is written, and one that was asked for another colour.
 const TERMINAL: [u8; 3] = [0x11, 0x11, 0x11];
 const GREEN: [u8; 3] = [0, 0xff, 0];
+/// A browser without a page; a page whose script has run, and once a key was pressed there.
+const EMPTY: [u8; 3] = [0xff, 0xff, 0xff];
+const PRESSED: [u8; 3] = [0, 0, 0xff];
+const PAGE: &str = "<h1>A page of the network</h1><p>What runs it has no capability and sees no other room.</p><body><script>\
+    document.body.style.background = '#00ff00';\
+    document.onkeydown = () => document.body.style.background = '#0000ff';\
+    </script></body>\n";
 /// No capability, as `/proc` has it.
 const NONE: &str = "0000000000000000";
 /// Bytes of memory of a room that paints, by its policy.
 const LIMIT: u64 = 64 << 20;
+/// What programs play to and record from: the card itself, in stereo.
+const SOUND: &str = "-q -D hw:0,0 -f S16_LE -r 48000 -c 2";
 /// Where they lead.
 const LIST: &str = "bay0, outside of all rooms:";
 /// The keys that lead to bay0.
@@ -364,6 +377,45 @@ pub fn a14_a_room_whose_display_was_unplugged_has_its_picture_again(lab: &Lab) -
     seat.guest.power_off()
 }
 
+/// Two displays of two cards are one seat: the room in front has both, and while bay0 draws on one of them the other is dark.
+pub fn a14_of_two_displays_none_shows_a_room_that_is_behind(lab: &Lab) -> Result<()> {
+    let mut config = lab.config_with(Build::Fault, &lab.disk()?);
+    let displays = ["virtio-gpu-pci,id=one", "bochs-display,id=other"];
+    let devices = displays.into_iter().flat_map(|it| ["-device", it]);
+    config.extra_args.extend(words(devices.chain(USB_KEYS)));
+    let mut seat = Seat::at(lab, &config)?;
+    seat.guest.verdict("GREEN")?;
+    let both = |seat: &mut Seat, colour: &str| {
+        let end = Instant::now() + PATIENCE;
+        for display in ["one", "other"] {
+            while seat.colour_of(display)?.as_deref() != Some(colour) {
+                ensure!(Instant::now() < end, "{display} is not {colour}");
+                seat.guest.machine.wait_for_more(LOOK);
+            }
+        }
+        Ok(())
+    };
+    seat.guest.start_room(RED.0)?;
+    seat.guest.begin_in(RED.0, "paints ff0000 >/told 2>&1")?;
+    both(&mut seat, RED.1)?;
+    // bay0's list is on one of them; what the other shows is not the room's.
+    seat.guest.press(&ATTENTION)?;
+    let end = Instant::now() + PATIENCE;
+    for display in ["one", "other"] {
+        while seat.colour_of(display)?.as_deref() == Some(RED.1) {
+            ensure!(Instant::now() < end, "{display} shows the room behind");
+            seat.guest.machine.wait_for_more(LOOK);
+        }
+    }
+    seat.guest.machine.send_line("focus p://red")?;
+    seat.guest.press(&["ret"])?;
+    both(&mut seat, RED.1)?;
+    seat.paints(BLUE, "")?;
+    both(&mut seat, BLUE.1)?;
+    seat.guest.never("^bay0 .*FAIL")?;
+    seat.guest.power_off()
+}
+
 /// A compositor of Debian's in a room, with a terminal: what is typed there is done, and its picture is there again after another one's. Twice
 /// what a terminal shows is one colour on at least a quarter of the screen.
 pub fn a14_a_desktop_is_typed_at_and_comes_back_as_it_was(lab: &Lab) -> Result<()> {
@@ -407,6 +459,130 @@ pub fn a14_a_desktop_is_typed_at_and_comes_back_as_it_was(lab: &Lab) -> Result<(
     seat.fills(GREEN, 25)?;
     seat.guest.never("^bay0 .*FAIL")?;
     seat.guest.power_off()
+}
+
+/// Debian's Firefox in a room, on an ordinary network: a page from a public address runs its script, which sees keys, and is there again after
+/// bay0's list. What runs it has a filter of the browser's own above those of the room.
+pub fn a14_a_browser_shows_a_page_and_keeps_its_own_sandbox(lab: &Lab) -> Result<()> {
+    let names = format!("{ORDINARY}\naddress=/public.example.org/203.0.113.10");
+    let mut lan = ordinary(lab, &names)?;
+    lan.address("add", "203.0.113.10/32", "lo")?;
+    lan.file("www/page.html", PAGE)?;
+    let mut config = lab.config_with(Build::Fault, &lab.disk()?);
+    config.mem_mb = 3072;
+    let all = DISPLAY.into_iter().chain(USB_KEYS).chain(TABLET);
+    config.extra_args.extend(words(all));
+    lan.plug(&mut config, Card::Virtio, "lan0", 1);
+    let mut seat = Seat::at(lab, &config)?;
+    seat.guest.verdict("GREEN")?;
+    seat.guest.machine.send_line("start p://desk")?;
+    seat.fills(TERMINAL, 50)?;
+    seat.leads()?;
+    seat.types("start p://web")?;
+    seat.guest.says("room: p://web started (N ms)")?;
+    seat.guest
+        .said(&leased(r"192\.0\.2\.1\d\d/24", r"192\.0\.2\.1"))?;
+    let end = Instant::now() + 6 * PATIENCE;
+    while seat.share(EMPTY)? < 75 {
+        ensure!(Instant::now() < end, "the browser is not seen");
+        seat.guest.machine.wait_for_more(PATIENCE / 4);
+    }
+    while seat.share(GREEN)? < 75 {
+        ensure!(Instant::now() < end, "the page is not seen");
+        seat.guest.press(&["ctrl", "l"])?;
+        seat.types_unseen("http://public.example.org/page.html")?;
+        seat.guest.machine.wait_for_more(PATIENCE / 4);
+    }
+    lan.logs("nginx", r#""GET /page.html HTTP/1.1" 200 "#)?;
+    seat.keeps("web")?;
+    let own = filters(&mut seat.guest, "sway")?;
+    let own = *own.iter().max().context("no sway")?;
+    let page = filters(&mut seat.guest, "Isolated Web Co")?;
+    let has_more = !page.is_empty() && page.iter().all(|it| *it > own);
+    ensure!(has_more, "{page:?} filters, and {own} of the room");
+    seat.guest.press(&[KEY.0])?;
+    seat.fills(PRESSED, 75)?;
+    seat.leads()?;
+    seat.types("focus p://desk")?;
+    seat.fills(TERMINAL, 50)?;
+    ensure!(seat.share(PRESSED)? == 0, "it is still seen");
+    seat.leads()?;
+    seat.types("focus p://web")?;
+    seat.fills(PRESSED, 75)?;
+    seat.guest.machine.send_line("stop p://web")?;
+    seat.guest.says("room: p://web stopped (N ms)")?;
+    seat.guest.never("^bay0 .*FAIL")?;
+    seat.guest.power_off()
+}
+
+/// How many filters hold each process of this name.
+fn filters(guest: &mut Guest, program: &str) -> Result<Vec<usize>> {
+    let said = guest.ask(&format!("fault filters {program}"))?;
+    let begin = format!("{program}: ");
+    let counts = said.lines().filter_map(|it| it.strip_prefix(&begin));
+    let counts = counts.map(|it| it.trim().parse().context("no number"));
+    counts.collect()
+}
+
+/// A room plays and is heard, and so it is with one that records. Once another room is in front, nothing plays, and the card is free; a room
+/// whose program has closed it stays.
+pub fn t05_a_room_that_has_sound_open_ends_when_another_comes_forward(lab: &Lab) -> Result<()> {
+    let heard = lab.path("heard.wav");
+    let backend = format!("wav,id=sound,path={}", heard.display());
+    let card = [
+        "-device",
+        "intel-hda",
+        "-device",
+        "hda-duplex,audiodev=sound,mixer=off",
+    ];
+    let mut config = lab.config_with(Build::Fault, &lab.disk()?);
+    config.mem_mb = 512;
+    let backend = ["-audiodev", backend.as_str()];
+    config
+        .extra_args
+        .extend(words(backend.into_iter().chain(card)));
+    let mut guest = lab.start(&config)?;
+    guest.verdict("GREEN")?;
+    guest.start_room("p://tunes")?;
+    let nodes = guest.run_in("p://tunes", "ls /dev/snd | tr '\\n' ' '")?;
+    ensure!(nodes.trim() == "controlC0 pcmC0D0c pcmC0D0p", "{nodes}");
+    guest.run_in("p://tunes", &format!("aplay {SOUND} -d 1 /dev/urandom"))?;
+    ensure!(loud(&heard)? > 0, "nothing was heard");
+    guest.start_room("p://b")?;
+    guest.run_in("p://b", "! ls /dev/snd")?;
+    let ends = |guest: &mut Guest| {
+        guest.machine.send_line("focus p://b")?;
+        guest.says("room: p://tunes has sound open, which cannot be taken back: it is stopped")?;
+        guest.says("room: p://tunes stopped (N ms)")
+    };
+    guest.machine.send_line("focus p://tunes")?;
+    guest.says("room: p://tunes is in front")?;
+    let before = loud(&heard)?;
+    guest.begin_in("p://tunes", &format!("aplay {SOUND} /dev/urandom"))?;
+    let end = Instant::now() + PATIENCE;
+    while loud(&heard)? == before {
+        ensure!(Instant::now() < end, "nothing more was heard");
+        guest.machine.wait_for_more(LOOK);
+    }
+    ends(&mut guest)?;
+    // What QEMU had of it is in the file within a look.
+    guest.machine.wait_for_more(LOOK);
+    let after = loud(&heard)?;
+    guest.machine.wait_for_more(LOOK * 4);
+    ensure!(loud(&heard)? == after, "it is still heard");
+    // The card is free: it records, and ends so as well.
+    guest.start_room("p://tunes")?;
+    guest.begin_in("p://tunes", &format!("arecord {SOUND} /recorded"))?;
+    guest.run_in("p://tunes", "until [ -s /recorded ]; do sleep 0.1; done")?;
+    ends(&mut guest)?;
+    guest.never("^bay0 .*FAIL")?;
+    guest.power_off()
+}
+
+/// Bytes of a recording that are not silence.
+fn loud(file: &Path) -> Result<usize> {
+    let all = fs::read(file)?;
+    Ok(all.iter().skip(44).filter(|it| **it != 0).count())
 }
 
 /// Two hundred times from one room to the other, while a third one takes what it gets of the processors.

@@ -83,6 +83,15 @@ fn characters(picture: &[u8]) -> Result<Vec<String>> {
     Ok(rows.map(|it| it.trim_end().to_owned()).collect())
 }
 
+/// The colour of all of this picture, `rrggbb`; none if it has several.
+fn colour(dump: &[u8]) -> Result<Option<String>> {
+    let (_, _, pixels) = pixels(dump)?;
+    let (all, _) = pixels.as_chunks::<3>();
+    let [red, green, blue] = *all.first().context("no picture")?;
+    let same = all.iter().all(|it| *it == [red, green, blue]);
+    Ok(same.then(|| format!("{red:02x}{green:02x}{blue:02x}")))
+}
+
 /// A machine with a screen, and who sits before it.
 pub(super) struct Seat<'a> {
     lab: &'a Lab,
@@ -110,11 +119,13 @@ impl<'a> Seat<'a> {
     /// The colour of all of the screen now, `rrggbb`; none if it has several.
     pub(super) fn colour(&mut self) -> Result<Option<String>> {
         let dump = self.dump()?;
-        let (_, _, pixels) = pixels(&dump)?;
-        let (all, _) = pixels.as_chunks::<3>();
-        let [red, green, blue] = *all.first().context("no picture")?;
-        let same = all.iter().all(|it| *it == [red, green, blue]);
-        Ok(same.then(|| format!("{red:02x}{green:02x}{blue:02x}")))
+        colour(&dump)
+    }
+
+    /// The same of the display with this name.
+    pub(super) fn colour_of(&mut self, display: &str) -> Result<Option<String>> {
+        let dump = self.dumped(&[("device", display)])?;
+        colour(&dump)
     }
 
     /// Percent of the screen that has this colour.
@@ -127,8 +138,15 @@ impl<'a> Seat<'a> {
 
     /// The picture on the screen.
     fn dump(&mut self) -> Result<Vec<u8>> {
+        self.dumped(&[])
+    }
+
+    fn dumped(&mut self, of: &[(&str, &str)]) -> Result<Vec<u8>> {
         let file = self.lab.path("screen.ppm");
-        let there = json!({ "filename": file });
+        let mut there = json!({ "filename": file });
+        for (key, value) in of {
+            there[key] = json!(value);
+        }
         self.guest.machine.qmp("screendump", there)?;
         fs::read(&file).with_context(|| file.display().to_string())
     }
