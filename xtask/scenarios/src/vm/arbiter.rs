@@ -11,7 +11,7 @@ use serde_json::json;
 use super::bus::{Bus, plug};
 use super::hardware::{Stick, TALKATIVE};
 use super::lab::{Build, LOOK, Lab, PATIENCE};
-use super::screen::{ANSWER, DISPLAY, NO_SERIAL, Seat, USB_KEYS, words};
+use super::screen::{ANSWER, DISPLAY, NO_SERIAL, Seat, USB_KEYS, keyboard, words};
 
 /// What stands above each question.
 const HEAD: &str = "bay0 asks, outside of all rooms:";
@@ -180,7 +180,6 @@ pub fn a04_a_keyboard_that_comes_while_a_question_is_asked_answers_it(lab: &Lab)
     config.extra_args.extend(words(more));
     let mut seat = Seat::at(lab, &config)?;
     seat.guest.verdict("GREEN")?;
-    let keyboard = |id: &str| json!({ "driver": "usb-kbd", "id": id, "bus": "keys.0" });
     seat.guest.machine.qmp("device_add", keyboard("first"))?;
     seat.guest.expect("screen: /dev/input/event[0-9]+$")?;
     let letters = seat.begins()?;

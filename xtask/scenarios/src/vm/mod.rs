@@ -290,7 +290,7 @@ scenarios! {
     desk::a04_a_question_takes_the_screen_from_a_room_and_gives_it_back ["hostile"] {Pc}: "it gives a file away: not one key of the answer is its own, and its picture is there again",
     desk::a14_a_program_that_ends_gives_the_screen_back ["hostile"] {Pc}: "the operator line is there again; another program of that room has it next",
     desk::a14_a_room_is_told_of_keyboards_that_come_and_go ["hostile"] {Pc}: "and the keys that lead to bay0 are heard on the new one",
-    desk::a14_a_desktop_is_typed_at_and_comes_back_as_it_was ["desk", "hostile"] {Pc}: "sway and foot of Debian's, without a right: a program is started by keys, and its picture is there again after the list and another room",
+    desk::a14_a_desktop_is_typed_at_and_comes_back_as_it_was ["desk", "hostile"] {Pc}: "sway and foot of Debian's, without a right: a program is started by keys of a keyboard that came later, and its picture is there again after the list and another room",
     desk::a14_a_browser_shows_a_page_and_keeps_its_own_sandbox ["desk", "net", "web"] {Pc}: "Debian's Firefox on an ordinary network, from the desktop by the list of rooms: an address is typed, its page runs a script and gets keys, and what runs it is held by one more filter than the room",
     desk::a14_of_two_displays_none_shows_a_room_that_is_behind ["hostile"] {Pc}: "two cards are one seat: both the room's in front, and with bay0's list on one the other is dark",
     desk::t05_a_room_that_has_sound_open_ends_when_another_comes_forward ["desk", "hostile"] {Pc}: "it is heard until then and no more; one whose program has closed the card stays",

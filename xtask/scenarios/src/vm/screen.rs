@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use regex::Regex;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::bus::Bus;
 use super::hardware::{Stick, TALKATIVE};
@@ -211,6 +211,11 @@ impl<'a> Seat<'a> {
     }
 }
 
+/// A keyboard on USB, to plug in while the machine runs.
+pub(super) fn keyboard(id: &str) -> Value {
+    json!({ "driver": "usb-kbd", "id": id, "bus": "keys.0" })
+}
+
 pub(super) fn words<'a>(all: impl IntoIterator<Item = &'a str>) -> impl Iterator<Item = String> {
     let words: Vec<_> = all.into_iter().map(str::to_owned).collect();
     words.into_iter()
@@ -329,8 +334,7 @@ pub fn u08_a_keyboard_that_is_plugged_in_later_types(lab: &Lab) -> Result<()> {
     seat.guest.verdict("GREEN")?;
     seat.guest.never("screen: /dev/input/")?;
     for _ in 0..2 {
-        let keyboard = json!({ "driver": "usb-kbd", "id": "late", "bus": "keys.0" });
-        seat.guest.machine.qmp("device_add", keyboard)?;
+        seat.guest.machine.qmp("device_add", keyboard("late"))?;
         seat.guest.expect("screen: /dev/input/event[0-9]+$")?;
         seat.types("hello")?;
         seat.guest.expect(ANSWER)?;

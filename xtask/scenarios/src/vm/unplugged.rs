@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::lab::{Build, Guest, LOOK, Lab, PATIENCE};
-use super::screen::{DISPLAY, Seat, USB_KEYS, words};
+use super::screen::{DISPLAY, Seat, USB_KEYS, keyboard, words};
 
 /// The kernel tells of displays that come and go.
 pub(super) const TELLS: &str = "loglevel=8 drm.debug=1";
@@ -128,8 +128,7 @@ pub fn a04_of_two_keyboards_the_one_that_is_left_answers_a_question(lab: &Lab) -
     let mut seat = Seat::at(lab, &config)?;
     seat.guest.verdict("GREEN")?;
     for id in ["first", "second"] {
-        let keyboard = json!({ "driver": "usb-kbd", "id": id, "bus": "keys.0" });
-        seat.guest.machine.qmp("device_add", keyboard)?;
+        seat.guest.machine.qmp("device_add", keyboard(id))?;
         seat.guest.expect("screen: /dev/input/event[0-9]+$")?;
     }
     let letters = seat.begins()?;
