@@ -286,7 +286,8 @@ impl Rooms {
     /// Another room has what is one room's alone.
     fn devices(&mut self, policy: &Policy) -> Result<Vec<String>> {
         let mut devices = Vec::from_iter(self.render(policy)?);
-        if policy.get(Grant::Devices) & SOUND != 0 {
+        // The system's own rooms are never behind, and so would never lose it.
+        if policy.get(Grant::Devices) & SOUND != 0 && !policy.name.is_system() {
             devices.extend(sounds());
         }
         Ok(devices)

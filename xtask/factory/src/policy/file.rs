@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use bay0_persona::policy::SOUND;
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
@@ -128,6 +129,7 @@ impl Reader<'_> {
         let command_at = raw.command.as_ref().map(|command| command.span().start);
         let network = self.network(raw.network);
         let via = network == terms::VIA;
+        let devices = self.set("devices", raw.devices, &TERMS.devices);
         let policy = Policy {
             image: self.image(raw.image),
             command: self.command(raw.command),
@@ -147,13 +149,13 @@ impl Reader<'_> {
                 seccomp: self.seccomp(raw.seccomp),
                 capabilities: self.set("capabilities", raw.capabilities, &TERMS.capabilities),
                 network,
-                devices: self.set("devices", raw.devices, &TERMS.devices),
+                devices,
                 terminal: raw.terminal,
                 again: self.exit(raw.exit, raw.terminal),
                 autostart: raw.autostart,
                 restart: self.restart(raw.restart),
                 persist: self.persist(raw.persist),
-                background: self.background(raw.background),
+                background: self.background(raw.background, devices),
                 traffic: self.traffic(raw.traffic, via),
                 disk_read: self.rate("disk.read", raw.disk.read, terms::DISK_READ),
                 publish: self.publish(raw.publish, via),
@@ -417,8 +419,14 @@ impl Reader<'_> {
         })
     }
 
-    fn background(&mut self, value: Option<Spanned<String>>) -> bool {
-        self.word("background", value.as_ref(), &["freeze", "run"]) == Some(1)
+    /// Whether it runs behind another one. Who has sound would be heard, and listen, there.
+    fn background(&mut self, value: Option<Spanned<String>>, devices: u64) -> bool {
+        let runs = self.word("background", value.as_ref(), &["freeze", "run"]) == Some(1);
+        if let Some(value) = value.filter(|_| runs && devices & SOUND != 0) {
+            let what = "background is \"run\", and devices has sound, which is for a room in front";
+            self.wrong(&value, &format!("{what}; next: remove one of them"));
+        }
+        runs
     }
 
     fn restart(&mut self, raw: Again) -> Option<Restart> {
