@@ -256,7 +256,7 @@ pub fn compile(dir: &Path, name: &str, source: &str) -> Result<PathBuf> {
 }
 
 /// An initramfs, not compressed; mode 0 is a folder. The kernel unpacks several one after the other.
-fn archive(entries: &[(&str, u32, &[u8])]) -> Result<Vec<u8>> {
+pub fn archive(entries: &[(&str, u32, &[u8])]) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     for (inode, (path, mode, bytes)) in (1..).zip(entries) {
         let (kind, mode) = match mode {

@@ -11,6 +11,7 @@
     reason = "a tool on a developer's machine: its panic ends a command, not a machine, and its output is its purpose"
 )]
 
+mod desktop;
 mod guests;
 mod install;
 mod net;
@@ -35,9 +36,11 @@ use crate::layout::Layout;
 use crate::lock::Lock;
 use factory::help;
 // By these names the modules know them.
-use factory::{arch, host, layout, lock, persist, roomdisk, seccomp, soil, spine, tools, uefi};
+use factory::{
+    arch, host, layout, lock, modules, persist, roomdisk, seccomp, soil, spine, tools, uefi,
+};
 use guests::{Boot, Guests};
-use machines::{accel, machine, smoke};
+use machines::{accel, lan, machine, smoke};
 use report::{Figure, Target};
 
 /// Samples on the host for each run: they are short, and the host is noisy.
@@ -48,7 +51,7 @@ const SPINE_BYTES: f64 = 12e6;
 /// What `cargo xtask bench` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Only the groups whose name contains this: boot, builds, orphans, umbilical, log, store, courier, net, size, rooms, root, uefi, vault, install
+    /// Only the groups whose name contains this: boot, builds, orphans, umbilical, log, store, courier, net, size, rooms, root, uefi, vault, install, desktop
     pub filter: Option<String>,
     /// Times each machine is booted
     #[arg(long, default_value_t = 5)]
@@ -86,7 +89,7 @@ enum Group {
     Host(fn(&Layout, &BenchArgs) -> Result<Vec<Figure>>),
 }
 
-const GROUPS: [(&str, Group); 14] = [
+const GROUPS: [(&str, Group); 15] = [
     ("size", Group::Spine(size)),
     ("store", Group::Host(store::store)),
     ("courier", Group::Host(store::courier)),
@@ -100,6 +103,7 @@ const GROUPS: [(&str, Group); 14] = [
     ("uefi", Group::Spine(root::uefi)),
     ("vault", Group::Spine(vault::vault)),
     ("install", Group::Spine(install::install)),
+    ("desktop", Group::Spine(desktop::desktop)),
     ("orphans", Group::Spine(orphans)),
 ];
 

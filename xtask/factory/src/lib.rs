@@ -22,7 +22,7 @@ pub mod image;
 mod kernel;
 pub mod layout;
 pub mod lock;
-mod modules;
+pub mod modules;
 mod organ;
 pub mod persist;
 pub mod pins;

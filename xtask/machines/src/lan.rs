@@ -85,9 +85,14 @@ pub struct Lan {
 
 /// The servers' root, made where it is missing: seconds, and the archive.
 pub fn root(layout: &Layout) -> Result<PathBuf> {
+    extract(layout, PACKAGES)
+}
+
+/// A root of these packages and of what they need, none of which is set up.
+pub fn extract(layout: &Layout, packages: &str) -> Result<PathBuf> {
     static MAKING: Mutex<()> = Mutex::new(());
     let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    let stamp = factory::stamp::sha256(format!("{RELEASE} {PACKAGES}").as_bytes());
+    let stamp = factory::stamp::sha256(format!("{RELEASE} {packages}").as_bytes());
     let root = layout.servers(stamp.get(..16).unwrap_or(&stamp));
     if root.exists() {
         return Ok(root);
@@ -95,17 +100,17 @@ pub fn root(layout: &Layout) -> Result<PathBuf> {
     host::need(&[host::TOOL_MMDEBSTRAP])?;
     fs::create_dir_all(layout.cache()).context("create build/cache")?;
     let made = tempfile::TempDir::with_prefix_in("servers-made", layout.cache())?;
-    eprintln!("lan: mmdebstrap fetches and unpacks the servers");
+    eprintln!("lan: mmdebstrap fetches and unpacks {packages}");
     // `extract` runs no script of a package: nothing is set up, nothing started.
     host::run(
         host::command("mmdebstrap")?
             .args(["--variant=extract", "--format=directory"])
             .arg("--aptopt=APT::Sandbox::User \"root\"")
-            .arg(format!("--include={PACKAGES}"))
+            .arg(format!("--include={packages}"))
             .arg(RELEASE)
             .arg(made.path().join("root")),
     )
-    .context("make the servers' root; next: as root, or as a user with ranges in /etc/subuid")?;
+    .context("make a root of packages; next: as root, or as a user with ranges in /etc/subuid")?;
     match fs::rename(made.path().join("root"), &root) {
         // Another run was faster.
         Err(_) if root.exists() => Ok(root),

@@ -4,11 +4,15 @@
  *   guest beside READY INIT [ARGUMENT ...]  becomes INIT, with a storm as its child, for which /beside is a proc
  *   guest storm READY                       makes 10,000 orphans end at once when READY exists; says how long they took
  *   guest memory                            says what PID 1 holds
+ *   guest switch                            goes to the virtual terminal of each number that is typed, until 0
  */
+#include <fcntl.h>
+#include <linux/vt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -111,6 +115,16 @@ static void memory(void) {
     dprintf(1, "\nguest: done\n");
 }
 
+static void switch_terminals(void) {
+    char line[8];
+    int console = open("/dev/tty0", O_RDWR);
+    dprintf(1, "terminal> ");
+    while (fgets(line, sizeof line, stdin) != NULL && atoi(line) > 0)
+        if (ioctl(console, VT_ACTIVATE, atoi(line)) != 0)
+            fail("VT_ACTIVATE");
+    _exit(0);
+}
+
 int main(int argc, char **argv) {
     const char *task = argc > 1 ? argv[1] : "";
     if (strcmp(task, "time") == 0 && argc > 2) {
@@ -129,6 +143,8 @@ int main(int argc, char **argv) {
         storm(argv[2]);
     } else if (strcmp(task, "memory") == 0) {
         memory();
+    } else if (strcmp(task, "switch") == 0) {
+        switch_terminals();
     }
     for (;;)
         pause();

@@ -1,6 +1,7 @@
 //! Keys as the kernel reports them: `struct input_event` of `linux/input.h` on machines of 64 bits.
 
 use std::os::fd::OwnedFd;
+use std::time::{Duration, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::unistd::read as read_fd;
@@ -15,17 +16,27 @@ const KEY: u16 = 1;
 const REL: u16 = 2;
 const ABS: u16 = 3;
 
-/// What a device reports, as lines; none where there is nothing now.
+/// What a device reports, as lines, none where there is nothing now; and how long ago the kernel noted the first of it.
 ///
 /// # Errors
 /// ENODEV: it was taken back, or unplugged.
-pub fn read(device: &OwnedFd) -> nix::Result<Vec<String>> {
+pub fn read(device: &OwnedFd) -> nix::Result<(Vec<String>, Duration)> {
     let mut buffer = [0; RECORD * AT_ONCE];
     let length = match read_fd(device, &mut buffer) {
         Err(Errno::EAGAIN) => 0,
         read => read?,
     };
-    Ok(lines(buffer.get(..length).unwrap_or_default()))
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default();
+    let records = buffer.get(..length).unwrap_or_default();
+    let late = time(records).map_or(Duration::ZERO, |noted| now.saturating_sub(noted));
+    Ok((lines(records), late))
+}
+
+/// The first record's, since 1970: seconds, then microseconds.
+fn time(records: &[u8]) -> Option<Duration> {
+    let (seconds, rest) = records.split_first_chunk()?;
+    let micros = u64::from_ne_bytes(*rest.first_chunk()?);
+    Some(Duration::from_secs(u64::from_ne_bytes(*seconds)) + Duration::from_micros(micros))
 }
 
 /// A line for each key, and one for all that moved.
@@ -89,5 +100,7 @@ mod tests {
                 "key 272 down"
             ]
         );
+        let noted = [3_u64.to_ne_bytes(), 5_u64.to_ne_bytes(), [0; 8]].concat();
+        assert_eq!(time(&noted), Some(Duration::from_micros(3_000_005)));
     }
 }

@@ -1,5 +1,5 @@
-//! `paints COLOUR [deaf|steal|hoard|frames N]`: a room's program with a screen and no compositor, for the VM scenarios. It speaks bay0's seat
-//! socket itself, fills each display with the colour (`rrggbb`) and prints a line for each thing that happens:
+//! `paints COLOUR [deaf|steal|hoard|times|frames N]`: a room's program with a screen and no compositor, for the VM scenarios. It speaks bay0's
+//! seat socket itself, or seatd's if `SEATD_SOCK` names that, fills each display with the colour (`rrggbb`) and prints a line for each thing that happens:
 //!
 //! | line | is |
 //! | --- | --- |
@@ -12,6 +12,7 @@
 //! | `frames 120 in 2003 ms` | `frames 120`: flips that were waited for, after each `front` |
 //! | `deaf frames=9 keys=2 crtc=EACCES lease=EACCES` | `deaf`: whenever it gets another errno than before for its picture, by the opening that it was given or by a lease that it made of it |
 //! | `hoard 8` | `hoard`: so many pictures were made and filled, none of which is let go; `hoard 9 ENOMEM` where there are no more |
+//! | `late 412 us` | `times`: from the kernel's time of a key to here. It fills the picture once, and later only shows it |
 //! | `no seat: REASON` | bay0 gives none, or has taken it back; the program ends |
 //!
 //! `deaf` reads no more of the seat after the first `front`: it keeps every descriptor, sets mode and picture anew without end, and goes on
@@ -25,11 +26,13 @@
 
 mod card;
 mod input;
+mod seatd;
 mod steal;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,6 +41,7 @@ use nix::sys::socket::MsgFlags;
 use seat::given::{self, Given, Name};
 
 use card::{Card, errno};
+use seatd::Seatd;
 
 /// What is done besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +50,48 @@ enum Way {
     Deaf,
     Steal,
     Hoard,
+    Times,
     Frames(u32),
+}
+
+/// Who gives the seat.
+enum Seat {
+    Bay0(OwnedFd),
+    Seatd(Seatd),
+}
+
+impl Seat {
+    fn open() -> Result<Self, String> {
+        match std::env::var_os("SEATD_SOCK") {
+            None => outside::ask("seat").map(Self::Bay0).map_err(|why| why.0),
+            Some(socket) => Seatd::open(Path::new(&socket))
+                .map(Self::Seatd)
+                .map_err(|error| format!("seatd {}", errno(&error))),
+        }
+    }
+
+    /// What was said; why nothing more is.
+    fn next(&mut self) -> Result<Vec<Given>, String> {
+        match self {
+            Self::Bay0(seat) => match given::next(seat, MsgFlags::empty()) {
+                Ok(Some(given)) => Ok(vec![given]),
+                Ok(None) => Err("bay0 has hung up".to_owned()),
+                Err(errno) => Err(format!("recvmsg {errno:?}")),
+            },
+            Self::Seatd(seatd) => seatd
+                .next()
+                .map_err(|error| format!("seatd {}", errno(&error))),
+        }
+    }
+}
+
+impl AsFd for Seat {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Bay0(seat) => seat.as_fd(),
+            Self::Seatd(seatd) => seatd.stream.as_fd(),
+        }
+    }
 }
 
 /// What was given.
@@ -66,18 +111,19 @@ fn main() -> ExitCode {
         [colour, "deaf"] => (*colour, Some(Way::Deaf)),
         [colour, "steal"] => (*colour, Some(Way::Steal)),
         [colour, "hoard"] => (*colour, Some(Way::Hoard)),
+        [colour, "times"] => (*colour, Some(Way::Times)),
         [colour, "frames", count] => (*colour, count.parse().ok().map(Way::Frames)),
         _ => ("", None),
     };
     let colour = u32::from_str_radix(colour, 16).ok();
     let Some((colour, way)) = colour.filter(|it| *it <= 0x00ff_ffff).zip(way) else {
-        println!("usage: paints RRGGBB [deaf|steal|hoard|frames N]");
+        println!("usage: paints RRGGBB [deaf|steal|hoard|times|frames N]");
         return ExitCode::from(2);
     };
-    let seat = match outside::ask("seat") {
+    let mut seat = match Seat::open() {
         Ok(seat) => seat,
         Err(why) => {
-            println!("no seat: {}", why.0);
+            println!("no seat: {why}");
             return ExitCode::FAILURE;
         }
     };
@@ -88,23 +134,22 @@ fn main() -> ExitCode {
         inputs: BTreeMap::new(),
         is_front: false,
     };
-    println!("no seat: {}", room.live(&seat));
+    println!("no seat: {}", room.live(&mut seat));
     ExitCode::FAILURE
 }
 
 impl Room {
     /// Serves the seat until it ends; why it did.
-    fn live(&mut self, seat: &OwnedFd) -> String {
+    fn live(&mut self, seat: &mut Seat) -> String {
         while !(self.way == Way::Deaf && self.is_front) {
             let is_ready = match self.wait(seat) {
                 Ok(is_ready) => is_ready,
                 Err(errno) => return format!("poll {errno:?}"),
             };
             if is_ready {
-                match given::next(seat, MsgFlags::empty()) {
-                    Ok(Some(given)) => self.take(given),
-                    Ok(None) => return "bay0 has hung up".to_owned(),
-                    Err(errno) => return format!("recvmsg {errno:?}"),
+                match seat.next() {
+                    Ok(all) => all.into_iter().for_each(|given| self.take(given)),
+                    Err(why) => return why,
                 }
             }
             self.read_keys();
@@ -113,11 +158,10 @@ impl Room {
     }
 
     /// Waits for the seat or a key; whether it was the seat.
-    fn wait(&self, seat: &OwnedFd) -> nix::Result<bool> {
-        let fds = std::iter::once(seat).chain(self.inputs.values());
-        let mut fds: Vec<_> = fds
-            .map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN))
-            .collect();
+    fn wait(&self, seat: &Seat) -> nix::Result<bool> {
+        let inputs = self.inputs.values().map(AsFd::as_fd);
+        let fds = std::iter::once(seat.as_fd()).chain(inputs);
+        let mut fds: Vec<_> = fds.map(|it| PollFd::new(it, PollFlags::POLLIN)).collect();
         poll(&mut fds, PollTimeout::NONE)?;
         Ok(fds.first().and_then(PollFd::any) == Some(true))
     }
@@ -155,6 +199,13 @@ impl Room {
     /// Fills all displays, and does what else is wanted once they are.
     fn paint(&mut self) {
         for (name, card) in &mut self.cards {
+            if self.way == Way::Times && !card.outputs().is_empty() {
+                // What is timed is the seat, not this.
+                if let Err(error) = card.show() {
+                    println!("not shown {}", errno(&error));
+                }
+                continue;
+            }
             match card.paint(self.colour) {
                 Ok(sizes) => {
                     for (width, height) in sizes {
@@ -180,7 +231,7 @@ impl Room {
                     Ok(took) => println!("frames {count} in {} ms", took.as_millis()),
                     Err(error) => println!("frames {}", errno(&error)),
                 },
-                Way::Plain | Way::Deaf => {}
+                Way::Plain | Way::Deaf | Way::Times => {}
             }
         }
         if self.way == Way::Steal {
@@ -192,8 +243,12 @@ impl Room {
     /// Prints what was pressed; how many keys.
     fn read_keys(&mut self) -> u32 {
         let mut keys = 0;
+        let is_timed = self.way == Way::Times;
         self.inputs.retain(|name, fd| match input::read(fd) {
-            Ok(lines) => {
+            Ok((lines, late)) => {
+                if is_timed && lines.iter().any(|line| line.ends_with("down")) {
+                    println!("late {} us", late.as_micros());
+                }
                 for line in lines {
                     keys += u32::from(line.starts_with("key"));
                     println!("{line} {name}");
