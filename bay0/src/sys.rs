@@ -72,6 +72,46 @@ nix::ioctl_none!(set_master, b'd', 0x1e);
 nix::ioctl_none!(drop_master, b'd', 0x1f);
 nix::ioctl_write_int!(evdev_grab, b'E', 0x90);
 nix::ioctl_write_int!(evdev_revoke, b'E', 0x91);
+nix::ioctl_write_ptr!(evdev_mask, b'E', 0x93, InputMask);
+
+/// `struct input_mask` of `linux/input.h`: which codes of a type of events an opening is told of.
+#[repr(C)]
+pub struct InputMask {
+    kind: u32,
+    bytes: u32,
+    codes: u64,
+}
+
+/// As many bits as there are keys (`KEY_CNT`), in the kernel's order.
+type Keys = [u64; 12];
+
+/// Has an opening of an input device be told of these keys and of nothing else (`EVIOCSMASK`): all others wake nobody who waits for it.
+///
+/// # Errors
+/// The kernel's errno.
+pub fn hear_only(device: &impl AsRawFd, keys: impl IntoIterator<Item = u16>) -> nix::Result<()> {
+    // Of the types of events EV_KEY, whose number is 1; EV_SYN, whose mask is that of the types, is always told.
+    for (kind, codes) in [(0, bits([1])), (1, bits(keys))] {
+        let mask = InputMask {
+            kind,
+            bytes: size_of::<Keys>() as u32,
+            codes: codes.as_ptr().expose_provenance() as u64,
+        };
+        // SAFETY: the kernel reads the mask and the bits behind it, which outlive the call.
+        unsafe { evdev_mask(device.as_raw_fd(), &raw const mask) }?;
+    }
+    Ok(())
+}
+
+fn bits(keys: impl IntoIterator<Item = u16>) -> Keys {
+    let mut bits = Keys::default();
+    for key in keys.into_iter().map(u32::from) {
+        if let Some(word) = bits.get_mut((key / u64::BITS) as usize) {
+            *word |= 1 << (key % u64::BITS);
+        }
+    }
+    bits
+}
 
 /// Has whoever has this opening of a display draw on it (`DRM_IOCTL_SET_MASTER`).
 ///
@@ -256,6 +296,15 @@ mod tests {
         assert!(has(mouse, 272) && !has(mouse, 28) && !has(mouse, 330));
         assert!(has(keyboard, 28) && has(keyboard, 30) && !has(keyboard, 272));
         assert!(!has("", 0) && !has("x", 0) && has("1", 0));
+    }
+
+    #[test]
+    fn a14_keys_that_are_heard_are_bits_in_the_kernels_order() {
+        assert_eq!(bits([]), [0; 12]);
+        let mut expected = [0; 12];
+        (expected[0], expected[1], expected[11]) = (1 << 29, 1 << 33, 1 << 63);
+        // The last there is, and one beyond.
+        assert_eq!(bits([29, 97, 767, 768]), expected);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Secure attention (A14): Control, Alt and Delete together lead from a room's screen to bay0. PID 1 reads them itself by openings of its
-//! own; no room can have a keyboard for itself alone, or change what its keys mean: its filter refuses the calls
+//! own, which tell it of no other key; no room can have a keyboard for itself alone, or change what its keys mean: its filter refuses the calls
 //! (`docs/SYSCALL-JUSTIFICATIONS.md`).
 //!
 //! | the screen has | the keys | a line | a verb that brings a room forward |
@@ -14,7 +14,7 @@ use std::io::{ErrorKind, Read};
 
 use super::poll::{Poll, Source};
 use super::seat::inode;
-use crate::sys::{keyboards, open_input};
+use crate::sys::{hear_only, keyboards, open_input};
 
 /// Bytes of one record of an input device (`struct input_event` of `linux/input.h`), and how many are read at a time.
 const RECORD: usize = 24;
@@ -107,6 +107,8 @@ impl Attention {
             let known = all.iter().any(|it| it.path == path) || all.len() >= MOST;
             let opened = (!known).then(|| open_input(&path).ok()).flatten();
             if let Some(file) = opened.filter(|it| poll.watch(it, Source::Attention).is_ok()) {
+                // Without it they lead here as well, and every other key wakes PID 1 before the room that it is for.
+                let _ = hear_only(&file, [CONTROL, ALT, DELETE].into_iter().flatten());
                 let (inode, held) = (inode(&path), Held::default());
                 self.keyboards.push(Keyboard {
                     path,
